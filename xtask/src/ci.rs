@@ -1,0 +1,268 @@
+//! `cargo xtask ci`: everything that a change must pass, as a table of stages.
+
+use std::path::Path;
+
+use crate::exit::{self, Refusal};
+use crate::flags;
+use crate::setup::{self, Consent, Purpose};
+use crate::stage::{Finished, Job, Outcome, Stage};
+use crate::terminal;
+
+/// The stages, cheap ones first.
+const STAGES: &[Stage] = &[
+    Stage {
+        name: "fmt",
+        claim: "Every file has the format of rustfmt.",
+        needs: &[Purpose::Lint],
+        job: Job::Cargo {
+            arguments: &["fmt", "--all", "--check"],
+            environment: &[],
+        },
+    },
+    Stage {
+        name: "tidy",
+        claim: "The house rules hold.",
+        needs: &[],
+        job: Job::Tidy,
+    },
+    Stage {
+        name: "clippy",
+        claim: "No lint fires in any target.",
+        needs: &[Purpose::Lint, Purpose::Build],
+        job: Job::Cargo {
+            arguments: &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+            environment: &[],
+        },
+    },
+    Stage {
+        name: "tests",
+        claim: "The unit tests pass.",
+        needs: &[Purpose::Build],
+        job: Job::Cargo {
+            arguments: &["test", "--workspace", "--lib", "--bins", "--tests"],
+            environment: &[],
+        },
+    },
+    Stage {
+        name: "ordinary-user",
+        claim: "The unit tests pass for a user without privileges.",
+        needs: &[Purpose::Build],
+        job: Job::OrdinaryUser,
+    },
+    Stage {
+        name: "doctests",
+        claim: "The examples in the documentation compile and pass.",
+        needs: &[Purpose::Build],
+        job: Job::Cargo {
+            arguments: &["test", "--workspace", "--doc"],
+            environment: &[],
+        },
+    },
+    Stage {
+        name: "docs",
+        claim: "The documentation builds without a warning.",
+        needs: &[Purpose::Build],
+        job: Job::Cargo {
+            arguments: &["doc", "--workspace", "--no-deps"],
+            environment: &[("RUSTDOCFLAGS", "-D warnings")],
+        },
+    },
+];
+
+/// Runs the stages that `flags` select. Ends with one line that counts them.
+pub(crate) fn run(root: &Path, flags: &flags::Ci) -> anyhow::Result<u8> {
+    if flags.list {
+        list();
+        return Ok(0);
+    }
+    let stages = select(STAGES, &flags.stages)?;
+    setup::ensure(&purposes(&stages), Consent::from_flag(flags.yes))?;
+    let mut finished = Vec::new();
+    for (index, stage) in stages.iter().enumerate() {
+        terminal::heading(&format!(
+            "==> {}/{} {}: {}",
+            index + 1,
+            stages.len(),
+            stage.name,
+            stage.claim
+        ));
+        terminal::note(format_args!("    {}", stage.job.line()));
+        let result = stage.run(root);
+        let failed = result.outcome != Outcome::Passed;
+        finished.push(result);
+        if failed {
+            terminal::error(&format!(
+                "stage `{}` failed; repeat it with: cargo xtask ci {}",
+                stage.name, stage.name
+            ));
+        }
+        if failed && !flags.keep_going {
+            break;
+        }
+    }
+    summarize(&stages, &finished);
+    Ok(exit_code(&finished))
+}
+
+fn list() {
+    for stage in STAGES {
+        terminal::result(format_args!(
+            "{:14} {}\n{:14} {}",
+            stage.name,
+            stage.claim,
+            "",
+            stage.job.line()
+        ));
+    }
+}
+
+/// The stages called `names`, in the order of the table; all of them if there are no names.
+fn select<'a>(stages: &'a [Stage], names: &[String]) -> anyhow::Result<Vec<&'a Stage>> {
+    for name in names {
+        if !stages.iter().any(|stage| stage.name == name) {
+            return Err(Refusal::new(
+                exit::USAGE,
+                format!("no stage is called `{name}`: `cargo xtask ci --list` shows them"),
+            )
+            .into());
+        }
+    }
+    Ok(stages
+        .iter()
+        .filter(|stage| names.is_empty() || names.iter().any(|name| name == stage.name))
+        .collect())
+}
+
+/// What the machine must have for `stages`.
+fn purposes(stages: &[&Stage]) -> Vec<Purpose> {
+    stages
+        .iter()
+        .flat_map(|stage| stage.needs)
+        .copied()
+        .collect()
+}
+
+fn summarize(stages: &[&Stage], finished: &[Finished]) {
+    terminal::result("");
+    for stage in stages {
+        let result = finished.iter().find(|result| result.name == stage.name);
+        let (word, time) = result.map_or(("not run", String::new()), |result| {
+            (word(result.outcome), terminal::duration(result.elapsed))
+        });
+        terminal::result(format_args!("{:14} {word:8} {time:>14}", stage.name));
+    }
+    let total = finished.iter().map(|result| result.elapsed).sum();
+    terminal::result(format_args!(
+        "{:14} {:8} {:>14}",
+        "total",
+        "",
+        terminal::duration(total)
+    ));
+    terminal::result(closing_line(stages.len(), finished));
+}
+
+/// The line that tells a reader of the log, man or machine, how many stages ran.
+fn closing_line(selected: usize, finished: &[Finished]) -> String {
+    let passed = finished
+        .iter()
+        .filter(|result| result.outcome == Outcome::Passed)
+        .count();
+    let failed = finished.len() - passed;
+    match selected - finished.len() {
+        0 => format!("{passed} passed, {failed} failed"),
+        skipped => format!("{passed} passed, {failed} failed, {skipped} skipped"),
+    }
+}
+
+/// The code of the first failure.
+fn exit_code(finished: &[Finished]) -> u8 {
+    finished
+        .iter()
+        .find_map(|result| match result.outcome {
+            Outcome::Failed(code) => Some(code),
+            Outcome::Passed => None,
+        })
+        .unwrap_or(0)
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Passed => "passed",
+        Outcome::Failed(_) => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn finished(name: &'static str, outcome: Outcome) -> Finished {
+        Finished {
+            name,
+            outcome,
+            elapsed: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn names_select_in_the_order_of_the_table() {
+        let names = ["clippy".to_owned(), "fmt".to_owned()];
+        let selected: Vec<_> = select(STAGES, &names)
+            .unwrap()
+            .iter()
+            .map(|stage| stage.name)
+            .collect();
+        assert_eq!(selected, ["fmt", "clippy"]);
+        assert_eq!(select(STAGES, &[]).unwrap().len(), STAGES.len());
+    }
+
+    #[test]
+    fn an_unknown_stage_is_wrong_usage() {
+        let error = select(STAGES, &["clipy".to_owned()]).unwrap_err();
+        assert_eq!(exit::code_of(&error), exit::USAGE);
+        assert!(error.to_string().contains("`clipy`"));
+    }
+
+    #[test]
+    fn names_are_unique_and_claims_are_sentences() {
+        for (index, stage) in STAGES.iter().enumerate() {
+            assert!(
+                STAGES
+                    .iter()
+                    .skip(index + 1)
+                    .all(|other| other.name != stage.name)
+            );
+            assert!(stage.claim.ends_with('.'), "{}", stage.claim);
+        }
+    }
+
+    #[test]
+    fn the_closing_line_counts_what_ran() {
+        let results = [
+            finished("fmt", Outcome::Passed),
+            finished("clippy", Outcome::Failed(1)),
+        ];
+        assert_eq!(closing_line(2, &results), "1 passed, 1 failed");
+        assert_eq!(closing_line(5, &results), "1 passed, 1 failed, 3 skipped");
+    }
+
+    #[test]
+    fn the_first_failure_decides_the_exit_code() {
+        let results = [
+            finished("a", Outcome::Passed),
+            finished("b", Outcome::Failed(77)),
+            finished("c", Outcome::Failed(1)),
+        ];
+        assert_eq!(exit_code(&results), 77);
+        assert_eq!(exit_code(&results[..1]), 0);
+    }
+}

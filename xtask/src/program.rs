@@ -1,0 +1,125 @@
+//! The tasks that are subcommands of `cowlab`: sets the machine up, builds the program in release and
+//! runs it with all arguments and its exit code.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde::Deserialize;
+
+use crate::command::Cmd;
+use crate::exit::{self, Refusal};
+use crate::flags;
+use crate::setup::{self, Consent, Purpose};
+
+/// What `cargo metadata` says that matters here.
+#[derive(Debug, Deserialize)]
+struct Metadata {
+    target_directory: PathBuf,
+}
+
+/// Runs `cowlab VERB` with the arguments of `flags`; `--yes` among them is consent to install.
+pub(crate) fn run(verb: &str, flags: flags::Program) -> anyhow::Result<u8> {
+    let (yes, arguments) = without_yes(flags.arguments);
+    let purposes: &[Purpose] = match verb {
+        _ if asks_for_help(&arguments) => &[Purpose::Build],
+        "report" => &[Purpose::Build, Purpose::Run, Purpose::Report],
+        _ => &[Purpose::Build, Purpose::Run],
+    };
+    setup::ensure(purposes, Consent::from_flag(yes))?;
+    let program = build()?;
+    exit_code(Cmd::new(program).arg(verb).args(arguments))
+}
+
+/// Builds the program and returns where it lies.
+pub(crate) fn build() -> anyhow::Result<PathBuf> {
+    let cargo = Cmd::new("cargo").args([
+        "build",
+        "--release",
+        "--package",
+        "cowlab",
+        "--bin",
+        "cowlab",
+    ]);
+    let line = cargo.line();
+    if !cargo.status_inherit()?.success() {
+        return Err(Refusal::new(exit::FINDING, format!("`{line}` failed")).into());
+    }
+    Ok(target_directory()?.join("release/cowlab"))
+}
+
+/// Where cargo puts what it builds, whatever its configuration says.
+pub(crate) fn target_directory() -> anyhow::Result<PathBuf> {
+    let answer = Cmd::new("cargo")
+        .args(["metadata", "--no-deps", "--format-version=1"])
+        .read()?;
+    let metadata: Metadata =
+        serde_json::from_str(&answer).context("failed to read the answer of `cargo metadata`")?;
+    Ok(metadata.target_directory)
+}
+
+/// Runs `command` with our outputs. Its exit code is ours; an end by a signal is the usual 128 + n.
+pub(crate) fn exit_code(command: Cmd) -> anyhow::Result<u8> {
+    use std::os::unix::process::ExitStatusExt;
+    let status = command.status_inherit()?;
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
+    Ok(code
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(exit::FINDING))
+}
+
+/// Takes every `--yes` out of the arguments before a `--`.
+fn without_yes(arguments: Vec<OsString>) -> (bool, Vec<OsString>) {
+    let end = arguments
+        .iter()
+        .position(|word| word == "--")
+        .unwrap_or(arguments.len());
+    let mut yes = false;
+    let mut rest = Vec::with_capacity(arguments.len());
+    for (index, word) in arguments.into_iter().enumerate() {
+        if index < end && word == "--yes" {
+            yes = true;
+        } else {
+            rest.push(word);
+        }
+    }
+    (yes, rest)
+}
+
+fn asks_for_help(arguments: &[OsString]) -> bool {
+    arguments
+        .iter()
+        .take_while(|word| *word != "--")
+        .any(|word| word == "--help" || word == "-h")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn yes_is_ours_and_the_rest_is_not() {
+        let (yes, rest) = without_yes(words("run --image dir --yes --keep"));
+        assert!(yes);
+        assert_eq!(rest, words("run --image dir --keep"));
+    }
+
+    #[test]
+    fn after_two_dashes_nothing_is_ours() {
+        let (yes, rest) = without_yes(words("run -- --yes"));
+        assert!(!yes);
+        assert_eq!(rest, words("run -- --yes"));
+    }
+
+    #[test]
+    fn help_needs_no_file_systems() {
+        assert!(asks_for_help(&words("run --help")));
+        assert!(!asks_for_help(&words("run -- -h")));
+    }
+}

@@ -1,0 +1,259 @@
+//! The setup: says which system packages are missing and why, and installs them when asked.
+//!
+//! What is needed is data (`packages`), whether it is there is found out by trying (`probe`), and
+//! apt-get is the only thing that changes the machine (`apt`). Everything else here decides.
+
+mod apt;
+mod packages;
+mod probe;
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+use crate::exit::{self, Refusal};
+use crate::flags;
+use crate::terminal;
+
+use self::packages::{COMPONENTS, Component, Necessity, PACKAGES, Package};
+
+pub(crate) use self::packages::Purpose;
+
+/// Whether missing packages may be installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Consent {
+    /// Told so: `--yes` or `CI=true`.
+    Given,
+    /// Nobody said, but somebody can be asked.
+    Ask,
+    /// Nobody said and nobody is there.
+    Refused,
+}
+
+impl Consent {
+    /// From the flag, the environment and the terminal, in this order.
+    pub(crate) fn from_flag(yes: bool) -> Self {
+        let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+        match (yes || in_ci, terminal::is_interactive()) {
+            (true, _) => Self::Given,
+            (false, true) => Self::Ask,
+            (false, false) => Self::Refused,
+        }
+    }
+}
+
+/// What can be done about missing packages here.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Install,
+    Ask,
+    /// Print the command; it needs sudo if we are not root.
+    Print {
+        sudo: bool,
+    },
+    /// Not a Debian: say what the packages provide.
+    Describe,
+}
+
+/// `cargo xtask setup`.
+pub(crate) fn run(flags: &flags::Setup) -> anyhow::Result<u8> {
+    if flags.dry_run {
+        dry_run();
+        return Ok(0);
+    }
+    ensure(&Purpose::ALL, Consent::from_flag(flags.yes))?;
+    terminal::result("nothing is missing");
+    Ok(0)
+}
+
+/// Makes sure that everything for `purposes` is there; quiet when it is.
+///
+/// Fails with [`exit::MISSING`] and the exact command where something required stays missing. Soft
+/// needs are installed with consent and else only mentioned.
+pub(crate) fn ensure(purposes: &[Purpose], consent: Consent) -> anyhow::Result<()> {
+    check_components(purposes)?;
+    let missing = missing_packages(purposes);
+    let required = missing
+        .iter()
+        .any(|package| package.necessity == Necessity::Required);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    describe(&missing);
+    if !required && consent != Consent::Given {
+        return Ok(());
+    }
+    let command = match decide(consent, is_root(), apt::is_there()) {
+        Step::Install => return install(&missing, purposes),
+        Step::Ask if terminal::ask("Install them now?")? => return install(&missing, purposes),
+        Step::Ask => apt::command_line(&missing),
+        Step::Print { sudo: true } => format!("sudo {}", apt::command_line(&missing)),
+        Step::Print { sudo: false } => apt::command_line(&missing),
+        Step::Describe => {
+            return refuse_unless(
+                !required,
+                "this system has no apt-get: install what is named above by its own means",
+            );
+        }
+    };
+    refuse_unless(!required, &format!("install them with: {command}"))
+}
+
+/// What to do, from what is allowed and possible.
+fn decide(consent: Consent, root: bool, apt: bool) -> Step {
+    match consent {
+        _ if !apt => Step::Describe,
+        _ if !root => Step::Print { sudo: true },
+        Consent::Given => Step::Install,
+        Consent::Ask => Step::Ask,
+        Consent::Refused => Step::Print { sudo: false },
+    }
+}
+
+fn install(missing: &[&'static Package], purposes: &[Purpose]) -> anyhow::Result<()> {
+    let installed = apt::install(missing);
+    let left: Vec<_> = missing_packages(purposes);
+    let required = left
+        .iter()
+        .any(|package| package.necessity == Necessity::Required);
+    if required {
+        let names: Vec<_> = left.iter().map(|package| package.name).collect();
+        let reason = installed.err().map_or_else(
+            || "apt-get reported success, but they are still not found".to_owned(),
+            |error| format!("{error:#}"),
+        );
+        return Err(Refusal::new(
+            exit::MISSING,
+            format!("failed to install `{}`: {reason}", names.join(" ")),
+        )
+        .into());
+    }
+    // A soft need that cannot be met costs what its table row says and no more.
+    if let Err(error) = installed {
+        terminal::warning(&format!("{error:#}"));
+    }
+    Ok(())
+}
+
+fn refuse_unless(fine: bool, message: &str) -> anyhow::Result<()> {
+    if fine {
+        terminal::note(message);
+        return Ok(());
+    }
+    Err(Refusal::new(exit::MISSING, message).into())
+}
+
+fn describe(missing: &[&'static Package]) {
+    terminal::note("missing system packages:");
+    for package in missing {
+        terminal::note(format_args!("  {:16} {}", package.name, package.why));
+        if let Necessity::Useful { without } = package.necessity {
+            terminal::note(format_args!("  {:16} without it: {without}", ""));
+        }
+    }
+}
+
+fn dry_run() {
+    let mut missing = Vec::new();
+    for package in PACKAGES {
+        let lacking = package.proofs.iter().find(|proof| !probe::holds(proof));
+        let state =
+            lacking.map_or_else(|| "present".to_owned(), |proof| format!("missing: {proof}"));
+        let purpose = package.purpose.name();
+        terminal::result(format_args!("{:16} {purpose:8} {state}", package.name));
+        terminal::result(format_args!("{:16} {:8} {}", "", "", package.why));
+        if lacking.is_some() {
+            missing.push(package);
+        }
+    }
+    for component in COMPONENTS {
+        let state = if probe::has_component(component) {
+            "present"
+        } else {
+            "missing"
+        };
+        let purpose = Purpose::Lint.name();
+        terminal::result(format_args!(
+            "{:16} {purpose:8} {state} (toolchain component)",
+            component.name
+        ));
+    }
+    if missing.is_empty() {
+        terminal::result("would install nothing");
+        return;
+    }
+    let sudo = if is_root() { "" } else { "sudo " };
+    if apt::lists_are_stale() {
+        terminal::result(format_args!("would run: {sudo}apt-get update"));
+    }
+    terminal::result(format_args!(
+        "would run: {sudo}{}",
+        apt::command_line(&missing)
+    ));
+}
+
+fn missing_packages(purposes: &[Purpose]) -> Vec<&'static Package> {
+    PACKAGES
+        .iter()
+        .filter(|package| purposes.contains(&package.purpose))
+        .filter(|package| !package.proofs.iter().all(probe::holds))
+        .collect()
+}
+
+fn check_components(purposes: &[Purpose]) -> anyhow::Result<()> {
+    if !purposes.contains(&Purpose::Lint) {
+        return Ok(());
+    }
+    let missing: Vec<&Component> = COMPONENTS
+        .iter()
+        .filter(|component| !probe::has_component(component))
+        .collect();
+    let [first, ..] = missing.as_slice() else {
+        return Ok(());
+    };
+    let names: Vec<_> = missing.iter().map(|component| component.name).collect();
+    let names = names.join(" ");
+    Err(Refusal::new(
+        exit::MISSING,
+        format!(
+            "the toolchain lacks `{names}` ({}): add with `rustup component add {names}`, or install \
+             the package of your distribution",
+            first.why
+        ),
+    )
+    .into())
+}
+
+/// Whether this process may do what only root may. The owner of `/proc/self` is the effective user.
+pub(crate) fn is_root() -> bool {
+    let owner: io::Result<u32> = std::fs::metadata("/proc/self").map(|status| status.uid());
+    owner.is_ok_and(|uid| uid == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_consent_installs() {
+        assert_eq!(decide(Consent::Given, true, true), Step::Install);
+        assert_eq!(decide(Consent::Ask, true, true), Step::Ask);
+        assert_eq!(
+            decide(Consent::Refused, true, true),
+            Step::Print { sudo: false }
+        );
+    }
+
+    #[test]
+    fn an_ordinary_user_gets_the_command_with_sudo() {
+        for consent in [Consent::Given, Consent::Ask, Consent::Refused] {
+            assert_eq!(decide(consent, false, true), Step::Print { sudo: true });
+        }
+    }
+
+    #[test]
+    fn another_distribution_gets_a_description() {
+        for consent in [Consent::Given, Consent::Ask, Consent::Refused] {
+            assert_eq!(decide(consent, true, false), Step::Describe);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What this workspace needs from the system, as data: the packages, what proves their presence, and
+//! why they are needed.
+
+use std::fmt;
+
+/// What a package is needed for; tasks name the purposes they have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Compiling the workspace.
+    Build,
+    /// Formatting and linting it.
+    Lint,
+    /// Running conformance, bench and everything else on loop devices.
+    Run,
+    /// Making the real input of `report`.
+    Report,
+}
+
+impl Purpose {
+    /// Every purpose.
+    pub(crate) const ALL: [Self; 4] = [Self::Build, Self::Lint, Self::Run, Self::Report];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Lint => "lint",
+            Self::Run => "run",
+            Self::Report => "report",
+        }
+    }
+}
+
+/// Something that shows by its presence that a package is usable.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Proof {
+    /// A program in `PATH` or in the sbin folders.
+    Program(&'static str),
+    /// A header that the C compiler finds.
+    Header(&'static str),
+    /// A library that the linker finds, as its file name.
+    Library(&'static str),
+    /// Any file that matches one of these paths; `*` stands for a part of one name.
+    File(&'static [&'static str]),
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Program(name) => write!(f, "no program `{name}`"),
+            Self::Header(name) => write!(f, "no header `{name}`"),
+            Self::Library(name) => write!(f, "no library `{name}`"),
+            Self::File(patterns) => write!(f, "no file `{}`", patterns.join("` or `")),
+        }
+    }
+}
+
+/// What happens without a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Necessity {
+    /// Nothing works.
+    Required,
+    /// The task goes on and loses this.
+    Useful { without: &'static str },
+}
+
+/// A Debian package.
+#[derive(Debug)]
+pub(super) struct Package {
+    pub(super) name: &'static str,
+    /// All of them must hold.
+    pub(super) proofs: &'static [Proof],
+    pub(super) why: &'static str,
+    pub(super) purpose: Purpose,
+    pub(super) necessity: Necessity,
+}
+
+/// A component of the Rust toolchain, which is not ours to install.
+#[derive(Debug)]
+pub(super) struct Component {
+    pub(super) name: &'static str,
+    /// The cargo subcommand that it provides.
+    pub(super) subcommand: &'static str,
+    pub(super) why: &'static str,
+}
+
+/// Where libclang lies in Debian and its relatives, Fedora and Arch.
+const LIBCLANG: Proof = Proof::File(&[
+    "/usr/lib/llvm-*/lib/libclang*.so*",
+    "/usr/lib/*-linux-gnu/libclang*.so*",
+    "/usr/lib64/libclang.so*",
+    "/usr/lib/libclang.so*",
+]);
+
+/// libclang reads the compiler's own headers (`stddef.h`) from a package that it does not depend on.
+const CLANG_HEADERS: Proof = Proof::File(&[
+    "/usr/lib/llvm-*/lib/clang/*/include/stddef.h",
+    "/usr/lib/clang/*/include/stddef.h",
+    "/usr/lib64/clang/*/include/stddef.h",
+]);
+
+/// Every system package, in the order in which they are installed.
+pub(super) const PACKAGES: &[Package] = &[
+    Package {
+        name: "gcc",
+        proofs: &[Proof::Program("cc")],
+        why: "links the programs and compiles SQLite and zstd",
+        purpose: Purpose::Build,
+        necessity: Necessity::Required,
+    },
+    Package {
+        name: "libc6-dev",
+        proofs: &[Proof::Header("stdio.h")],
+        why: "the C headers that SQLite and zstd are compiled with",
+        purpose: Purpose::Build,
+        necessity: Necessity::Required,
+    },
+    Package {
+        name: "libclang-dev",
+        proofs: &[LIBCLANG, CLANG_HEADERS],
+        why: "bindgen reads the header of libbtrfsutil with it",
+        purpose: Purpose::Build,
+        necessity: Necessity::Required,
+    },
+    Package {
+        name: "libbtrfsutil-dev",
+        proofs: &[Proof::Library("libbtrfsutil.so")],
+        why: "the btrfs driver makes, snapshots and deletes subvolumes with it",
+        purpose: Purpose::Build,
+        necessity: Necessity::Required,
+    },
+    Package {
+        name: "btrfs-progs",
+        proofs: &[Proof::Program("mkfs.btrfs"), Proof::Program("btrfs")],
+        why: "makes the btrfs backing file systems",
+        purpose: Purpose::Run,
+        necessity: Necessity::Required,
+    },
+    Package {
+        name: "e2fsprogs",
+        proofs: &[Proof::Program("mkfs.ext4")],
+        why: "makes the ext4 backing file systems",
+        purpose: Purpose::Run,
+        necessity: Necessity::Required,
+    },
+    Package {
+        name: "xfsprogs",
+        proofs: &[Proof::Program("mkfs.xfs")],
+        why: "makes the xfs backing file systems",
+        purpose: Purpose::Run,
+        necessity: Necessity::Required,
+    },
+    Package {
+        name: "git",
+        proofs: &[Proof::Program("git")],
+        why: "tells the commit that results belong to",
+        purpose: Purpose::Run,
+        necessity: Necessity::Useful {
+            without: "results do not name the commit",
+        },
+    },
+    Package {
+        name: "mmdebstrap",
+        proofs: &[Proof::Program("mmdebstrap")],
+        why: "makes the Debian root file system that `report` measures with",
+        purpose: Purpose::Report,
+        necessity: Necessity::Useful {
+            without: "`report` measures with a generated tree",
+        },
+    },
+];
+
+/// The toolchain components beyond the minimal profile.
+pub(super) const COMPONENTS: &[Component] = &[
+    Component {
+        name: "rustfmt",
+        subcommand: "fmt",
+        why: "`cargo xtask ci` checks the format",
+    },
+    Component {
+        name: "clippy",
+        subcommand: "clippy",
+        why: "`cargo xtask ci` runs the lints",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_package_has_a_proof_a_reason_and_its_own_row() {
+        for (index, package) in PACKAGES.iter().enumerate() {
+            assert!(!package.proofs.is_empty(), "{}", package.name);
+            assert!(!package.why.is_empty(), "{}", package.name);
+            assert!(
+                PACKAGES
+                    .iter()
+                    .skip(index + 1)
+                    .all(|other| other.name != package.name)
+            );
+        }
+    }
+
+    #[test]
+    fn a_proof_says_what_is_not_there() {
+        assert_eq!(
+            Proof::Program("mkfs.xfs").to_string(),
+            "no program `mkfs.xfs`"
+        );
+        assert_eq!(
+            Proof::File(&["/a", "/b"]).to_string(),
+            "no file `/a` or `/b`"
+        );
+    }
+}

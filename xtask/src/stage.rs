@@ -1,0 +1,131 @@
+//! One step of a task that has many: what it claims, how it is run, how it ended.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::command::Cmd;
+use crate::exit;
+use crate::ordinary;
+use crate::program;
+use crate::setup::{self, Purpose};
+use crate::terminal;
+use crate::tidy;
+
+/// A named step.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// Short, kebab-case, what a person types.
+    pub(crate) name: &'static str,
+    /// What is true if it passes, as a sentence.
+    pub(crate) claim: &'static str,
+    /// What the machine must have for it.
+    pub(crate) needs: &'static [Purpose],
+    /// How it is run.
+    pub(crate) job: Job,
+}
+
+/// How a step is run. No shell is involved.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// `cargo ARGS`, with more environment variables.
+    Cargo {
+        arguments: &'static [&'static str],
+        environment: &'static [(&'static str, &'static str)],
+    },
+    /// `cowlab ARGS`, built in release first; needs root.
+    #[expect(dead_code, reason = "the first stage that uses it comes with the program")]
+    Cowlab(&'static [&'static str]),
+    /// The unit tests again, as a user without privileges.
+    OrdinaryUser,
+    /// The house rules, in this process.
+    Tidy,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Passed,
+    /// With the exit code that the task should end with.
+    Failed(u8),
+}
+
+/// A finished step.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) name: &'static str,
+    pub(crate) outcome: Outcome,
+    pub(crate) elapsed: Duration,
+}
+
+impl Job {
+    /// The command for a person to repeat it with.
+    pub(crate) fn line(&self) -> String {
+        match self {
+            Self::Cargo {
+                arguments,
+                environment,
+            } => {
+                let mut line = String::new();
+                for (name, value) in *environment {
+                    // Writing to a `String` cannot fail.
+                    write!(line, "{name}='{value}' ").ok();
+                }
+                line + "cargo " + &arguments.join(" ")
+            }
+            Self::Cowlab(arguments) => format!("cargo xtask {}", arguments.join(" ")),
+            Self::OrdinaryUser => "cargo xtask ci ordinary-user".to_owned(),
+            Self::Tidy => "cargo xtask tidy".to_owned(),
+        }
+    }
+
+    fn run(&self, root: &Path) -> anyhow::Result<u8> {
+        match self {
+            Self::Cargo {
+                arguments,
+                environment,
+            } => {
+                let cargo = Cmd::new("cargo").args(*arguments);
+                let cargo = environment
+                    .iter()
+                    .fold(cargo, |cargo, (name, value)| cargo.env(name, value));
+                // 101, which cargo ends with, means nothing to our callers.
+                Ok(if program::exit_code(cargo)? == 0 {
+                    0
+                } else {
+                    exit::FINDING
+                })
+            }
+            Self::Cowlab(_) if !setup::is_root() => Err(exit::Refusal::new(
+                exit::PRIVILEGE,
+                "it mounts file systems on loop devices and needs root",
+            )
+            .into()),
+            Self::Cowlab(arguments) => {
+                program::exit_code(Cmd::new(program::build()?).args(*arguments))
+            }
+            Self::OrdinaryUser => ordinary::run(),
+            Self::Tidy => tidy::run(root),
+        }
+    }
+}
+
+impl Stage {
+    /// Runs it and says how it ended.
+    pub(crate) fn run(&self, root: &Path) -> Finished {
+        let started = Instant::now();
+        let outcome = match self.job.run(root) {
+            Ok(0) => Outcome::Passed,
+            Ok(code) => Outcome::Failed(code),
+            Err(error) => {
+                terminal::error(&format!("{}: {error:#}", self.name));
+                Outcome::Failed(exit::code_of(&error))
+            }
+        };
+        Finished {
+            name: self.name,
+            outcome,
+            elapsed: started.elapsed(),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The rules about manifests: which crate may know which, and that all share the workspace's lints.
+
+use super::Finding;
+use super::tree::TextFile;
+
+/// The one way that dependencies point. A crate may use crates of a lower rank, never of its own.
+const RANKS: &[(&str, u8)] = &[
+    ("cowlab-sys", 0),
+    ("cowlab-driver", 1),
+    ("cowlab-overlay2", 2),
+    ("cowlab-btrfs", 2),
+    ("cowlab-vfs", 2),
+    ("cowlab-snapshots", 2),
+    ("cowlab-drivers", 3),
+    ("cowlab-testbed", 4),
+    ("cowlab-runtime", 5),
+    ("cowlab-conformance", 6),
+    ("cowlab-bench", 6),
+    ("cowlab", 7),
+];
+/// Stands apart: it uses no crate of the workspace.
+const REPORTS: &str = "cowlab-reports";
+/// Alone may use [`REPORTS`].
+const REPORT_WRITERS: [&str; 3] = ["cowlab-conformance", "cowlab-bench", "cowlab"];
+/// Builds and calls the others, so that it may link only what compiles on a bare machine.
+const XTASK: &str = "xtask";
+const XTASK_USES: &str = "cowlab-sys";
+
+/// Crates that compile or look for C.
+const C_BUILDERS: [&str; 6] = ["bindgen", "cc", "clang-sys", "cmake", "pkg-config", "vcpkg"];
+
+/// A line of a manifest with the section it stands in.
+#[derive(Debug)]
+struct Entry<'a> {
+    section: &'a str,
+    key: &'a str,
+    value: &'a str,
+    line: usize,
+}
+
+/// Checks every member's manifest.
+pub(super) fn check(files: &[TextFile]) -> Vec<Finding> {
+    files
+        .iter()
+        .filter(|file| file.path.ends_with("Cargo.toml") && file.path.components().count() > 1)
+        .flat_map(check_member)
+        .collect()
+}
+
+/// Crates in the closure of xtask (`cargo tree --prefix none`) that need a C compiler or library.
+pub(super) fn c_dependencies(closure: &str) -> Vec<Finding> {
+    let mut names: Vec<_> = closure
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+        .into_iter()
+        .filter(|name| C_BUILDERS.contains(name))
+        .map(|name| {
+            Finding::new(
+                "xtask/Cargo.toml".as_ref(),
+                1,
+                format!("xtask needs `{name}`: it must build where nothing is installed"),
+            )
+        })
+        .collect()
+}
+
+/// A warning if the workspace claims another Rust version than the one of `rustc --version`.
+pub(super) fn toolchain_differs(files: &[TextFile], rustc: &str) -> Option<String> {
+    let root = files
+        .iter()
+        .find(|file| file.path.as_os_str() == "Cargo.toml")?;
+    let claimed = entries(&root.text)
+        .into_iter()
+        .find(|entry| entry.key == "rust-version")?;
+    let claimed = claimed.value.trim_matches('"');
+    let actual = rustc.split_whitespace().nth(1)?;
+    let minor: Vec<_> = actual.splitn(3, '.').take(2).collect();
+    (minor.join(".") != claimed).then(|| {
+        format!(
+            "`rust-version` claims {claimed}, but this is Rust {actual}: nothing tests the claim"
+        )
+    })
+}
+
+fn check_member(file: &TextFile) -> Vec<Finding> {
+    let entries = entries(&file.text);
+    let mut findings = Vec::new();
+    let has = |section: &str, key: &str, value: &str| {
+        entries
+            .iter()
+            .any(|entry| entry.section == section && entry.key == key && entry.value == value)
+    };
+    if !has("lints", "workspace", "true") {
+        findings.push(Finding::new(
+            &file.path,
+            1,
+            "lacks `[lints] workspace = true`",
+        ));
+    }
+    // Criterion's own arguments would reach libtest's bench harness.
+    if !has("lib", "bench", "false") && !has("[bin]", "bench", "false") {
+        findings.push(Finding::new(
+            &file.path,
+            1,
+            "lacks `bench = false` in `[lib]` or `[[bin]]`",
+        ));
+    }
+    let Some(name) = entries
+        .iter()
+        .find(|entry| entry.section == "package" && entry.key == "name")
+    else {
+        findings.push(Finding::new(&file.path, 1, "has no package name"));
+        return findings;
+    };
+    let name = name.value.trim_matches('"');
+    let used = entries
+        .iter()
+        .filter(|entry| entry.section.ends_with("dependencies"));
+    for entry in used {
+        let dependency = entry.key.split('.').next().unwrap_or(entry.key);
+        if is_ours(dependency) && !may_use(name, dependency) {
+            let message =
+                format!("`{name}` must not depend on `{dependency}`: dependencies point one way");
+            findings.push(Finding::new(&file.path, entry.line, message));
+        }
+    }
+    findings
+}
+
+fn is_ours(name: &str) -> bool {
+    name == XTASK || name == "cowlab" || name.starts_with("cowlab-")
+}
+
+fn may_use(user: &str, used: &str) -> bool {
+    if user == XTASK {
+        return used == XTASK_USES;
+    }
+    if used == REPORTS {
+        return REPORT_WRITERS.contains(&user);
+    }
+    let rank = |name| {
+        RANKS
+            .iter()
+            .find(|(crate_name, _)| *crate_name == name)
+            .map(|(_, rank)| *rank)
+    };
+    matches!((rank(user), rank(used)), (Some(user), Some(used)) if used < user)
+}
+
+/// The keys of a manifest. It reads the plain lines that this workspace writes, not all of TOML.
+fn entries(text: &str) -> Vec<Entry<'_>> {
+    let mut section = "";
+    let mut entries = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some(name) = line
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
+            section = name;
+        } else if let Some((key, value)) = line.split_once('=')
+            && !line.starts_with('#')
+        {
+            entries.push(Entry {
+                section,
+                key: key.trim(),
+                value: value.trim(),
+                line: index + 1,
+            });
+        }
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(text: &str) -> Vec<String> {
+        let file = TextFile {
+            path: "x/Cargo.toml".into(),
+            text: text.into(),
+        };
+        check(&[file]).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_clean_member_has_no_findings() {
+        let text = "[package]\nname = \"cowlab-vfs\"\n[lib]\nbench = false\n[dependencies]\ncowlab-sys.workspace = true\n\
+                    [lints]\nworkspace = true\n";
+        assert_eq!(member(text), Vec::<String>::new());
+    }
+
+    #[test]
+    fn missing_lints_and_benches_are_found() {
+        assert_eq!(member("[package]\nname = \"cowlab-vfs\"\n").len(), 2);
+    }
+
+    #[test]
+    fn a_dependency_against_the_direction_is_found() {
+        let text = "[package]\nname = \"cowlab-vfs\"\n[lib]\nbench = false\n[lints]\nworkspace = true\n\
+                    [dev-dependencies]\ncowlab-testbed = { workspace = true }\n";
+        let expected = "x/Cargo.toml:8: `cowlab-vfs` must not depend on `cowlab-testbed`: dependencies point one way";
+        assert_eq!(member(text), [expected]);
+    }
+
+    #[test]
+    fn dependencies_point_one_way() {
+        let allowed = [
+            ("cowlab-vfs", "cowlab-driver"),
+            ("cowlab", "cowlab-reports"),
+            ("xtask", "cowlab-sys"),
+        ];
+        let forbidden = [
+            ("cowlab-vfs", "cowlab-btrfs"),
+            ("cowlab-sys", "cowlab-driver"),
+            ("cowlab-reports", "cowlab-sys"),
+            ("cowlab-runtime", "cowlab-reports"),
+            ("cowlab", "xtask"),
+            ("xtask", "cowlab-driver"),
+            ("cowlab-unknown", "cowlab-sys"),
+        ];
+        for (user, used) in allowed {
+            assert!(may_use(user, used), "{user} {used}");
+        }
+        for (user, used) in forbidden {
+            assert!(!may_use(user, used), "{user} {used}");
+        }
+    }
+
+    #[test]
+    fn a_c_library_under_xtask_is_found() {
+        let closure =
+            "xtask v0.1.0 (/w/xtask)\nclap v4.5.0\nzstd-sys v2.0.0\ncc v1.2.0\ncc v1.2.0\n";
+        assert_eq!(c_dependencies(closure).len(), 1);
+        assert_eq!(c_dependencies("clap v4.5.0\nlibc v0.2.0\n").len(), 0);
+    }
+
+    #[test]
+    fn another_toolchain_is_a_warning() {
+        let files = [TextFile {
+            path: "Cargo.toml".into(),
+            text: "[workspace.package]\nrust-version = \"1.95\"\n".into(),
+        }];
+        assert_eq!(toolchain_differs(&files, "rustc 1.95.1 (hash date)"), None);
+        assert!(toolchain_differs(&files, "rustc 1.97.0 (hash date)").is_some());
+    }
+}
