@@ -34,7 +34,10 @@ pub(crate) enum Job {
         environment: &'static [(&'static str, &'static str)],
     },
     /// `cowlab ARGS`, built in release first; needs root.
-    #[expect(dead_code, reason = "the first stage that uses it comes with the program")]
+    #[expect(
+        dead_code,
+        reason = "the first stage that uses it comes with the program"
+    )]
     Cowlab(&'static [&'static str]),
     /// The unit tests again, as a user without privileges.
     OrdinaryUser,
