@@ -1,0 +1,176 @@
+//! The cases, a file per area of the catalogue. A new file is one line here and one in [`GROUPS`].
+
+mod copy_up;
+mod descriptor;
+mod link;
+mod lookup;
+mod opaque;
+mod rename;
+mod whiteout;
+
+use crate::case::Case;
+
+/// An area of the catalogue.
+#[derive(Debug, Clone, Copy)]
+pub struct Group {
+    /// What comes before the slash in the ids of its cases.
+    pub name: &'static str,
+    /// Its heading.
+    pub title: &'static str,
+    /// Its cases.
+    pub cases: &'static [Case],
+}
+
+/// Every area, in the order of the catalogue.
+pub const GROUPS: &[Group] = &[
+    Group {
+        name: "lookup",
+        title: "Union lookup and readdir",
+        cases: lookup::CASES,
+    },
+    Group {
+        name: "whiteout",
+        title: "Whiteouts",
+        cases: whiteout::CASES,
+    },
+    Group {
+        name: "opaque",
+        title: "Opaque directories",
+        cases: opaque::CASES,
+    },
+    Group {
+        name: "copy-up",
+        title: "Copy-up",
+        cases: copy_up::CASES,
+    },
+    Group {
+        name: "link",
+        title: "Hard links",
+        cases: link::CASES,
+    },
+    Group {
+        name: "rename",
+        title: "Rename",
+        cases: rename::CASES,
+    },
+    Group {
+        name: "descriptor",
+        title: "Open descriptors, mappings, locks",
+        cases: descriptor::CASES,
+    },
+];
+
+/// Every case, in the order of the catalogue.
+pub fn all() -> impl Iterator<Item = &'static Case> {
+    GROUPS.iter().flat_map(|group| group.cases)
+}
+
+/// The heading of a group.
+#[must_use]
+pub fn title(group: &str) -> &'static str {
+    GROUPS
+        .iter()
+        .find(|candidate| candidate.name == group)
+        .map_or("", |found| found.title)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// How many checks each heading of the catalogue has, A to P; S is the list of seed behaviors.
+    const CATALOGUE: &[(char, u32)] = &[
+        ('A', 24),
+        ('B', 19),
+        ('C', 8),
+        ('D', 25),
+        ('E', 8),
+        ('F', 12),
+        ('G', 7),
+        ('H', 10),
+        ('I', 15),
+        ('J', 8),
+        ('K', 7),
+        ('L', 14),
+        ('M', 38),
+        ('N', 30),
+        ('O', 7),
+        ('P', 8),
+        ('S', 22),
+    ];
+
+    fn is_kebab(text: &str) -> bool {
+        text.split('-').all(|word| {
+            !word.is_empty()
+                && word
+                    .chars()
+                    .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit())
+        })
+    }
+
+    fn is_in_the_catalogue(number: &str) -> bool {
+        number.split_at_checked(1).is_some_and(|(area, rest)| {
+            rest.len() == 2
+                && CATALOGUE.iter().any(|(letter, count)| {
+                    area.starts_with(*letter)
+                        && rest
+                            .parse()
+                            .is_ok_and(|index| (1..=*count).contains(&index))
+                })
+        })
+    }
+
+    #[test]
+    fn ids_are_unique_and_kebab_case() {
+        let mut seen = BTreeSet::new();
+        for case in all() {
+            assert!(seen.insert(case.id), "{} is there twice", case.id);
+            let (group, claim) = case.id.split_once('/').expect(case.id);
+            assert!(is_kebab(group) && is_kebab(claim), "{}", case.id);
+        }
+    }
+
+    #[test]
+    fn a_case_lies_in_the_group_of_its_id() {
+        for group in GROUPS {
+            assert!(!group.title.is_empty() && is_kebab(group.name));
+            for case in group.cases {
+                assert_eq!(case.group(), group.name, "{}", case.id);
+            }
+        }
+    }
+
+    #[test]
+    fn a_claim_is_one_sentence() {
+        for case in all() {
+            let spec = case.spec;
+            assert!(spec.ends_with('.') && !spec.contains(". "), "{}", case.id);
+            assert!(spec.starts_with(|c: char| !c.is_lowercase()), "{}", case.id);
+        }
+    }
+
+    #[test]
+    fn a_claim_names_its_sources() {
+        for case in all() {
+            assert!(!case.see.is_empty(), "{} has no `see`", case.id);
+            assert!(!case.catalogue.is_empty(), "{} has no number", case.id);
+            for number in case.catalogue {
+                assert!(is_in_the_catalogue(number), "{}: {number}", case.id);
+            }
+        }
+    }
+
+    #[test]
+    fn a_case_does_something() {
+        for case in all() {
+            assert!(!case.layers.is_empty() || case.run.is_some(), "{}", case.id);
+            assert!(
+                case.run.is_none() || case.steps.is_empty(),
+                "{} has steps and a function",
+                case.id
+            );
+        }
+    }
+}
