@@ -1,1 +1,36 @@
-//! Placeholder until this crate lands.
+//! The kernel as cowlab uses it: mounts, loop devices, ioctls, confined directory access, locks
+//! and the command runner, each as a safe function with an error that names its object.
+//!
+//! This is the only crate of the workspace with `unsafe`, all of it in the private module `raw`,
+//! and the only one that starts external programs. It knows nothing of drivers, snapshots or
+//! layers. What lives beyond a call (a mount, a loop device) is held by a [`Guard`] that reports
+//! what it could not take back.
+
+pub mod at;
+pub mod btrfs;
+pub mod cmd;
+pub mod dir;
+pub mod durability;
+mod error;
+pub mod fiemap;
+pub mod guard;
+pub mod holders;
+pub mod lock;
+pub mod loopdev;
+pub mod mount;
+pub mod mountinfo;
+pub mod page_cache;
+pub mod process;
+mod raw;
+pub mod reflink;
+pub mod root;
+pub mod stat;
+pub mod xattr;
+
+pub use cmd::Cmd;
+pub use error::{Error, Result, io, sys};
+pub use guard::{Guard, Leak};
+pub use mount::{MountAttributes, MountGuard, MountOption, MountSpec};
+pub use root::Root;
+pub use rustix::io::Errno;
+pub use stat::{FileKind, Stat, Time};

@@ -1,0 +1,305 @@
+//! Who keeps a tree or a file system in use: mounts of it in any mount namespace, and processes
+//! that can write to it, or stand in it.
+//!
+//! Everything comes from `/proc` and is a snapshot: a process may appear a moment later. A
+//! detached mount (`umount -l`) shows by the descriptors open on it alone.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use crate::stat::{self, FileKind, Stat};
+use crate::{Result, dir, mountinfo, process};
+
+/// How a process keeps something in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HolderKind {
+    /// It lives in a mount namespace where the thing is mounted.
+    Mount,
+    /// It has a file open for writing.
+    OpenForWriting,
+    /// It has a file mapped shared and writable.
+    MappedForWriting,
+    /// It has a file or directory open, otherwise.
+    Open,
+    /// Its working directory is there.
+    WorkingDirectory,
+    /// Its root directory is there.
+    RootDirectory,
+    /// The program it runs is there.
+    Executable,
+}
+
+impl fmt::Display for HolderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mount => "has it mounted at",
+            Self::OpenForWriting => "has open for writing",
+            Self::MappedForWriting => "has mapped for writing",
+            Self::Open => "has open",
+            Self::WorkingDirectory => "works in",
+            Self::RootDirectory => "has for its root",
+            Self::Executable => "runs",
+        })
+    }
+}
+
+/// A process that keeps something in use.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    /// Its id.
+    pub pid: u32,
+    /// Its short name; empty where it has ended since.
+    pub command: String,
+    /// How.
+    pub what: HolderKind,
+    /// The file, directory or mount point, as that process sees it.
+    pub path: PathBuf,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            pid,
+            command,
+            what,
+            path,
+        } = self;
+        write!(f, "process {pid} ({command}) {what} `{}`", path.display())
+    }
+}
+
+/// Returns the mounts, in every mount namespace, that `wanted` picks; a namespace is told by the
+/// first of its processes.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`] or [`crate::Error::Parse`] where `/proc` cannot be read.
+pub fn mounts_where(wanted: impl Fn(&mountinfo::MountEntry) -> bool) -> Result<Vec<Holder>> {
+    let mut holders = Vec::new();
+    for namespace in mountinfo::every_namespace()? {
+        let Some(pid) = namespace.pids.first().copied() else {
+            continue;
+        };
+        for mount in namespace.mounts.iter().filter(|mount| wanted(mount)) {
+            holders.push(holder(pid, HolderKind::Mount, mount.mount_point.clone()));
+        }
+    }
+    Ok(holders)
+}
+
+/// Returns the processes that can write to a file in the tree at `directory` by a descriptor or a
+/// mapping, by whatever path they opened it. Other file systems and subvolumes below `directory`
+/// do not count.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`] where `/proc` or the tree cannot be read.
+pub fn writers_below(directory: &Path) -> Result<Vec<Holder>> {
+    let top = stat::stat(directory)?;
+    let mut holders = Vec::new();
+    // Inodes of the tree, read when the first file of the same device is found open.
+    let mut inodes = None;
+    for pid in process::all()? {
+        for (kind, path, found) in uses(pid, Scope::Writing) {
+            if found.dev != top.dev {
+                continue;
+            }
+            if inodes.is_none() {
+                inodes = Some(inodes_below(directory, &top)?);
+            }
+            if inodes
+                .as_ref()
+                .is_some_and(|inodes| inodes.contains(&found.ino))
+            {
+                holders.push(holder(pid, kind, path));
+            }
+        }
+    }
+    Ok(holders)
+}
+
+/// Returns the processes that can write to a file on one of these devices (see [`Stat::dev`]) by
+/// a descriptor or a mapping.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`] where `/proc` cannot be read.
+pub fn writers_on(devices: &[u64]) -> Result<Vec<Holder>> {
+    on_devices(devices, Scope::Writing)
+}
+
+/// Returns the processes that use a file or directory on one of these devices in any way: what
+/// keeps a file system from being unmounted.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`] where `/proc` cannot be read.
+pub fn users_of(devices: &[u64]) -> Result<Vec<Holder>> {
+    on_devices(devices, Scope::Any)
+}
+
+/// Which uses count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Writing,
+    Any,
+}
+
+fn on_devices(devices: &[u64], scope: Scope) -> Result<Vec<Holder>> {
+    let mut holders = Vec::new();
+    for pid in process::all()? {
+        for (kind, path, found) in uses(pid, scope) {
+            if devices.contains(&found.dev) {
+                holders.push(holder(pid, kind, path));
+            }
+        }
+    }
+    Ok(holders)
+}
+
+fn holder(pid: u32, what: HolderKind, path: PathBuf) -> Holder {
+    Holder {
+        pid,
+        command: process::command_name(pid).unwrap_or_default(),
+        what,
+        path,
+    }
+}
+
+/// Returns what a process has in use. One that ends meanwhile has nothing.
+fn uses(pid: u32, scope: Scope) -> Vec<(HolderKind, PathBuf, Stat)> {
+    let base = PathBuf::from(format!("/proc/{pid}"));
+    let mut uses = Vec::new();
+    let mut add = |kind: HolderKind, link: PathBuf| {
+        // The link leads to the very file, in whatever namespace it was opened.
+        if let (Ok(found), Ok(path)) = (stat::stat(&link), std::fs::read_link(&link)) {
+            uses.push((kind, path, found));
+        }
+    };
+    for descriptor in process::numbers(&base.join("fd")).unwrap_or_default() {
+        let Some(flags) = flags_of(&base, descriptor) else {
+            continue;
+        };
+        let link = base.join(format!("fd/{descriptor}"));
+        if flags.intersects(OFlags::WRONLY | OFlags::RDWR) && !flags.contains(OFlags::PATH) {
+            add(HolderKind::OpenForWriting, link);
+        } else if scope == Scope::Any {
+            add(HolderKind::Open, link);
+        }
+    }
+    for range in shared_writable_ranges(&base) {
+        add(
+            HolderKind::MappedForWriting,
+            base.join("map_files").join(range),
+        );
+    }
+    if scope == Scope::Any {
+        add(HolderKind::WorkingDirectory, base.join("cwd"));
+        add(HolderKind::RootDirectory, base.join("root"));
+        add(HolderKind::Executable, base.join("exe"));
+    }
+    let regular = |found: &Stat| found.kind() == FileKind::Regular;
+    uses.retain(|(_, _, found)| scope == Scope::Any || regular(found));
+    uses
+}
+
+/// Returns the open flags of a descriptor of another process (proc_pid_fdinfo(5)).
+fn flags_of(base: &Path, descriptor: u32) -> Option<OFlags> {
+    let text = std::fs::read_to_string(base.join(format!("fdinfo/{descriptor}"))).ok()?;
+    parse_flags(&text)
+}
+
+fn parse_flags(text: &str) -> Option<OFlags> {
+    let octal = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    Some(OFlags::from_bits_retain(
+        u32::from_str_radix(octal.trim(), 8).ok()?,
+    ))
+}
+
+/// Returns the address ranges of a process that are mapped shared and writable, as the names in
+/// `map_files` have them.
+fn shared_writable_ranges(base: &Path) -> Vec<String> {
+    let maps = std::fs::read(base.join("maps")).unwrap_or_default();
+    parse_maps(&String::from_utf8_lossy(&maps))
+}
+
+fn parse_maps(maps: &str) -> Vec<String> {
+    let range = |line: &str| {
+        let mut fields = line.split_ascii_whitespace();
+        let (range, permissions) = (fields.next()?, fields.next()?);
+        let (_offset, _device, inode) = (fields.next()?, fields.next()?, fields.next()?);
+        let wanted = permissions.contains('w') && permissions.ends_with('s') && inode != "0";
+        // map_files has the addresses without leading zeros.
+        let trim = |address: &str| address.trim_start_matches('0').to_owned();
+        let (start, end) = range.split_once('-')?;
+        wanted.then(|| format!("{}-{}", trim(start), trim(end)))
+    };
+    maps.lines().filter_map(range).collect()
+}
+
+/// Returns the inodes of the regular files in a tree, on the tree's own device.
+fn inodes_below(directory: &Path, top: &Stat) -> Result<BTreeSet<u64>> {
+    let mut inodes = BTreeSet::new();
+    let mut waiting = vec![directory.to_path_buf()];
+    while let Some(directory) = waiting.pop() {
+        let entries = match dir::read_dir(&directory) {
+            // Removed meanwhile.
+            Err(error) if error.errno() == Some(crate::Errno::NOENT) => continue,
+            result => result?,
+        };
+        for entry in entries {
+            let path = directory.join(&entry.name);
+            match entry.kind {
+                FileKind::Directory
+                    if stat::lstat(&path).is_ok_and(|found| found.dev == top.dev) =>
+                {
+                    waiting.push(path);
+                }
+                FileKind::Regular => {
+                    inodes.insert(entry.inode);
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(inodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_flags_and_maps() {
+        let flags = parse_flags("pos:\t0\nflags:\t0100002\nmnt_id:\t29\n").unwrap();
+        assert!(flags.contains(OFlags::RDWR));
+        assert!(parse_flags("pos:\t0\n").is_none());
+        let maps = "00400000-0040b000 rw-s 00000000 08:01 12 /a b\n\
+            7f00-7f10 rw-p 00000000 08:01 12 /a\n7f10-7f20 r--s 0 08:01 12 /a\n\
+            7f20-7f30 rw-s 00000000 00:01 0 \n";
+        assert_eq!(parse_maps(maps), ["400000-40b000"]);
+    }
+
+    #[test]
+    fn finds_the_own_writer() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("in")).unwrap();
+        let path = place.path().join("in/file");
+        let file = std::fs::File::create(&path).unwrap();
+        let own = std::process::id();
+        let writers = writers_below(&place.path().join("in")).unwrap();
+        let found = writers.iter().find(|holder| holder.pid == own).unwrap();
+        assert_eq!(
+            (found.what, &found.path),
+            (HolderKind::OpenForWriting, &path)
+        );
+        drop(file);
+        let reader = std::fs::File::open(&path).unwrap();
+        let writers = writers_below(&place.path().join("in")).unwrap();
+        assert!(writers.iter().all(|holder| holder.pid != own));
+        drop(reader);
+    }
+}

@@ -1,0 +1,132 @@
+//! Locks between processes: open-file-description locks on files that stay.
+//!
+//! The lock belongs to the open description: it ends when the last descriptor of it is closed, at
+//! the latest with the process, and two threads that open the file twice exclude each other
+//! (fcntl_locking(2)). The file is never removed, for a lock on a removed file guards nothing.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use crate::raw::{LockKind, ofd_lock};
+use crate::{Result, io, sys};
+
+/// A held lock; dropping it releases it.
+#[derive(Debug)]
+pub struct FileLock {
+    file: File,
+    path: PathBuf,
+}
+
+impl FileLock {
+    /// Waits for the lock, for this owner alone. The file is made with mode 0600 where missing.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Sys`].
+    pub fn exclusive(path: &Path) -> Result<Self> {
+        Self::wait(path, LockKind::Exclusive)
+    }
+
+    /// Waits for the lock, together with other shared owners.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Sys`].
+    pub fn shared(path: &Path) -> Result<Self> {
+        Self::wait(path, LockKind::Shared)
+    }
+
+    /// Takes the lock for this owner alone, or returns `None` where another has it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Sys`].
+    pub fn try_exclusive(path: &Path) -> Result<Option<Self>> {
+        Self::attempt(path, LockKind::Exclusive)
+    }
+
+    /// Takes the lock together with other shared owners, or returns `None` where another has it
+    /// alone.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Sys`].
+    pub fn try_shared(path: &Path) -> Result<Option<Self>> {
+        Self::attempt(path, LockKind::Shared)
+    }
+
+    /// Returns the path of the lock file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the lock file, to leave a note in.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn wait(path: &Path, kind: LockKind) -> Result<Self> {
+        let file = open(path)?;
+        let result = loop {
+            match ofd_lock(&file, kind, true) {
+                Err(Errno::INTR) => {}
+                result => break result,
+            }
+        };
+        sys("lock", path, result)?;
+        Ok(Self {
+            file,
+            path: path.to_path_buf(),
+        })
+    }
+
+    fn attempt(path: &Path, kind: LockKind) -> Result<Option<Self>> {
+        let file = open(path)?;
+        match ofd_lock(&file, kind, false) {
+            Err(Errno::AGAIN | Errno::ACCESS) => Ok(None),
+            result => {
+                sys("lock", path, result)?;
+                Ok(Some(Self {
+                    file,
+                    path: path.to_path_buf(),
+                }))
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
+    options.custom_flags(libc::O_NOFOLLOW);
+    io("open", path, options.open(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excludes_within_one_process() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lock");
+        let shared = FileLock::shared(&path).unwrap();
+        assert!(FileLock::try_exclusive(&path).unwrap().is_none());
+        let second = FileLock::try_shared(&path).unwrap();
+        assert!(second.is_some());
+        drop((shared, second));
+        let held = FileLock::exclusive(&path).unwrap();
+        assert!(FileLock::try_shared(&path).unwrap().is_none());
+        drop(held);
+        assert!(FileLock::try_exclusive(&path).unwrap().is_some());
+        assert!(path.exists());
+    }
+}

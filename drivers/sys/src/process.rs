@@ -1,0 +1,217 @@
+//! Facts about this process, other processes and the kernel, and private mount namespaces.
+
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::process::Resource;
+
+use crate::{Error, Result, io, raw, sys};
+
+/// Tells whether this process has root's user id in effect.
+pub fn is_root() -> bool {
+    effective_uid() == 0
+}
+
+/// Returns the user id in effect.
+pub fn effective_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Returns the kernel's random name for this boot.
+///
+/// # Errors
+///
+/// Returns [`Error::Sys`].
+pub fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    Ok(io("read", path, std::fs::read_to_string(path))?
+        .trim()
+        .to_owned())
+}
+
+/// Returns the kernel's taint bits (Documentation/admin-guide/tainted-kernels.rst); 0 is clean. A
+/// warning or an oops sets bits that stay until the next boot.
+///
+/// # Errors
+///
+/// Returns [`Error::Sys`] or [`Error::Parse`].
+pub fn kernel_taint() -> Result<u64> {
+    let path = "/proc/sys/kernel/tainted";
+    let text = io("read", path, std::fs::read_to_string(path))?;
+    text.trim()
+        .parse()
+        .ok()
+        .ok_or_else(|| Error::parse("the kernel's taint bits", text))
+}
+
+/// Returns the kernel's release, as `uname -r` prints it.
+pub fn kernel_release() -> String {
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Returns the machine's architecture, as `uname -m` prints it.
+pub fn machine() -> String {
+    rustix::system::uname()
+        .machine()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Returns the ids of all processes.
+///
+/// # Errors
+///
+/// Returns [`Error::Sys`] where `/proc` cannot be read.
+pub fn all() -> Result<Vec<u32>> {
+    let mut pids = numbers(Path::new("/proc"))?;
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+/// Returns the `/proc` directories of the threads of a process; none where it has ended.
+pub(crate) fn tasks(pid: u32) -> Vec<PathBuf> {
+    let directory = PathBuf::from(format!("/proc/{pid}/task"));
+    let threads = numbers(&directory).unwrap_or_default();
+    threads
+        .iter()
+        .map(|thread| directory.join(thread.to_string()))
+        .collect()
+}
+
+/// Returns the entries of a directory whose names are numbers.
+pub(crate) fn numbers(directory: &Path) -> Result<Vec<u32>> {
+    let entries = io("readdir", directory, std::fs::read_dir(directory))?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    Ok(names.filter_map(|name| name.parse().ok()).collect())
+}
+
+/// Returns the short name of a process (`/proc/PID/comm`); `None` where it has ended.
+pub fn command_name(pid: u32) -> Option<String> {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end_matches('\n').to_owned())
+}
+
+/// Memory of this process, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResidentSet {
+    /// In memory now (`VmRSS`).
+    pub current: u64,
+    /// The most since the start, or since [`ResidentSet::reset_peak`] (`VmHWM`).
+    pub peak: u64,
+}
+
+impl ResidentSet {
+    /// Reads the memory of this process.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Sys`] or [`Error::Parse`].
+    pub fn read() -> Result<Self> {
+        let path = "/proc/self/status";
+        Self::parse(&io("read", path, std::fs::read_to_string(path))?)
+    }
+
+    /// Has [`ResidentSet::peak`] count from now on (proc_pid_clear_refs(5)).
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Sys`].
+    pub fn reset_peak() -> Result<()> {
+        let path = "/proc/self/clear_refs";
+        io("write", path, std::fs::write(path, "5"))
+    }
+
+    fn parse(status: &str) -> Result<Self> {
+        let bytes = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key));
+            let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            number
+                .map(|kib| kib * 1024)
+                .ok_or_else(|| Error::parse("/proc/self/status", status))
+        };
+        Ok(Self {
+            current: bytes("VmRSS:")?,
+            peak: bytes("VmHWM:")?,
+        })
+    }
+}
+
+/// A resource limit of this process; `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What is enforced.
+    pub soft: Option<u64>,
+    /// What the soft limit may be raised to.
+    pub hard: Option<u64>,
+}
+
+/// Returns the limit of open descriptors.
+pub fn open_files_limit() -> Limit {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    Limit {
+        soft: limit.current,
+        hard: limit.maximum,
+    }
+}
+
+/// Gives the calling thread a mount namespace of its own, from which nothing propagates. Other
+/// threads stay where they are, so a program calls it before it starts any.
+///
+/// # Errors
+///
+/// Returns [`Error::Sys`]: `EPERM` without root.
+pub fn unshare_mounts() -> Result<()> {
+    sys("unshare", "/", raw::unshare_mounts())?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    sys("mount --make-rprivate", "/", mount_change("/", private))
+}
+
+/// Runs `body` in a thread with a mount namespace of its own, which ends with it, and the mounts
+/// made there as well.
+///
+/// # Errors
+///
+/// As [`unshare_mounts`].
+///
+/// # Panics
+///
+/// Panics where `body` does.
+pub fn with_private_mounts<T: Send>(body: impl FnOnce() -> T + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| unshare_mounts().map(|()| body()));
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_facts() {
+        assert_eq!(boot_id().unwrap().len(), 36);
+        assert!(kernel_release().contains('.'));
+        assert!(all().unwrap().contains(&std::process::id()));
+        assert!(command_name(std::process::id()).is_some());
+        assert!(ResidentSet::read().unwrap().peak > 0);
+        assert!(open_files_limit().soft.is_none_or(|limit| limit > 0));
+    }
+
+    #[test]
+    fn reads_memory_in_bytes() {
+        let set = ResidentSet::parse("Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t 1 kB\n").unwrap();
+        assert_eq!(
+            set,
+            ResidentSet {
+                current: 1024,
+                peak: 2 << 20
+            }
+        );
+        assert!(ResidentSet::parse("VmRSS: x kB").is_err());
+    }
+}

@@ -1,0 +1,372 @@
+//! Every unsafe block of the workspace: the system calls and ioctls that rustix does not offer,
+//! each behind a function whose types make any call of it sound.
+//!
+//! It carries bytes and numbers across the border and gives them no meaning: that is up to the
+//! modules above.
+#![expect(
+    unsafe_code,
+    reason = "ioctls and system calls without a safe binding end here"
+)]
+
+use std::ffi::c_void;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use linux_raw_sys::btrfs::{
+    btrfs_ioctl_get_subvol_info_args, btrfs_ioctl_ino_lookup_args, btrfs_ioctl_search_key,
+    btrfs_ioctl_space_info,
+};
+use linux_raw_sys::general::mount_attr;
+use linux_raw_sys::ioctl as code;
+use linux_raw_sys::loop_device::{
+    LOOP_CLR_FD, LOOP_CONFIGURE, LOOP_CTL_GET_FREE, LOOP_GET_STATUS64, LOOP_SET_CAPACITY,
+    loop_config, loop_info64,
+};
+use rustix::io::{Errno, Result};
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode};
+
+/// Extents asked for in one FIEMAP call: 14 KiB of them.
+pub(crate) const FIEMAP_EXTENTS: usize = 256;
+/// Room for found items in one tree search, in 8-byte words: 64 KiB, more than the largest item.
+pub(crate) const SEARCH_WORDS: usize = 8192;
+/// Kinds of btrfs space in one answer; the kernel has fewer than ten.
+pub(crate) const SPACE_SLOTS: usize = 32;
+
+/// cachestat(2), which libc lacks; system calls since 424 have one number everywhere.
+const SYS_CACHESTAT: libc::c_long = 451;
+
+/// A type of plain integers, for which all bytes zero is a value and any bytes are.
+///
+/// # Safety
+///
+/// Only for `repr(C)` types made of integers and arrays of them.
+pub(crate) unsafe trait Plain: Copy {}
+
+// SAFETY: `repr(C)`, integers and arrays of integers only.
+unsafe impl Plain for loop_config {}
+// SAFETY: as above.
+unsafe impl Plain for loop_info64 {}
+// SAFETY: as above.
+unsafe impl Plain for btrfs_ioctl_ino_lookup_args {}
+// SAFETY: as above.
+unsafe impl Plain for btrfs_ioctl_get_subvol_info_args {}
+// SAFETY: as above.
+unsafe impl Plain for Fiemap {}
+// SAFETY: as above.
+unsafe impl Plain for TreeSearch {}
+// SAFETY: as above.
+unsafe impl Plain for SpaceArgs {}
+
+/// Returns the value of all zero bytes.
+pub(crate) fn zeroed<T: Plain>() -> T {
+    // SAFETY: all zero bytes are a value of a `Plain` type.
+    unsafe { std::mem::zeroed() }
+}
+
+/// `struct fiemap` with its array (linux/fiemap.h).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Fiemap {
+    pub(crate) start: u64,
+    pub(crate) length: u64,
+    pub(crate) flags: u32,
+    pub(crate) mapped_extents: u32,
+    pub(crate) extent_count: u32,
+    reserved: u32,
+    pub(crate) extents: [FiemapExtent; FIEMAP_EXTENTS],
+}
+
+/// `struct fiemap_extent` (linux/fiemap.h).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct FiemapExtent {
+    pub(crate) logical: u64,
+    pub(crate) physical: u64,
+    pub(crate) length: u64,
+    reserved64: [u64; 2],
+    pub(crate) flags: u32,
+    reserved: [u32; 3],
+}
+
+/// `struct btrfs_ioctl_search_args_v2` with its buffer (linux/btrfs.h).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct TreeSearch {
+    pub(crate) key: btrfs_ioctl_search_key,
+    buf_size: u64,
+    buffer: [u64; SEARCH_WORDS],
+}
+
+impl TreeSearch {
+    /// Returns the bytes of the found items.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let length = std::mem::size_of_val(&self.buffer);
+        // SAFETY: the pointer and the length are those of a live array of integers, borrowed for
+        // as long as the result; any byte is a `u8`.
+        unsafe { std::slice::from_raw_parts(self.buffer.as_ptr().cast::<u8>(), length) }
+    }
+}
+
+/// `struct btrfs_ioctl_space_args` with its slots (linux/btrfs.h).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct SpaceArgs {
+    space_slots: u64,
+    pub(crate) total_spaces: u64,
+    pub(crate) spaces: [btrfs_ioctl_space_info; SPACE_SLOTS],
+}
+
+/// One ioctl: its code and its argument, a pointer or an integer in a pointer's place.
+struct Call {
+    opcode: Opcode,
+    argument: *mut c_void,
+}
+
+// SAFETY: a `Call` is made in this module only, with an argument that its code asks for; the
+// output is the call's own return value, so the pointer is not read again.
+unsafe impl Ioctl for Call {
+    type Output = IoctlOutput;
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        self.opcode
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        self.argument
+    }
+
+    unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> Result<IoctlOutput> {
+        Ok(output)
+    }
+}
+
+/// Makes an ioctl that reads and writes `value`.
+///
+/// # Safety
+///
+/// The kernel must take `opcode` to be about a `T`.
+unsafe fn exchange<T: Plain>(fd: BorrowedFd<'_>, opcode: Opcode, value: &mut T) -> Result<()> {
+    let call = Call {
+        opcode,
+        argument: std::ptr::from_mut(value).cast(),
+    };
+    // SAFETY: the argument points to a live, exclusively borrowed `T`, which the caller vouches
+    // for; whatever bytes the kernel leaves there are a `T`, for it is `Plain`.
+    unsafe { rustix::ioctl::ioctl(fd, call) }.map(drop)
+}
+
+/// Makes an ioctl whose argument is an integer and returns its result.
+///
+/// # Safety
+///
+/// The kernel must take the argument of `opcode` to be an integer, or ignore it.
+unsafe fn with_integer(fd: BorrowedFd<'_>, opcode: Opcode, integer: usize) -> Result<i32> {
+    let call = Call {
+        opcode,
+        argument: std::ptr::without_provenance_mut(integer),
+    };
+    // SAFETY: the kernel does not follow the argument, as the caller vouches.
+    unsafe { rustix::ioctl::ioctl(fd, call) }
+}
+
+/// FIEMAP: maps from `request.start` for `request.length` bytes into `request.extents`.
+pub(crate) fn fiemap(fd: impl AsFd, request: &mut Fiemap) -> Result<()> {
+    request.extent_count = u32::try_from(FIEMAP_EXTENTS).ok().ok_or(Errno::OVERFLOW)?;
+    // SAFETY: FS_IOC_FIEMAP takes a `struct fiemap` followed by `extent_count` extents, which is
+    // the length of the array.
+    unsafe { exchange(fd.as_fd(), code::FS_IOC_FIEMAP, request) }
+}
+
+/// LOOP_CONFIGURE: binds a file to the loop device `fd`.
+pub(crate) fn loop_configure(fd: impl AsFd, config: &mut loop_config) -> Result<()> {
+    // SAFETY: LOOP_CONFIGURE takes a `struct loop_config`.
+    unsafe { exchange(fd.as_fd(), LOOP_CONFIGURE, config) }
+}
+
+/// LOOP_GET_STATUS64: tells what the loop device `fd` is bound to; `ENXIO` for a free one.
+pub(crate) fn loop_status(fd: impl AsFd) -> Result<loop_info64> {
+    let mut info = zeroed::<loop_info64>();
+    // SAFETY: LOOP_GET_STATUS64 fills a `struct loop_info64`.
+    unsafe { exchange(fd.as_fd(), LOOP_GET_STATUS64, &mut info) }?;
+    Ok(info)
+}
+
+/// LOOP_CLR_FD: frees the loop device `fd`, or has its last close free it.
+pub(crate) fn loop_clear(fd: impl AsFd) -> Result<()> {
+    // SAFETY: LOOP_CLR_FD ignores its argument.
+    unsafe { with_integer(fd.as_fd(), LOOP_CLR_FD, 0) }.map(drop)
+}
+
+/// LOOP_SET_CAPACITY: has the loop device `fd` take its file's present size.
+pub(crate) fn loop_set_capacity(fd: impl AsFd) -> Result<()> {
+    // SAFETY: LOOP_SET_CAPACITY ignores its argument.
+    unsafe { with_integer(fd.as_fd(), LOOP_SET_CAPACITY, 0) }.map(drop)
+}
+
+/// LOOP_CTL_GET_FREE: returns the number of a loop device that is free now.
+pub(crate) fn loop_next_free(control: impl AsFd) -> Result<u32> {
+    // SAFETY: LOOP_CTL_GET_FREE ignores its argument.
+    let number = unsafe { with_integer(control.as_fd(), LOOP_CTL_GET_FREE, 0) }?;
+    u32::try_from(number).ok().ok_or(Errno::NXIO)
+}
+
+/// BTRFS_IOC_TREE_SEARCH_V2: finds items from `search.key` on; `key.nr_items` says how many.
+pub(crate) fn btrfs_tree_search(fd: impl AsFd, search: &mut TreeSearch) -> Result<()> {
+    search.buf_size = u64::try_from(std::mem::size_of_val(&search.buffer))
+        .ok()
+        .ok_or(Errno::OVERFLOW)?;
+    // SAFETY: BTRFS_IOC_TREE_SEARCH_V2 takes a search key and a buffer size, and writes no more
+    // than that size behind them, which is the size of the array.
+    unsafe { exchange(fd.as_fd(), code::BTRFS_IOC_TREE_SEARCH_V2, search) }
+}
+
+/// BTRFS_IOC_INO_LOOKUP: resolves an inode to its path in its subvolume.
+pub(crate) fn btrfs_ino_lookup(
+    fd: impl AsFd,
+    request: &mut btrfs_ioctl_ino_lookup_args,
+) -> Result<()> {
+    // SAFETY: BTRFS_IOC_INO_LOOKUP takes a `struct btrfs_ioctl_ino_lookup_args`.
+    unsafe { exchange(fd.as_fd(), code::BTRFS_IOC_INO_LOOKUP, request) }
+}
+
+/// BTRFS_IOC_GET_SUBVOL_INFO: describes the subvolume that `fd` is in.
+pub(crate) fn btrfs_subvolume_info(fd: impl AsFd) -> Result<btrfs_ioctl_get_subvol_info_args> {
+    let mut info = zeroed::<btrfs_ioctl_get_subvol_info_args>();
+    // SAFETY: BTRFS_IOC_GET_SUBVOL_INFO fills a `struct btrfs_ioctl_get_subvol_info_args`.
+    unsafe { exchange(fd.as_fd(), code::BTRFS_IOC_GET_SUBVOL_INFO, &mut info) }?;
+    Ok(info)
+}
+
+/// BTRFS_IOC_SPACE_INFO: lists the kinds of allocated space.
+pub(crate) fn btrfs_space(fd: impl AsFd) -> Result<SpaceArgs> {
+    let mut space = zeroed::<SpaceArgs>();
+    space.space_slots = u64::try_from(SPACE_SLOTS).ok().ok_or(Errno::OVERFLOW)?;
+    // SAFETY: BTRFS_IOC_SPACE_INFO fills at most `space_slots` entries, the length of the array.
+    unsafe { exchange(fd.as_fd(), code::BTRFS_IOC_SPACE_INFO, &mut space) }?;
+    Ok(space)
+}
+
+/// Makes a btrfs ioctl about one 64-bit number, in place.
+fn btrfs_number(fd: impl AsFd, opcode: Opcode, number: &mut u64) -> Result<()> {
+    let call = Call {
+        opcode,
+        argument: std::ptr::from_mut(number).cast(),
+    };
+    // SAFETY: this private function is called with codes that read or write a `__u64` only.
+    unsafe { rustix::ioctl::ioctl(fd, call) }.map(drop)
+}
+
+/// BTRFS_IOC_START_SYNC: starts a commit and returns its transaction.
+pub(crate) fn btrfs_start_sync(fd: impl AsFd) -> Result<u64> {
+    let mut transaction = 0;
+    btrfs_number(fd, code::BTRFS_IOC_START_SYNC, &mut transaction)?;
+    Ok(transaction)
+}
+
+/// BTRFS_IOC_WAIT_SYNC: waits until a transaction is on disk.
+pub(crate) fn btrfs_wait_sync(fd: impl AsFd, mut transaction: u64) -> Result<()> {
+    btrfs_number(fd, code::BTRFS_IOC_WAIT_SYNC, &mut transaction)
+}
+
+/// BTRFS_IOC_SUBVOL_GETFLAGS: returns the flags of the subvolume whose root `fd` is.
+pub(crate) fn btrfs_flags(fd: impl AsFd) -> Result<u64> {
+    let mut flags = 0;
+    btrfs_number(fd, code::BTRFS_IOC_SUBVOL_GETFLAGS, &mut flags)?;
+    Ok(flags)
+}
+
+/// BTRFS_IOC_SUBVOL_SETFLAGS: sets the flags of the subvolume whose root `fd` is.
+pub(crate) fn btrfs_set_flags(fd: impl AsFd, mut flags: u64) -> Result<()> {
+    btrfs_number(fd, code::BTRFS_IOC_SUBVOL_SETFLAGS, &mut flags)
+}
+
+/// BTRFS_IOC_SYNC: commits the running transaction.
+pub(crate) fn btrfs_sync(fd: impl AsFd) -> Result<()> {
+    // SAFETY: BTRFS_IOC_SYNC ignores its argument.
+    unsafe { with_integer(fd.as_fd(), code::BTRFS_IOC_SYNC, 0) }.map(drop)
+}
+
+/// mount_setattr(2) on the mount that `fd` is the root of.
+pub(crate) fn mount_setattr(fd: impl AsFd, attributes: &mount_attr) -> Result<()> {
+    // SAFETY: the path is a C string, the fourth argument points to a live `struct mount_attr`
+    // and the fifth is its size; the kernel only reads both.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            std::ptr::from_ref(attributes),
+            std::mem::size_of::<mount_attr>(),
+        )
+    };
+    outcome(result)
+}
+
+/// cachestat(2) of the whole file: pages cached, dirty, under write-back, evicted and recently
+/// evicted.
+pub(crate) fn cachestat(fd: impl AsFd) -> Result<[u64; 5]> {
+    // `struct cachestat_range`: offset and length, where length 0 is to the end of the file.
+    let range = [0_u64; 2];
+    let mut counts = [0_u64; 5];
+    // SAFETY: the second argument points to two and the third to five 64-bit numbers, which is
+    // what `struct cachestat_range` and `struct cachestat` are.
+    let result = unsafe {
+        libc::syscall(
+            SYS_CACHESTAT,
+            fd.as_fd().as_raw_fd(),
+            range.as_ptr(),
+            counts.as_mut_ptr(),
+            0,
+        )
+    };
+    outcome(result)?;
+    Ok(counts)
+}
+
+/// What [`ofd_lock`] does to a whole file's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LockKind {
+    Shared,
+    Exclusive,
+}
+
+/// F_OFD_SETLK, or F_OFD_SETLKW where `wait`: locks the whole file for this open description.
+pub(crate) fn ofd_lock(fd: impl AsFd, kind: LockKind, wait: bool) -> Result<()> {
+    let lock_type = match kind {
+        LockKind::Shared => libc::F_RDLCK,
+        LockKind::Exclusive => libc::F_WRLCK,
+    };
+    let lock = libc::flock {
+        l_type: libc::c_short::try_from(lock_type)
+            .ok()
+            .ok_or(Errno::OVERFLOW)?,
+        l_whence: 0, // SEEK_SET; with the zeros below: from the start to the end of the file.
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0, // F_OFD_SETLK demands 0.
+    };
+    let command = if wait {
+        libc::F_OFD_SETLKW
+    } else {
+        libc::F_OFD_SETLK
+    };
+    // SAFETY: both commands read a `struct flock` behind the third argument.
+    let result = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), command, std::ptr::from_ref(&lock)) };
+    outcome(result.into())
+}
+
+/// unshare(2) with CLONE_NEWNS, for the calling thread.
+pub(crate) fn unshare_mounts() -> Result<()> {
+    let flags = rustix::thread::UnshareFlags::NEWNS;
+    // SAFETY: the call is unsafe for CLONE_FILES alone, which is not asked for.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
+/// Turns a libc result into an error number.
+fn outcome(result: libc::c_long) -> Result<()> {
+    if result >= 0 {
+        return Ok(());
+    }
+    Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+}
