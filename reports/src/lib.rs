@@ -6,3 +6,4 @@
 //! reads the clock or runs a program, so a report can be made again, byte for byte, on any machine that has the lines.
 
 pub mod result;
+pub mod statistics;
