@@ -5,5 +5,7 @@
 //! [`rules`] and [`verdict`] pick a driver, and [`render`] writes the pages. Nothing in this crate touches the kernel,
 //! reads the clock or runs a program, so a report can be made again, byte for byte, on any machine that has the lines.
 
+pub mod compare;
+pub mod measurements;
 pub mod result;
 pub mod statistics;

@@ -1,0 +1,277 @@
+//! Two result sets side by side, series by series.
+//!
+//! A series is compared with its namesake alone ([`SeriesId`]). Where kernel, processor, device, mount options or cache
+//! state differ, the comparison is refused with the differences: such a ratio would say something about the machines
+//! and be read as if it said something about the drivers.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::measurements::{Measurement, Measurements};
+use crate::result::{Device, Environment, ResultSet, SeriesId, Unit};
+use crate::statistics::{Estimate, NoiseFloor, Pairing, Relevance, ratio, relevance};
+
+/// What happened to a series between two result sets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "change", content = "because")]
+pub enum Change {
+    /// Relevantly less of what is measured: faster, or smaller.
+    Better,
+    /// Relevantly more of what is measured: slower, or larger.
+    Worse,
+    /// Nothing beyond the noise.
+    NoRelevantChange,
+    /// Too few samples, or no A/A control.
+    Unknown,
+    /// Refused: what differs between the two.
+    NotComparable(Vec<String>),
+    /// Only in the first set.
+    Gone,
+    /// Only in the second set.
+    New,
+}
+
+impl Change {
+    /// The word for it in a unit.
+    #[must_use]
+    pub fn word(&self, unit: Unit) -> &'static str {
+        match (self, unit) {
+            (Self::Better, Unit::Ns) => "faster",
+            (Self::Worse, Unit::Ns) => "slower",
+            (Self::Better, _) => "smaller",
+            (Self::Worse, _) => "larger",
+            (Self::NoRelevantChange, _) => "no relevant change",
+            (Self::Unknown, _) => "unknown",
+            (Self::NotComparable(_), _) => "not comparable",
+            (Self::Gone, _) => "gone",
+            (Self::New, _) => "new",
+        }
+    }
+}
+
+/// One series in two result sets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compared {
+    /// The series.
+    pub id: SeriesId,
+    /// Median in the first set.
+    pub before: Option<Estimate>,
+    /// Median in the second set.
+    pub after: Option<Estimate>,
+    /// `after / before`; none where the two are not comparable.
+    pub ratio: Option<Estimate>,
+    /// The noise the ratio was judged by, the larger one of the two sets.
+    pub noise: NoiseFloor,
+    /// The verdict.
+    pub change: Change,
+}
+
+impl fmt::Display for Compared {
+    /// The series, the verdict and the ratio on one line.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.id, self.change.word(self.id.unit))?;
+        if let Some(ratio) = self.ratio {
+            write!(formatter, ", {:.3} times", ratio.value)?;
+            if let Some(interval) = ratio.interval {
+                write!(formatter, " [{:.3}, {:.3}]", interval.low, interval.high)?;
+            }
+            write!(formatter, ", noise {:.3}", self.noise.factor)?;
+        }
+        if let Change::NotComparable(reasons) = &self.change {
+            write!(formatter, " ({})", reasons.join("; "))?;
+        }
+        Ok(())
+    }
+}
+
+/// All series of two result sets, in the order of their identities.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Comparison {
+    /// Every series that is in either set.
+    pub series: Vec<Compared>,
+}
+
+impl Comparison {
+    /// Whether anything got relevantly worse (exit code 1).
+    #[must_use]
+    pub fn has_regression(&self) -> bool {
+        self.count(&Change::Worse) > 0
+    }
+
+    /// Whether not one series could be judged (exit code 3).
+    #[must_use]
+    pub fn is_inconclusive(&self) -> bool {
+        !self.series.iter().any(|compared| {
+            matches!(
+                compared.change,
+                Change::Better | Change::Worse | Change::NoRelevantChange
+            )
+        })
+    }
+
+    /// Number of series with a verdict.
+    #[must_use]
+    pub fn count(&self, change: &Change) -> usize {
+        self.series
+            .iter()
+            .filter(|compared| compared.change == *change)
+            .count()
+    }
+}
+
+/// Compares every series of two result sets, the first being the one from before.
+#[must_use]
+pub fn compare(before: &ResultSet, after: &ResultSet) -> Comparison {
+    let (before, after) = (Measurements::new(before), Measurements::new(after));
+    let mut ids: Vec<&SeriesId> = before
+        .iter()
+        .chain(after.iter())
+        .map(|(id, _)| id)
+        .collect();
+    ids.sort();
+    ids.dedup();
+    let series = ids
+        .into_iter()
+        .map(|id| {
+            let noise = louder(before.noise_of(id), after.noise_of(id));
+            compare_one(id, before.get(id), after.get(id), noise)
+        })
+        .collect();
+    Comparison { series }
+}
+
+fn louder(first: NoiseFloor, second: NoiseFloor) -> NoiseFloor {
+    NoiseFloor {
+        factor: first.factor.max(second.factor),
+        // Without a control in one of the two sets its noise is not known.
+        controls: first.controls.min(second.controls),
+    }
+}
+
+fn compare_one(
+    id: &SeriesId,
+    before: Option<&Measurement<'_>>,
+    after: Option<&Measurement<'_>>,
+    noise: NoiseFloor,
+) -> Compared {
+    let (ratio, change) = match (before, after) {
+        (Some(before), Some(after)) => judge(id.unit, before, after, &noise),
+        (Some(_), None) => (None, Change::Gone),
+        _ => (None, Change::New),
+    };
+    let median = |measurement: Option<&Measurement<'_>>| {
+        measurement.and_then(|measurement| Some(measurement.summary?.median))
+    };
+    Compared {
+        id: id.clone(),
+        before: median(before),
+        after: median(after),
+        ratio,
+        noise,
+        change,
+    }
+}
+
+fn judge(
+    unit: Unit,
+    before: &Measurement<'_>,
+    after: &Measurement<'_>,
+    noise: &NoiseFloor,
+) -> (Option<Estimate>, Change) {
+    let reasons = differences(before, after);
+    if !reasons.is_empty() {
+        return (None, Change::NotComparable(reasons));
+    }
+    let Some(quotient) = ratio(
+        &after.series.blocks,
+        &before.series.blocks,
+        Pairing::Independent,
+    ) else {
+        return (None, Change::Unknown);
+    };
+    // Space is counted, not timed: identical arms do not differ, so it needs no control.
+    let counted = NoiseFloor {
+        controls: noise.controls.max(usize::from(unit != Unit::Ns)),
+        ..*noise
+    };
+    let change = match relevance(&quotient, &counted) {
+        Relevance::Lower => Change::Better,
+        Relevance::Higher => Change::Worse,
+        Relevance::Noise => Change::NoRelevantChange,
+        Relevance::Unknown => Change::Unknown,
+    };
+    (Some(quotient), change)
+}
+
+/// What keeps two series from being compared, one phrase each.
+fn differences(before: &Measurement<'_>, after: &Measurement<'_>) -> Vec<String> {
+    let mut reasons = match (before.environment, after.environment) {
+        (Some(before), Some(after)) => environments_differ(before, after),
+        _ => vec!["the environment of one side is not known".to_owned()],
+    };
+    reasons.extend(devices_differ(&before.series.device, &after.series.device));
+    reasons.extend(differs(
+        "cache state",
+        before.series.cache.name(),
+        after.series.cache.name(),
+    ));
+    reasons
+}
+
+fn environments_differ(before: &Environment, after: &Environment) -> Vec<String> {
+    let facts = |environment: &Environment| {
+        [
+            ("kernel", environment.kernel_release.clone()),
+            ("kernel version", environment.kernel_version.clone()),
+            ("architecture", environment.architecture.clone()),
+            ("processor", environment.cpu_model.clone()),
+            ("cores", environment.cores.to_string()),
+            ("memory", environment.memory_bytes.to_string()),
+            ("place", environment.place.to_string()),
+            (
+                "frequency governor",
+                environment
+                    .facts
+                    .get("governor")
+                    .cloned()
+                    .unwrap_or_default(),
+            ),
+        ]
+    };
+    facts(before)
+        .into_iter()
+        .zip(facts(after))
+        .filter_map(|((what, before), (_, after))| differs(what, &before, &after))
+        .collect()
+}
+
+fn devices_differ(before: &Device, after: &Device) -> Vec<String> {
+    let facts = |device: &Device| {
+        [
+            ("mkfs", device.mkfs.clone().unwrap_or_default()),
+            ("mount options", device.mount_options.clone()),
+            ("device size", device.bytes.to_string()),
+            ("sector size", shown(device.sector_size)),
+            ("loop direct I/O", shown(device.loop_direct_io)),
+            ("preallocation", shown(device.preallocated)),
+            (
+                "file system below the loop device",
+                device.below.clone().unwrap_or_default(),
+            ),
+        ]
+    };
+    facts(before)
+        .into_iter()
+        .zip(facts(after))
+        .filter_map(|((what, before), (_, after))| differs(what, &before, &after))
+        .collect()
+}
+
+fn shown(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+}
+
+fn differs(what: &str, before: &str, after: &str) -> Option<String> {
+    (before != after).then(|| format!("{what} differs: `{before}` and `{after}`"))
+}
