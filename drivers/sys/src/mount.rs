@@ -6,7 +6,7 @@
 //! ends by umount2(2) without `MNT_DETACH`: a busy one stays and is reported.
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -144,6 +144,53 @@ pub fn bind(source: &Path, target: &Path, attributes: MountAttributes) -> Result
     })?;
     tracing::debug!(source = %source.display(), target = %target.display(), "bound");
     MountGuard::adopt(target)
+}
+
+/// A mount in no directory tree, for work that nobody else shall see. It ends with the guard or with
+/// the process, however that ends, so a killed process leaves nothing mounted (open_tree(2)).
+#[derive(Debug)]
+pub struct DetachedMount {
+    tree: OwnedFd,
+    path: PathBuf,
+}
+
+impl DetachedMount {
+    /// Makes a mount of `spec`.
+    ///
+    /// # Errors
+    ///
+    /// As [`mount`].
+    pub fn new(spec: &MountSpec) -> Result<Self> {
+        create(spec, Path::new("")).map(Self::hold)
+    }
+
+    /// Binds the directory `source`, without the mounts below it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Sys`].
+    pub fn bind(source: &Path, attributes: MountAttributes) -> Result<Self> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = sys("open_tree", source, open_tree(CWD, source, flags))?;
+        set_tree_attributes(&tree, source, attributes)?;
+        Ok(Self::hold(tree))
+    }
+
+    /// Returns a path of the mount's root that works in this process, while the guard lives.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn hold(tree: OwnedFd) -> Self {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", tree.as_raw_fd()));
+        Self { tree, path }
+    }
+}
+
+impl AsFd for DetachedMount {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tree.as_fd()
+    }
 }
 
 /// Unmounts what is mounted at `target`; the topmost, where mounts are stacked. Never lazy.
