@@ -13,6 +13,7 @@ pub mod dir;
 pub mod durability;
 mod error;
 pub mod fiemap;
+pub mod file;
 pub mod guard;
 pub mod holders;
 pub mod lock;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountPropagationFlags, mount_change};
-use rustix::process::Resource;
+use rustix::process::{Gid, Resource, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::{Error, Result, io, raw, sys};
 
@@ -182,6 +183,32 @@ pub fn unshare_mounts() -> Result<()> {
 pub fn with_private_mounts<T: Send>(body: impl FnOnce() -> T + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| unshare_mounts().map(|()| body()));
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Runs `body` in a thread that is an ordinary user: this user and group id, no other groups and,
+/// the ids being other than 0, no capabilities.
+///
+/// # Errors
+///
+/// Returns [`Error::Sys`]: `EPERM` without root.
+///
+/// # Panics
+///
+/// Panics where `body` does.
+pub fn as_user<T: Send>(id: u32, body: impl FnOnce() -> T + Send) -> Result<T> {
+    let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
+    // The bare system calls change the calling thread alone (nptl(7)); the thread ends with `body`.
+    let become_user = || {
+        set_thread_groups(&[])?;
+        set_thread_res_gid(group, group, group)?;
+        set_thread_res_uid(user, user, user)
+    };
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| sys("setresuid", "", become_user()).map(|()| body()));
         thread
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -363,6 +363,82 @@ pub(crate) fn unshare_mounts() -> Result<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }
 }
 
+/// Pages of a file, mapped for reading and shared. Only their address is given out, never a
+/// reference: the file can change at any time.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    address: usize,
+    length: usize,
+}
+
+impl Pages {
+    /// Maps the first `length` bytes of a file; `EINVAL` for none.
+    pub(crate) fn map(file: impl AsFd, length: usize) -> Result<Self> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        let anywhere = std::ptr::null_mut();
+        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
+        let pages = unsafe { mmap(anywhere, length, ProtFlags::READ, MapFlags::SHARED, file, 0) }?;
+        Ok(Self {
+            address: pages.addr(),
+            length,
+        })
+    }
+
+    /// Returns where the pages are.
+    pub(crate) fn address(&self) -> usize {
+        self.address
+    }
+
+    /// Returns how many bytes were mapped.
+    pub(crate) fn length(&self) -> usize {
+        self.length
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        let pages = std::ptr::without_provenance_mut(self.address);
+        // SAFETY: the range was mapped by `map`, and no reference into it was ever made.
+        if let Err(errno) = unsafe { rustix::mm::munmap(pages, self.length) } {
+            tracing::error!(%errno, "a mapping is left behind");
+        }
+    }
+}
+
+/// The longest handle (MAX_HANDLE_SZ, linux/fs.h), in bytes.
+const MAX_HANDLE: usize = 128;
+
+/// `struct file_handle` with room for any handle (linux/fcntl.h).
+#[repr(C)]
+struct FileHandle {
+    handle_bytes: u32,
+    handle_type: i32,
+    handle: [u8; MAX_HANDLE],
+}
+
+/// name_to_handle_at(2) of an open file; the handle itself is dropped.
+pub(crate) fn name_to_handle(fd: impl AsFd) -> Result<()> {
+    let mut handle = FileHandle {
+        handle_bytes: u32::try_from(MAX_HANDLE).ok().ok_or(Errno::OVERFLOW)?,
+        handle_type: 0,
+        handle: [0; MAX_HANDLE],
+    };
+    let mut mount_id: libc::c_int = 0;
+    // SAFETY: the kernel writes at most `handle_bytes` bytes behind the header, which are there, and
+    // one integer; the name is an empty C string.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            fd.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            std::ptr::from_mut(&mut handle),
+            std::ptr::from_mut(&mut mount_id),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    outcome(result)
+}
+
 /// Turns a libc result into an error number.
 fn outcome(result: libc::c_long) -> Result<()> {
     if result >= 0 {

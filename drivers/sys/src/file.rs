@@ -1,0 +1,152 @@
+//! Calls on open files beyond reading and writing: preallocation, attributes, locks, shared
+//! mappings, files without a name.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD};
+use rustix::io::Errno;
+
+pub use rustix::fs::{FallocateFlags, IFlags};
+
+use crate::raw::{self, LockKind};
+use crate::{Result, at, io, sys};
+
+/// Allocates, frees or zeroes a range of a file, as fallocate(2) has it.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`]: `EOPNOTSUPP` where the file system has not this mode.
+pub fn fallocate(file: &File, flags: FallocateFlags, offset: u64, length: u64) -> Result<()> {
+    sys(
+        "fallocate",
+        "",
+        rustix::fs::fallocate(file, flags, offset, length),
+    )
+}
+
+/// Copies up to `length` bytes inside the kernel, from and to the current positions, and returns
+/// how many.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`].
+pub fn copy_range(source: &File, target: &File, length: usize) -> Result<usize> {
+    sys(
+        "copy_file_range",
+        "",
+        rustix::fs::copy_file_range(source, None, target, None, length),
+    )
+}
+
+/// Returns the attributes of an open file (ioctl_iflags(2)).
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`]: `ENOTTY` or `EOPNOTSUPP` where the file system has none.
+pub fn inode_flags(file: impl AsFd) -> Result<IFlags> {
+    sys("FS_IOC_GETFLAGS", "", rustix::fs::ioctl_getflags(file))
+}
+
+/// Sets the attributes of an open file (ioctl_iflags(2)).
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`]: as [`inode_flags`].
+pub fn set_inode_flags(file: impl AsFd, flags: IFlags) -> Result<()> {
+    sys(
+        "FS_IOC_SETFLAGS",
+        "",
+        rustix::fs::ioctl_setflags(file, flags),
+    )
+}
+
+/// Takes an open-file-description lock on the whole file for this owner alone, without waiting.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`]: `EAGAIN` where another has a lock.
+pub fn try_lock(file: impl AsFd) -> Result<()> {
+    sys(
+        "F_OFD_SETLK",
+        "",
+        raw::ofd_lock(file, LockKind::Exclusive, false),
+    )
+}
+
+/// Gives a file opened with `O_TMPFILE` a name.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`].
+pub fn link_unnamed(file: impl AsFd, dir: impl AsFd, name: impl AsRef<Path>) -> Result<()> {
+    let name = name.as_ref();
+    let path = at::descriptor_path(file);
+    sys(
+        "linkat",
+        name,
+        rustix::fs::linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW),
+    )
+}
+
+/// Tells whether the file system gives the file a handle (name_to_handle_at(2)).
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`]: `EOPNOTSUPP` where it gives none.
+pub fn has_handle(file: impl AsFd) -> Result<()> {
+    sys("name_to_handle_at", "", raw::name_to_handle(file))
+}
+
+/// A shared mapping of the start of a file, for reading.
+#[derive(Debug)]
+pub struct Mapping {
+    pages: raw::Pages,
+}
+
+impl Mapping {
+    /// Maps the first `length` bytes of a file.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Sys`].
+    pub fn shared(file: &File, length: usize) -> Result<Self> {
+        let pages = sys("mmap", "", raw::Pages::map(file, length))?;
+        Ok(Self { pages })
+    }
+
+    /// Copies what the mapping shows. It is read through `/proc/self/mem`, where a page that the
+    /// file no longer has is an error and no signal.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Sys`]: `EIO` where the file was cut.
+    pub fn read(&self) -> Result<Vec<u8>> {
+        let path = "/proc/self/mem";
+        let memory = io("open", path, File::open(path))?;
+        let mut bytes = vec![0; self.pages.length()];
+        let address = u64::try_from(self.pages.address()).ok();
+        let address = sys("read", path, address.ok_or(Errno::OVERFLOW))?;
+        io("read", path, memory.read_exact_at(&mut bytes, address))?;
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_shows_later_writes() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(b"old", 0).unwrap();
+        let mapping = Mapping::shared(&file, 3).unwrap();
+        assert_eq!(mapping.read().unwrap(), b"old");
+        file.write_all_at(b"new", 0).unwrap();
+        assert_eq!(mapping.read().unwrap(), b"new");
+        file.set_len(0).unwrap();
+        assert!(mapping.read().is_err());
+    }
+}
