@@ -168,7 +168,7 @@ impl Removal {
         let opened = rustix::fs::openat2(&self.here, &name, flags, Mode::empty(), resolve);
         let dir = match opened {
             Err(Errno::NOENT) => return Ok(()),
-            opened => self.named("openat2", &name, opened)?,
+            opened => self.named("remove", &name, opened)?,
         };
         let (above, inside) = (at::stat(&self.here, "")?, at::stat(&dir, "")?);
         // RESOLVE_NO_XDEV stops at mounts, but a btrfs subvolume is none. The first directory

@@ -71,8 +71,8 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Returns the mounts, in every mount namespace, that `wanted` picks; a namespace is told by the
-/// first of its processes.
+/// Returns the mounts, in every mount namespace, that `wanted` picks. Each namespace is told by
+/// one of its processes: this one for its own namespace, else the first that is no kernel thread.
 ///
 /// # Errors
 ///
@@ -80,7 +80,7 @@ impl fmt::Display for Holder {
 pub fn mounts_where(wanted: impl Fn(&mountinfo::MountEntry) -> bool) -> Result<Vec<Holder>> {
     let mut holders = Vec::new();
     for namespace in mountinfo::every_namespace()? {
-        let Some(pid) = namespace.pids.first().copied() else {
+        let Some(pid) = spokesman(&namespace.pids) else {
             continue;
         };
         for mount in namespace.mounts.iter().filter(|mount| wanted(mount)) {
@@ -90,9 +90,20 @@ pub fn mounts_where(wanted: impl Fn(&mountinfo::MountEntry) -> bool) -> Result<V
     Ok(holders)
 }
 
+fn spokesman(pids: &[u32]) -> Option<u32> {
+    let own = std::process::id();
+    if pids.contains(&own) {
+        return Some(own);
+    }
+    // A kernel thread runs no program file.
+    let runs = |pid: &&u32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok();
+    pids.iter().find(runs).or_else(|| pids.first()).copied()
+}
+
 /// Returns the processes that can write to a file in the tree at `directory` by a descriptor or a
 /// mapping, by whatever path they opened it. Other file systems and subvolumes below `directory`
-/// do not count.
+/// do not count; nor do files opened through an overlay mount with its upper layer here, which
+/// belong to the overlay's device (see [`writers_on`]).
 ///
 /// # Errors
 ///
