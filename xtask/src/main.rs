@@ -5,7 +5,6 @@
 //! knowledge of drivers, cases or workloads.
 
 mod ci;
-mod command;
 mod exit;
 mod flags;
 mod ordinary;

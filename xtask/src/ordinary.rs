@@ -8,11 +8,10 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use cowlab_sys::{Cmd, process};
 use serde::Deserialize;
 
-use crate::command::Cmd;
 use crate::exit;
-use crate::setup;
 use crate::terminal;
 
 /// `nobody` and `nogroup` in Debian; they need no entry in /etc/passwd for setpriv(1).
@@ -41,7 +40,7 @@ struct TestProgram {
 
 /// Builds the test programs and runs each as [`NOBODY`].
 pub(crate) fn run() -> anyhow::Result<u8> {
-    if !setup::is_root() {
+    if !process::is_root() {
         terminal::note("the stage `tests` already ran without privileges");
         return Ok(0);
     }
@@ -105,7 +104,7 @@ fn passes(program: &TestProgram, copy: &Path, writable: &Path) -> anyhow::Result
         .env("HOME", writable)
         .current_dir(&program.package)
         .output()?;
-    if !output.status.success() {
+    if output.status != Some(0) {
         terminal::error(&format!(
             "the tests of `{}` fail as uid {NOBODY}",
             program.package.display()
@@ -113,7 +112,7 @@ fn passes(program: &TestProgram, copy: &Path, writable: &Path) -> anyhow::Result
         terminal::note(String::from_utf8_lossy(&output.stdout));
         terminal::note(String::from_utf8_lossy(&output.stderr));
     }
-    Ok(output.status.success())
+    Ok(output.status == Some(0))
 }
 
 /// The test programs among cargo's messages.

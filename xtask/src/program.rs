@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use cowlab_sys::Cmd;
 use serde::Deserialize;
 
-use crate::command::Cmd;
 use crate::exit::{self, Refusal};
 use crate::flags;
 use crate::setup::{self, Consent, Purpose};
@@ -28,7 +28,7 @@ pub(crate) fn run(verb: &str, flags: flags::Program) -> anyhow::Result<u8> {
     };
     setup::ensure(purposes, Consent::from_flag(yes))?;
     let program = build()?;
-    exit_code(Cmd::new(program).arg(verb).args(arguments))
+    exit_code(&Cmd::new(program).arg(verb).args(arguments))
 }
 
 /// Builds the program and returns where it lies.
@@ -41,9 +41,8 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
         "--bin",
         "cowlab",
     ]);
-    let line = cargo.line();
-    if !cargo.status_inherit()?.success() {
-        return Err(Refusal::new(exit::FINDING, format!("`{line}` failed")).into());
+    if cargo.status_inherit()? != 0 {
+        return Err(Refusal::new(exit::FINDING, format!("`{cargo}` failed")).into());
     }
     Ok(target_directory()?.join("release/cowlab"))
 }
@@ -58,16 +57,10 @@ pub(crate) fn target_directory() -> anyhow::Result<PathBuf> {
     Ok(metadata.target_directory)
 }
 
-/// Runs `command` with our outputs. Its exit code is ours; an end by a signal is the usual 128 + n.
-pub(crate) fn exit_code(command: Cmd) -> anyhow::Result<u8> {
-    use std::os::unix::process::ExitStatusExt;
+/// Runs `command` with our outputs and returns its exit code.
+pub(crate) fn exit_code(command: &Cmd) -> anyhow::Result<u8> {
     let status = command.status_inherit()?;
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal));
-    Ok(code
-        .and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(exit::FINDING))
+    Ok(u8::try_from(status).unwrap_or(exit::FINDING))
 }
 
 /// Takes every `--yes` out of the arguments before a `--`.

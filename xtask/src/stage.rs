@@ -4,11 +4,12 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::command::Cmd;
+use cowlab_sys::{Cmd, process};
+
 use crate::exit;
 use crate::ordinary;
 use crate::program;
-use crate::setup::{self, Purpose};
+use crate::setup::Purpose;
 use crate::terminal;
 use crate::tidy;
 
@@ -93,19 +94,19 @@ impl Job {
                     .iter()
                     .fold(cargo, |cargo, (name, value)| cargo.env(name, value));
                 // 101, which cargo ends with, means nothing to our callers.
-                Ok(if program::exit_code(cargo)? == 0 {
+                Ok(if program::exit_code(&cargo)? == 0 {
                     0
                 } else {
                     exit::FINDING
                 })
             }
-            Self::Cowlab(_) if !setup::is_root() => Err(exit::Refusal::new(
+            Self::Cowlab(_) if !process::is_root() => Err(exit::Refusal::new(
                 exit::PRIVILEGE,
                 "it mounts file systems on loop devices and needs root",
             )
             .into()),
             Self::Cowlab(arguments) => {
-                program::exit_code(Cmd::new(program::build()?).args(*arguments))
+                program::exit_code(&Cmd::new(program::build()?).args(*arguments))
             }
             Self::OrdinaryUser => ordinary::run(),
             Self::Tidy => tidy::run(root),

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use cowlab_sys::Cmd;
 
-use crate::command::Cmd;
 use crate::terminal::Work;
 
 use super::packages::Package;

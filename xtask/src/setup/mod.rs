@@ -7,8 +7,7 @@ mod apt;
 mod packages;
 mod probe;
 
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use cowlab_sys::process;
 
 use crate::exit::{self, Refusal};
 use crate::flags;
@@ -82,7 +81,7 @@ pub(crate) fn ensure(purposes: &[Purpose], consent: Consent) -> anyhow::Result<(
     if !required && consent != Consent::Given {
         return Ok(());
     }
-    let command = match decide(consent, is_root(), apt::is_there()) {
+    let command = match decide(consent, process::is_root(), apt::is_there()) {
         Step::Install => return install(&missing, purposes),
         Step::Ask if terminal::ask("Install them now?")? => return install(&missing, purposes),
         Step::Ask => apt::command_line(&missing),
@@ -181,7 +180,7 @@ fn dry_run() {
         terminal::result("would install nothing");
         return;
     }
-    let sudo = if is_root() { "" } else { "sudo " };
+    let sudo = if process::is_root() { "" } else { "sudo " };
     if apt::lists_are_stale() {
         terminal::result(format_args!("would run: {sudo}apt-get update"));
     }
@@ -221,12 +220,6 @@ fn check_components(purposes: &[Purpose]) -> anyhow::Result<()> {
         ),
     )
     .into())
-}
-
-/// Whether this process may do what only root may. The owner of `/proc/self` is the effective user.
-pub(crate) fn is_root() -> bool {
-    let owner: io::Result<u32> = std::fs::metadata("/proc/self").map(|status| status.uid());
-    owner.is_ok_and(|uid| uid == 0)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::command::Cmd;
+use cowlab_sys::Cmd;
 
 use super::packages::{Component, Proof};
 
@@ -23,11 +23,11 @@ pub(super) fn holds(proof: &Proof) -> bool {
 
 /// Whether cargo has the subcommand of a toolchain component.
 pub(super) fn has_component(component: &Component) -> bool {
-    succeeds(Cmd::new("cargo").arg(component.subcommand).arg("--version"))
+    succeeds(&Cmd::new("cargo").arg(component.subcommand).arg("--version"))
 }
 
 fn compiler_finds_header(name: &str) -> bool {
-    succeeds(Cmd::new("cc").args(["-E", "-include", name, "-x", "c", "/dev/null"]))
+    succeeds(&Cmd::new("cc").args(["-E", "-include", name, "-x", "c", "/dev/null"]))
 }
 
 /// `cc -print-file-name` answers with a path if the linker would find the file, else with the bare
@@ -39,8 +39,10 @@ fn linker_finds_library(name: &str) -> bool {
     answer.is_ok_and(|path| Path::new(path.trim()).is_absolute())
 }
 
-fn succeeds(command: Cmd) -> bool {
-    command.output().is_ok_and(|output| output.status.success())
+fn succeeds(command: &Cmd) -> bool {
+    command
+        .output()
+        .is_ok_and(|output| output.status == Some(0))
 }
 
 /// Whether a file below `root` matches `pattern`, in which `*` stands for any part of one name.

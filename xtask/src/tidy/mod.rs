@@ -12,7 +12,9 @@ mod tree;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::command::Cmd;
+use anyhow::Context;
+use cowlab_sys::Cmd;
+
 use crate::exit;
 use crate::terminal;
 
@@ -96,4 +98,5 @@ fn xtask_closure() -> anyhow::Result<String> {
             "{p}",
         ])
         .read()
+        .context("failed to list what xtask is made of")
 }
