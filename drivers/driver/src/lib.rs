@@ -1,1 +1,182 @@
-//! Placeholder until this crate lands.
+//! The storage driver trait and its words.
+//!
+//! # Terms
+//!
+//! - A *snapshot* is a directory tree that a driver keeps. It has a [`SnapshotId`], never reused.
+//! - A *chain* is a snapshot and its ancestors, newest first: all a driver is ever told about kinship.
+//! - *active*, *view*, *committed*, keys, names, labels, locks and recovery belong to the snapshot
+//!   store. A driver knows none of them: it knows whether it froze a snapshot.
+//! - A *layer* is the difference between a snapshot and its parent.
+//!
+//! # Life of a snapshot
+//!
+//! [`create`](Driver::create) makes it, empty or with its parent's content.
+//! [`activate`](Driver::activate) says how to mount it, any number of times, from any process.
+//! After the last unmount [`deactivate`](Driver::deactivate) lets go of what the mount needed.
+//! [`freeze`](Driver::freeze) makes it immutable: from then on it may be a parent.
+//! [`destroy`](Driver::destroy) removes it. A parent is destroyed after its children.
+//!
+//! # Walk-through: import a layer, run a container
+//!
+//! ```text
+//! create(1, None)              an empty snapshot
+//! staging([1])                 where the layer's files are written
+//! freeze(1, Commit)            now it may be a parent
+//! create(2, Some([1]))         the container's writable snapshot
+//! activate([2, 1], ReadWrite)  mount data; the caller mounts it
+//! deactivate(2)                after the caller's unmount
+//! candidates([2, 1])           paths that may differ from snapshot 1
+//! destroy(2)
+//! ```
+//!
+//! A driver does not mount, does not lock, does not know a case or a workload.
+
+mod chain;
+mod entry;
+mod error;
+mod home;
+mod mounts;
+mod units;
+
+pub use chain::{Chain, SnapshotId};
+pub use entry::{
+    Deviation, Entry, Impact, Missing, OpenOptions, Probe, Requirement, Scope, Variant,
+};
+pub use error::{Error, Result};
+pub use home::Home;
+pub use mounts::{Access, Mounts, Staging};
+pub use units::{Allocation, Bytes, Usage};
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+
+/// How a snapshot is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CreateOptions {
+    /// The most the snapshot may hold of its own. A driver that cannot enforce it refuses it.
+    pub size_limit: Option<Bytes>,
+}
+
+/// What a frozen snapshot survives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// A crash of the process. Nothing is flushed.
+    None,
+    /// A power cut after the acknowledgement: data and metadata are flushed before it.
+    #[default]
+    Commit,
+    /// A power cut at any moment, and the driver's own bookkeeping is flushed as well.
+    Full,
+}
+
+/// How much below a candidate path has to be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// The entry itself.
+    Entry,
+    /// The entry and the names directly in it, for deletions that leave no other trace.
+    Children,
+    /// Everything below the entry.
+    Subtree,
+}
+
+/// A path that may differ from the parent.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Candidate {
+    /// Relative to the snapshot's root; empty for the root itself.
+    pub path: PathBuf,
+    /// How much below the path has to be compared.
+    pub reach: Reach,
+}
+
+/// A superset of the changed paths, in any order, duplicates allowed.
+pub type Candidates = Vec<Candidate>;
+
+/// Keeps snapshots on one kind of storage.
+///
+/// Every method may be called from any thread and any process that holds the store's lock on the
+/// snapshots named. Methods are idempotent where the text says so, because recovery calls them again.
+pub trait Driver: Debug + Send + Sync {
+    /// Makes snapshot `id`, empty (mode 0755, owner 0:0) or with the content of the chain `parent`.
+    ///
+    /// The snapshot appears whole or not at all. Costs O(1) except on vfs, which copies.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`] when the id is in use, [`Error::NotFound`] when the parent is not there,
+    /// [`Error::Unsupported`] when an option cannot be honored.
+    fn create(&self, id: SnapshotId, parent: Option<&Chain>, options: &CreateOptions)
+    -> Result<()>;
+
+    /// Says how to mount the snapshot at the head of `chain`.
+    ///
+    /// Idempotent, from any process, after any boot.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] when a member of the chain is not there, [`Error::Limit`] when the chain
+    /// is deeper than the driver can mount.
+    fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts>;
+
+    /// Lets go of what [`activate`](Self::activate) holds. The caller has unmounted everywhere.
+    ///
+    /// Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] when it is still mounted.
+    fn deactivate(&self, id: SnapshotId) -> Result<()>;
+
+    /// Says where a layer's files are written, before [`freeze`](Self::freeze).
+    ///
+    /// # Errors
+    ///
+    /// As [`activate`](Self::activate).
+    fn staging(&self, chain: &Chain) -> Result<Staging>;
+
+    /// Makes the snapshot immutable, with the promise that `durability` names. Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; a flush that fails is an error and the snapshot is not frozen.
+    fn freeze(&self, id: SnapshotId, durability: Durability) -> Result<()>;
+
+    /// Removes the snapshot and returns its space. Idempotent: an absent id is success.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that could not be removed; a second call goes on from there.
+    fn destroy(&self, id: SnapshotId) -> Result<()>;
+
+    /// Measures what the snapshot allocates. Costs up to O(entries of the layer).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    fn usage(&self, id: SnapshotId) -> Result<Usage>;
+
+    /// Names a superset of the paths in which the chain's head differs from its parent, or `None`
+    /// where only a walk of both can tell. Neither is mounted read-write meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>>;
+
+    /// Lists what is on disk, half-made and half-removed snapshots included.
+    ///
+    /// # Errors
+    ///
+    /// When the driver's root cannot be read.
+    fn inventory(&self) -> Result<Vec<SnapshotId>>;
+
+    /// Moves a snapshot that no store knows out of the way, without deleting it, and says where to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    fn quarantine(&self, id: SnapshotId) -> Result<PathBuf>;
+
+    /// The directory that the driver keeps its data in.
+    fn root(&self) -> &Path;
+}

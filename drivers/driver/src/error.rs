@@ -1,0 +1,66 @@
+//! What can go wrong in a driver, by kind.
+
+use std::path::PathBuf;
+
+use crate::{Missing, SnapshotId};
+
+/// An error of a storage driver.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The snapshot is already there.
+    #[error("snapshot `{0}` already exists")]
+    Exists(SnapshotId),
+    /// The snapshot is not there.
+    #[error("snapshot `{0}` does not exist")]
+    NotFound(SnapshotId),
+    /// The snapshot is in use.
+    #[error("snapshot `{id}` is busy: {reason}")]
+    Busy {
+        /// The snapshot.
+        id: SnapshotId,
+        /// Who holds it, and how.
+        reason: String,
+    },
+    /// The driver was asked for something that it does not do.
+    #[error("driver `{driver}` does not support {what}: {remedy}")]
+    Unsupported {
+        /// The driver's name.
+        driver: &'static str,
+        /// What was asked for.
+        what: String,
+        /// What to do instead.
+        remedy: String,
+    },
+    /// A limit of the driver or the kernel.
+    #[error("{what} is {value}, and at most {limit} works: {because}")]
+    Limit {
+        /// What is limited.
+        what: &'static str,
+        /// What was asked for.
+        value: usize,
+        /// What is allowed.
+        limit: usize,
+        /// Where the limit comes from.
+        because: &'static str,
+    },
+    /// The driver's directory belongs to another store.
+    #[error("driver root `{}` belongs to store {owner}, not to store {opener}", root.display())]
+    ForeignRoot {
+        /// The driver's directory.
+        root: PathBuf,
+        /// The store that made it.
+        owner: String,
+        /// The store that tried to open it.
+        opener: String,
+    },
+    /// The driver cannot run here.
+    #[error(transparent)]
+    Unavailable(#[from] Missing),
+    /// The system refused.
+    #[error(transparent)]
+    Sys(#[from] cowlab_sys::Error),
+}
+
+/// The result of a driver's method.
+pub type Result<T> = std::result::Result<T, Error>;
