@@ -48,4 +48,232 @@ pub(super) const CASES: &[Case] = &[
         ],
         ..Case::BASE
     },
+    Case {
+        id: "lookup/file-hides-directory",
+        spec: "A file that takes the place of a directory of the parent hides everything below it.",
+        see: &[
+            "overlayfs.rst, Upper and Lower",
+            "image-spec layer.md, Applying Changesets",
+        ],
+        catalogue: &["A06", "N05"],
+        impact: Impact::DataLoss,
+        layers: &[
+            &[dir("/x", 0o755), write("/x/below", "old")],
+            &[remove_tree("/x"), write("/x", "file")],
+        ],
+        steps: &[reads("/x", "file"), read("/x/below").fails(ENOTDIR)],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/directory-hides-file",
+        spec: "A directory that takes the place of a file of the parent is a directory with its own entries only.",
+        see: &[
+            "overlayfs.rst, Upper and Lower",
+            "containers/fuse-overlayfs issue 337",
+        ],
+        catalogue: &["A07", "N05"],
+        impact: Impact::DataLoss,
+        layers: &[
+            &[write("/x", "file"), symlink("nowhere", "/y")],
+            &[
+                remove("/x"),
+                dir("/x", 0o755),
+                write("/x/below", "new"),
+                remove("/y"),
+                dir("/y", 0o755),
+            ],
+        ],
+        steps: &[entries("/x", "below"), entries("/y", "")],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/symlink-hides-file",
+        spec: "A symbolic link that takes the place of a file of the parent leads to its target.",
+        see: &["symlink(7)"],
+        catalogue: &["A08"],
+        impact: Impact::AppVisible,
+        layers: &[
+            &[write("/f", "old"), write("/target", "target")],
+            &[remove("/f"), symlink("target", "/f")],
+        ],
+        steps: &[reads("/f", "target"), is_a("/f", Kind::Symlink)],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/symlinks-lead-across-layers",
+        spec: "Direct, indirect and dangling symbolic links of the parent lead where their text says, whichever layer holds the target.",
+        see: &["symlink(7)", "path_resolution(7)"],
+        catalogue: &["A09"],
+        impact: Impact::AppVisible,
+        layers: &[
+            &[
+                write("/target", "old"),
+                symlink("target", "/direct"),
+                symlink("direct", "/indirect"),
+                symlink("later", "/dangling"),
+            ],
+            &[write("/target", "new"), write("/later", "later")],
+        ],
+        steps: &[
+            reads("/direct", "new"),
+            reads("/indirect", "new"),
+            reads("/dangling", "later"),
+            append("/indirect", "er").succeeds(),
+            reads("/target", "newer"),
+            is_a("/direct", Kind::Symlink),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/symlink-loop-is-refused",
+        spec: "A loop of symbolic links made over two layers is refused as a loop.",
+        see: &["path_resolution(7)", "open(2), ELOOP"],
+        catalogue: &["A09"],
+        impact: Impact::AppVisible,
+        layers: &[&[symlink("b", "/a")], &[symlink("a", "/b")]],
+        steps: &[read("/a").fails(ELOOP), read_link("/b").gives("a")],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/missing-name-under-every-open-flag",
+        spec: "A name that no layer has is missing under every combination of open flags without O_CREAT.",
+        see: &["open(2), ENOENT"],
+        catalogue: &["A11"],
+        impact: Impact::AppVisible,
+        layers: &[&[dir("/d", 0o755)]],
+        steps: &[
+            open("a", "/none", Flags::READ).fails(ENOENT),
+            open("b", "/none", Flags::WRITE).fails(ENOENT),
+            open("c", "/none", Flags::BOTH.truncate()).fails(ENOENT),
+            open("d", "/d/none", Flags::WRITE.append()).fails(ENOENT),
+            open("e", "/d/none", Flags::READ.directory()).fails(ENOENT),
+            open("f", "/none/below", Flags::WRITE.create()).fails(ENOENT),
+            truncate("/none", 0).fails(ENOENT),
+            chmod("/none", 0o600).fails(ENOENT),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/file-and-directory-are-not-confused",
+        spec: "A file of the parent does not open as a directory, nor a directory for writing.",
+        see: &["open(2), ENOTDIR, EISDIR"],
+        catalogue: &["A12"],
+        impact: Impact::AppVisible,
+        layers: &[&[dir("/d", 0o755), write("/f", "text")]],
+        steps: &[
+            open("a", "/f", Flags::READ.directory()).fails(ENOTDIR),
+            open("b", "/d", Flags::WRITE).fails(EISDIR),
+            open("c", "/d", Flags::BOTH.truncate()).fails(EISDIR),
+            open("d", "/f/below", Flags::READ).fails(ENOTDIR),
+            list("/f").fails(ENOTDIR),
+            remove_dir("/f").fails(ENOTDIR),
+            unlink("/d").fails(EISDIR),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/exclusive-creation-sees-every-layer",
+        spec: "O_CREAT with O_EXCL and mkdir fail for a name of any layer, a dangling symbolic link included.",
+        see: &["open(2), EEXIST", "mkdir(2), EEXIST"],
+        catalogue: &["A11", "D12"],
+        impact: Impact::DataLoss,
+        layers: &[
+            &[write("/lower", "l"), symlink("nowhere", "/dangling")],
+            &[write("/upper", "u")],
+        ],
+        steps: &[
+            open("a", "/lower", Flags::WRITE.create().exclusive()).fails(EEXIST),
+            open("b", "/upper", Flags::WRITE.create().exclusive()).fails(EEXIST),
+            open("c", "/dangling", Flags::WRITE.create().exclusive()).fails(EEXIST),
+            dir("/lower", 0o755).fails(EEXIST),
+            reads("/lower", "l"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/longest-name",
+        spec: "A name of 255 bytes of the parent can be read, changed, listed and removed.",
+        see: &[
+            "limits.h(0p), NAME_MAX",
+            "containers/fuse-overlayfs, names of 252 bytes and more",
+        ],
+        catalogue: &["A22", "D23", "G07"],
+        impact: Impact::DataLoss,
+        layers: &[
+            &[write(NAME_255, "long"), dir("/d", 0o755)],
+            &[append(NAME_255, "er")],
+        ],
+        steps: &[
+            reads(NAME_255, "longer"),
+            remove(NAME_255).succeeds(),
+            entries("/", "d"),
+            write(NAME_255, "again").succeeds(),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/odd-names",
+        spec: "Names with a colon, a comma, a backslash, a newline, a space or bytes that are no UTF-8 are names like any other.",
+        see: &[
+            "path_resolution(7)",
+            "overlayfs.rst, mount option escapes",
+            "xfstests overlay/083",
+        ],
+        catalogue: &["A24", "N23"],
+        impact: Impact::DataLoss,
+        layers: &[
+            &[
+                write("/a:b,c", "1"),
+                write("/back\\x5cslash", "2"),
+                write("/new\\x0aline", "3"),
+                dir("/not \\xff\\xfe utf-8", 0o755),
+                write("/not \\xff\\xfe utf-8/\\xc3\\x28", "4"),
+            ],
+            &[
+                append("/a:b,c", "+"),
+                remove("/new\\x0aline"),
+                chmod("/not \\xff\\xfe utf-8/\\xc3\\x28", 0o600),
+            ],
+        ],
+        steps: &[
+            reads("/a:b,c", "1+"),
+            reads("/back\\x5cslash", "2"),
+            absent("/new\\x0aline"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/longest-symlink",
+        spec: "A symbolic link of the parent with a target of 4095 bytes can be read and given another owner.",
+        see: &["symlink(2), ENAMETOOLONG", "pjdfstest symlink/03"],
+        catalogue: &["A23", "D15"],
+        impact: Impact::DataLoss,
+        needs: &[Need::SymlinkTarget(4095)],
+        layers: &[&[symlink(TARGET_4095, "/s")], &[chown("/s", 7, 8)]],
+        steps: &[
+            stat("/s", Field::Owner).gives("7:8"),
+            stat("/s", Field::Size).gives("4095"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/empty-directories-stay",
+        spec: "Empty directories of every layer stay, with their own modes.",
+        see: &["overlayfs.rst, Directories"],
+        catalogue: &["A04", "D17"],
+        impact: Impact::AppVisible,
+        layers: &[
+            &[dir("/a", 0o700), dir("/a/b", 0o711), dir("/a/b/c", 0o1777)],
+            &[dir("/a/x", 0o500), dir("/a/b/c/d", 0o2755)],
+        ],
+        steps: &[
+            entries("/a", "b x"),
+            entries("/a/b/c", "d"),
+            stat("/a/b/c", Field::Mode).gives("1777"),
+        ],
+        ..Case::BASE
+    },
 ];
+
+/// The longest target: PATH_MAX less the terminating zero.
+const TARGET_4095: &str = text(&[b't'; 4095]);
