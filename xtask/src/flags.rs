@@ -27,6 +27,12 @@ pub(crate) enum Task {
     /// Runs everything that a change must pass, stage by stage.
     #[command(after_help = CI_EXAMPLES)]
     Ci(Ci),
+    /// Runs the slow proofs and publishes what they found.
+    ///
+    /// Each proof is a named claim with a command. Results go to `reports/published/verify.jsonl` and
+    /// `verify.md`, with date and commit. Needs root.
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(Verify),
     /// Checks the house rules: module headers, file sizes, dependency direction and the like.
     ///
     /// Findings are printed as `file:line: message`.
@@ -76,6 +82,20 @@ pub(crate) struct Ci {
     pub(crate) yes: bool,
 }
 
+/// Flags of `cargo xtask verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Claims to prove, in the order of the list; all of them when none is named.
+    #[arg(value_name = "CLAIM")]
+    pub(crate) claims: Vec<String>,
+    /// Prints the claims and their commands, and runs nothing.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Installs missing system packages without asking.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
 /// Arguments of the tasks that are subcommands of cowlab.
 #[derive(Debug, Args)]
 pub(crate) struct Program {
@@ -99,3 +119,8 @@ Examples:
   cargo xtask ci --list          the stages, their claims and their commands
   cargo xtask ci fmt clippy      only these two
   cargo xtask ci --keep-going    everything, whatever fails";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  cargo xtask verify --list      the claims and their commands
+  cargo xtask verify             every claim; takes long";

@@ -13,6 +13,7 @@ mod setup;
 mod stage;
 mod terminal;
 mod tidy;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ fn run(task: Task) -> anyhow::Result<u8> {
     match task {
         Task::Setup(flags) => setup::run(&flags),
         Task::Ci(flags) => ci::run(&root, &flags),
+        Task::Verify(flags) => verify::run(&root, &flags),
         Task::Tidy => tidy::run(&root),
         Task::Conformance(flags) => program::run("conformance", flags),
         Task::Bench(flags) => program::run("bench", flags),

@@ -35,10 +35,6 @@ pub(crate) enum Job {
         environment: &'static [(&'static str, &'static str)],
     },
     /// `cowlab ARGS`, built in release first; needs root.
-    #[expect(
-        dead_code,
-        reason = "the first stage that uses it comes with the program"
-    )]
     Cowlab(&'static [&'static str]),
     /// The unit tests again, as a user without privileges.
     OrdinaryUser,
