@@ -1,20 +1,48 @@
-//! What an operation does, as data. Written by the constructors in [`crate::op`], performed by the runner.
+//! What an operation does, as data. Written by the constructors in [`crate::op`], performed by
+//! [`crate::actor`].
+//!
+//! Paths are absolute below the case's directory: `/f` is the case's own `/f`. A byte that is no UTF-8 is
+//! written as `\xNN`. Directories on the way may be symbolic links; they are followed as in a chroot. The last
+//! component is not followed, except where the text says so.
+
+use std::borrow::Cow;
 
 use crate::errno::Code;
+use crate::terms::{
+    Content, FallocateHow, Field, Flags, InodeFlag, Lock, Range, RenameHow, Special,
+};
 use crate::tree::Tree;
 
 /// What is done, or what is looked at.
-///
-/// Paths are absolute below the case's directory: `/f` is the case's own `/f`. A byte that is no UTF-8 is
-/// written as `\xNN`. Directories on the way may be symbolic links; they are followed as in a chroot. The last
-/// component is not followed, except where the text says so.
+#[derive(Debug, Clone, Copy)]
+pub enum Act {
+    /// Changes the tree.
+    Change(Change),
+    /// Works on a descriptor or a mapping.
+    Handle(Handle),
+    /// Looks at the tree.
+    Look(Look),
+    /// Something else: a named function over the case's directory.
+    Call {
+        /// Names it in differences.
+        what: &'static str,
+        /// What it is about.
+        path: &'static str,
+        /// Does it.
+        function: Function,
+    },
+}
+
+/// A named function over the case's directory: what it found, as text without volatile numbers, or an error number.
+pub type Function = fn(&Tree) -> Result<String, Code>;
+
+/// What changes the tree.
 #[derive(Debug, Clone, Copy)]
 #[expect(
     missing_docs,
-    reason = "the fields are the arguments of the system call that the variant names"
+    reason = "the fields are the arguments of the call that the variant names"
 )]
-pub enum Act {
-    // What changes the tree.
+pub enum Change {
     /// mkdir(2), then chmod(2).
     Dir { path: &'static str, mode: u32 },
     /// open(2) with O_CREAT and O_TRUNC, mode 0644, following symbolic links; then write(2).
@@ -130,8 +158,16 @@ pub enum Act {
         flag: InodeFlag,
         on: bool,
     },
+}
 
-    // Descriptors and mappings, kept under a name until closed or to the end of the steps.
+/// What works on descriptors and mappings, which are kept under a name until closed or to the end of the
+/// steps.
+#[derive(Debug, Clone, Copy)]
+#[expect(
+    missing_docs,
+    reason = "the fields are the arguments of the call that the variant names"
+)]
+pub enum Handle {
     /// open(2), following symbolic links.
     Open {
         name: &'static str,
@@ -167,12 +203,19 @@ pub enum Act {
     },
     /// Reads a mapping from its start.
     ReadMap { name: &'static str },
+}
 
-    // What is looked at.
+/// What is looked at.
+#[derive(Debug, Clone, Copy)]
+#[expect(
+    missing_docs,
+    reason = "the fields are the arguments of the call that the variant names"
+)]
+pub enum Look {
     /// The whole content, following symbolic links: text when short, else a digest.
     Read { path: &'static str },
     /// The type, or `nothing`.
-    Look { path: &'static str },
+    Type { path: &'static str },
     /// The names in a directory, sorted, separated by a space.
     Entries { path: &'static str },
     /// The target of a symbolic link.
@@ -200,274 +243,83 @@ pub enum Act {
     },
     /// Whether at most that many bytes are allocated: `within` or `beyond`.
     AllocatesAtMost { path: &'static str, bytes: u64 },
-
-    /// Something else: a named function over the case's directory.
-    Call {
-        what: &'static str,
-        path: &'static str,
-        function: Function,
-    },
 }
 
-/// A named function over the case's directory: what it found, as text without volatile numbers, or an error number.
-pub type Function = fn(&Tree) -> Result<String, Code>;
-
-/// What a file is filled with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
-    /// This text.
-    Text(&'static str),
-    /// `size` bytes that follow from the seed, the same on every machine.
-    Seeded {
-        /// Bytes.
-        size: u64,
-        /// Any number: other seeds give other bytes.
-        seed: u64,
-    },
-}
-
-/// A range of bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Range {
-    /// First byte.
-    pub offset: u64,
-    /// Bytes.
-    pub length: u64,
-}
-
-/// The flags of renameat2(2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RenameHow {
-    /// No flag: replaces the target.
-    Replace,
-    /// RENAME_NOREPLACE.
-    NoReplace,
-    /// RENAME_EXCHANGE.
-    Exchange,
-    /// RENAME_WHITEOUT.
-    Whiteout,
-}
-
-/// The modes of fallocate(2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FallocateHow {
-    /// Allocates, and extends the file.
-    Allocate,
-    /// FALLOC_FL_KEEP_SIZE.
-    KeepSize,
-    /// FALLOC_FL_PUNCH_HOLE.
-    PunchHole,
-    /// FALLOC_FL_ZERO_RANGE.
-    ZeroRange,
-}
-
-/// A special file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Special {
-    /// A FIFO.
-    Fifo,
-    /// A socket that nothing is bound to.
-    Socket,
-    /// A character device.
-    CharDevice {
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
-    /// A block device.
-    BlockDevice {
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
-}
-
-/// The type of a file, as differences name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// A regular file.
-    File,
-    /// A directory.
-    Dir,
-    /// A symbolic link.
-    Symlink,
-    /// A FIFO.
-    Fifo,
-    /// A socket.
-    Socket,
-    /// A character device.
-    CharDevice,
-    /// A block device.
-    BlockDevice,
-}
-
-impl Kind {
-    /// The name used in differences.
+impl Act {
+    /// What it is about, and the aspect of it, as a difference names them.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub fn subject(&self) -> (&'static str, Cow<'static, str>) {
         match self {
-            Self::File => "file",
-            Self::Dir => "directory",
-            Self::Symlink => "symbolic link",
-            Self::Fifo => "FIFO",
-            Self::Socket => "socket",
-            Self::CharDevice => "character device",
-            Self::BlockDevice => "block device",
+            Self::Change(change) => change.subject(),
+            Self::Handle(handle) => handle.subject(),
+            Self::Look(look) => look.subject(),
+            Self::Call { what, path, .. } => (path, (*what).into()),
         }
     }
 }
 
-/// A field of stat(2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Field {
-    /// Permission bits, octal.
-    Mode,
-    /// `uid:gid`.
-    Owner,
-    /// Bytes.
-    Size,
-    /// Number of names.
-    LinkCount,
-    /// Modification time as `seconds.nanoseconds`: for times that were set, not for times that happened.
-    ModifyTime,
-    /// Access time as `seconds.nanoseconds`.
-    AccessTime,
+impl Change {
+    fn subject(&self) -> (&'static str, Cow<'static, str>) {
+        match *self {
+            Self::Dir { path, .. } => (path, "mkdir".into()),
+            Self::Write { path, .. } | Self::WriteAt { path, .. } => (path, "write".into()),
+            Self::Append { path, .. } => (path, "append".into()),
+            Self::Truncate { path, .. } => (path, "truncate".into()),
+            Self::Unlink { path } => (path, "unlink".into()),
+            Self::RemoveDir { path } => (path, "rmdir".into()),
+            Self::Remove { path } | Self::RemoveTree { path } => (path, "remove".into()),
+            Self::Rename { from, to, .. } => (from, format!("rename to {to}").into()),
+            Self::Link { target, path } => (path, format!("link to {target}").into()),
+            Self::Symlink { path, .. } => (path, "symlink".into()),
+            Self::Chmod { path, .. } => (path, "chmod".into()),
+            Self::Chown { path, .. } => (path, "chown".into()),
+            Self::Times { path, .. } => (path, "utimensat".into()),
+            Self::SetXattr { path, name, .. } | Self::SetXattrSized { path, name, .. } => {
+                (path, format!("set {name}").into())
+            }
+            Self::RemoveXattr { path, name } => (path, format!("remove {name}").into()),
+            Self::Node { path, .. } => (path, "mknod".into()),
+            Self::Sparse { path, .. } => (path, "write".into()),
+            Self::Fallocate { path, .. } => (path, "fallocate".into()),
+            Self::Clone { from, to } => (to, format!("clone of {from}").into()),
+            Self::CopyRange { from, to } => (to, format!("copy of {from}").into()),
+            Self::TmpFile { path, .. } => (path, "link of an unnamed file".into()),
+            Self::InodeFlag { path, flag, .. } => (path, format!("set {}", flag.name()).into()),
+        }
+    }
 }
 
-/// An attribute of ioctl_iflags(2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InodeFlag {
-    /// FS_IMMUTABLE_FL.
-    Immutable,
-    /// FS_APPEND_FL.
-    AppendOnly,
+impl Handle {
+    fn subject(&self) -> (&'static str, Cow<'static, str>) {
+        match *self {
+            Self::Open { path, .. } => (path, "open".into()),
+            Self::Close { name } => (name, "close".into()),
+            Self::WriteDescriptor { name, .. } => (name, "write".into()),
+            Self::ReadDescriptor { name } | Self::ReadMap { name } => (name, "content".into()),
+            Self::TruncateDescriptor { name, .. } => (name, "ftruncate".into()),
+            Self::ChmodDescriptor { name, .. } => (name, "fchmod".into()),
+            Self::Fsync { name } => (name, "fsync".into()),
+            Self::Lock { name, lock } => (name, lock.name().into()),
+            Self::DescriptorIs { name, path } => (path, format!("inode of {name}").into()),
+            Self::Map { name, .. } => (name, "mmap".into()),
+        }
+    }
 }
 
-/// A lock, taken without waiting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lock {
-    /// flock(2), LOCK_SH.
-    FlockShared,
-    /// flock(2), LOCK_EX.
-    FlockExclusive,
-    /// fcntl(2), F_OFD_SETLK with F_WRLCK on the whole file.
-    OfdExclusive,
-}
-
-/// The flags of open(2), combined by the methods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Flags {
-    /// For reading.
-    pub read: bool,
-    /// For writing.
-    pub write: bool,
-    /// O_CREAT, with mode 0644.
-    pub create: bool,
-    /// O_EXCL.
-    pub exclusive: bool,
-    /// O_TRUNC.
-    pub truncate: bool,
-    /// O_APPEND.
-    pub append: bool,
-    /// O_DIRECTORY.
-    pub directory: bool,
-    /// O_NOFOLLOW.
-    pub no_follow: bool,
-    /// O_DIRECT.
-    pub direct: bool,
-}
-
-impl Flags {
-    const NONE: Self = Self {
-        read: false,
-        write: false,
-        create: false,
-        exclusive: false,
-        truncate: false,
-        append: false,
-        directory: false,
-        no_follow: false,
-        direct: false,
-    };
-    /// O_RDONLY.
-    pub const READ: Self = Self {
-        read: true,
-        ..Self::NONE
-    };
-    /// O_WRONLY.
-    pub const WRITE: Self = Self {
-        write: true,
-        ..Self::NONE
-    };
-    /// O_RDWR.
-    pub const BOTH: Self = Self {
-        read: true,
-        write: true,
-        ..Self::NONE
-    };
-
-    /// Adds O_CREAT.
-    #[must_use]
-    pub const fn create(self) -> Self {
-        Self {
-            create: true,
-            ..self
-        }
-    }
-
-    /// Adds O_EXCL.
-    #[must_use]
-    pub const fn exclusive(self) -> Self {
-        Self {
-            exclusive: true,
-            ..self
-        }
-    }
-
-    /// Adds O_TRUNC.
-    #[must_use]
-    pub const fn truncate(self) -> Self {
-        Self {
-            truncate: true,
-            ..self
-        }
-    }
-
-    /// Adds O_APPEND.
-    #[must_use]
-    pub const fn append(self) -> Self {
-        Self {
-            append: true,
-            ..self
-        }
-    }
-
-    /// Adds O_DIRECTORY.
-    #[must_use]
-    pub const fn directory(self) -> Self {
-        Self {
-            directory: true,
-            ..self
-        }
-    }
-
-    /// Adds O_NOFOLLOW.
-    #[must_use]
-    pub const fn no_follow(self) -> Self {
-        Self {
-            no_follow: true,
-            ..self
-        }
-    }
-
-    /// Adds O_DIRECT.
-    #[must_use]
-    pub const fn direct(self) -> Self {
-        Self {
-            direct: true,
-            ..self
+impl Look {
+    fn subject(&self) -> (&'static str, Cow<'static, str>) {
+        match *self {
+            Self::Read { path } => (path, "content".into()),
+            Self::Type { path } => (path, "type".into()),
+            Self::Entries { path } => (path, "entries".into()),
+            Self::ReadLink { path } => (path, "target".into()),
+            Self::Stat { path, field } => (path, field.name().into()),
+            Self::GetXattr { path, name } => (path, name.into()),
+            Self::ListXattr { path } => (path, "attributes".into()),
+            Self::Segments { path } => (path, "data ranges".into()),
+            Self::SameInode { path, .. } => (path, "inode number".into()),
+            Self::SameFile { path, other } => (path, format!("inode of {other}").into()),
+            Self::AllocatesAtMost { path, .. } => (path, "allocated bytes".into()),
         }
     }
 }

@@ -38,6 +38,21 @@ impl fmt::Display for Code {
     }
 }
 
+impl From<cowlab_sys::Error> for Code {
+    /// What is no refused system call counts as EIO.
+    fn from(error: cowlab_sys::Error) -> Self {
+        error
+            .errno()
+            .map_or(EIO, |errno| Self(errno.raw_os_error()))
+    }
+}
+
+impl From<std::io::Error> for Code {
+    fn from(error: std::io::Error) -> Self {
+        error.raw_os_error().map_or(EIO, Self)
+    }
+}
+
 /// Declares the constants and the table of their names (asm-generic/errno.h: x86-64, arm64, RISC-V).
 macro_rules! codes {
     ($($name:ident = $number:literal: $meaning:literal,)*) => {

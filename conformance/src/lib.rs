@@ -9,6 +9,7 @@
 //! - [`cases`]: the cases, a file per area of the catalogue.
 
 pub mod act;
+pub mod actor;
 pub mod case;
 pub mod cases;
 pub mod context;
@@ -16,4 +17,6 @@ pub mod difference;
 pub mod errno;
 pub mod op;
 pub mod prelude;
+pub mod terms;
+pub mod text;
 pub mod tree;

@@ -14,11 +14,11 @@
 
 use std::fmt;
 
-use crate::act::{
-    Act, Content, FallocateHow, Field, Flags, Function, InodeFlag, Kind, Lock, Range, RenameHow,
-    Special,
-};
+use crate::act::{Act, Change, Function, Handle, Look};
 use crate::errno::Code;
+use crate::terms::{
+    Content, FallocateHow, Field, Flags, InodeFlag, Kind, Lock, Range, RenameHow, Special,
+};
 
 /// An operation and what is expected of it.
 #[derive(Debug, Clone, Copy)]
@@ -100,166 +100,174 @@ impl Op {
 
 /// Declares constructors that fill in a variant of [`Act`] from arguments of the same names.
 macro_rules! constructors {
-    ($($(#[doc = $doc:literal])+ $name:ident($($field:ident: $kind:ty),*) = $variant:ident;)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident($($field:ident: $kind:ty),*) = $group:ident $variant:ident;)*) => {
         $($(#[doc = $doc])+
         #[must_use]
         pub const fn $name($($field: $kind),*) -> Op {
-            Op::new(Act::$variant { $($field),* })
+            Op::new(Act::$group($group::$variant { $($field),* }))
         })*
     };
 }
 
 constructors! {
     /// Makes a directory with this mode.
-    dir(path: &'static str, mode: u32) = Dir;
+    dir(path: &'static str, mode: u32) = Change Dir;
     /// Writes a few bytes at an offset of a file that is there.
-    write_at(path: &'static str, offset: u64, text: &'static str) = WriteAt;
+    write_at(path: &'static str, offset: u64, text: &'static str) = Change WriteAt;
     /// Appends text to a file that is there.
-    append(path: &'static str, text: &'static str) = Append;
+    append(path: &'static str, text: &'static str) = Change Append;
     /// Cuts or extends a file to a size.
-    truncate(path: &'static str, size: u64) = Truncate;
+    truncate(path: &'static str, size: u64) = Change Truncate;
     /// Removes a name that is no directory.
-    unlink(path: &'static str) = Unlink;
+    unlink(path: &'static str) = Change Unlink;
     /// Removes an empty directory.
-    remove_dir(path: &'static str) = RemoveDir;
+    remove_dir(path: &'static str) = Change RemoveDir;
     /// Removes a file or an empty directory.
-    remove(path: &'static str) = Remove;
+    remove(path: &'static str) = Change Remove;
     /// Removes a directory with everything below it.
-    remove_tree(path: &'static str) = RemoveTree;
+    remove_tree(path: &'static str) = Change RemoveTree;
     /// Makes `path` another name of `target`.
-    link(target: &'static str, path: &'static str) = Link;
+    link(target: &'static str, path: &'static str) = Change Link;
     /// Makes a symbolic link at `path`.
-    symlink(target: &'static str, path: &'static str) = Symlink;
+    symlink(target: &'static str, path: &'static str) = Change Symlink;
     /// Sets the mode.
-    chmod(path: &'static str, mode: u32) = Chmod;
+    chmod(path: &'static str, mode: u32) = Change Chmod;
     /// Sets the owner.
-    chown(path: &'static str, uid: u32, gid: u32) = Chown;
+    chown(path: &'static str, uid: u32, gid: u32) = Change Chown;
     /// Sets access and modification time.
-    mtime(path: &'static str, sec: i64, nsec: u32) = Times;
+    mtime(path: &'static str, sec: i64, nsec: u32) = Change Times;
     /// Sets an extended attribute.
-    set_xattr(path: &'static str, name: &'static str, value: &'static [u8]) = SetXattr;
+    set_xattr(path: &'static str, name: &'static str, value: &'static [u8]) = Change SetXattr;
     /// Sets an extended attribute of that many bytes.
-    set_xattr_sized(path: &'static str, name: &'static str, size: usize) = SetXattrSized;
+    set_xattr_sized(path: &'static str, name: &'static str, size: usize) = Change SetXattrSized;
     /// Removes an extended attribute.
-    remove_xattr(path: &'static str, name: &'static str) = RemoveXattr;
+    remove_xattr(path: &'static str, name: &'static str) = Change RemoveXattr;
     /// Makes a file of `size` bytes with data in these ranges only.
-    sparse(path: &'static str, size: u64, data: &'static [Range]) = Sparse;
+    sparse(path: &'static str, size: u64, data: &'static [Range]) = Change Sparse;
     /// Makes `to` a reflinked copy of `from`.
-    clone_file(from: &'static str, to: &'static str) = Clone;
+    clone_file(from: &'static str, to: &'static str) = Change Clone;
     /// Copies `from` to `to` inside the kernel.
-    copy_range(from: &'static str, to: &'static str) = CopyRange;
+    copy_range(from: &'static str, to: &'static str) = Change CopyRange;
     /// Makes a file without a name in `dir`, then gives it the name `path`.
-    tmp_file(dir: &'static str, path: &'static str, text: &'static str) = TmpFile;
+    tmp_file(dir: &'static str, path: &'static str, text: &'static str) = Change TmpFile;
     /// Opens a file and keeps the descriptor under a name.
-    open(name: &'static str, path: &'static str, flags: Flags) = Open;
+    open(name: &'static str, path: &'static str, flags: Flags) = Handle Open;
     /// Closes a descriptor.
-    close(name: &'static str) = Close;
+    close(name: &'static str) = Handle Close;
     /// Writes at a descriptor's position.
-    write_descriptor(name: &'static str, text: &'static str) = WriteDescriptor;
+    write_descriptor(name: &'static str, text: &'static str) = Handle WriteDescriptor;
     /// Reads a descriptor from the start to the end.
-    read_descriptor(name: &'static str) = ReadDescriptor;
+    read_descriptor(name: &'static str) = Handle ReadDescriptor;
     /// Cuts or extends the file behind a descriptor.
-    truncate_descriptor(name: &'static str, size: u64) = TruncateDescriptor;
+    truncate_descriptor(name: &'static str, size: u64) = Handle TruncateDescriptor;
     /// Sets the mode of the file behind a descriptor.
-    chmod_descriptor(name: &'static str, mode: u32) = ChmodDescriptor;
+    chmod_descriptor(name: &'static str, mode: u32) = Handle ChmodDescriptor;
     /// Flushes the file behind a descriptor.
-    fsync(name: &'static str) = Fsync;
+    fsync(name: &'static str) = Handle Fsync;
     /// Locks the file behind a descriptor, without waiting.
-    lock(name: &'static str, lock: Lock) = Lock;
+    lock(name: &'static str, lock: Lock) = Handle Lock;
     /// Looks whether descriptor and path are one inode: `one file` or `two files`.
-    descriptor_is(name: &'static str, path: &'static str) = DescriptorIs;
+    descriptor_is(name: &'static str, path: &'static str) = Handle DescriptorIs;
     /// Maps the file behind a descriptor, shared and for reading, under a name.
-    map(name: &'static str, descriptor: &'static str) = Map;
+    map(name: &'static str, descriptor: &'static str) = Handle Map;
     /// Reads a mapping.
-    read_map(name: &'static str) = ReadMap;
+    read_map(name: &'static str) = Handle ReadMap;
     /// Reads the whole content: text when short, else size and digest.
-    read(path: &'static str) = Read;
+    read(path: &'static str) = Look Read;
     /// Looks what is there: a type, or `nothing`.
-    look(path: &'static str) = Look;
+    look(path: &'static str) = Look Type;
     /// Lists the names in a directory, sorted, separated by a space.
-    list(path: &'static str) = Entries;
+    list(path: &'static str) = Look Entries;
     /// Reads a symbolic link.
-    read_link(path: &'static str) = ReadLink;
+    read_link(path: &'static str) = Look ReadLink;
     /// Reads one field of stat(2).
-    stat(path: &'static str, field: Field) = Stat;
+    stat(path: &'static str, field: Field) = Look Stat;
     /// Reads an extended attribute.
-    get_xattr(path: &'static str, name: &'static str) = GetXattr;
+    get_xattr(path: &'static str, name: &'static str) = Look GetXattr;
     /// Lists the names of the extended attributes, sorted, separated by a space.
-    list_xattr(path: &'static str) = ListXattr;
+    list_xattr(path: &'static str) = Look ListXattr;
     /// Lists the data ranges of a file.
-    segments(path: &'static str) = Segments;
-    /// Runs a function of the case: `what` names it in differences, about `path`.
-    call(path: &'static str, what: &'static str, function: Function) = Call;
+    segments(path: &'static str) = Look Segments;
 }
 
 /// Writes a file with this text, mode 0644, in place of what it held.
 #[must_use]
 pub const fn write(path: &'static str, text: &'static str) -> Op {
     let content = Content::Text(text);
-    Op::new(Act::Write { path, content })
+    Op::new(Act::Change(Change::Write { path, content }))
 }
 
 /// Writes a file with `size` bytes that follow from `seed`, mode 0644.
 #[must_use]
 pub const fn write_sized(path: &'static str, size: u64, seed: u64) -> Op {
     let content = Content::Seeded { size, seed };
-    Op::new(Act::Write { path, content })
+    Op::new(Act::Change(Change::Write { path, content }))
 }
 
 /// Renames, replacing the target.
 #[must_use]
 pub const fn rename(from: &'static str, to: &'static str) -> Op {
     let how = RenameHow::Replace;
-    Op::new(Act::Rename { from, to, how })
+    Op::new(Act::Change(Change::Rename { from, to, how }))
 }
 
 /// Renames with flags of renameat2(2).
 #[must_use]
 pub const fn rename_with(from: &'static str, to: &'static str, how: RenameHow) -> Op {
-    Op::new(Act::Rename { from, to, how })
+    Op::new(Act::Change(Change::Rename { from, to, how }))
 }
 
 /// Makes a FIFO.
 #[must_use]
 pub const fn fifo(path: &'static str, mode: u32) -> Op {
     let special = Special::Fifo;
-    Op::new(Act::Node {
+    Op::new(Act::Change(Change::Node {
         path,
         special,
         mode,
-    })
+    }))
 }
 
 /// Makes a socket that nothing is bound to.
 #[must_use]
 pub const fn socket(path: &'static str, mode: u32) -> Op {
     let special = Special::Socket;
-    Op::new(Act::Node {
+    Op::new(Act::Change(Change::Node {
         path,
         special,
         mode,
-    })
+    }))
 }
 
 /// Makes a character device.
 #[must_use]
 pub const fn char_device(path: &'static str, mode: u32, major: u32, minor: u32) -> Op {
     let special = Special::CharDevice { major, minor };
-    Op::new(Act::Node {
+    Op::new(Act::Change(Change::Node {
         path,
         special,
         mode,
-    })
+    }))
 }
 
 /// Makes a block device.
 #[must_use]
 pub const fn block_device(path: &'static str, mode: u32, major: u32, minor: u32) -> Op {
     let special = Special::BlockDevice { major, minor };
-    Op::new(Act::Node {
+    Op::new(Act::Change(Change::Node {
         path,
         special,
         mode,
+    }))
+}
+
+/// Runs a function of the case: `what` names it in differences, about `path`.
+#[must_use]
+pub const fn call(path: &'static str, what: &'static str, function: Function) -> Op {
+    Op::new(Act::Call {
+        what,
+        path,
+        function,
     })
 }
 
@@ -279,21 +287,21 @@ pub const fn punch_hole(path: &'static str, offset: u64, length: u64) -> Op {
 #[must_use]
 pub const fn fallocate(path: &'static str, how: FallocateHow, offset: u64, length: u64) -> Op {
     let range = Range { offset, length };
-    Op::new(Act::Fallocate { path, how, range })
+    Op::new(Act::Change(Change::Fallocate { path, how, range }))
 }
 
 /// Sets or clears the immutable attribute.
 #[must_use]
 pub const fn immutable(path: &'static str, on: bool) -> Op {
     let flag = InodeFlag::Immutable;
-    Op::new(Act::InodeFlag { path, flag, on })
+    Op::new(Act::Change(Change::InodeFlag { path, flag, on }))
 }
 
 /// Sets or clears the append-only attribute.
 #[must_use]
 pub const fn append_only(path: &'static str, on: bool) -> Op {
     let flag = InodeFlag::AppendOnly;
-    Op::new(Act::InodeFlag { path, flag, on })
+    Op::new(Act::Change(Change::InodeFlag { path, flag, on }))
 }
 
 /// Checks the whole content of a file.
@@ -329,19 +337,19 @@ pub const fn same_inode(path: &'static str) -> Op {
 /// Checks that a path has the inode number that the path `before` had when the steps began.
 #[must_use]
 pub const fn kept_inode(before: &'static str, path: &'static str) -> Op {
-    Op::new(Act::SameInode { path, before }).gives("kept")
+    Op::new(Act::Look(Look::SameInode { path, before })).gives("kept")
 }
 
 /// Checks that two paths are one inode.
 #[must_use]
 pub const fn same_file(path: &'static str, other: &'static str) -> Op {
-    Op::new(Act::SameFile { path, other }).gives("one file")
+    Op::new(Act::Look(Look::SameFile { path, other })).gives("one file")
 }
 
 /// Checks that a file occupies at most that many bytes.
 #[must_use]
 pub const fn allocates_at_most(path: &'static str, bytes: u64) -> Op {
-    Op::new(Act::AllocatesAtMost { path, bytes }).gives("within")
+    Op::new(Act::Look(Look::AllocatesAtMost { path, bytes })).gives("within")
 }
 
 /// A path of one name of 255 bytes, the longest there is (NAME_MAX).

@@ -1,11 +1,11 @@
 //! What a file of cases brings into scope: `use crate::prelude::*;`.
 
-pub use crate::act::{
-    FallocateHow, Field, Flags, InodeFlag, Kind, Lock, Range, RenameHow, Special,
-};
 pub use crate::case::{Access, Case, Impact, Need, Placement, Risk};
 pub use crate::context::Context;
 pub use crate::difference::Difference;
 pub use crate::errno::*;
 pub use crate::op::*;
+pub use crate::terms::{
+    FallocateHow, Field, Flags, InodeFlag, Kind, Lock, Range, RenameHow, Special,
+};
 pub use crate::tree::Tree;

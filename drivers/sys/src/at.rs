@@ -255,6 +255,17 @@ pub fn chmod(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> Result<()> {
     sys("chmod", name, rustix::fs::chmod(descriptor_path(&fd), mode))
 }
 
+/// Sets the permission bits of an open file, of an `O_PATH` descriptor as well.
+///
+/// # Errors
+///
+/// As [`chmod`].
+pub fn chmod_descriptor(fd: impl AsFd, mode: u32) -> Result<()> {
+    let path = descriptor_path(fd);
+    let mode = Mode::from_raw_mode(mode);
+    sys("chmod", &path, rustix::fs::chmod(&path, mode))
+}
+
 /// Sets the access and modification times of the entry; an empty name stands for `dir` itself.
 ///
 /// # Errors

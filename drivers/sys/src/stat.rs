@@ -7,6 +7,9 @@ use rustix::fs::{AtFlags, CWD, FileType, StatxFlags};
 
 use crate::{Result, sys};
 
+/// The unit of [`Stat::blocks`], in bytes (stat(3type)).
+pub const BLOCK: u64 = 512;
+
 /// A point in time, to the nanosecond; before 1970, the seconds are negative and the
 /// nanoseconds still count upward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
