@@ -3,10 +3,12 @@
 //! Programs are looked up in `PATH` and in the `sbin` directories that an ordinary user's `PATH`
 //! lacks. They run with `LC_ALL=C`, so that what they print can be read. There is no shell.
 
+use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -197,6 +199,18 @@ impl Cmd {
         tracing::debug!(command = %self, "run");
         let status = io("execve", &self.program, self.command()?.status())?;
         Ok(shell_status(status))
+    }
+
+    /// Becomes the program, which keeps this process's number, terminal and signals; a success does
+    /// not return, so that nothing is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::MissingProgram`], and [`Error::Sys`] where it cannot be executed.
+    pub fn exec(&self) -> Result<Infallible> {
+        tracing::debug!(command = %self, "exec");
+        let error = self.command()?.exec();
+        io("execve", &self.program, Err(error))
     }
 
     /// Runs the program and fails unless its status is 0.
