@@ -28,7 +28,9 @@ pub(crate) fn run(verb: &str, flags: flags::Program) -> anyhow::Result<u8> {
     };
     setup::ensure(purposes, Consent::from_flag(yes))?;
     let program = build()?;
-    exit_code(&Cmd::new(program).arg(verb).args(arguments))
+    // Not as a child: an interrupt must end the program, which then cleans up, and leave nobody who
+    // returns to the shell before it is done.
+    match Cmd::new(program).arg(verb).args(arguments).exec()? {}
 }
 
 /// Builds the program and returns where it lies.
