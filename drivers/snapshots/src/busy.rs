@@ -1,0 +1,338 @@
+//! Who uses a snapshot: its mounts in every mount namespace, and open writers.
+//!
+//! The store learns what a snapshot's mount looks like from the driver's own [`Mounts`]: an overlay
+//! mount names the snapshot's directory as `upperdir` or topmost lower, a bind mount shows that
+//! directory as its root, a mounted device is that device. So mounts made by hand count as well.
+//!
+//! Not seen: a namespace kept alive by a bind mount of its `ns/mnt` file alone, and a mount that
+//! somebody else detached with `umount -l` and still uses. The store itself never detaches one.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use cowlab_driver::Mounts;
+use cowlab_sys::holders::{self, Holder, HolderKind};
+use cowlab_sys::mountinfo::{self, MountEntry};
+use cowlab_sys::{MountOption, MountSpec};
+
+use crate::Result;
+
+/// Of the holders of a snapshot, the most that an error names.
+const NAMED: usize = 16;
+
+/// A mount of a snapshot.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// A process that sees it.
+    pub(crate) pid: u32,
+    /// Whether this process sees it.
+    pub(crate) ours: bool,
+    pub(crate) entry: MountEntry,
+}
+
+/// What tells the mounts of one snapshot from others.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    /// The snapshot's directory.
+    directory: Option<Directory>,
+    /// A block device with the snapshot's file system.
+    device: Option<u64>,
+    /// A file system's type and its source, where that is no device.
+    source: Option<(String, OsString)>,
+}
+
+#[derive(Debug)]
+struct Directory {
+    /// Without symbolic links.
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    /// Where it is in its file system, as mount tables have it.
+    place: Option<((u32, u32), PathBuf)>,
+}
+
+impl Marks {
+    /// Reads them off the mount data of a snapshot.
+    pub(crate) fn of(mounts: &Mounts) -> Result<Self> {
+        match mounts {
+            Mounts::Bind { source, .. } => Self::of_directory(source),
+            Mounts::FileSystem(spec) if spec.fstype == "overlay" => match own_directory(spec) {
+                Some(path) => Self::of_directory(&path),
+                None => Ok(Self::default()),
+            },
+            Mounts::FileSystem(spec) => Ok(Self::of_source(spec)),
+        }
+    }
+
+    fn of_directory(path: &Path) -> Result<Self> {
+        let path = cowlab_sys::io("realpath", path, path.canonicalize())?;
+        let file = cowlab_sys::io("open", &path, std::fs::File::open(&path))?;
+        let stat = cowlab_sys::io("fstat", &path, file.metadata())?;
+        let place = place(&file, &path)?;
+        Ok(Self {
+            directory: Some(Directory {
+                device: stat.dev(),
+                inode: stat.ino(),
+                path,
+                place,
+            }),
+            ..Self::default()
+        })
+    }
+
+    fn of_source(spec: &MountSpec) -> Self {
+        let Some(source) = &spec.source else {
+            return Self::default();
+        };
+        match source.metadata() {
+            Ok(metadata) if metadata.file_type().is_block_device() => Self {
+                device: Some(metadata.rdev()),
+                ..Self::default()
+            },
+            _ => Self {
+                source: Some((spec.fstype.clone(), source.clone().into())),
+                ..Self::default()
+            },
+        }
+    }
+
+    fn fits(&self, entry: &MountEntry) -> bool {
+        self.directory
+            .as_ref()
+            .is_some_and(|directory| directory.is_shown_by(entry))
+            || self.device == Some(entry.device_number())
+            || self
+                .source
+                .as_ref()
+                .is_some_and(|(fstype, source)| *fstype == entry.fstype && *source == entry.source)
+    }
+
+    /// The snapshot's mounts, in every mount namespace.
+    pub(crate) fn mounts(&self) -> Result<Vec<Found>> {
+        let own = cowlab_sys::stat::stat("/proc/thread-self/ns/mnt")?.ino;
+        let mut found = Vec::new();
+        for namespace in mountinfo::every_namespace()? {
+            let Some(pid) = namespace.pids.first().copied() else {
+                continue;
+            };
+            let ours = namespace.inode == own;
+            let fitting = namespace
+                .mounts
+                .into_iter()
+                .filter(|entry| self.fits(entry));
+            found.extend(fitting.map(|entry| Found { pid, ours, entry }));
+        }
+        Ok(found)
+    }
+
+    /// Who has the snapshot mounted and, of overlay mounts, who uses the mount.
+    pub(crate) fn mounters(&self) -> Result<Vec<Holder>> {
+        let found = self.mounts()?;
+        let mut devices: Vec<_> = found
+            .iter()
+            .filter(|found| found.entry.fstype == "overlay")
+            .map(|found| found.entry.device_number())
+            .collect();
+        devices.dedup();
+        let mut all: Vec<_> = found.into_iter().map(mounter).collect();
+        if !devices.is_empty() {
+            all.extend(holders::users_of(&devices)?);
+        }
+        all.truncate(NAMED);
+        Ok(all)
+    }
+
+    /// Who has a file of the snapshot open for writing, without a mount.
+    pub(crate) fn writers(&self) -> Result<Vec<Holder>> {
+        let mut all = match (&self.directory, self.device) {
+            (Some(directory), _) => holders::writers_below(&directory.path)?,
+            (None, Some(device)) => holders::writers_on(&[device])?,
+            (None, None) => Vec::new(),
+        };
+        all.truncate(NAMED);
+        Ok(all)
+    }
+}
+
+impl Directory {
+    fn is_shown_by(&self, entry: &MountEntry) -> bool {
+        let bound = self
+            .place
+            .as_ref()
+            .is_some_and(|(device, path)| *device == entry.device && entry.root.starts_with(path));
+        bound || (entry.fstype == "overlay" && self.is_layer_of(entry))
+    }
+
+    /// Whether an overlay mount is made of the directory.
+    fn is_layer_of(&self, entry: &MountEntry) -> bool {
+        let mut layers = entry.super_option("upperdir");
+        layers.extend(entry.super_option("lowerdir+"));
+        for joined in entry.super_option("lowerdir") {
+            layers.extend(split_lowers(&joined));
+        }
+        layers.iter().any(|layer| self.is(Path::new(layer)))
+    }
+
+    /// Whether a path, as the mount was given it, leads to the directory. A driver may use links, to keep
+    /// the options of a mount short.
+    fn is(&self, path: &Path) -> bool {
+        path == self.path
+            || path
+                .metadata()
+                .is_ok_and(|stat| (stat.dev(), stat.ino()) == (self.device, self.inode))
+    }
+}
+
+/// The directory of an overlay mount that holds the snapshot's own layer.
+fn own_directory(spec: &MountSpec) -> Option<PathBuf> {
+    let text = |wanted: &str| {
+        spec.options.iter().find_map(|option| match option {
+            MountOption::Text(key, value) if key == wanted => Some(value.clone()),
+            _ => None,
+        })
+    };
+    text("upperdir")
+        .or_else(|| text("lowerdir+"))
+        .or_else(|| split_lowers(&text("lowerdir")?).into_iter().next())
+        .map(PathBuf::from)
+}
+
+/// Splits a `lowerdir` value at its colons; a backslash takes the next byte's meaning
+/// (overlayfs.rst, "Multiple lower layers").
+fn split_lowers(joined: &OsStr) -> Vec<OsString> {
+    let mut paths = vec![Vec::new()];
+    let mut bytes = joined.as_bytes().iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b':' => paths.push(Vec::new()),
+            b'\\' => {
+                if let (Some(path), Some(next)) = (paths.last_mut(), bytes.next()) {
+                    path.push(*next);
+                }
+            }
+            byte => {
+                if let Some(path) = paths.last_mut() {
+                    path.push(*byte);
+                }
+            }
+        }
+    }
+    paths.retain(|path| !path.is_empty());
+    paths.into_iter().map(OsString::from_vec).collect()
+}
+
+/// Where an open directory is in its file system: the device and the path from the file system's own
+/// root, as the `root` field of a bind mount shows it (proc_pid_mountinfo(5)).
+fn place(file: &std::fs::File, path: &Path) -> Result<Option<((u32, u32), PathBuf)>> {
+    let info = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
+    let text = cowlab_sys::io("read", &info, std::fs::read_to_string(&info))?;
+    let mount_id: Option<u64> = text
+        .lines()
+        .find_map(|line| line.strip_prefix("mnt_id:"))
+        .and_then(|number| number.trim().parse().ok());
+    let entry = mountinfo::read_self()?
+        .into_iter()
+        .find(|entry| Some(entry.mount_id) == mount_id);
+    Ok(entry.and_then(|entry| {
+        let below = path.strip_prefix(&entry.mount_point).ok()?;
+        Some((entry.device, entry.root.join(below)))
+    }))
+}
+
+fn mounter(found: Found) -> Holder {
+    // In our own namespace every process sees the mount, so this one stands for all.
+    let pid = if found.ours {
+        std::process::id()
+    } else {
+        found.pid
+    };
+    Holder {
+        pid,
+        command: cowlab_sys::process::command_name(pid).unwrap_or_default(),
+        what: HolderKind::Mount,
+        path: found.entry.mount_point,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlay(options: &[(&str, &str)]) -> Mounts {
+        Mounts::FileSystem(MountSpec {
+            fstype: "overlay".into(),
+            options: options
+                .iter()
+                .map(|(key, value)| MountOption::text(*key, *value))
+                .collect(),
+            ..MountSpec::default()
+        })
+    }
+
+    fn entry(line: &str) -> MountEntry {
+        mountinfo::parse(line.as_bytes()).unwrap().remove(0)
+    }
+
+    #[test]
+    fn lowers_are_split_where_the_kernel_splits_them() {
+        let split = split_lowers(OsStr::new("/a:/b\\:c::/d"));
+        assert_eq!(split, ["/a", "/b:c", "/d"].map(OsString::from));
+    }
+
+    #[test]
+    fn an_overlay_mount_belongs_to_its_upper_or_topmost_lower() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        let text = path.to_str().unwrap();
+        let line =
+            |options: &str| entry(&format!("9 1 0:99 / /m rw - overlay overlay rw,{options}"));
+        for mounts in [
+            overlay(&[("lowerdir+", "/x"), ("upperdir", text)]),
+            overlay(&[("lowerdir+", text), ("lowerdir+", "/x")]),
+            overlay(&[("lowerdir", &format!("{text}:/x"))]),
+        ] {
+            let marks = Marks::of(&mounts).unwrap();
+            assert!(marks.fits(&line(&format!("lowerdir=/x,upperdir={text}"))));
+            assert!(marks.fits(&line(&format!("lowerdir+={text},lowerdir+=/x"))));
+            assert!(marks.fits(&line(&format!("lowerdir=/x:{text}"))));
+            assert!(!marks.fits(&line("lowerdir=/x:/y,upperdir=/z")));
+        }
+    }
+
+    #[test]
+    fn a_layer_may_be_named_by_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let layer = dir.path().join("layer");
+        let link = dir.path().join("l");
+        std::fs::create_dir(&layer).unwrap();
+        std::os::unix::fs::symlink(&layer, &link).unwrap();
+        let marks = Marks::of(&overlay(&[("lowerdir+", link.to_str().unwrap())])).unwrap();
+        let options = format!("lowerdir={}:/x", link.display());
+        assert!(marks.fits(&entry(&format!(
+            "9 1 0:99 / /m ro - overlay overlay ro,{options}"
+        ))));
+    }
+
+    #[test]
+    fn a_bind_mount_shows_the_directory_or_part_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let marks = Marks::of(&Mounts::Bind {
+            source: dir.path().to_owned(),
+            attributes: cowlab_sys::MountAttributes::default(),
+        })
+        .unwrap();
+        let ((major, minor), root) = marks.directory.as_ref().unwrap().place.clone().unwrap();
+        let line = |root: &Path| {
+            entry(&format!(
+                "9 1 {major}:{minor} {} /m rw - ext4 /dev/x rw",
+                root.display()
+            ))
+        };
+        assert!(marks.fits(&line(&root)));
+        assert!(marks.fits(&line(&root.join("etc"))));
+        assert!(!marks.fits(&line(root.parent().unwrap())));
+    }
+}

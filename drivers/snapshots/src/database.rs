@@ -1,0 +1,267 @@
+//! The database file: opening it, its schema, its transactions.
+//!
+//! Many processes use one file at once: WAL, `synchronous=FULL` (a committed transaction survives a
+//! power cut), writers queue with `BEGIN IMMEDIATE` and a busy timeout. No transaction is held
+//! over driver work. The queries live in `row`.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+
+use crate::{Error, Result};
+
+/// The schema version that this program writes and the newest that it reads.
+pub(crate) const SCHEMA_VERSION: i64 = 1;
+
+/// "cwlb": marks the file as ours (SQLite file format, "Application ID").
+const APPLICATION_ID: i64 = 0x6377_6c62;
+
+/// AUTOINCREMENT never hands out a number twice, even after the newest row is gone (SQLite,
+/// "Autoincrement"). The foreign key keeps a parent while it has children, whatever the code does.
+const SCHEMA: &str = "
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE snapshots (
+    id INTEGER PRIMARY KEY AUTOINCREMENT CHECK (id BETWEEN 1 AND 16777215),
+    -- The key, or the name once committed.
+    name TEXT NOT NULL UNIQUE,
+    -- What the snapshot is, or becomes when a creation or an apply under way ends.
+    kind TEXT NOT NULL CHECK (kind IN ('active', 'view', 'committed')),
+    -- The intent: what is under way, or was when a process died.
+    operation TEXT CHECK (operation IN ('create', 'apply', 'commit', 'remove')),
+    parent INTEGER REFERENCES snapshots (id) ON DELETE RESTRICT,
+    -- Of a commit under way: the name, the labels (JSON) and the durability to come.
+    target TEXT UNIQUE,
+    target_labels TEXT,
+    target_durability TEXT,
+    -- The boot in which it was committed without a flush, or null.
+    unflushed TEXT,
+    created INTEGER NOT NULL,
+    updated INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX snapshots_by_parent ON snapshots (parent);
+CREATE INDEX snapshots_by_operation ON snapshots (operation) WHERE operation IS NOT NULL;
+
+CREATE TABLE labels (
+    snapshot INTEGER NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (snapshot, name)
+) STRICT, WITHOUT ROWID;
+";
+
+/// An open database.
+#[derive(Debug)]
+pub(crate) struct Database {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+impl Database {
+    /// Opens the database, making it if it is not there. The caller holds the store's opening lock.
+    pub(crate) fn open(path: &Path, timeout: Duration) -> Result<Self> {
+        let connection = connect(path, timeout).map_err(|error| at(path, error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            connection: Mutex::new(connection),
+        })
+    }
+
+    /// Reads one consistent state.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        self.transaction(TransactionBehavior::Deferred, work)
+    }
+
+    /// Writes all or nothing; durable when it returns.
+    pub(crate) fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        self.transaction(TransactionBehavior::Immediate, work)
+    }
+
+    fn transaction<T>(
+        &self,
+        behavior: TransactionBehavior,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        // A panic inside a transaction rolled it back, so the connection of a poisoned lock is sound.
+        let mut connection = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let run = || {
+            let transaction = connection.transaction_with_behavior(behavior)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        run().map_err(|error| at(&self.path, error))
+    }
+
+    /// A value of the `meta` table.
+    pub(crate) fn meta(&self, name: &str) -> Result<Option<String>> {
+        self.read(|tx| meta(tx, name))
+    }
+
+    /// Sets a value of the `meta` table.
+    pub(crate) fn set_meta(&self, name: &str, value: &str) -> Result<()> {
+        self.write(|tx| set_meta(tx, name, value))
+    }
+
+    /// SQLite's own check of the file: the first findings, empty when sound.
+    pub(crate) fn findings(&self) -> Result<Vec<String>> {
+        self.read(|tx| {
+            let mut findings: Vec<String> = tx
+                .prepare("PRAGMA quick_check(10)")?
+                .query_map([], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            findings.retain(|text| text != "ok");
+            let orphans: i64 =
+                tx.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| {
+                    row.get(0)
+                })?;
+            if orphans > 0 {
+                findings.push(format!("{orphans} rows refer to rows that are not there"));
+            }
+            Ok(findings)
+        })
+    }
+}
+
+/// A value of the `meta` table.
+pub(crate) fn meta(connection: &Connection, name: &str) -> Result<Option<String>> {
+    Ok(connection
+        .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()?)
+}
+
+/// Sets a value of the `meta` table.
+pub(crate) fn set_meta(connection: &Connection, name: &str, value: &str) -> Result<()> {
+    connection.execute(
+        "INSERT INTO meta (name, value) VALUES (?1, ?2)
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        [name, value],
+    )?;
+    Ok(())
+}
+
+fn connect(path: &Path, timeout: Duration) -> Result<Connection> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(timeout)?;
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version > SCHEMA_VERSION {
+        return Err(Error::Newer {
+            path: path.to_owned(),
+            found: version,
+            known: SCHEMA_VERSION,
+        });
+    }
+    if version == 0 {
+        let tables: i64 =
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if tables > 0 {
+            return Err(not_a_store(path, "it is a database of something else"));
+        }
+    } else {
+        let application: i64 =
+            connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+        if application != APPLICATION_ID {
+            return Err(not_a_store(path, "it is a database of something else"));
+        }
+    }
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+    if version == 0 {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        transaction.commit()?;
+    }
+    Ok(connection)
+}
+
+fn not_a_store(path: &Path, reason: &str) -> Error {
+    Error::NotAStore {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+/// Names the file in an error of SQLite.
+fn at(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Database { reason, .. }
+            if reason.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) =>
+        {
+            not_a_store(path, "it is no SQLite database")
+        }
+        Error::Database { reason, .. } => Error::Database {
+            path: path.to_owned(),
+            reason,
+        },
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &tempfile::TempDir) -> Result<Database> {
+        Database::open(&dir.path().join("snapshots.db"), Duration::from_secs(1))
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_with_both_versions() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&dir).unwrap());
+        let raw = Connection::open(dir.path().join("snapshots.db")).unwrap();
+        raw.pragma_update(None, "user_version", 7).unwrap();
+        drop(raw);
+        let refused = open(&dir).unwrap_err();
+        assert!(matches!(
+            refused,
+            Error::Newer {
+                found: 7,
+                known: 1,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("snapshots.db");
+        std::fs::write(
+            &path,
+            "no database, but long enough to have a header".repeat(40),
+        )
+        .unwrap();
+        assert!(matches!(open(&dir), Err(Error::NotAStore { .. })));
+        std::fs::remove_file(&path).unwrap();
+        let raw = Connection::open(&path).unwrap();
+        raw.execute_batch("CREATE TABLE other (a)").unwrap();
+        drop(raw);
+        assert!(matches!(open(&dir), Err(Error::NotAStore { .. })));
+    }
+
+    #[test]
+    fn a_failed_transaction_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = open(&dir).unwrap();
+        let failed: Result<()> = database.write(|tx| {
+            set_meta(tx, "a", "1")?;
+            Err(Error::not_found("x"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(database.meta("a").unwrap(), None);
+        assert!(database.findings().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,271 @@
+//! The life of a snapshot: prepare and view, commit, remove.
+//!
+//! Each verb writes its intent, does its work in the driver, and writes the outcome: two short
+//! transactions with nothing held between them but the snapshot's lock. A verb that fails takes its
+//! intent back at once; one whose process dies leaves it to `recovery`.
+
+use cowlab_driver::{Chain, CreateOptions, Durability, SnapshotId};
+use rusqlite::Connection;
+
+use crate::busy::Marks;
+use crate::info::{self, CommitOptions, Info, Kind, Labels, PrepareOptions};
+use crate::locks::{Hold, SnapshotLock};
+use crate::row::{self, Operation, Row};
+use crate::store::{Store, visible};
+use crate::{Error, Result};
+
+/// A creation or an apply whose intent is written.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) id: SnapshotId,
+    pub(crate) parent: Option<Chain>,
+    pub(crate) lock: SnapshotLock,
+}
+
+impl Store {
+    /// Makes a writable snapshot, empty or with the content of a committed one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`], [`Error::NotFound`] or [`Error::WrongKind`] for the parent,
+    /// [`Error::InvalidKey`], [`Error::Driver`]. Then nothing is there.
+    #[tracing::instrument(level = "debug", skip(self, options))]
+    pub fn prepare(
+        &self,
+        key: &str,
+        parent: Option<&str>,
+        options: &PrepareOptions,
+    ) -> Result<Info> {
+        self.create(Kind::Active, key, parent, options)
+    }
+
+    /// Makes a read-only snapshot with the content of a committed one.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare`](Self::prepare).
+    #[tracing::instrument(level = "debug", skip(self))]
+    pub fn view(&self, key: &str, parent: &str) -> Result<Info> {
+        self.create(Kind::View, key, Some(parent), &PrepareOptions::default())
+    }
+
+    fn create(
+        &self,
+        kind: Kind,
+        key: &str,
+        parent: Option<&str>,
+        options: &PrepareOptions,
+    ) -> Result<Info> {
+        let begun = self.begin(Operation::Create, kind, key, parent, &options.labels)?;
+        let create_options = CreateOptions {
+            size_limit: options.size_limit,
+        };
+        let made = self
+            .driver
+            .create(begun.id, begun.parent.as_ref(), &create_options)
+            .map_err(Error::driver("prepare", key))
+            .and_then(|()| self.end(&begun, Durability::Commit));
+        made.inspect_err(|_| self.take_back(begun))
+    }
+
+    /// Writes the intent to make a snapshot and takes its lock.
+    pub(crate) fn begin(
+        &self,
+        operation: Operation,
+        kind: Kind,
+        key: &str,
+        parent: Option<&str>,
+        labels: &Labels,
+    ) -> Result<Begun> {
+        info::check_key(key)?;
+        info::check_labels(labels)?;
+        self.settle_claim(key)?;
+        if let Some(parent) = parent {
+            self.settle_claim(parent)?;
+        }
+        self.database.write(|tx| {
+            unclaimed(tx, key)?;
+            let parent = match parent {
+                Some(parent) => Some(row::chain(tx, committed(tx, parent)?.id)?),
+                None => None,
+            };
+            let id = row::next_id(tx)?;
+            // Before others can see the row, or recovery could take the intent for a dead process's.
+            let lock = self.locks.try_take(id, Hold::Exclusive)?;
+            let lock = lock.ok_or_else(|| Error::in_progress(key))?;
+            let head = parent.as_ref().map(Chain::head);
+            row::insert(tx, id, key, (operation, kind), head)?;
+            row::add_labels(tx, id, labels)?;
+            Ok(Begun { id, parent, lock })
+        })
+    }
+
+    /// Writes that what was begun is there.
+    pub(crate) fn end(&self, begun: &Begun, durability: Durability) -> Result<Info> {
+        self.database.write(|tx| {
+            row::appear(tx, begun.id, self.unflushed(durability))?;
+            let row = row::by_id(tx, begun.id)?;
+            row::info(
+                tx,
+                &row.ok_or_else(|| Error::not_found("the new snapshot"))?,
+            )
+        })
+    }
+
+    /// Removes whatever a failed creation or apply made, and its intent.
+    ///
+    /// Where that fails too, for want of space for example, the intent stays for the next open.
+    pub(crate) fn take_back(&self, begun: Begun) {
+        match self.undo_creation(begun.id) {
+            Ok(()) => begun.lock.retire(),
+            Err(error) => tracing::error!(
+                id = %begun.id, %error,
+                "what failed is left on disk; the next open of the store removes it"
+            ),
+        }
+    }
+
+    /// Freezes an active snapshot and gives it a name; the key is gone. With the default durability
+    /// nothing that was acknowledged is lost in a power cut.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] while it is mounted anywhere or open for writing, [`Error::Exists`] for the
+    /// name, [`Error::NotFound`], [`Error::WrongKind`], [`Error::Driver`]. Then it is active as before.
+    #[tracing::instrument(level = "debug", skip(self, options))]
+    pub fn commit(&self, key: &str, name: &str, options: &CommitOptions) -> Result<Info> {
+        info::check_key(name)?;
+        info::check_labels(&options.labels)?;
+        self.settle_claim(name)?;
+        let (row, _lock) = self.hold(key, Hold::Exclusive)?;
+        if row.kind != Kind::Active {
+            return Err(Error::WrongKind {
+                key: key.to_owned(),
+                kind: row.kind,
+                needed: "only active snapshots are committed",
+            });
+        }
+        self.database.read(|tx| unclaimed(tx, name))?;
+        self.refuse_users(&row)?;
+        let durability = options.durability;
+        self.database.write(|tx| {
+            unclaimed(tx, name)?;
+            row::intend_commit(tx, row.id, name, &options.labels, durability)
+        })?;
+        self.freeze(&row, durability)?;
+        self.database.write(|tx| {
+            row::end_commit(tx, row.id, self.unflushed(durability))?;
+            row::info(tx, &visible(row::by_id(tx, row.id)?, name)?)
+        })
+    }
+
+    /// Does the work of a commit whose intent is written. A driver that fails to freeze has not
+    /// frozen, so the intent is taken back.
+    pub(crate) fn freeze(&self, row: &Row, durability: Durability) -> Result<()> {
+        self.driver.freeze(row.id, durability).map_err(|reason| {
+            if let Err(error) = self.database.write(|tx| row::cancel_commit(tx, row.id)) {
+                tracing::error!(key = row.name, %error, "the next open takes the commit back");
+            }
+            Error::driver("commit", &row.name)(reason)
+        })
+    }
+
+    /// What is recorded about a snapshot frozen in this boot: without a flush it is whole only as long
+    /// as the boot lasts.
+    pub(crate) fn unflushed(&self, durability: Durability) -> Option<&str> {
+        (durability == Durability::None).then_some(self.boot.as_str())
+    }
+
+    /// Removes a snapshot that has no children.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::HasChildren`], [`Error::Busy`] while it is mounted anywhere or an active one is open
+    /// for writing, [`Error::NotFound`]. After [`Error::Driver`] it is gone for everybody, and the
+    /// next open, or another `remove`, goes on deleting what is left.
+    #[tracing::instrument(level = "debug", skip(self))]
+    pub fn remove(&self, key: &str) -> Result<()> {
+        if let Some(row) = self.database.read(|tx| row::find(tx, key))?
+            && row.operation == Some(Operation::Remove)
+            && self.settle_if_free(row.id)?
+        {
+            return Ok(());
+        }
+        let (row, lock) = self.hold(key, Hold::Exclusive)?;
+        self.database.read(|tx| childless(tx, &row))?;
+        self.refuse_users(&row)?;
+        self.database.write(|tx| {
+            childless(tx, &row)?;
+            row::intend_removal(tx, row.id)
+        })?;
+        self.finish_removal(&row)?;
+        lock.retire();
+        Ok(())
+    }
+
+    /// Refuses a snapshot that is mounted in any mount namespace or, if it can be written at all, is
+    /// open for writing; then lets go of what its last mount needed.
+    pub(crate) fn refuse_users(&self, row: &Row) -> Result<()> {
+        use cowlab_driver::Error as DriverError;
+        let mounts = match self.activate(row) {
+            Ok(mounts) => mounts,
+            // What cannot be mounted is not mounted. It can still be removed.
+            Err(Error::Driver { reason, .. })
+                if matches!(
+                    *reason,
+                    DriverError::NotFound(_) | DriverError::Limit { .. }
+                ) =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let marks = Marks::of(&mounts)?;
+        let mut holders = marks.mounters()?;
+        if holders.is_empty() && row.kind == Kind::Active {
+            holders = marks.writers()?;
+        }
+        if !holders.is_empty() {
+            return Err(Error::Busy {
+                key: row.name.clone(),
+                holders,
+            });
+        }
+        self.driver
+            .deactivate(row.id)
+            .map_err(Error::driver("deactivate", &row.name))
+    }
+}
+
+/// Refuses a key or name that is in use, or will be when a commit under way ends.
+fn unclaimed(connection: &Connection, name: &str) -> Result<()> {
+    match row::find_claim(connection, name)? {
+        Some(_) => Err(Error::exists(name)),
+        None => Ok(()),
+    }
+}
+
+/// The row of a parent to be.
+fn committed(connection: &Connection, name: &str) -> Result<Row> {
+    let row = visible(row::find(connection, name)?, name)?;
+    if row.kind == Kind::Committed {
+        return Ok(row);
+    }
+    Err(Error::WrongKind {
+        key: name.to_owned(),
+        kind: row.kind,
+        needed: "only committed snapshots are parents",
+    })
+}
+
+fn childless(connection: &Connection, row: &Row) -> Result<()> {
+    let (children, count) = row::children(connection, row.id)?;
+    if count == 0 {
+        return Ok(());
+    }
+    Err(Error::HasChildren {
+        key: row.name.clone(),
+        children,
+        count,
+    })
+}

@@ -1,0 +1,263 @@
+//! What dead processes left: settling their intents, and the full check.
+//!
+//! An intent belongs to a live operation as long as its lock is held; recovery touches it only with
+//! the lock. A creation or an apply is taken back, a removal goes on. A commit goes on as well, since
+//! its intent is written after the last writer is gone and a freeze cannot be undone: so a commit
+//! that was never acknowledged may come true, as with any database.
+//!
+//! Opening a store settles intents only, which costs one query. The full check compares the driver's
+//! inventory with the rows; it runs at the first open after a reboot, and when asked for.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use cowlab_driver::{Durability, SnapshotId};
+
+use crate::locks::Hold;
+use crate::row::{self, Operation, Row};
+use crate::store::Store;
+use crate::{Error, Result};
+
+/// What settling the intents of dead processes did.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// Creations and applies that were removed, by key.
+    pub taken_back: Vec<String>,
+    /// Commits and removals that were completed, by key.
+    pub completed: Vec<String>,
+    /// Operations under way in live processes, by key: not touched.
+    pub under_way: Vec<String>,
+    /// Intents that could not be settled: they stay, and the next open tries again.
+    pub failed: Vec<(String, Error)>,
+    /// The full check, where one was due.
+    pub check: Option<Box<CheckReport>>,
+}
+
+/// What a full check found.
+#[derive(Debug, Default)]
+pub struct CheckReport {
+    /// How many snapshots the database has.
+    pub snapshots: usize,
+    /// Snapshots whose data is not there, by key.
+    pub missing: Vec<String>,
+    /// What lay in the driver's root and no row knows; it was moved here, not deleted.
+    pub quarantined: Vec<(SnapshotId, PathBuf)>,
+    /// Snapshots committed without a flush before the last reboot: they may not be whole.
+    pub doubtful: Vec<String>,
+    /// What SQLite finds wrong with its file.
+    pub database: Vec<String>,
+    /// What happened to intents.
+    pub recovery: Recovery,
+}
+
+impl CheckReport {
+    /// Whether everything is as it should be.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.missing.is_empty()
+            && self.quarantined.is_empty()
+            && self.doubtful.is_empty()
+            && self.database.is_empty()
+            && self.recovery.failed.is_empty()
+    }
+}
+
+/// The boot in which the store was last checked.
+const CHECKED: &str = "checked_boot";
+
+impl Store {
+    /// Settles what is left, and checks everything after a reboot.
+    pub(crate) fn recover(&self) -> Result<Recovery> {
+        if self.database.meta(CHECKED)?.as_deref() == Some(&self.boot) {
+            return self.settle_intents();
+        }
+        let mut report = self.check()?;
+        self.database.set_meta(CHECKED, &self.boot)?;
+        let mut recovery = std::mem::take(&mut report.recovery);
+        recovery.check = Some(Box::new(report));
+        Ok(recovery)
+    }
+
+    /// Settles what dead processes left and compares what the database has with what is on disk.
+    /// Other processes may work on the store meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unusable`] when the driver cannot list its snapshots, [`Error::Database`].
+    #[tracing::instrument(level = "debug", skip(self))]
+    pub fn check(&self) -> Result<CheckReport> {
+        let mut report = CheckReport {
+            recovery: self.settle_intents()?,
+            ..CheckReport::default()
+        };
+        // The inventory before the rows: a row is written before its data and deleted after it, so
+        // data without a row is unknown for certain, or gone by now.
+        let inventory = self.inventory()?;
+        let rows = self.database.read(|tx| row::every(tx))?;
+        let known: BTreeSet<_> = rows.iter().map(|row| row.id).collect();
+        for id in inventory.difference(&known) {
+            report.quarantined.extend(self.quarantine(*id)?);
+        }
+        if let Some(last) = inventory.last() {
+            // A database from a backup would give out numbers that are in use.
+            self.database.write(|tx| row::skip_ids(tx, *last))?;
+        }
+        report.missing = self.missing(&rows, &inventory)?;
+        report.doubtful = rows
+            .iter()
+            .filter(|row| {
+                row.unflushed
+                    .as_ref()
+                    .is_some_and(|boot| *boot != self.boot)
+            })
+            .map(|row| row.name.clone())
+            .collect();
+        report.database = self.database.findings()?;
+        report.snapshots = rows.len();
+        self.remove_stale_locks(&known)?;
+        if !report.is_sound() {
+            tracing::warn!(?report, "the store is not sound");
+        }
+        Ok(report)
+    }
+
+    fn inventory(&self) -> Result<BTreeSet<SnapshotId>> {
+        let ids = self.driver.inventory().map_err(Error::Unusable)?;
+        Ok(ids.into_iter().collect())
+    }
+
+    /// The snapshots that are nowhere on disk.
+    fn missing(&self, rows: &[Row], inventory: &BTreeSet<SnapshotId>) -> Result<Vec<String>> {
+        let absent = |row: &&Row| row.operation.is_none() && !inventory.contains(&row.id);
+        let suspects: Vec<_> = rows.iter().filter(absent).collect();
+        if suspects.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Some were only made after the first inventory, some removed since the rows were read.
+        let inventory = self.inventory()?;
+        self.database.read(|tx| {
+            let mut missing = Vec::new();
+            for suspect in suspects {
+                let row = row::by_id(tx, suspect.id)?;
+                missing.extend(row.filter(|row| absent(&row) && !inventory.contains(&row.id)));
+            }
+            Ok(missing.into_iter().map(|row| row.name).collect())
+        })
+    }
+
+    /// Moves an object that no row knows out of the way; `None` if it was known or gone after all.
+    fn quarantine(&self, id: SnapshotId) -> Result<Option<(SnapshotId, PathBuf)>> {
+        let Some(lock) = self.locks.try_take(id, Hold::Exclusive)? else {
+            return Ok(None);
+        };
+        if self.database.read(|tx| row::by_id(tx, id))?.is_some() {
+            return Ok(None);
+        }
+        let moved = match self.driver.quarantine(id) {
+            Ok(path) => {
+                tracing::warn!(%id, path = %path.display(), "moved what no snapshot owns");
+                Some((id, path))
+            }
+            Err(cowlab_driver::Error::NotFound(_)) => None,
+            Err(error) => return Err(Error::Unusable(error)),
+        };
+        lock.retire();
+        Ok(moved)
+    }
+
+    /// Removes lock files that processes left when they died at the very end of a removal.
+    fn remove_stale_locks(&self, known: &BTreeSet<SnapshotId>) -> Result<()> {
+        for id in self.locks.ids()? {
+            if known.contains(&id) {
+                continue;
+            }
+            if let Some(lock) = self.locks.try_take(id, Hold::Exclusive)?
+                && self.database.read(|tx| row::by_id(tx, id))?.is_none()
+            {
+                lock.retire();
+            }
+        }
+        Ok(())
+    }
+
+    /// Settles every intent whose lock is free.
+    fn settle_intents(&self) -> Result<Recovery> {
+        let mut recovery = Recovery::default();
+        for row in self.database.read(|tx| row::intents(tx))? {
+            let key = row.name.clone();
+            match self.settle_if_free(row.id) {
+                Ok(false) => recovery.under_way.push(key),
+                Ok(true) => match row.operation {
+                    Some(Operation::Create | Operation::Apply) => recovery.taken_back.push(key),
+                    _ => recovery.completed.push(key),
+                },
+                Err(error) => {
+                    tracing::warn!(key, %error, "what a dead process left stays for now");
+                    recovery.failed.push((key, error));
+                }
+            }
+        }
+        Ok(recovery)
+    }
+
+    /// Settles the intent that claims a key or name, if its process is dead.
+    pub(crate) fn settle_claim(&self, name: &str) -> Result<()> {
+        match self.database.read(|tx| row::find_claim(tx, name))? {
+            Some(row) if row.operation.is_some() => self.settle_if_free(row.id).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Settles an intent, unless its operation is still under way: then it returns false.
+    pub(crate) fn settle_if_free(&self, id: SnapshotId) -> Result<bool> {
+        let Some(lock) = self.locks.try_take(id, Hold::Exclusive)? else {
+            return Ok(false);
+        };
+        let Some(row) = self.database.read(|tx| row::by_id(tx, id))? else {
+            lock.retire();
+            return Ok(true);
+        };
+        match row.operation {
+            None => {}
+            Some(Operation::Create | Operation::Apply) => {
+                self.undo_creation(id)?;
+                lock.retire();
+            }
+            Some(Operation::Commit) => self.finish_commit(&row)?,
+            Some(Operation::Remove) => {
+                self.finish_removal(&row)?;
+                lock.retire();
+            }
+        }
+        tracing::debug!(key = row.name, operation = ?row.operation, "settled");
+        Ok(true)
+    }
+
+    /// Removes what a creation or an apply made, then its row.
+    pub(crate) fn undo_creation(&self, id: SnapshotId) -> Result<()> {
+        let key = id.to_string();
+        let undo = Error::driver("take back the unfinished snapshot", &key);
+        self.driver
+            .deactivate(id)
+            .and_then(|()| self.driver.destroy(id))
+            .map_err(undo)?;
+        self.database.write(|tx| row::delete(tx, id))
+    }
+
+    /// Completes a commit. The checks are made again: somebody may have mounted it by hand.
+    fn finish_commit(&self, row: &Row) -> Result<()> {
+        self.refuse_users(row)?;
+        let durability = row.target_durability.unwrap_or(Durability::Full);
+        self.freeze(row, durability)?;
+        self.database
+            .write(|tx| row::end_commit(tx, row.id, self.unflushed(durability)))
+    }
+
+    /// Deletes the data of a snapshot whose removal is decided, then its row.
+    pub(crate) fn finish_removal(&self, row: &Row) -> Result<()> {
+        self.driver
+            .destroy(row.id)
+            .map_err(Error::driver("remove", &row.name))?;
+        self.database.write(|tx| row::delete(tx, row.id))
+    }
+}

@@ -1,0 +1,400 @@
+//! The store: what it is made of, how it is opened, and what only reads it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cowlab_driver::{Access, Chain, Driver, Entry, Mounts, OpenOptions, Usage, Variant};
+use cowlab_sys::lock::FileLock;
+
+use crate::database::{self, Database};
+use crate::info::{self, Filter, Info, Kind, StoreOptions};
+use crate::locks::{Hold, Locks, SnapshotLock};
+use crate::recovery::Recovery;
+use crate::row::{self, Row};
+use crate::{Error, Result};
+
+/// Who a store is: recorded when it is made, checked at every open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its own, made at random.
+    pub uuid: String,
+    /// The driver's name.
+    pub driver: String,
+    /// The driver's variant.
+    pub variant: String,
+    /// The driver's directory.
+    pub driver_root: PathBuf,
+}
+
+/// A snapshot store.
+///
+/// Any number of processes may have it open, and any number of threads may share one `Store`.
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) root: PathBuf,
+    pub(crate) identity: Identity,
+    pub(crate) boot: String,
+    pub(crate) database: Database,
+    pub(crate) locks: Locks,
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) recovery: Recovery,
+}
+
+/// The name of the driver's directory where no other was given.
+const DRIVER_DIR: &str = "driver";
+
+impl Store {
+    /// Opens the store at `root` with a driver, making it if it is not there, and takes back or
+    /// completes what dead processes left undone.
+    ///
+    /// A driver that cannot run here leaves no store behind that is bound to it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Newer`], [`Error::NotAStore`], [`Error::Recorded`], [`Error::ForeignRoot`],
+    /// [`Error::UnknownVariant`], or [`Error::Unusable`] from the driver.
+    #[tracing::instrument(level = "debug", skip_all, fields(root = %root.display(), driver = entry.name))]
+    pub fn open(root: &Path, entry: &Entry, options: &StoreOptions) -> Result<Self> {
+        cowlab_sys::io("mkdir", root, fs::create_dir_all(root))?;
+        let root = cowlab_sys::io("realpath", root, root.canonicalize())?;
+        let dir = root.join("locks");
+        cowlab_sys::io("mkdir", &dir, fs::create_dir_all(&dir))?;
+        // Two first opens would otherwise both make the database, and both claim the driver's root.
+        let opening = FileLock::exclusive(&dir.join("open"))?;
+        let database = Database::open(&database_path(&root), options.database_timeout)?;
+        let (identity, variant) = identify(&root, &database, entry, options)?;
+        let driver = (entry.open)(&OpenOptions {
+            root: identity.driver_root.clone(),
+            variant,
+            store: identity.uuid.clone(),
+        })
+        .map_err(Error::opening)?;
+        record(&root, &database, &identity)?;
+        drop(opening);
+        let mut store = Self {
+            locks: Locks::new(&dir, options.lock_timeout),
+            boot: cowlab_sys::process::boot_id()?,
+            root,
+            identity,
+            database,
+            driver: Arc::from(driver),
+            recovery: Recovery::default(),
+        };
+        store.recovery = store.recover()?;
+        Ok(store)
+    }
+
+    /// Reads who the store at `root` is, or `None` where there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Newer`], [`Error::NotAStore`].
+    pub fn identity_at(root: &Path) -> Result<Option<Identity>> {
+        let path = database_path(root);
+        if !cowlab_sys::io("stat", &path, path.try_exists())? {
+            return Ok(None);
+        }
+        let database = Database::open(&path, StoreOptions::default().database_timeout)?;
+        recorded(root, &database)
+    }
+
+    /// The store's root, absolute.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Who the store is.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The driver below the store.
+    #[must_use]
+    pub fn driver(&self) -> &dyn Driver {
+        &*self.driver
+    }
+
+    /// What opening the store took back or completed.
+    #[must_use]
+    pub const fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Reads the facts about a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn stat(&self, key: &str) -> Result<Info> {
+        self.database
+            .read(|tx| row::info(tx, &visible(row::find(tx, key)?, key)?))
+    }
+
+    /// Lists the snapshots that match, ordered by key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn list(&self, filter: &Filter) -> Result<Vec<Info>> {
+        self.database.read(|tx| row::list(tx, filter))
+    }
+
+    /// Sets labels (`Some`) and removes labels (`None`); others stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::InvalidLabel`].
+    #[tracing::instrument(level = "debug", skip(self, changes))]
+    pub fn update_labels(
+        &self,
+        key: &str,
+        changes: &BTreeMap<String, Option<String>>,
+    ) -> Result<Info> {
+        for (label, value) in changes {
+            info::check_label(label, value.as_deref().unwrap_or_default())?;
+        }
+        self.database.write(|tx| {
+            let id = visible(row::find(tx, key)?, key)?.id;
+            for (label, value) in changes {
+                match value {
+                    Some(value) => {
+                        let one = [(label.clone(), value.clone())].into();
+                        row::add_labels(tx, id, &one)?;
+                    }
+                    None => row::remove_label(tx, id, label)?,
+                }
+            }
+            row::touch(tx, id)?;
+            row::info(tx, &visible(row::find(tx, key)?, key)?)
+        })
+    }
+
+    /// Measures what a snapshot allocates. Costs up to O(entries of its layer).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Driver`].
+    #[tracing::instrument(level = "debug", skip(self))]
+    pub fn usage(&self, key: &str) -> Result<Usage> {
+        let (row, _lock) = self.hold(key, Hold::Shared)?;
+        self.driver
+            .usage(row.id)
+            .map_err(Error::driver("measure", key))
+    }
+
+    /// Says how to mount an active snapshot or a view. The caller mounts it, and sees to it that an
+    /// active snapshot has one mount; [`mount`](Self::mount) does both.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::WrongKind`] for a committed snapshot, [`Error::Driver`].
+    #[tracing::instrument(level = "debug", skip(self))]
+    pub fn mounts(&self, key: &str) -> Result<Mounts> {
+        let (row, _lock) = self.hold(key, Hold::Shared)?;
+        mountable(&row)?;
+        self.activate(&row)
+    }
+
+    /// The mount data of a snapshot, in the access that its kind has.
+    pub(crate) fn activate(&self, row: &Row) -> Result<Mounts> {
+        let access = match row.kind {
+            Kind::Active => Access::ReadWrite,
+            Kind::View | Kind::Committed => Access::ReadOnly,
+        };
+        self.driver
+            .activate(&self.chain(row)?, access)
+            .map_err(Error::driver("mount", &row.name))
+    }
+
+    pub(crate) fn chain(&self, row: &Row) -> Result<Chain> {
+        self.database.read(|tx| row::chain(tx, row.id))
+    }
+
+    /// Takes the lock of a snapshot that callers see, and reads its row under the lock.
+    ///
+    /// What a dead process left undone on it is settled first.
+    pub(crate) fn hold(&self, key: &str, hold: Hold) -> Result<(Row, SnapshotLock)> {
+        loop {
+            let row = self.database.read(|tx| row::find(tx, key))?;
+            let row = row.ok_or_else(|| Error::not_found(key))?;
+            let Some(lock) = self.locks.take(row.id, hold)? else {
+                return match row.is_visible() {
+                    true => Err(Error::in_progress(key)),
+                    false => Err(Error::not_found(key)),
+                };
+            };
+            // Whoever held the lock before may have renamed or removed the snapshot.
+            match self.database.read(|tx| row::by_id(tx, row.id))? {
+                None => lock.retire(),
+                Some(row) if row.operation.is_some() => {
+                    drop(lock);
+                    if !self.settle_if_free(row.id)? && !row.is_visible() {
+                        return Err(Error::not_found(key));
+                    }
+                }
+                Some(row) if row.name == key => return Ok((row, lock)),
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// Refuses what has no mount of its own.
+pub(crate) fn mountable(row: &Row) -> Result<()> {
+    match row.kind {
+        Kind::Active | Kind::View => Ok(()),
+        Kind::Committed => Err(Error::WrongKind {
+            key: row.name.clone(),
+            kind: row.kind,
+            needed: "only active snapshots and views are mounted: make a view of it",
+        }),
+    }
+}
+
+/// The row, if there is one that callers see.
+pub(crate) fn visible(row: Option<Row>, key: &str) -> Result<Row> {
+    row.filter(Row::is_visible)
+        .ok_or_else(|| Error::not_found(key))
+}
+
+fn database_path(root: &Path) -> PathBuf {
+    root.join("snapshots.db")
+}
+
+/// Checks what the caller asked for against what the store recorded.
+fn identify(
+    root: &Path,
+    database: &Database,
+    entry: &Entry,
+    options: &StoreOptions,
+) -> Result<(Identity, &'static Variant)> {
+    let recorded = recorded(root, database)?;
+    let differs = |what, recorded: &str, asked: &str| Error::Recorded {
+        path: root.to_owned(),
+        what,
+        recorded: recorded.to_owned(),
+        asked: asked.to_owned(),
+    };
+    if let Some(identity) = &recorded {
+        if identity.driver != entry.name {
+            return Err(differs("driver", &identity.driver, entry.name));
+        }
+        if let Some(asked) = options.variant.as_deref()
+            && asked != identity.variant
+        {
+            return Err(differs("variant", &identity.variant, asked));
+        }
+    }
+    let name = match (&recorded, &options.variant) {
+        (Some(identity), _) => identity.variant.as_str(),
+        (None, Some(asked)) => asked.as_str(),
+        (None, None) => entry.default_variant().name,
+    };
+    let variant = entry
+        .variant(name)
+        .ok_or_else(|| unknown_variant(entry, name))?;
+    let asked_root = match &options.driver_root {
+        Some(path) => Some(cowlab_sys::io("getcwd", path, std::path::absolute(path))?),
+        None => None,
+    };
+    let driver_root = match (&recorded, asked_root) {
+        (Some(identity), Some(asked)) if same(&identity.driver_root, &asked) => asked,
+        (Some(identity), Some(asked)) => {
+            let show = |path: &Path| path.display().to_string();
+            return Err(differs(
+                "driver root",
+                &show(&identity.driver_root),
+                &show(&asked),
+            ));
+        }
+        (Some(identity), None) => identity.driver_root.clone(),
+        (None, Some(asked)) => asked,
+        (None, None) => root.join(DRIVER_DIR),
+    };
+    let uuid = match recorded {
+        Some(identity) => identity.uuid,
+        None => uuid(database)?,
+    };
+    let identity = Identity {
+        uuid,
+        driver: entry.name.to_owned(),
+        variant: variant.name.to_owned(),
+        driver_root,
+    };
+    Ok((identity, variant))
+}
+
+fn unknown_variant(entry: &Entry, name: &str) -> Error {
+    let known: Vec<_> = entry
+        .variants
+        .iter()
+        .map(|variant| format!("`{}`", variant.name))
+        .collect();
+    Error::UnknownVariant {
+        driver: entry.name,
+        variant: name.to_owned(),
+        known: known.join(", "),
+    }
+}
+
+fn same(a: &Path, b: &Path) -> bool {
+    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// The store's own uuid, made and recorded at first. It comes before the driver is opened, so that a
+/// driver root claimed by a first open that failed is still ours at the next.
+fn uuid(database: &Database) -> Result<String> {
+    if let Some(uuid) = database.meta("uuid")? {
+        return Ok(uuid);
+    }
+    let path = Path::new("/proc/sys/kernel/random/uuid");
+    let uuid = cowlab_sys::io("read", path, fs::read_to_string(path))?;
+    let uuid = uuid.trim().to_owned();
+    database.set_meta("uuid", &uuid)?;
+    Ok(uuid)
+}
+
+fn recorded(root: &Path, database: &Database) -> Result<Option<Identity>> {
+    database.read(|tx| {
+        let [uuid, driver, variant, driver_root] =
+            ["uuid", "driver", "variant", "driver_root"].map(|name| database::meta(tx, name));
+        Ok(match (uuid?, driver?, variant?, driver_root?) {
+            (Some(uuid), Some(driver), Some(variant), Some(driver_root)) => Some(Identity {
+                uuid,
+                driver,
+                variant,
+                // Relative to the store, so that a store may be moved.
+                driver_root: root.join(driver_root),
+            }),
+            _ => None,
+        })
+    })
+}
+
+fn record(root: &Path, database: &Database, identity: &Identity) -> Result<()> {
+    if database.meta("driver_root")?.is_some() {
+        return Ok(());
+    }
+    let Identity {
+        driver,
+        variant,
+        driver_root,
+        ..
+    } = identity;
+    let relative = driver_root.strip_prefix(root).unwrap_or(driver_root);
+    let Some(relative) = relative.to_str() else {
+        return Err(Error::NotAStore {
+            path: driver_root.clone(),
+            reason: "the path of a driver root has to be UTF-8 text".to_owned(),
+        });
+    };
+    database.write(|tx| {
+        database::set_meta(tx, "driver", driver)?;
+        database::set_meta(tx, "variant", variant)?;
+        database::set_meta(tx, "driver_root", relative)
+    })
+}
