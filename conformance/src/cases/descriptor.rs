@@ -40,4 +40,174 @@ pub(super) const CASES: &[Case] = &[
         ],
         ..Case::BASE
     },
+    Case {
+        id: "descriptor/mapping-sees-later-write",
+        spec: "A shared read-only mapping of a file of the parent sees what is written to the file later.",
+        see: &[
+            "overlayfs.rst, Non-standard behavior",
+            "mmap(2), MAP_SHARED",
+            "xfstests overlay/061",
+        ],
+        catalogue: &["I02"],
+        impact: Impact::AppVisible,
+        layers: &[&[write("/f", "old!")]],
+        steps: &[
+            open("reader", "/f", Flags::READ),
+            map("mapping", "reader").succeeds(),
+            read_map("mapping").gives("old!"),
+            write_at("/f", 0, "new!").succeeds(),
+            read_map("mapping").gives("new!"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "descriptor/removed-file-stays-readable",
+        spec: "A file of the parent that is open stays readable and writable after its name is removed.",
+        see: &["unlink(2)"],
+        catalogue: &["G03"],
+        impact: Impact::DataLoss,
+        layers: &[&[write("/f", "text")]],
+        steps: &[
+            open("held", "/f", Flags::READ),
+            unlink("/f").succeeds(),
+            read_descriptor("held").gives("text"),
+            absent("/f"),
+            write("/f", "new").succeeds(),
+            read_descriptor("held").gives("text"),
+            reads("/f", "new"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "descriptor/writer-survives-rename-and-removal",
+        spec: "What is written through a descriptor after a rename shows under the new name.",
+        see: &["rename(2)", "open(2)"],
+        catalogue: &["I01", "F01"],
+        impact: Impact::DataLoss,
+        layers: &[&[write("/f", "text")]],
+        steps: &[
+            open("writer", "/f", Flags::WRITE.append()),
+            rename("/f", "/g").succeeds(),
+            write_descriptor("writer", "+").succeeds(),
+            reads("/g", "text+"),
+            descriptor_is("writer", "/g").gives("one file"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "descriptor/flock-conflicts-across-copy-up",
+        spec: "An exclusive flock on a file of the parent keeps out one taken after the file was written to.",
+        see: &["flock(2)", "xfstests overlay/028"],
+        catalogue: &["I04"],
+        impact: Impact::DataLoss,
+        layers: &[&[write("/f", "text")]],
+        steps: &[
+            open("before", "/f", Flags::READ),
+            lock("before", Lock::FlockExclusive).succeeds(),
+            append("/f", "+").succeeds(),
+            open("after", "/f", Flags::BOTH),
+            lock("after", Lock::FlockExclusive).fails(EAGAIN),
+            close("before").succeeds(),
+            lock("after", Lock::FlockExclusive).succeeds(),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "descriptor/record-lock-conflicts-across-copy-up",
+        spec: "A record lock on a file of the parent keeps out one taken through another descriptor after a write.",
+        see: &["fcntl(2), F_OFD_SETLK"],
+        catalogue: &["I04"],
+        impact: Impact::DataLoss,
+        layers: &[&[write("/f", "text")]],
+        steps: &[
+            open("first", "/f", Flags::BOTH),
+            lock("first", Lock::OfdExclusive).succeeds(),
+            append("/f", "+").succeeds(),
+            open("second", "/f", Flags::BOTH),
+            lock("second", Lock::OfdExclusive).fails(EAGAIN),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "descriptor/fsync-of-files-of-every-layer",
+        spec: "Files of the parent, changed files and directories can be flushed, whatever the descriptor's mode.",
+        see: &["fsync(2)", "xfstests overlay/002", "xfstests overlay/087"],
+        catalogue: &["I08"],
+        impact: Impact::DataLoss,
+        layers: &[&[write("/f", "text"), dir("/d", 0o755)]],
+        steps: &[
+            open("lower", "/f", Flags::READ),
+            fsync("lower").succeeds(),
+            open("upper", "/f", Flags::WRITE),
+            write_descriptor("upper", "T").succeeds(),
+            fsync("upper").succeeds(),
+            fsync("lower").succeeds(),
+            open("directory", "/d", Flags::READ.directory()),
+            fsync("directory").succeeds(),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "descriptor/direct-io-on-a-file-of-the-parent",
+        spec: "A file of the parent can be opened with O_DIRECT where the backing file system can.",
+        see: &["open(2), O_DIRECT"],
+        catalogue: &["I10"],
+        impact: Impact::AppVisible,
+        needs: &[Need::DirectIo],
+        layers: &[&[write_sized("/f", 65_536, 24)]],
+        steps: &[
+            open("reader", "/f", Flags::READ.direct()).succeeds(),
+            open("writer", "/f", Flags::BOTH.direct()).succeeds(),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "descriptor/truncate-and-chmod-through-a-writer",
+        spec: "A descriptor opened for writing on a file of the parent changes size and mode of the file under its name.",
+        see: &["ftruncate(2)", "fchmod(2)"],
+        catalogue: &["D13", "D02"],
+        impact: Impact::DataLoss,
+        layers: &[&[write("/f", "0123456789")]],
+        steps: &[
+            open("writer", "/f", Flags::WRITE),
+            truncate_descriptor("writer", 4).succeeds(),
+            chmod_descriptor("writer", 0o600).succeeds(),
+            reads("/f", "0123"),
+            stat("/f", Field::Mode).gives("0600"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "descriptor/mode-change-through-a-reader",
+        spec: "A change of mode through a descriptor opened for reading shows under the name.",
+        see: &["fchmod(2)", "overlayfs.rst, Non-standard behavior"],
+        catalogue: &["I01", "D02"],
+        impact: Impact::Isolation,
+        layers: &[&[write("/f", "text")]],
+        steps: &[
+            open("reader", "/f", Flags::READ),
+            chmod_descriptor("reader", 0o600).succeeds(),
+            stat("/f", Field::Mode).gives("0600"),
+            read_descriptor("reader").gives("text"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "descriptor/access-time-of-a-file-of-the-parent",
+        spec: "Reading a file of the parent whose access time is older than its modification time updates the access time.",
+        see: &["mount(8), relatime", "overlayfs.rst, Non-standard behavior"],
+        catalogue: &["I12"],
+        impact: Impact::Cosmetic,
+        layers: &[&[write("/f", "text"), mtime("/f", 1_000_000_000, 0)]],
+        steps: &[
+            reads("/f", "text"),
+            call("/f", "access time", |tree| {
+                let stat = tree.stat("/f")?;
+                let old = stat.atime.sec == 1_000_000_000;
+                Ok(if old { "as before the read" } else { "updated" }.to_owned())
+            })
+            .gives("updated"),
+        ],
+        ..Case::BASE
+    },
 ];

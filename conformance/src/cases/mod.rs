@@ -2,11 +2,15 @@
 
 mod copy_up;
 mod descriptor;
+mod inode;
 mod link;
 mod lookup;
 mod opaque;
+mod permission;
+mod removal;
 mod rename;
 mod whiteout;
+mod xattr;
 
 use crate::case::Case;
 
@@ -54,9 +58,29 @@ pub const GROUPS: &[Group] = &[
         cases: rename::CASES,
     },
     Group {
+        name: "removal",
+        title: "unlink and rmdir",
+        cases: removal::CASES,
+    },
+    Group {
+        name: "inode",
+        title: "Inode and device numbers",
+        cases: inode::CASES,
+    },
+    Group {
         name: "descriptor",
         title: "Open descriptors, mappings, locks",
         cases: descriptor::CASES,
+    },
+    Group {
+        name: "permission",
+        title: "Permissions and credentials",
+        cases: permission::CASES,
+    },
+    Group {
+        name: "xattr",
+        title: "Extended attributes",
+        cases: xattr::CASES,
     },
 ];
 

@@ -30,4 +30,250 @@ pub(super) const CASES: &[Case] = &[
         steps: &[entries("/", "new"), reads("/new", "text")],
         ..Case::BASE
     },
+    Case {
+        id: "rename/over-a-file-of-the-parent",
+        spec: "A rename over a file of the parent replaces it, and over itself changes nothing.",
+        see: &["rename(2)"],
+        catalogue: &["F02"],
+        impact: Impact::DataLoss,
+        layers: &[
+            &[write("/a", "a"), write("/b", "b"), write("/c", "c")],
+            &[rename("/a", "/b"), write("/new", "n"), rename("/new", "/c")],
+        ],
+        steps: &[
+            absent("/a"),
+            reads("/b", "a"),
+            reads("/c", "n"),
+            rename("/b", "/b").succeeds(),
+            reads("/b", "a"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/back-to-the-old-name",
+        spec: "A file of the parent renamed away in one layer and back in the next is there under its old name.",
+        see: &[
+            "rename(2)",
+            "overlayfs.rst, whiteouts and opaque directories",
+        ],
+        catalogue: &["F01", "F05", "B15"],
+        impact: Impact::DataLoss,
+        layers: &[
+            &[
+                write("/a", "a"),
+                chown("/a", 5, 5),
+                mtime("/a", 1_000_000_000, 5),
+            ],
+            &[rename("/a", "/b")],
+            &[rename("/b", "/a")],
+        ],
+        steps: &[entries("/", "a")],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/chain-of-files",
+        spec: "Files of the parent renamed in a ring end each under its neighbor's name.",
+        see: &["unionmount-testsuite, rename-mass"],
+        catalogue: &["F05"],
+        impact: Impact::DataLoss,
+        layers: &[
+            &[write("/a", "1"), write("/b", "2"), write("/c", "3")],
+            &[
+                rename("/a", "/t"),
+                rename("/c", "/a"),
+                rename("/b", "/c"),
+                rename("/t", "/b"),
+            ],
+        ],
+        steps: &[
+            reads("/a", "3"),
+            reads("/b", "1"),
+            reads("/c", "2"),
+            entries("/", "a b c"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/new-directory",
+        spec: "A directory made in a child can be renamed, empty or populated, within and across directories of the parent.",
+        see: &["rename(2)", "unionmount-testsuite, rename-new"],
+        catalogue: &["F04"],
+        impact: Impact::AppVisible,
+        layers: &[
+            &[dir("/p", 0o755), write("/p/f", "f")],
+            &[
+                dir("/empty", 0o755),
+                rename("/empty", "/empty2"),
+                dir("/full", 0o750),
+                write("/full/x", "x"),
+                rename("/full", "/p/full"),
+            ],
+        ],
+        steps: &[entries("/", "empty2 p"), reads("/p/full/x", "x")],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/new-directory-over-an-empty-one-of-the-parent",
+        spec: "A new directory renamed over an empty directory of the parent takes its place.",
+        see: &["rename(2)"],
+        catalogue: &["F04", "F02"],
+        impact: Impact::DataLoss,
+        layers: &[
+            &[dir("/d", 0o700)],
+            &[
+                dir("/new", 0o755),
+                write("/new/x", "x"),
+                rename("/new", "/d"),
+            ],
+        ],
+        steps: &[
+            entries("/", "d"),
+            entries("/d", "x"),
+            stat("/d", Field::Mode).gives("0755"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/refused-by-posix",
+        spec: "A rename into its own child, over a full directory or between file and directory is refused and changes nothing.",
+        see: &["rename(2), EINVAL, ENOTEMPTY, EISDIR, ENOTDIR"],
+        catalogue: &["F07"],
+        impact: Impact::AppVisible,
+        layers: &[
+            &[
+                dir("/full", 0o755),
+                write("/full/x", "x"),
+                dir("/other", 0o755),
+                dir("/other/sub", 0o755),
+                write("/f", "f"),
+            ],
+            &[dir("/new", 0o755)],
+        ],
+        steps: &[
+            rename("/new", "/new/below").fails(EINVAL),
+            rename("/new", "/full").fails(ENOTEMPTY),
+            rename("/f", "/new").fails(EISDIR),
+            rename("/new", "/f").fails(ENOTDIR),
+            rename("/none", "/g").fails(ENOENT),
+            entries("/", "f full new other"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/no-replace",
+        spec: "RENAME_NOREPLACE fails for a name of the parent and works for a free one.",
+        see: &["rename(2), RENAME_NOREPLACE"],
+        catalogue: &["F06"],
+        impact: Impact::DataLoss,
+        layers: &[&[write("/a", "a"), write("/b", "b")]],
+        steps: &[
+            rename_with("/a", "/b", RenameHow::NoReplace).fails(EEXIST),
+            rename_with("/a", "/c", RenameHow::NoReplace).succeeds(),
+            reads("/b", "b"),
+            reads("/c", "a"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/exchange-files",
+        spec: "RENAME_EXCHANGE swaps two files of the parent.",
+        see: &["rename(2), RENAME_EXCHANGE"],
+        catalogue: &["F06"],
+        impact: Impact::DataLoss,
+        needs: &[Need::RenameExchange],
+        layers: &[&[write("/a", "a"), dir("/d", 0o755), write("/d/b", "b")]],
+        steps: &[
+            rename_with("/a", "/d/b", RenameHow::Exchange).succeeds(),
+            reads("/a", "b"),
+            reads("/d/b", "a"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/exchange-directories",
+        spec: "RENAME_EXCHANGE swaps two directories of the parent.",
+        see: &[
+            "rename(2), RENAME_EXCHANGE",
+            "overlayfs.rst, renaming directories",
+        ],
+        catalogue: &["F06", "F03"],
+        impact: Impact::AppVisible,
+        needs: &[Need::RenameExchange],
+        layers: &[&[
+            dir("/a", 0o755),
+            write("/a/1", "1"),
+            dir("/b", 0o755),
+            write("/b/2", "2"),
+        ]],
+        steps: &[
+            rename_with("/a", "/b", RenameHow::Exchange).succeeds(),
+            entries("/a", "2"),
+            entries("/b", "1"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/sticky-directory",
+        spec: "In a sticky directory of the parent an ordinary user cannot rename or remove another's file.",
+        see: &["rename(2), EPERM", "unlink(2), EPERM"],
+        catalogue: &["F11", "J05"],
+        impact: Impact::Isolation,
+        layers: &[&[
+            dir("/tmp", 0o1777),
+            write("/tmp/theirs", "t"),
+            chown("/tmp/theirs", 2000, 2000),
+            write("/tmp/mine", "m"),
+            chown("/tmp/mine", 1000, 1000),
+        ]],
+        steps: &[
+            rename("/tmp/theirs", "/tmp/stolen").by(1000).fails(EPERM),
+            rename("/tmp/mine", "/tmp/theirs").by(1000).fails(EPERM),
+            unlink("/tmp/theirs").by(1000).fails(EPERM),
+            rename("/tmp/mine", "/tmp/kept").by(1000).succeeds(),
+            entries("/tmp", "kept theirs"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/across-directories-keeps-everything",
+        spec: "A file of the parent moved to another directory keeps content, owner, time, attributes and inode.",
+        see: &["rename(2)", "overlayfs.rst, Inode properties"],
+        catalogue: &["F01", "H01", "F12"],
+        impact: Impact::DataLoss,
+        layers: &[&[
+            dir("/from", 0o755),
+            dir("/to", 0o755),
+            write_sized("/from/f", 30_000, 23),
+            chown("/from/f", 5, 6),
+            set_xattr("/from/f", "user.note", b"kept"),
+            mtime("/from/f", 1_000_000_000, 8),
+        ]],
+        steps: &[
+            rename("/from/f", "/to/g").succeeds(),
+            kept_inode("/from/f", "/to/g"),
+            entries("/from", ""),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/special-files-and-symlinks",
+        spec: "Symbolic links, FIFOs and devices of the parent can be renamed.",
+        see: &["rename(2)", "unionmount-testsuite, rename-file of symlinks"],
+        catalogue: &["F01", "D16"],
+        impact: Impact::AppVisible,
+        layers: &[
+            &[
+                symlink("x", "/s"),
+                fifo("/p", 0o600),
+                char_device("/c", 0o600, 1, 5),
+            ],
+            &[
+                rename("/s", "/s2"),
+                rename("/p", "/p2"),
+                rename("/c", "/c2"),
+            ],
+        ],
+        steps: &[entries("/", "c2 p2 s2")],
+        ..Case::BASE
+    },
 ];
