@@ -6,6 +6,10 @@
 //! reads the clock or runs a program, so a report can be made again, byte for byte, on any machine that has the lines.
 
 pub mod compare;
+pub mod facts;
 pub mod measurements;
 pub mod result;
+pub mod rules;
 pub mod statistics;
+pub mod units;
+pub mod verdict;

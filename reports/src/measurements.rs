@@ -110,10 +110,31 @@ impl<'a> Measurements<'a> {
         self.get(id)?.summary.map(|summary| summary.median)
     }
 
+    /// One of the floors of a driver's series. The plain floor belongs to the backing file system, so it may have been
+    /// measured under another column with the same backing, media and place.
+    #[must_use]
+    pub fn floor(&self, id: &SeriesId, floor: Arm) -> Option<&Measurement<'a>> {
+        let own = self.get(&id.with_arm(floor));
+        if own.is_some() || floor != Arm::FloorPlain {
+            return own;
+        }
+        self.iter()
+            .find(|(other, _)| {
+                other.arm == floor
+                    && other.workload == id.workload
+                    && other.parameters == id.parameters
+                    && other.unit == id.unit
+                    && other.column.backing == id.column.backing
+                    && other.column.media == id.column.media
+                    && other.column.place == id.column.place
+            })
+            .map(|(_, measurement)| measurement)
+    }
+
     /// The excess of a driver's series over one of its floors, in the unit of the samples.
     #[must_use]
     pub fn excess(&self, id: &SeriesId, floor: Arm) -> Option<Estimate> {
-        let floor = self.get(&id.with_arm(floor))?;
+        let floor = self.floor(id, floor)?;
         let driver = self.get(id)?;
         difference(&driver.series.blocks, &floor.series.blocks, Pairing::Paired)
     }

@@ -20,6 +20,9 @@ pub mod names {
     /// Space taken by an image: parameters [`LAYERS`] and [`FLAT`], units bytes and inodes.
     pub const CAPACITY_IMAGE: &str = "capacity/image";
 
+    /// The operation of [`COPY_UP`] that the verdict quotes: open, write one byte, close.
+    pub const WRITE_BYTE: &str = "write-1";
+
     /// The operation, text.
     pub const OP: &str = "op";
     /// Size of the file in bytes.
@@ -42,7 +45,8 @@ pub mod names {
 pub enum Arm {
     /// The driver itself.
     Driver,
-    /// The same operation on the plain backing file system: what the device and file system cost anyway.
+    /// The same operation on the plain backing file system: what the device and file system cost anyway. One per
+    /// backing is enough; it holds for every column with the same backing, media and place.
     FloorPlain,
     /// The same operation on a file of the same mount that was copied up before: what the union costs after copy-up.
     FloorCopiedUp,
