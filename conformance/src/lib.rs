@@ -10,11 +10,14 @@
 
 pub mod act;
 pub mod actor;
+pub mod calendar;
 pub mod case;
 pub mod cases;
+pub mod compare;
 pub mod context;
 pub mod difference;
 pub mod errno;
+pub mod manifest;
 pub mod op;
 pub mod prelude;
 pub mod terms;

@@ -33,13 +33,22 @@ pub struct DirEntry {
 /// Returns [`Error::Sys`].
 pub fn read_dir(path: impl AsRef<Path>) -> Result<Vec<DirEntry>> {
     let path = path.as_ref();
+    sys("readdir", path, entries(&open(path)?))
+}
+
+/// Opens the directory at `path` for reading.
+///
+/// # Errors
+///
+/// Returns [`Error::Sys`]: `ENOTDIR` for anything but a directory.
+pub fn open(path: impl AsRef<Path>) -> Result<OwnedFd> {
+    let path = path.as_ref();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = sys(
+    sys(
         "open",
         path,
         rustix::fs::openat(CWD, path, flags, Mode::empty()),
-    )?;
-    sys("readdir", path, entries(&dir))
+    )
 }
 
 /// Returns the entries of an open directory, of an `O_PATH` descriptor as well, from its start.
