@@ -1,1 +1,11 @@
-//! Placeholder until this crate lands.
+//! Images on any storage driver.
+//!
+//! What a container runtime does with an image before a container starts: reads an OCI image layout,
+//! checks it, and unpacks its layers into a snapshot store, each layer once whatever number of images
+//! share it. Containers and volumes come with the runtime's own issue.
+
+mod error;
+pub mod fingerprint;
+pub mod layout;
+
+pub use error::{Error, Result};
