@@ -44,10 +44,6 @@ pub enum Error {
 }
 
 impl Error {
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "called with errors of `map_err`, which come by value"
-    )]
     pub(crate) fn layout(path: &Path, reason: impl Display) -> Self {
         Self::Layout {
             path: path.to_owned(),
