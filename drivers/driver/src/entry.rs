@@ -27,7 +27,7 @@ pub struct Entry {
 /// Tries the driver in a directory that it may write, leaving nothing behind.
 ///
 /// An [`Unavailable`](crate::Error::Unavailable) error says what is missing and how to get it.
-pub type Probe = fn(&Path, &Variant) -> Result<()>;
+pub type Probe = fn(&Path, &'static Variant) -> Result<()>;
 
 impl Entry {
     /// The variant of that name.

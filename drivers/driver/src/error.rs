@@ -22,6 +22,17 @@ pub enum Error {
         /// Who holds it, and how.
         reason: String,
     },
+    /// The snapshot is frozen, and a change was asked for.
+    #[error("snapshot `{0}` is frozen: make a new snapshot with it as the parent")]
+    Frozen(SnapshotId),
+    /// The snapshot's content cannot be trusted.
+    #[error("snapshot `{id}` is damaged: {reason}")]
+    Damaged {
+        /// The snapshot.
+        id: SnapshotId,
+        /// What happened to it, and what to do.
+        reason: String,
+    },
     /// The driver was asked for something that it does not do.
     #[error("driver `{driver}` does not support {what}: {remedy}")]
     Unsupported {

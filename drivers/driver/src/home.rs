@@ -12,11 +12,27 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use cowlab_sys::durability::{fsync, fsync_dir};
 
 use crate::{Error, Result, SnapshotId};
+
+/// Makes a directory with these permissions, whatever the umask.
+///
+/// # Errors
+///
+/// What mkdir(2) or chmod(2) refused.
+pub fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    cowlab_sys::io("mkdir", path, fs::DirBuilder::new().mode(mode).create(path))?;
+    let permissions = fs::Permissions::from_mode(mode);
+    Ok(cowlab_sys::io(
+        "chmod",
+        path,
+        fs::set_permissions(path, permissions),
+    )?)
+}
 
 /// The directory of a driver.
 #[derive(Debug)]
@@ -39,8 +55,9 @@ impl Home {
         ] {
             cowlab_sys::io("mkdir", &dir, fs::create_dir_all(&dir))?;
         }
+        // Mount tables name directories by paths without symbolic links, and so does the driver.
         let home = Self {
-            root: root.to_owned(),
+            root: cowlab_sys::io("realpath", root, fs::canonicalize(root))?,
         };
         home.claim(store)?;
         Ok(home)

@@ -31,11 +31,14 @@
 //!
 //! A driver does not mount, does not lock, does not know a case or a workload.
 
+pub mod busy;
 mod chain;
 mod entry;
 mod error;
 mod home;
 mod mounts;
+mod probe_dir;
+pub mod tree;
 mod units;
 
 pub use chain::{Chain, SnapshotId};
@@ -43,8 +46,9 @@ pub use entry::{
     Deviation, Entry, Impact, Missing, OpenOptions, Probe, Requirement, Scope, Variant,
 };
 pub use error::{Error, Result};
-pub use home::Home;
+pub use home::{Home, make_dir};
 pub use mounts::{Access, Mounts, Staging};
+pub use probe_dir::ProbeDir;
 pub use units::{Allocation, Bytes, Usage};
 
 use std::fmt::Debug;
