@@ -1,0 +1,221 @@
+//! The driver itself.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use cowlab_driver::{
+    Access, Candidate, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home, Mounts,
+    OpenOptions, Reach, Result, SnapshotId, Staging, Usage, make_dir, tree,
+};
+use cowlab_sys::durability::{fsync_dir, syncfs};
+use cowlab_sys::{MountAttributes, dir};
+
+use crate::lowers::{self, Places, Style};
+use crate::options::Options;
+use crate::{NAME, classic, in_use, upper, volatile};
+
+/// The overlay2 driver of one directory.
+#[derive(Debug)]
+pub struct Overlay2 {
+    home: Home,
+    options: Options,
+    style: OnceLock<Style>,
+}
+
+impl Overlay2 {
+    /// Opens the driver's directory, making it if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignRoot`] when another store made it.
+    pub fn open(options: &OpenOptions) -> Result<Self> {
+        let home = Home::open(&options.root, &options.store)?;
+        let places = Places(home.root());
+        for place in [places.empty(), places.links(), places.probe()] {
+            make_dir_once(&place, 0o755)?;
+        }
+        for place in ["upper", "work"] {
+            make_dir_once(&places.probe().join(place), 0o700)?;
+        }
+        Ok(Self {
+            home,
+            options: Options::from(options.variant),
+            style: OnceLock::new(),
+        })
+    }
+
+    fn places(&self) -> Places<'_> {
+        Places(self.home.root())
+    }
+
+    fn style(&self) -> Style {
+        *self.style.get_or_init(|| lowers::style(self.places()))
+    }
+
+    /// The snapshot's directory, refused when the snapshot is frozen.
+    fn writable(&self, id: SnapshotId) -> Result<PathBuf> {
+        let snapshot = self.home.existing(id)?;
+        if self.places().work(id).symlink_metadata().is_err() {
+            return Err(Error::Frozen(id));
+        }
+        Ok(snapshot)
+    }
+
+    fn mounts(&self, lowers: &[SnapshotId], upper: Option<SnapshotId>) -> Result<Mounts> {
+        for id in lowers {
+            self.home.existing(*id)?;
+        }
+        let mut options = lowers::layers(self.places(), self.style(), lowers, upper)?;
+        if self.style() == Style::Joined {
+            classic::link(self.places(), lowers)?;
+        }
+        options.extend(match upper {
+            Some(_) => self.options.read_write(),
+            None => self.options.read_only(),
+        });
+        let attributes = MountAttributes {
+            read_only: upper.is_none(),
+            nodev: self.options.nodev,
+            ..MountAttributes::default()
+        };
+        Ok(Mounts::FileSystem(lowers::overlay(options, attributes)))
+    }
+}
+
+fn make_dir_once(path: &Path, mode: u32) -> Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    match make_dir(path, mode) {
+        // Another process opens the same directory.
+        Err(Error::Sys(error)) if error.errno() == Some(cowlab_sys::Errno::EXIST) => Ok(()),
+        made => made,
+    }
+}
+
+impl Driver for Overlay2 {
+    fn create(
+        &self,
+        id: SnapshotId,
+        parent: Option<&Chain>,
+        options: &CreateOptions,
+    ) -> Result<()> {
+        if options.size_limit.is_some() {
+            return Err(Error::Unsupported {
+                driver: NAME,
+                what: "a size limit".to_owned(),
+                remedy:
+                    "it would take project quotas on the backing file system; put the store on a \
+                         file system of the wanted size, or use a driver with volumes of its own"
+                        .to_owned(),
+            });
+        }
+        if let Some(chain) = parent {
+            self.home.existing(chain.head())?;
+        }
+        self.home.create(id, |snapshot| {
+            make_dir(snapshot, 0o700)?;
+            make_dir(&snapshot.join("diff"), 0o755)?;
+            make_dir(&snapshot.join("work"), 0o700)
+        })
+    }
+
+    fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+        let head = chain.head();
+        match access {
+            Access::ReadOnly => {
+                volatile::refuse_crashed(head, &self.home.existing(head)?)?;
+                self.mounts(&chain.iter().collect::<Vec<_>>(), None)
+            }
+            Access::ReadWrite => {
+                let snapshot = self.writable(head)?;
+                volatile::refuse_crashed(head, &snapshot)?;
+                let mounts = self.mounts(chain.ancestors(), Some(head))?;
+                if self.options.volatile {
+                    // A process that ended between its unmount and `deactivate` left the mark.
+                    if volatile::is_marked(&snapshot)
+                        && in_use::refuse_writable(&self.home, head).is_ok()
+                    {
+                        volatile::settle(head, &snapshot)?;
+                    }
+                    volatile::note_boot(&snapshot)?;
+                }
+                Ok(mounts)
+            }
+        }
+    }
+
+    fn deactivate(&self, id: SnapshotId) -> Result<()> {
+        let snapshot = self.home.existing(id)?;
+        if volatile::is_marked(&snapshot) {
+            in_use::refuse_writable(&self.home, id)?;
+            return volatile::settle(id, &snapshot);
+        }
+        in_use::refuse_mounted(&self.home, id)
+    }
+
+    fn staging(&self, chain: &Chain) -> Result<Staging> {
+        self.writable(chain.head())?;
+        let parent = chain
+            .parent()
+            .map(|parent| self.activate(&parent, Access::ReadOnly))
+            .transpose()?;
+        Ok(Staging::Upper {
+            dir: self.places().diff(chain.head()),
+            parent,
+        })
+    }
+
+    fn freeze(&self, id: SnapshotId, durability: Durability) -> Result<()> {
+        let snapshot = self.home.existing(id)?;
+        in_use::refuse_writable(&self.home, id)?;
+        volatile::settle(id, &snapshot)?;
+        if durability >= Durability::Commit {
+            syncfs(&snapshot)?;
+        }
+        // A committed layer has no scratch space: its absence is what "frozen" means here. It goes
+        // after the flush, so that a snapshot whose flush failed is not frozen.
+        dir::remove_tree(self.places().work(id))?;
+        if durability >= Durability::Full {
+            fsync_dir(&snapshot)?;
+        }
+        Ok(())
+    }
+
+    fn destroy(&self, id: SnapshotId) -> Result<()> {
+        in_use::refuse_mounted(&self.home, id)?;
+        classic::unlink(self.places(), id)?;
+        self.home.destroy(id, |path| Ok(dir::remove_tree(path)?))
+    }
+
+    fn usage(&self, id: SnapshotId) -> Result<Usage> {
+        Ok(Usage {
+            exclusive: tree::allocation(&self.home.existing(id)?)?,
+            shared: None,
+        })
+    }
+
+    fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>> {
+        self.home.existing(chain.head())?;
+        if chain.ancestors().is_empty() {
+            return Ok(Some(vec![Candidate {
+                path: PathBuf::new(),
+                reach: Reach::Subtree,
+            }]));
+        }
+        upper::candidates(&self.places().diff(chain.head())).map(Some)
+    }
+
+    fn inventory(&self) -> Result<Vec<SnapshotId>> {
+        self.home.inventory()
+    }
+
+    fn quarantine(&self, id: SnapshotId) -> Result<PathBuf> {
+        classic::unlink(self.places(), id)?;
+        self.home.quarantine(id)
+    }
+
+    fn root(&self) -> &Path {
+        self.home.root()
+    }
+}

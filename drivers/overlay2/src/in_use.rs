@@ -1,0 +1,55 @@
+//! Whether an upper directory is still mounted, by the two who know.
+//!
+//! The mount tables say where and by whom. The kernel also knows of mounts that are in no table: made and
+//! never attached, or detached with `umount -l` and still used by a process. A mount with index=on
+//! refuses, with `EBUSY`, a layer that is an upper elsewhere (fs/overlayfs/super.c,
+//! `ovl_report_in_use`); so a mount of scratch directories, attached nowhere, asks it.
+
+use cowlab_driver::{Error, Home, Result, SnapshotId, busy};
+use cowlab_sys::lock::FileLock;
+use cowlab_sys::{Errno, MountAttributes, MountOption, mount};
+
+use crate::lowers::{Places, overlay};
+
+/// Refuses to go on while the snapshot is mounted, as an upper or as a lower.
+///
+/// # Errors
+///
+/// [`Error::Busy`].
+pub(crate) fn refuse_mounted(home: &Home, id: SnapshotId) -> Result<()> {
+    let link = Places(home.root()).link(id);
+    busy::refuse_mounted(id, &[&home.path(id), &link])
+}
+
+/// Refuses to go on while the snapshot can be written through any mount, detached ones included.
+///
+/// # Errors
+///
+/// [`Error::Busy`].
+pub(crate) fn refuse_writable(home: &Home, id: SnapshotId) -> Result<()> {
+    refuse_mounted(home, id)?;
+    let places = Places(home.root());
+    let probe = places.probe();
+    let _lock = FileLock::exclusive(&probe.join("lock"))?;
+    // The upper remembers its first lower, so that one is always the same.
+    let options = vec![
+        MountOption::text("lowerdir+", places.empty()),
+        MountOption::text("lowerdir+", places.diff(id)),
+        MountOption::text("upperdir", crate::lowers::escape(&probe.join("upper"))),
+        MountOption::text("workdir", crate::lowers::escape(&probe.join("work"))),
+        MountOption::text("index", "on"),
+    ];
+    match mount::probe(&overlay(options, MountAttributes::default())) {
+        Err(error) if error.errno() == Some(Errno::BUSY) => Err(Error::Busy {
+            id,
+            reason: "the kernel still has it mounted, in no mount table: a process uses it after \
+                     `umount -l`, or holds the mount by a descriptor"
+                .to_owned(),
+        }),
+        Err(error) => {
+            tracing::debug!(%id, %error, "the kernel cannot be asked whether the upper is in use");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}

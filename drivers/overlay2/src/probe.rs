@@ -1,0 +1,131 @@
+//! Finds out, by doing, whether overlay2 runs on a file system.
+
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use cowlab_driver::{
+    Access, Chain, CreateOptions, Driver, Durability, Error, Missing, OpenOptions, ProbeDir,
+    Result, SnapshotId, Variant,
+};
+use cowlab_sys::guard::Guard;
+use cowlab_sys::{Errno, dir, io, process, xattr};
+
+use crate::Overlay2;
+
+/// The snapshots of the probe.
+const PARENT: u32 = 1;
+const CHILD: u32 = 2;
+
+/// Makes two snapshots in `dir`, mounts the second over the first, deletes through the mount and
+/// looks at what the kernel recorded.
+pub(crate) fn probe(dir: &Path, variant: &'static Variant) -> Result<()> {
+    if !process::is_root() {
+        return Err(missing("root (CAP_SYS_ADMIN)", "run as root"));
+    }
+    let place = ProbeDir::make(dir)?;
+    let tried = try_out(place.path(), variant);
+    place.close()?;
+    tried
+}
+
+fn try_out(place: &Path, variant: &'static Variant) -> Result<()> {
+    let driver = Overlay2::open(&OpenOptions {
+        root: place.join("driver"),
+        variant,
+        store: "probe".to_owned(),
+    })?;
+    let id = |number| SnapshotId::new(number).ok_or_else(|| missing("a snapshot number", ""));
+    let (parent, child) = (id(PARENT)?, id(CHILD)?);
+    driver.create(parent, None, &CreateOptions::default())?;
+    let layer = driver.root().join(format!("{PARENT}/diff"));
+    fs_make(&layer)?;
+    driver.freeze(parent, Durability::None)?;
+    let base = Chain::new(parent, Vec::new());
+    driver.create(child, Some(&base), &CreateOptions::default())?;
+    let mounts = driver.activate(&Chain::new(child, vec![parent]), Access::ReadWrite)?;
+    let target = place.join("mount");
+    io("mkdir", &target, fs::create_dir(&target))?;
+    let mut guard = mounts.mount_at(&target).map_err(unavailable)?;
+    let changed = change(&target);
+    let closed = guard.close();
+    changed?;
+    closed.map_err(|leak| Error::Sys(leak.source))?;
+    driver.deactivate(child)?;
+    check_upper(&driver.root().join(format!("{CHILD}/diff")))
+}
+
+fn fs_make(layer: &Path) -> Result<()> {
+    for name in ["deleted", "renamed"] {
+        let file = layer.join(name);
+        io("write", &file, fs::write(&file, name))?;
+    }
+    let hidden = layer.join("hidden");
+    Ok(io("mkdir", &hidden, fs::create_dir(&hidden))?)
+}
+
+/// Deletes a file, renames one, which takes RENAME_WHITEOUT on the backing file system, and replaces
+/// a directory, which takes a trusted xattr.
+fn change(mount: &Path) -> Result<()> {
+    let path = |name| mount.join(name);
+    io("unlink", path("deleted"), fs::remove_file(path("deleted")))?;
+    let renamed = fs::rename(path("renamed"), path("new"));
+    io("rename", path("renamed"), renamed)?;
+    io("rmdir", path("hidden"), fs::remove_dir(path("hidden")))?;
+    io("mkdir", path("hidden"), fs::create_dir(path("hidden")))?;
+    // Without d_type the kernel cannot tell whiteouts in a listing (fs/overlayfs/readdir.c).
+    if dir::read_dir(mount)?.len() != 2 {
+        return Err(missing(
+            "d_type on the backing file system",
+            "put the store on ext4, xfs made with `-n ftype=1`, btrfs or tmpfs",
+        ));
+    }
+    Ok(())
+}
+
+fn check_upper(diff: &Path) -> Result<()> {
+    for name in ["deleted", "renamed"] {
+        let path = diff.join(name);
+        let whiteout = io("stat", &path, fs::symlink_metadata(&path))?;
+        if !whiteout.file_type().is_char_device() {
+            return Err(missing(
+                "whiteouts as character devices 0:0 (RENAME_WHITEOUT, mknod)",
+                "put the store on ext4, xfs, btrfs or tmpfs",
+            ));
+        }
+    }
+    if xattr::get(diff.join("hidden"), "trusted.overlay.opaque")?.is_none() {
+        return Err(missing(
+            "`trusted.` xattrs on the backing file system",
+            "put the store on ext4, xfs, btrfs or tmpfs, mounted with xattrs",
+        ));
+    }
+    Ok(())
+}
+
+fn missing(what: &str, remedy: &str) -> Error {
+    Error::Unavailable(Missing {
+        what: what.to_owned(),
+        remedy: remedy.to_owned(),
+    })
+}
+
+/// Says what a refused mount asks for.
+fn unavailable(error: Error) -> Error {
+    let Error::Sys(refused) = &error else {
+        return error;
+    };
+    let remedy = match refused.errno() {
+        Some(Errno::NODEV) => {
+            "load the module with `modprobe overlay`, or boot a kernel with CONFIG_OVERLAY_FS"
+        }
+        Some(Errno::NOSYS) => "boot Linux 5.2 or later, which has fsopen(2)",
+        Some(Errno::PERM | Errno::ACCESS) => "run as root, outside a container that forbids mounts",
+        Some(Errno::INVAL) => {
+            "put the store on ext4, xfs made with `-n ftype=1`, btrfs or tmpfs (an upper cannot lie on \
+             overlay, NFS or FUSE), or choose a variant that this kernel has"
+        }
+        _ => return error,
+    };
+    missing(&format!("an overlay mount ({refused})"), remedy)
+}
