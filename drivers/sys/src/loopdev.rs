@@ -6,6 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -117,6 +118,25 @@ impl LoopDevice {
         self.direct_io
     }
 
+    /// Tells whether something holds the device for itself: a mounted file system, in whatever
+    /// mount namespace, or one that is still being shut down.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Sys`].
+    pub fn is_in_use(&self) -> Result<bool> {
+        // On a block device, O_EXCL without O_CREAT asks for it exclusively (open(2)).
+        let exclusive = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_EXCL)
+            .open(&self.path);
+        match sys_errno(exclusive) {
+            Ok(_) => Ok(false),
+            Err(Errno::BUSY) => Ok(true),
+            Err(errno) => sys("open", &self.path, Err(errno)),
+        }
+    }
+
     /// Has the device take its file's present size.
     ///
     /// # Errors
@@ -204,6 +224,17 @@ pub fn detach(path: &Path) -> Result<()> {
     free(path, None)
 }
 
+/// Frees the loop device at `path` if it is bound to the file `image`, which must exist: a number
+/// read a moment ago may serve another file by now.
+///
+/// # Errors
+///
+/// As [`detach`].
+pub fn detach_image(path: &Path, image: &Path) -> Result<()> {
+    let found = stat::stat(image)?;
+    free(path, Some((found.dev, found.ino)))
+}
+
 /// Frees a device, unless it is bound to another file than `identity`.
 fn free(path: &Path, mut identity: Option<(u64, u64)>) -> Result<()> {
     for _ in 0..FREE_CHECKS {
@@ -235,6 +266,10 @@ fn free(path: &Path, mut identity: Option<(u64, u64)>) -> Result<()> {
         std::thread::sleep(FREE_PAUSE);
     }
     sys("ioctl LOOP_CLR_FD", path, Err(Errno::BUSY))
+}
+
+fn sys_errno<T>(result: std::io::Result<T>) -> rustix::io::Result<T> {
+    result.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 /// Tells whether a device has a file, without opening the device.

@@ -126,18 +126,36 @@ impl ResidentSet {
     }
 
     fn parse(status: &str) -> Result<Self> {
-        let bytes = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key));
-            let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-            number
-                .map(|kib| kib * 1024)
-                .ok_or_else(|| Error::parse("/proc/self/status", status))
-        };
+        let bytes =
+            |key| kib_field(status, key).ok_or_else(|| Error::parse("/proc/self/status", status));
         Ok(Self {
             current: bytes("VmRSS:")?,
             peak: bytes("VmHWM:")?,
         })
     }
+}
+
+/// Returns the memory of the host that can be taken without swapping, in bytes (`MemAvailable` in
+/// proc_meminfo(5)).
+///
+/// # Errors
+///
+/// Returns [`Error::Sys`] or [`Error::Parse`].
+pub fn available_memory() -> Result<u64> {
+    let path = "/proc/meminfo";
+    let text = io("read", path, std::fs::read_to_string(path))?;
+    kib_field(&text, "MemAvailable:").ok_or_else(|| Error::parse(path, text))
+}
+
+/// Returns a field in KiB of a file in `/proc`, in bytes.
+fn kib_field(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    line.trim()
+        .strip_suffix(" kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
 }
 
 /// A resource limit of this process; `None` is no limit.

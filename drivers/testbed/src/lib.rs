@@ -1,1 +1,24 @@
-//! Placeholder until this crate lands.
+//! Throw-away backing file systems on loop devices, and the sweep of what a killed run left.
+//!
+//! A [`Run`] is a directory `cowlab-test-<run>` with a lock and a journal. Everything a run makes
+//! lies in it, is named `cowlab-test-<run>-<n>-...` and is in the journal, on disk, before it is
+//! made. So whatever moment a run is killed at, [`sweep`] knows what is its, and nothing else is:
+//! it removes what has the name *and* is in the journal of a run whose lock is free.
+//!
+//! The testbed knows nothing of drivers, cases and workloads.
+
+mod backing;
+mod error;
+mod filesystem;
+mod journal;
+mod live_host;
+mod mkfs;
+mod run;
+pub mod sweep;
+mod teardown;
+
+pub use backing::{Backing, BackingOptions, Media, UnknownName};
+pub use error::{Error, Result};
+pub use filesystem::{BackingFs, Description};
+pub use live_host::live_host;
+pub use run::{Run, base_directory};

@@ -1,0 +1,210 @@
+//! The kinds of backing file systems and what one is asked to be.
+
+use std::fmt;
+use std::str::FromStr;
+
+use cowlab_sys::{Cmd, MountOption};
+
+use crate::{Error, Result};
+
+/// A kind of backing file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Backing {
+    /// ext4 as mkfs makes it, its tables initialized.
+    Ext4,
+    /// xfs with shared extents and 4096-byte sectors.
+    Xfs,
+    /// xfs without shared extents, with 4096-byte sectors.
+    XfsNoReflink,
+    /// btrfs as mkfs makes it.
+    Btrfs,
+    /// tmpfs.
+    Tmpfs,
+}
+
+impl Backing {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [
+        Self::Ext4,
+        Self::Xfs,
+        Self::XfsNoReflink,
+        Self::Btrfs,
+        Self::Tmpfs,
+    ];
+
+    /// Returns the name that commands and results use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+            Self::XfsNoReflink => "xfs-noreflink",
+            Self::Btrfs => "btrfs",
+            Self::Tmpfs => "tmpfs",
+        }
+    }
+
+    /// Returns the kernel's name of the file system type.
+    pub fn fstype(self) -> &'static str {
+        match self {
+            Self::XfsNoReflink => "xfs",
+            kind => kind.name(),
+        }
+    }
+
+    /// Returns the program that makes it; `None` for tmpfs.
+    pub fn mkfs(self) -> Option<&'static str> {
+        match self {
+            Self::Ext4 => Some("mkfs.ext4"),
+            Self::Xfs | Self::XfsNoReflink => Some("mkfs.xfs"),
+            Self::Btrfs => Some("mkfs.btrfs"),
+            Self::Tmpfs => None,
+        }
+    }
+
+    /// Checks that the host can make it, as far as can be told without making one: that mkfs is
+    /// installed. Whether the kernel has the file system shows when it is mounted.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Missing`].
+    pub fn check(self) -> Result<()> {
+        let Some(mkfs) = self.mkfs().filter(|mkfs| Cmd::find(mkfs).is_none()) else {
+            return Ok(());
+        };
+        let package = Cmd::package_of(mkfs);
+        Err(Error::Missing {
+            what: format!("the program `{mkfs}`"),
+            remedy: format!("install the Debian package `{package}`"),
+        })
+    }
+
+    /// Returns the least size in bytes.
+    pub(crate) fn least_bytes(self) -> u64 {
+        match self {
+            // mkfs.xfs refuses less than 300 MB since xfsprogs 5.19.
+            Self::Xfs | Self::XfsNoReflink => 300 << 20,
+            // mkfs.btrfs refuses less than 109 MiB for separate data and metadata.
+            Self::Btrfs => 128 << 20,
+            Self::Ext4 => 16 << 20,
+            Self::Tmpfs => 1 << 20,
+        }
+    }
+}
+
+impl fmt::Display for Backing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A name that stands for nothing, and the names that would.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is no {what}; there are {known}")]
+pub struct UnknownName {
+    what: &'static str,
+    name: String,
+    known: String,
+}
+
+impl FromStr for Backing {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Self::ALL
+            .into_iter()
+            .find(|backing| backing.name() == name)
+            .ok_or_else(|| UnknownName {
+                what: "backing file system",
+                name: name.to_owned(),
+                known: Self::ALL.map(Self::name).join(", "),
+            })
+    }
+}
+
+/// What a backing file system lies on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Media {
+    /// A file in the run's directory.
+    #[default]
+    Disk,
+    /// A file on a tmpfs: what software costs without a disk.
+    Memory,
+}
+
+impl Media {
+    /// Returns the name that commands and results use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+impl fmt::Display for Media {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Media {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        match name {
+            "disk" => Ok(Self::Disk),
+            "memory" => Ok(Self::Memory),
+            _ => Err(UnknownName {
+                what: "media",
+                name: name.to_owned(),
+                known: "disk, memory".to_owned(),
+            }),
+        }
+    }
+}
+
+/// What a backing file system is asked to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackingOptions {
+    /// The size in bytes.
+    pub bytes: u64,
+    /// What it lies on. A tmpfs is in memory either way.
+    pub media: Media,
+    /// Write the whole file behind it first, so that no allocation on the host disturbs a
+    /// measurement; else the file is sparse.
+    pub preallocate: bool,
+    /// Further mount options.
+    pub mount_options: Vec<MountOption>,
+}
+
+impl Default for BackingOptions {
+    /// A sparse file of 1 GiB on disk.
+    fn default() -> Self {
+        Self {
+            bytes: 1 << 30,
+            media: Media::Disk,
+            preallocate: false,
+            mount_options: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back() {
+        for backing in Backing::ALL {
+            assert_eq!(backing.name().parse(), Ok(backing));
+        }
+        for media in [Media::Disk, Media::Memory] {
+            assert_eq!(media.name().parse(), Ok(media));
+        }
+        let error = "zfs".parse::<Backing>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`zfs` is no backing file system; there are ext4, xfs, xfs-noreflink, btrfs, tmpfs"
+        );
+    }
+}

@@ -1,0 +1,391 @@
+//! One backing file system: a file, a loop device, a file system on it and its mount.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cowlab_sys::loopdev::{LoopDevice, LoopOptions};
+use cowlab_sys::mount::{MountGuard, MountOption, MountSpec, mount};
+use cowlab_sys::{Errno, Guard, Leak, io, mountinfo, page_cache};
+use serde::Serialize;
+
+use crate::journal::Intent;
+use crate::run::{Shared, make_private_dir};
+use crate::{Backing, BackingOptions, Error, Media, Result, mkfs};
+
+/// What a measurement has to say about the file system it ran on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Description {
+    /// The backing's name, as [`Backing::name`] has it.
+    pub backing: String,
+    /// The media's name, as [`Media::name`] has it.
+    pub media: String,
+    /// The command that made the file system, without the device; none for tmpfs.
+    pub mkfs: Option<String>,
+    /// What mkfs says of its version; none for tmpfs.
+    pub mkfs_version: Option<String>,
+    /// The options of the mount and of the file system, as the kernel lists them.
+    pub mount_options: String,
+    /// The size in bytes.
+    pub bytes: u64,
+    /// The logical sector size in bytes; none for tmpfs.
+    pub sector_size: Option<u32>,
+    /// Whether the loop device passes the page cache of its file by; none for tmpfs.
+    pub loop_direct_io: Option<bool>,
+    /// Whether every block of the file behind was written first; none for tmpfs.
+    pub preallocated: Option<bool>,
+    /// The kernel's name of the file system that the file behind lies on; none for tmpfs.
+    pub below: Option<String>,
+}
+
+/// A mounted backing file system, taken back with the guard.
+#[derive(Debug)]
+pub struct BackingFs {
+    run: Arc<Shared>,
+    name: String,
+    backing: Backing,
+    options: BackingOptions,
+    mount_point: PathBuf,
+    spec: MountSpec,
+    // In the order in which they are taken back.
+    mount: Option<MountGuard>,
+    device: Option<LoopDevice>,
+    image: Option<PathBuf>,
+    memory: Option<MountGuard>,
+}
+
+impl BackingFs {
+    pub(crate) fn make(
+        run: Arc<Shared>,
+        backing: Backing,
+        options: &BackingOptions,
+    ) -> Result<Self> {
+        backing.check()?;
+        let least = backing.least_bytes();
+        if options.bytes < least {
+            let (backing, bytes) = (backing.name(), options.bytes);
+            return Err(Error::TooSmall {
+                backing,
+                bytes,
+                least,
+            });
+        }
+        let name = run.name(backing.name());
+        let mount_point = run.directory().join(&name);
+        let mut made = Self {
+            run,
+            name,
+            backing,
+            options: options.clone(),
+            mount_point,
+            spec: MountSpec {
+                fstype: backing.fstype().to_owned(),
+                options: mkfs::mount_options(backing, options),
+                ..MountSpec::default()
+            },
+            mount: None,
+            device: None,
+            image: None,
+            memory: None,
+        };
+        if let Err(error) = made.build() {
+            if let Err(leak) = made.close() {
+                tracing::error!(%leak, "a file system was made in part");
+            }
+            return Err(error);
+        }
+        Ok(made)
+    }
+
+    fn build(&mut self) -> Result<()> {
+        let bytes = self.options.bytes;
+        if let Some(command) = mkfs::command(self.backing, self.options.preallocate) {
+            let directory = match self.options.media {
+                Media::Disk => self.run.directory().to_path_buf(),
+                Media::Memory => self.mount_memory()?,
+            };
+            let name = format!("{}.img", self.name);
+            let image = directory.join(&name);
+            self.run.reserve(&image, self.options.media, bytes)?;
+            let on = self.memory.as_ref().map(|_| self.memory_name());
+            self.run.record(&Intent::Image { name, on, bytes })?;
+            self.image = Some(image.clone());
+            mkfs::make_image(&image, bytes)?;
+            command.arg(self.attach(&image)?).run()?;
+            if self.options.preallocate {
+                // Two ways into one file would not see each other's pages: the device goes first.
+                self.free_device()?;
+                mkfs::write_holes(&image)?;
+                self.attach(&image)?;
+            }
+            self.spec.source = self
+                .device
+                .as_ref()
+                .map(|device| device.path().to_path_buf());
+        } else {
+            self.run.reserve(&self.mount_point, Media::Memory, bytes)?;
+            self.spec.source = Some(self.name.clone().into());
+        }
+        let fstype = self.spec.fstype.clone();
+        self.run.record(&Intent::Mount {
+            name: self.name.clone(),
+            fstype,
+        })?;
+        make_private_dir(&self.mount_point)?;
+        self.mount_again()
+    }
+
+    /// Mounts the tmpfs that the image lies on, a little larger than the image.
+    fn mount_memory(&mut self) -> Result<PathBuf> {
+        let name = self.memory_name();
+        let target = self.run.directory().join(&name);
+        let size = (self.options.bytes + (16 << 20)).to_string();
+        let spec = MountSpec {
+            fstype: "tmpfs".to_owned(),
+            source: Some(name.clone().into()),
+            options: vec![
+                MountOption::text("size", size),
+                MountOption::text("mode", "0700"),
+            ],
+            ..MountSpec::default()
+        };
+        self.run.record(&Intent::Mount {
+            name,
+            fstype: spec.fstype.clone(),
+        })?;
+        make_private_dir(&target)?;
+        self.memory = Some(mount(&spec, &target)?);
+        Ok(target)
+    }
+
+    fn memory_name(&self) -> String {
+        format!("{}-memory", self.name)
+    }
+
+    /// Binds the image to a loop device and returns the device's path.
+    fn attach(&mut self, image: &Path) -> Result<PathBuf> {
+        self.run.record(&Intent::Loop {
+            image: format!("{}.img", self.name),
+        })?;
+        let options = LoopOptions {
+            read_only: false,
+            direct_io: true,
+            sector_size: mkfs::sector_size(self.backing),
+        };
+        let device = LoopDevice::attach(image, options)?;
+        Ok(self.device.insert(device).path().to_path_buf())
+    }
+
+    fn free_device(&mut self) -> Result<()> {
+        if let Some(device) = &mut self.device {
+            device.close()?;
+        }
+        self.device = None;
+        Ok(())
+    }
+
+    fn mount_again(&mut self) -> Result<()> {
+        let guard = mount(&self.spec, &self.mount_point).map_err(|error| match error.errno() {
+            // fsopen(2) of a type that is neither built in nor a module.
+            Some(Errno::NODEV) => Error::Missing {
+                what: format!("the file system `{}` in this kernel", self.spec.fstype),
+                remedy: "load its module or boot a kernel that has it".to_owned(),
+            },
+            _ => error.into(),
+        })?;
+        self.mount = Some(guard);
+        Ok(())
+    }
+
+    /// Returns the kind of file system.
+    pub fn backing(&self) -> Backing {
+        self.backing
+    }
+
+    /// Returns where it is mounted.
+    pub fn mount_point(&self) -> &Path {
+        &self.mount_point
+    }
+
+    /// Returns the loop device below it; none for tmpfs.
+    pub fn device(&self) -> Option<&Path> {
+        self.device.as_ref().map(LoopDevice::path)
+    }
+
+    /// Unmounts it and mounts it again, with nothing of it left in any cache in between: the
+    /// superblock is gone in every mount namespace, which is checked, and so are the pages of the
+    /// file behind it. No other cache of the host is touched.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Leaks`] while it is in use, [`Error::NotCold`] where something stays in
+    /// memory, and [`Error::Volatile`] for tmpfs.
+    pub fn remount(&mut self) -> Result<()> {
+        if self.backing == Backing::Tmpfs {
+            return Err(Error::Volatile {
+                name: self.name.clone(),
+            });
+        }
+        if let Some(mount) = &mut self.mount {
+            mount.close()?;
+            self.mount = None;
+        }
+        let cold = self.cool_down();
+        // Mounted again in either case: the caller may go on without a cold cache.
+        self.mount_again()?;
+        cold
+    }
+
+    fn cool_down(&self) -> Result<()> {
+        let not_cold = |reason| Error::NotCold {
+            name: self.name.clone(),
+            reason,
+        };
+        if let Some(device) = &self.device
+            && device.is_in_use()?
+        {
+            let reason = "it is mounted elsewhere, or open in a detached mount".to_owned();
+            return Err(not_cold(reason));
+        }
+        // A file on a tmpfs lies in the page cache and nowhere else.
+        if let (Some(image), Media::Disk) = (&self.image, self.options.media) {
+            let file = io("open", image, File::open(image))?;
+            page_cache::evict(&file)?;
+            let cached = page_cache::cachestat(&file)?.cached;
+            if cached > 0 {
+                return Err(not_cold(format!(
+                    "{cached} pages of its file stay in the page cache"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Describes the file system for a result.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Sys`].
+    pub fn description(&self) -> Result<Description> {
+        let mounts = mountinfo::read_self()?;
+        let own = mounts
+            .iter()
+            .rfind(|mount| mount.mount_point == self.mount_point);
+        let below = self
+            .image
+            .as_ref()
+            .and_then(|image| mountinfo::of_path(&mounts, image));
+        let program = self.backing.mkfs();
+        let command = mkfs::command(self.backing, self.options.preallocate);
+        Ok(Description {
+            backing: self.backing.name().to_owned(),
+            media: match self.backing {
+                Backing::Tmpfs => Media::Memory.name().to_owned(),
+                _ => self.options.media.name().to_owned(),
+            },
+            mkfs: command.map(|command| command.to_string()),
+            mkfs_version: program.map(mkfs::version).transpose()?,
+            mount_options: own.map(all_options).unwrap_or_default(),
+            bytes: self.options.bytes,
+            sector_size: self.device.as_ref().map(sector_size).transpose()?,
+            loop_direct_io: self.device.as_ref().map(LoopDevice::direct_io),
+            preallocated: self.image.as_ref().map(|_| self.options.preallocate),
+            below: below.map(|mount| mount.fstype.clone()),
+        })
+    }
+
+    /// Takes back whatever there is, newest first.
+    fn take_back(&mut self) -> Result<(), Leak> {
+        if let Some(mount) = &mut self.mount {
+            mount.close()?;
+        }
+        self.mount = None;
+        if let Some(device) = &mut self.device {
+            device.close()?;
+        }
+        self.device = None;
+        let leak = |path: &Path, source| Leak {
+            what: format!("`{}`", path.display()),
+            source,
+        };
+        if let Some(image) = &self.image {
+            absent_is_fine(io("unlink", image, std::fs::remove_file(image)))
+                .map_err(|error| leak(image, error))?;
+        }
+        self.image = None;
+        if let Some(memory) = &mut self.memory {
+            memory.close()?;
+        }
+        self.memory = None;
+        for directory in [
+            &self.mount_point,
+            &self.run.directory().join(self.memory_name()),
+        ] {
+            absent_is_fine(io("rmdir", directory, std::fs::remove_dir(directory)))
+                .map_err(|error| leak(directory, error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Guard for BackingFs {
+    fn describe(&self) -> String {
+        format!(
+            "the {} file system at `{}`",
+            self.backing,
+            self.mount_point.display()
+        )
+    }
+
+    fn close(&mut self) -> Result<(), Leak> {
+        if self.run.is_over() {
+            // The run took it down, or keeps it.
+            for mount in [self.mount.take(), self.memory.take()]
+                .into_iter()
+                .flatten()
+            {
+                mount.keep();
+            }
+            self.device.take().map(LoopDevice::keep);
+            return Ok(());
+        }
+        self.take_back()
+    }
+}
+
+impl Drop for BackingFs {
+    fn drop(&mut self) {
+        if let Err(leak) = self.close() {
+            tracing::error!(%leak, "a backing file system is left for the run to take down");
+        }
+    }
+}
+
+fn absent_is_fine(result: cowlab_sys::Result<()>) -> cowlab_sys::Result<()> {
+    match result {
+        Err(error) if error.errno() == Some(Errno::NOENT) => Ok(()),
+        result => result,
+    }
+}
+
+/// Returns the options of the mount, then those of its file system that are not the same.
+fn all_options(mount: &mountinfo::MountEntry) -> String {
+    let mut all: Vec<&str> = mount.options.split(',').collect();
+    let file_system = mount.super_options.to_string_lossy();
+    for option in file_system.split(',') {
+        if !all.contains(&option) {
+            all.push(option);
+        }
+    }
+    all.join(",")
+}
+
+fn sector_size(device: &LoopDevice) -> Result<u32> {
+    let path = format!(
+        "/sys/block/loop{}/queue/logical_block_size",
+        device.number()
+    );
+    let text = io("read", &path, std::fs::read_to_string(&path))?;
+    let number = text.trim().parse().ok();
+    Ok(number.ok_or_else(|| cowlab_sys::Error::parse("a logical sector size", text))?)
+}

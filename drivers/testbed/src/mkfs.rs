@@ -1,0 +1,170 @@
+//! Making file systems: the mkfs command of each backing, and files with every block written.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use cowlab_sys::{Cmd, MountOption, fiemap, io};
+
+use crate::{Backing, BackingOptions, Result};
+
+/// The logical sector size of xfs and its loop device: on a device of 4096-byte blocks, xfs with
+/// smaller sectors answers some operations with `ENOSYS`.
+const XFS_SECTOR: u32 = 4096;
+/// How much is written at once to a file that gets every block written, in bytes.
+const FILL: usize = 1 << 20;
+
+/// Returns the sector size that the loop device of a backing needs; `None` is the kernel's own.
+pub(crate) fn sector_size(backing: Backing) -> Option<u32> {
+    matches!(backing, Backing::Xfs | Backing::XfsNoReflink).then_some(XFS_SECTOR)
+}
+
+/// Returns the command that makes the file system, without the device; `None` for tmpfs.
+pub(crate) fn command(backing: Backing, preallocate: bool) -> Option<Cmd> {
+    let command = Cmd::new(backing.mkfs()?);
+    // Lazy initialization would write in the background of the first measurements, and discarding
+    // punches holes into the file behind the loop device.
+    Some(match backing {
+        Backing::Ext4 => {
+            let discard = if preallocate { ",nodiscard" } else { "" };
+            let options = format!("lazy_itable_init=0,lazy_journal_init=0{discard}");
+            command.args(["-q", "-E"]).arg(options)
+        }
+        Backing::Xfs | Backing::XfsNoReflink => {
+            let reflink = u8::from(backing == Backing::Xfs);
+            let command = command.args(["-q", "-s", &format!("size={XFS_SECTOR}"), "-m"]);
+            let command = command.arg(format!("reflink={reflink}"));
+            if preallocate {
+                command.arg("-K")
+            } else {
+                command
+            }
+        }
+        Backing::Btrfs => {
+            let command = command.arg("-q");
+            if preallocate {
+                command.arg("-K")
+            } else {
+                command
+            }
+        }
+        Backing::Tmpfs => return None,
+    })
+}
+
+/// Returns the mount options of a backing: its own, then those asked for.
+pub(crate) fn mount_options(backing: Backing, options: &BackingOptions) -> Vec<MountOption> {
+    let mut all = Vec::new();
+    match backing {
+        // btrfs discards freed extents in the background by default (btrfs(5), discard), which
+        // would take the file's written blocks away.
+        Backing::Btrfs if options.preallocate => all.push(MountOption::flag("nodiscard")),
+        Backing::Tmpfs => all.push(MountOption::text("size", options.bytes.to_string())),
+        _ => {}
+    }
+    all.extend(options.mount_options.iter().cloned());
+    all
+}
+
+/// Returns the version of a mkfs program, in its own words.
+pub(crate) fn version(mkfs: &str) -> Result<String> {
+    let option = if mkfs == "mkfs.btrfs" {
+        "--version"
+    } else {
+        "-V"
+    };
+    let output = Cmd::new(mkfs).arg(option).output()?;
+    // mke2fs tells its version on standard error.
+    let text = if output.stdout.is_empty() {
+        output.stderr
+    } else {
+        output.stdout
+    };
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// Makes a sparse file of this size, which must not exist.
+pub(crate) fn make_image(path: &Path, bytes: u64) -> Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let file = io("open", path, options.open(path))?;
+    io("ftruncate", path, file.set_len(bytes))?;
+    Ok(())
+}
+
+/// Writes zeros wherever the file reads as zeros without having blocks written, and flushes it.
+/// It comes after mkfs, which zeroes parts of the device by punching holes.
+pub(crate) fn write_holes(path: &Path) -> Result<()> {
+    let file = io(
+        "open",
+        path,
+        OpenOptions::new().read(true).write(true).open(path),
+    )?;
+    let bytes = io("fstat", path, file.metadata())?.len();
+    let zeros = vec![0; FILL];
+    let mut offset = 0;
+    let end = (bytes, 0);
+    for (start, length) in fiemap::data_segments(&file)?.into_iter().chain([end]) {
+        write_zeros(&file, path, &zeros, offset..start)?;
+        offset = start + length;
+    }
+    io("fsync", path, file.sync_all())?;
+    Ok(())
+}
+
+fn write_zeros(file: &File, path: &Path, zeros: &[u8], range: std::ops::Range<u64>) -> Result<()> {
+    let mut offset = range.start;
+    while offset < range.end {
+        let room = usize::try_from(range.end - offset).unwrap_or(usize::MAX);
+        let part = &zeros[..room.min(zeros.len())];
+        io("write", path, file.write_all_at(part, offset))?;
+        offset += u64::try_from(part.len()).unwrap_or(u64::MAX);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_keep_blocks_where_asked() {
+        let line = |backing, preallocate| {
+            command(backing, preallocate)
+                .map(|command| command.to_string())
+                .unwrap_or_default()
+        };
+        assert_eq!(
+            line(Backing::Ext4, true),
+            "mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0,nodiscard"
+        );
+        assert_eq!(
+            line(Backing::Xfs, false),
+            "mkfs.xfs -q -s size=4096 -m reflink=1"
+        );
+        assert_eq!(
+            line(Backing::XfsNoReflink, true),
+            "mkfs.xfs -q -s size=4096 -m reflink=0 -K"
+        );
+        assert_eq!(line(Backing::Btrfs, true), "mkfs.btrfs -q -K");
+        assert_eq!(line(Backing::Tmpfs, true), "");
+    }
+
+    #[test]
+    fn writes_holes_and_keeps_data() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("image");
+        make_image(&path, 3 << 20).unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(b"data", (1 << 20) + 4096).unwrap();
+        write_holes(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), 3 << 20);
+        assert_eq!(&bytes[(1 << 20) + 4096..][..4], b"data");
+        assert_eq!(bytes.iter().filter(|byte| **byte != 0).count(), 4);
+        let file = File::open(&path).unwrap();
+        assert_eq!(fiemap::data_segments(&file).unwrap(), [(0, 3 << 20)]);
+        assert!(make_image(&path, 1).is_err());
+    }
+}

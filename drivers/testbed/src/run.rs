@@ -1,0 +1,295 @@
+//! A run: a directory, the lock that shows it lives, and the journal of what it makes.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cowlab_sys::lock::FileLock;
+use cowlab_sys::{Errno, io, process, stat, sys};
+
+use crate::journal::{Intent, Journal, Origin, directory_name};
+use crate::{Backing, BackingFs, BackingOptions, Error, Media, Result, teardown};
+
+/// The name of the lock file in a run's directory.
+pub(crate) const LOCK: &str = "lock";
+/// How often a new name is drawn when one is taken or swept away in the making.
+const START_ATTEMPTS: u32 = 16;
+/// What must remain free on the disk, in bytes.
+const DISK_RESERVE: u64 = 512 << 20;
+/// What must remain free in memory, in bytes.
+const MEMORY_RESERVE: u64 = 1 << 30;
+
+/// Returns the directory that runs are made in: that of `COWLAB_TEST_DIR`, else `/var/tmp`.
+pub fn base_directory() -> PathBuf {
+    let named = std::env::var_os("COWLAB_TEST_DIR").filter(|name| !name.is_empty());
+    named.map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
+}
+
+/// A run of the testbed. Close it to learn what was left behind; dropping it takes down the same
+/// and logs.
+#[derive(Debug)]
+pub struct Run {
+    shared: Arc<Shared>,
+}
+
+/// What a run and its file systems share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    id: String,
+    directory: PathBuf,
+    journal: Mutex<Journal>,
+    next: AtomicU32,
+    /// Whether the run is over, so that its file systems have nothing left to take back.
+    over: AtomicBool,
+    /// Files behind loop devices, with what they lie on and their size in bytes.
+    images: Mutex<Vec<(PathBuf, Media, u64)>>,
+    /// Held to the end: a free lock tells the sweep that the run is dead.
+    _lock: FileLock,
+}
+
+impl Run {
+    /// Starts a run in `base`, or in [`base_directory`].
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::NotRoot`], and [`Error::Sys`] where the directory cannot be made.
+    pub fn start(base: Option<PathBuf>) -> Result<Self> {
+        if !process::is_root() {
+            return Err(Error::NotRoot {
+                action: "start a test run",
+            });
+        }
+        let base = base.unwrap_or_else(base_directory);
+        // The mount table has real paths: symbolic links are resolved once, here.
+        let base = io("realpath", &base, std::fs::canonicalize(&base))?;
+        for _ in 0..START_ATTEMPTS {
+            if let Some(run) = Self::start_as(&base, &random_id()?)? {
+                tracing::debug!(directory = %run.directory().display(), "started a run");
+                return Ok(run);
+            }
+        }
+        Ok(sys(
+            "mkdir",
+            base.join(directory_name("*")),
+            Err(Errno::EXIST),
+        )?)
+    }
+
+    /// Starts a run of this id; `None` where the name is taken, or was swept in the moment between
+    /// making the directory and locking it, in which it cannot be told from a dead one.
+    fn start_as(base: &Path, id: &str) -> Result<Option<Self>> {
+        let directory = base.join(directory_name(id));
+        match make_private_dir(&directory) {
+            Err(error) if error.errno() == Some(Errno::EXIST) => return Ok(None),
+            result => result?,
+        }
+        let path = directory.join(LOCK);
+        let lock = match FileLock::try_exclusive(&path) {
+            Err(error) if error.errno() == Some(Errno::NOENT) => return Ok(None),
+            result => result?,
+        };
+        let Some(lock) = lock.filter(is_in_place) else {
+            return Ok(None);
+        };
+        let journal = Journal::create(&directory, Origin::of_this_process(id)?)?;
+        let shared = Shared {
+            id: id.to_owned(),
+            directory,
+            journal: Mutex::new(journal),
+            next: AtomicU32::new(1),
+            over: AtomicBool::new(false),
+            images: Mutex::default(),
+            _lock: lock,
+        };
+        Ok(Some(Self {
+            shared: Arc::new(shared),
+        }))
+    }
+
+    /// Returns the run's id: eight hexadecimal digits.
+    pub fn id(&self) -> &str {
+        &self.shared.id
+    }
+
+    /// Returns the run's directory.
+    pub fn directory(&self) -> &Path {
+        &self.shared.directory
+    }
+
+    /// Makes a directory in the run's directory, for any use; `label` is the end of its name.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Sys`].
+    pub fn scratch(&self, label: &str) -> Result<PathBuf> {
+        let name = self.shared.name(label);
+        self.shared
+            .record(&Intent::Directory { name: name.clone() })?;
+        let path = self.directory().join(name);
+        make_private_dir(&path)?;
+        Ok(path)
+    }
+
+    /// Makes a file system and mounts it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Missing`] where the host cannot make it, [`Error::NoSpace`],
+    /// [`Error::TooSmall`] or [`Error::Sys`]. What was made by then is taken back.
+    pub fn backing(&self, backing: Backing, options: &BackingOptions) -> Result<BackingFs> {
+        BackingFs::make(Arc::clone(&self.shared), backing, options)
+    }
+
+    /// Leaves everything behind, mounted as it is, and returns the run's directory. The next sweep
+    /// after the end of this process removes it.
+    pub fn keep(self) -> PathBuf {
+        self.shared.over.store(true, Ordering::SeqCst);
+        self.shared.directory.clone()
+    }
+
+    /// Ends the run. Whatever is still mounted or bound below its directory was leaked by whoever
+    /// used it: it is reported, and taken down all the same.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Leaks`] naming what was left, and [`Error::Sys`].
+    pub fn close(self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&self) -> Result<()> {
+        if self.shared.over.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let mut leaks = teardown::leftovers(self.directory())?;
+        leaks.extend(teardown::take_down(self.directory())?);
+        match teardown::remove_run(self.directory(), None) {
+            Err(Error::Leaks { leaks: more }) => leaks.extend(more),
+            result => result?,
+        }
+        if leaks.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Leaks { leaks })
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::error!(run = self.shared.id, %error, "the run did not end cleanly");
+        }
+    }
+}
+
+impl Shared {
+    /// Returns a new name for an object.
+    pub(crate) fn name(&self, label: &str) -> String {
+        let number = self.next.fetch_add(1, Ordering::SeqCst);
+        format!("{}-{number}-{label}", directory_name(&self.id))
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Tells whether the run is over: closed, or kept.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn record(&self, intent: &Intent) -> Result<()> {
+        self.journal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .record(intent)
+    }
+
+    /// Checks that `bytes` more can be taken without filling the disk or the memory, and counts a
+    /// file of this size that will be at `image`. Sparse files count with their whole size: they
+    /// may fill up.
+    pub(crate) fn reserve(&self, image: &Path, media: Media, bytes: u64) -> Result<()> {
+        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        let promised: u64 = images
+            .iter()
+            .filter(|(_, other, _)| *other == media)
+            .filter_map(|(path, _, bytes)| {
+                Some(bytes.saturating_sub(stat::lstat(path).ok()?.blocks * 512))
+            })
+            .sum();
+        let (directory, reserve, available) = match media {
+            Media::Disk => {
+                let available = stat::statfs(&self.directory)?.available_bytes();
+                (self.directory.clone(), DISK_RESERVE, available)
+            }
+            Media::Memory => (
+                "memory".into(),
+                MEMORY_RESERVE,
+                process::available_memory()?,
+            ),
+        };
+        let needed = bytes.saturating_add(reserve).saturating_add(promised);
+        if needed > available {
+            return Err(Error::NoSpace {
+                directory,
+                needed,
+                available,
+            });
+        }
+        images.push((image.to_path_buf(), media, bytes));
+        Ok(())
+    }
+}
+
+/// Makes a directory for root alone.
+pub(crate) fn make_private_dir(path: &Path) -> cowlab_sys::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    io(
+        "mkdir",
+        path,
+        std::fs::DirBuilder::new().mode(0o700).create(path),
+    )
+}
+
+/// Tells whether a held lock is that of the file at its path: a sweep may have removed the file
+/// between its opening and its locking.
+pub(crate) fn is_in_place(lock: &FileLock) -> bool {
+    let held = stat::fstat(lock.file()).map(|found| (found.dev, found.ino));
+    let there = stat::lstat(lock.path()).map(|found| (found.dev, found.ino));
+    matches!((held, there), (Ok(held), Ok(there)) if held == there)
+}
+
+/// Draws eight hexadecimal digits: the start of a random UUID, which is all random.
+fn random_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/uuid";
+    let uuid = io("read", path, std::fs::read_to_string(path))?;
+    let id = uuid.get(..8).map(str::to_owned);
+    Ok(id.ok_or_else(|| cowlab_sys::Error::parse(path, uuid))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_eight_digits() {
+        let id = random_id().unwrap();
+        assert_eq!(
+            crate::journal::run_of(&directory_name(&id)),
+            Some(id.as_str())
+        );
+    }
+
+    #[test]
+    fn a_removed_lock_file_guards_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join(LOCK);
+        let lock = FileLock::try_exclusive(&path).unwrap().unwrap();
+        assert!(is_in_place(&lock));
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_in_place(&lock));
+        std::fs::write(&path, "").unwrap();
+        assert!(!is_in_place(&lock));
+    }
+}
