@@ -4,7 +4,7 @@
 //! transactions with nothing held between them but the snapshot's lock. A verb that fails takes its
 //! intent back at once; one whose process dies leaves it to `recovery`.
 
-use cowlab_driver::{Chain, CreateOptions, Durability, SnapshotId};
+use cowlab_driver::{Chain, CreateOptions, Durability, Mounts, SnapshotId};
 use rusqlite::Connection;
 
 use crate::busy::Marks;
@@ -146,7 +146,7 @@ impl Store {
             });
         }
         self.database.read(|tx| unclaimed(tx, name))?;
-        self.refuse_users(&row)?;
+        self.refuse_writers(&row)?;
         let durability = options.durability;
         self.database.write(|tx| {
             unclaimed(tx, name)?;
@@ -193,7 +193,7 @@ impl Store {
         }
         let (row, lock) = self.hold(key, Hold::Exclusive)?;
         self.database.read(|tx| childless(tx, &row))?;
-        self.refuse_users(&row)?;
+        self.refuse_in_use(&row)?;
         self.database.write(|tx| {
             childless(tx, &row)?;
             row::intend_removal(tx, row.id)
@@ -203,37 +203,51 @@ impl Store {
         Ok(())
     }
 
-    /// Refuses a snapshot that is mounted in any mount namespace or, if it can be written at all, is
-    /// open for writing; then lets go of what its last mount needed.
-    pub(crate) fn refuse_users(&self, row: &Row) -> Result<()> {
-        use cowlab_driver::Error as DriverError;
-        let mounts = match self.activate(row) {
-            Ok(mounts) => mounts,
-            // What cannot be mounted is not mounted. It can still be removed.
-            Err(Error::Driver { reason, .. })
-                if matches!(
-                    *reason,
-                    DriverError::NotFound(_) | DriverError::Limit { .. }
-                ) =>
-            {
-                return Ok(());
+    /// Refuses to freeze a snapshot that somebody can still write to, and lets go of what its last
+    /// mount needed.
+    pub(crate) fn refuse_writers(&self, row: &Row) -> Result<()> {
+        self.refuse_users(row, &self.activate(row)?)?;
+        self.driver
+            .deactivate(row.id)
+            .map_err(Error::driver("deactivate", &row.name))
+    }
+
+    /// Refuses to remove a snapshot that is in use.
+    ///
+    /// A snapshot that cannot be mounted any more, for it is damaged or its chain too deep, can be
+    /// removed all the same: only a driver that says that it is busy is believed.
+    fn refuse_in_use(&self, row: &Row) -> Result<()> {
+        match self.activate(row) {
+            Ok(mounts) => self.refuse_users(row, &mounts)?,
+            Err(error) => tracing::debug!(key = row.name, %error, "cannot be mounted"),
+        }
+        match self.driver.deactivate(row.id) {
+            Err(reason @ cowlab_driver::Error::Busy { .. }) => {
+                Err(Error::driver("remove", &row.name)(reason))
             }
-            Err(error) => return Err(error),
-        };
-        let marks = Marks::of(&mounts)?;
+            Err(error) => {
+                tracing::debug!(key = row.name, %error, "cannot be deactivated");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Refuses a snapshot that is mounted in any mount namespace or, if it can be written at all, is
+    /// open for writing.
+    fn refuse_users(&self, row: &Row, mounts: &Mounts) -> Result<()> {
+        let marks = Marks::of(mounts)?;
         let mut holders = marks.mounters()?;
         if holders.is_empty() && row.kind == Kind::Active {
             holders = marks.writers()?;
         }
-        if !holders.is_empty() {
-            return Err(Error::Busy {
-                key: row.name.clone(),
-                holders,
-            });
+        if holders.is_empty() {
+            return Ok(());
         }
-        self.driver
-            .deactivate(row.id)
-            .map_err(Error::driver("deactivate", &row.name))
+        Err(Error::Busy {
+            key: row.name.clone(),
+            holders,
+        })
     }
 }
 

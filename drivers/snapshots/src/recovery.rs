@@ -237,16 +237,17 @@ impl Store {
     pub(crate) fn undo_creation(&self, id: SnapshotId) -> Result<()> {
         let key = id.to_string();
         let undo = Error::driver("take back the unfinished snapshot", &key);
-        self.driver
-            .deactivate(id)
-            .and_then(|()| self.driver.destroy(id))
-            .map_err(undo)?;
+        // Half made, it may not be there to be deactivated.
+        if let Err(error) = self.driver.deactivate(id) {
+            tracing::debug!(%id, %error, "cannot be deactivated");
+        }
+        self.driver.destroy(id).map_err(undo)?;
         self.database.write(|tx| row::delete(tx, id))
     }
 
     /// Completes a commit. The checks are made again: somebody may have mounted it by hand.
     fn finish_commit(&self, row: &Row) -> Result<()> {
-        self.refuse_users(row)?;
+        self.refuse_writers(row)?;
         let durability = row.target_durability.unwrap_or(Durability::Full);
         self.freeze(row, durability)?;
         self.database
