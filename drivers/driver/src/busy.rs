@@ -77,8 +77,9 @@ impl Place {
     }
 }
 
-/// The directories an overlay is made of, as given by who mounted it.
-fn layers(entry: &MountEntry) -> Vec<PathBuf> {
+/// The directories that an overlay mount is made of, as who mounted it named them. Empty for any other mount.
+#[must_use]
+pub fn layers(entry: &MountEntry) -> Vec<PathBuf> {
     if entry.fstype != "overlay" {
         return Vec::new();
     }
@@ -86,13 +87,15 @@ fn layers(entry: &MountEntry) -> Vec<PathBuf> {
     let own = ["upperdir", "workdir"].into_iter().flat_map(values);
     values("lowerdir+")
         .map(PathBuf::from)
-        .chain(own.flat_map(|value| unescape(&value, None)))
-        .chain(values("lowerdir").flat_map(|value| unescape(&value, Some(b':'))))
+        .chain(own.flat_map(|value| layer_paths(&value, None)))
+        .chain(values("lowerdir").flat_map(|value| layer_paths(&value, Some(b':'))))
         .collect()
 }
 
-/// Splits a value at an unescaped separator and undoes the backslashes (overlayfs.rst, "mount options").
-fn unescape(value: &OsStr, separator: Option<u8>) -> Vec<PathBuf> {
+/// Reads the value of `upperdir` or `workdir`, and with `:` as the separator of `lowerdir`: backslashes
+/// are undone (overlayfs.rst, "mount options"). The value of `lowerdir+` is a path as it stands.
+#[must_use]
+pub fn layer_paths(value: &OsStr, separator: Option<u8>) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     let mut path = Vec::new();
     let mut bytes = value.as_bytes().iter().copied();

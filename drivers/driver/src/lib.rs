@@ -124,7 +124,7 @@ pub trait Driver: Debug + Send + Sync {
 
     /// Lets go of what [`activate`](Self::activate) holds. The caller has unmounted everywhere.
     ///
-    /// Idempotent.
+    /// Idempotent: an absent id is success.
     ///
     /// # Errors
     ///

@@ -7,13 +7,12 @@
 //! Not seen: a namespace kept alive by a bind mount of its `ns/mnt` file alone, and a mount that
 //! somebody else detached with `umount -l` and still uses. The store itself never detaches one.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use cowlab_driver::Mounts;
+use cowlab_driver::{Mounts, busy};
 use cowlab_sys::holders::{self, Holder, HolderKind};
 use cowlab_sys::mountinfo::{self, MountEntry};
 use cowlab_sys::{MountOption, MountSpec};
@@ -168,12 +167,7 @@ impl Directory {
 
     /// Whether an overlay mount is made of the directory.
     fn is_layer_of(&self, entry: &MountEntry) -> bool {
-        let mut layers = entry.super_option("upperdir");
-        layers.extend(entry.super_option("lowerdir+"));
-        for joined in entry.super_option("lowerdir") {
-            layers.extend(split_lowers(&joined));
-        }
-        layers.iter().any(|layer| self.is(Path::new(layer)))
+        busy::layers(entry).iter().any(|layer| self.is(layer))
     }
 
     /// Whether a path, as the mount was given it, leads to the directory. A driver may use links, to keep
@@ -194,34 +188,12 @@ fn own_directory(spec: &MountSpec) -> Option<PathBuf> {
             _ => None,
         })
     };
+    let first =
+        |value: OsString, separator| busy::layer_paths(&value, separator).into_iter().next();
     text("upperdir")
-        .or_else(|| text("lowerdir+"))
-        .or_else(|| split_lowers(&text("lowerdir")?).into_iter().next())
-        .map(PathBuf::from)
-}
-
-/// Splits a `lowerdir` value at its colons; a backslash takes the next byte's meaning
-/// (overlayfs.rst, "Multiple lower layers").
-fn split_lowers(joined: &OsStr) -> Vec<OsString> {
-    let mut paths = vec![Vec::new()];
-    let mut bytes = joined.as_bytes().iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b':' => paths.push(Vec::new()),
-            b'\\' => {
-                if let (Some(path), Some(next)) = (paths.last_mut(), bytes.next()) {
-                    path.push(*next);
-                }
-            }
-            byte => {
-                if let Some(path) = paths.last_mut() {
-                    path.push(*byte);
-                }
-            }
-        }
-    }
-    paths.retain(|path| !path.is_empty());
-    paths.into_iter().map(OsString::from_vec).collect()
+        .and_then(|value| first(value, None))
+        .or_else(|| text("lowerdir+").map(PathBuf::from))
+        .or_else(|| first(text("lowerdir")?, Some(b':')))
 }
 
 /// Where an open directory is in its file system: the device and the path from the file system's own
@@ -277,12 +249,6 @@ mod tests {
     }
 
     #[test]
-    fn lowers_are_split_where_the_kernel_splits_them() {
-        let split = split_lowers(OsStr::new("/a:/b\\:c::/d"));
-        assert_eq!(split, ["/a", "/b:c", "/d"].map(OsString::from));
-    }
-
-    #[test]
     fn an_overlay_mount_belongs_to_its_upper_or_topmost_lower() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().canonicalize().unwrap();
@@ -300,6 +266,18 @@ mod tests {
             assert!(marks.fits(&line(&format!("lowerdir=/x:{text}"))));
             assert!(!marks.fits(&line("lowerdir=/x:/y,upperdir=/z")));
         }
+    }
+
+    #[test]
+    fn an_upper_is_known_by_its_escaped_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("a\\b:c");
+        std::fs::create_dir(&path).unwrap();
+        let escaped = path.to_str().unwrap().replace('\\', "\\\\");
+        let marks = Marks::of(&overlay(&[("upperdir", &escaped)])).unwrap();
+        let shown = escaped.replace('\\', "\\134");
+        let line = format!("9 1 0:99 / /m rw - overlay overlay rw,upperdir={shown}");
+        assert!(marks.fits(&entry(&line)));
     }
 
     #[test]
