@@ -146,12 +146,13 @@ impl Driver for Overlay2 {
     }
 
     fn deactivate(&self, id: SnapshotId) -> Result<()> {
-        let snapshot = self.home.existing(id)?;
-        if volatile::is_marked(&snapshot) {
+        in_use::refuse_mounted(&self.home, id)?;
+        let snapshot = self.home.path(id);
+        if volatile::is_marked(&snapshot) && !volatile::is_crashed(&snapshot)? {
             in_use::refuse_writable(&self.home, id)?;
-            return volatile::settle(id, &snapshot);
+            volatile::settle(id, &snapshot)?;
         }
-        in_use::refuse_mounted(&self.home, id)
+        Ok(())
     }
 
     fn staging(&self, chain: &Chain) -> Result<Staging> {

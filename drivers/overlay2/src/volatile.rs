@@ -42,13 +42,18 @@ fn noted_boot(snapshot: &Path) -> Result<Option<String>> {
     }
 }
 
+/// Whether the snapshot was mounted when the machine went down. It can still be removed.
+pub(crate) fn is_crashed(snapshot: &Path) -> Result<bool> {
+    Ok(is_marked(snapshot) && noted_boot(snapshot)? != Some(process::boot_id()?))
+}
+
 /// Refuses a snapshot that was mounted when the machine went down.
 ///
 /// # Errors
 ///
 /// [`Error::Damaged`].
 pub(crate) fn refuse_crashed(id: SnapshotId, snapshot: &Path) -> Result<()> {
-    if !is_marked(snapshot) || noted_boot(snapshot)? == Some(process::boot_id()?) {
+    if !is_crashed(snapshot)? {
         return Ok(());
     }
     Err(Error::Damaged {
