@@ -1,6 +1,250 @@
-//! What the function of a case may touch: a store of its own on the column's backing file system, and a plain
-//! directory beside it.
+//! Where cases run: a store of its own on the column's backing file system, and a plain directory beside it.
+//!
+//! The runner uses it for the cases that are data; a case with a function gets it as it is.
 
-/// The surroundings of a case with a function.
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cowlab_driver::{Entry, Variant};
+use cowlab_snapshots::{CommitOptions, PrepareOptions, Store, StoreOptions};
+use cowlab_sys::Guard;
+
+use crate::actor::Actor;
+use crate::calendar::Calendar;
+use crate::compare::{Times, first_difference};
+use crate::difference::Difference;
+use crate::manifest::Manifest;
+use crate::op::Op;
+use crate::tree::Tree;
+
+/// The result of a case, or of a part of it.
+pub type Result<T> = std::result::Result<T, Difference>;
+
+/// A store, a plain directory, a mount point, and directories for anything else, all on one backing file system.
 #[derive(Debug)]
-pub struct Context {}
+pub struct Context {
+    dir: PathBuf,
+    entry: &'static Entry,
+    variant: &'static Variant,
+    store: Option<Store>,
+    calendar: Calendar,
+    plain_calendar: Calendar,
+}
+
+impl Context {
+    /// Makes a store in `dir`, which does not exist yet.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be made.
+    pub fn new(dir: &Path, entry: &'static Entry, variant: &'static Variant) -> Result<Self> {
+        for part in ["", "mount", "plain-mount"] {
+            fs::create_dir(dir.join(part))?;
+        }
+        let mut context = Self {
+            dir: dir.to_owned(),
+            entry,
+            variant,
+            store: None,
+            calendar: Calendar::begin(),
+            plain_calendar: Calendar::begin(),
+        };
+        context.reopen()?;
+        Ok(context)
+    }
+
+    /// A directory on the backing file system, for what the case likes. It holds `store`, `mount` and `plain`.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The root of the store.
+    #[must_use]
+    pub fn store_root(&self) -> PathBuf {
+        self.dir.join("store")
+    }
+
+    /// The plain directory.
+    #[must_use]
+    pub fn plain(&self) -> PathBuf {
+        self.dir.join("plain")
+    }
+
+    /// The directory that snapshots are mounted on.
+    #[must_use]
+    pub fn mount_point(&self) -> PathBuf {
+        self.dir.join("mount")
+    }
+
+    /// The driver that is judged. For opening stores; a case does not ask for its name.
+    #[must_use]
+    pub const fn entry(&self) -> &'static Entry {
+        self.entry
+    }
+
+    /// The options of the store, as the column has them.
+    #[must_use]
+    pub fn store_options(&self) -> StoreOptions {
+        StoreOptions {
+            variant: Some(self.variant.name.to_owned()),
+            ..StoreOptions::default()
+        }
+    }
+
+    /// The store.
+    ///
+    /// # Panics
+    ///
+    /// Never, unless opening the store again failed and the case went on nevertheless.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        self.store
+            .as_ref()
+            .expect("a case ends when its store cannot be opened")
+    }
+
+    /// Closes the store and opens it again, as another process would.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be opened.
+    pub fn reopen(&mut self) -> Result<()> {
+        self.store = None;
+        let root = self.store_root();
+        self.store = Some(Store::open(&root, self.entry, &self.store_options())?);
+        Ok(())
+    }
+
+    /// Commits a layer: what `ops` do on top of `parent`, under `name`.
+    ///
+    /// # Errors
+    ///
+    /// The first operation that fails, and what the store refuses.
+    pub fn layer(&self, parent: Option<&str>, name: &str, ops: &[Op]) -> Result<()> {
+        let key = format!("{name}.active");
+        self.store()
+            .prepare(&key, parent, &PrepareOptions::default())?;
+        self.with_mount(&key, |dir| perform_all(dir, ops))?;
+        self.store().commit(&key, name, &CommitOptions::default())?;
+        Ok(())
+    }
+
+    /// Does the same in a directory `name` beside the plain one, made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// The first operation that fails.
+    pub fn plain_layer(&self, name: &str, ops: &[Op]) -> Result<PathBuf> {
+        let dir = self.dir.join(name);
+        fs::create_dir_all(&dir)?;
+        perform_all(&dir, ops)?;
+        Ok(dir)
+    }
+
+    /// Mounts an active snapshot or a view for the time of `body`.
+    ///
+    /// # Errors
+    ///
+    /// What `body` returns, and a mount or an unmount that fails.
+    pub fn with_mount<T>(&self, key: &str, body: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        let mut mounted = self.store().mount(key, &self.mount_point())?;
+        let done = body(mounted.target());
+        // The first trouble is the one to report.
+        let closed = mounted.close();
+        let value = done?;
+        closed?;
+        Ok(value)
+    }
+
+    /// Mounts a view of a committed snapshot for the time of `body`.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_mount`](Self::with_mount).
+    pub fn with_view<T>(&self, name: &str, body: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        let key = format!("{name}.view");
+        self.store().view(&key, name)?;
+        let done = self.with_mount(&key, body);
+        let removed = self.store().remove(&key);
+        let value = done?;
+        removed?;
+        Ok(value)
+    }
+
+    /// Looks at a committed snapshot through a view.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_view`](Self::with_view), and what cannot be read.
+    pub fn manifest(&self, name: &str) -> Result<Manifest> {
+        self.with_view(name, |dir| Ok(Manifest::capture(dir)?))
+    }
+
+    /// Begins a layer that both calendars know, so that times taken in it are compared by it.
+    pub fn begin_layer(&mut self, label: &str) {
+        self.calendar.open(label);
+        self.plain_calendar.open(label);
+    }
+
+    /// Ends the layer.
+    pub fn end_layer(&mut self) {
+        self.calendar.close();
+        self.plain_calendar.close();
+    }
+
+    /// The calendars of the plain directory and of the driver.
+    pub const fn calendars(&mut self) -> (&mut Calendar, &mut Calendar) {
+        (&mut self.plain_calendar, &mut self.calendar)
+    }
+
+    /// Compares the tree of the driver with the plain one.
+    ///
+    /// # Errors
+    ///
+    /// The first difference.
+    pub fn same_tree(&self, plain: &Manifest, got: &Manifest) -> Result<()> {
+        let times = Times::Calendars(&self.plain_calendar, &self.calendar);
+        first_difference(plain, got, times).map_or(Ok(()), Err)
+    }
+
+    /// Compares two looks at one tree: not even a time may differ.
+    ///
+    /// # Errors
+    ///
+    /// The first difference.
+    pub fn unchanged(&self, before: &Manifest, after: &Manifest) -> Result<()> {
+        first_difference(before, after, Times::Exact).map_or(Ok(()), Err)
+    }
+}
+
+/// Expects two values to be equal.
+///
+/// # Errors
+///
+/// The difference, as `path: aspect: expected X, got Y`.
+pub fn expect<T: PartialEq + fmt::Display>(
+    path: impl fmt::Display,
+    aspect: impl fmt::Display,
+    expected: T,
+    got: T,
+) -> Result<()> {
+    if expected == got {
+        Ok(())
+    } else {
+        Err(Difference::new(path, aspect, expected, got))
+    }
+}
+
+/// Performs operations that must all succeed.
+fn perform_all(dir: &Path, ops: &[Op]) -> Result<()> {
+    let mut actor = Actor::new(Tree::open(dir)?);
+    for op in ops {
+        if let Err(code) = actor.perform(op) {
+            let (path, aspect) = op.act.subject();
+            return Err(Difference::new(path, aspect, "ok", code));
+        }
+    }
+    Ok(())
+}

@@ -1,7 +1,7 @@
 //! What a file of cases brings into scope: `use crate::prelude::*;`.
 
 pub use crate::case::{Access, Case, Impact, Need, Placement, Risk};
-pub use crate::context::Context;
+pub use crate::context::{Context, expect};
 pub use crate::difference::Difference;
 pub use crate::errno::*;
 pub use crate::op::*;
