@@ -16,6 +16,7 @@ use crate::compare::{Times, first_difference};
 use crate::difference::Difference;
 use crate::manifest::Manifest;
 use crate::op::Op;
+use crate::text;
 use crate::tree::Tree;
 
 /// The result of a case, or of a part of it.
@@ -207,6 +208,32 @@ impl Context {
     pub fn same_tree(&self, plain: &Manifest, got: &Manifest) -> Result<()> {
         let times = Times::Calendars(&self.plain_calendar, &self.calendar);
         first_difference(plain, got, times).map_or(Ok(()), Err)
+    }
+
+    /// Compares a committed snapshot with its parent: what an earlier layer wrote still has its time. A file that the
+    /// layer `label` wrote may have any.
+    ///
+    /// # Errors
+    ///
+    /// The first path whose time changed although nothing else did.
+    pub fn kept_from(&self, parent: &Manifest, child: &Manifest, label: &str) -> Result<()> {
+        let now = format!("during {label}");
+        for (path, entry) in &child.entries {
+            let Some(before) = parent.entries.get(path) else {
+                continue;
+            };
+            let moment = self.calendar.moment(entry.mtime);
+            // Two files of one layer that swapped their names have the same moment, but not the same content.
+            let same = moment == self.calendar.moment(before.mtime)
+                && entry.kind == before.kind
+                && entry.content == before.content;
+            if same && moment != now && entry.mtime != before.mtime {
+                let path = text::escape(path);
+                let aspect = "modification time";
+                return Err(Difference::new(path, aspect, "the parent's", "another"));
+            }
+        }
+        Ok(())
     }
 
     /// Compares two looks at one tree: not even a time may differ.

@@ -10,6 +10,7 @@
 
 pub mod act;
 pub mod actor;
+pub mod batch;
 pub mod calendar;
 pub mod case;
 pub mod cases;
@@ -17,6 +18,7 @@ pub mod compare;
 pub mod context;
 pub mod difference;
 pub mod errno;
+pub mod judge;
 pub mod manifest;
 pub mod op;
 pub mod prelude;
