@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, ResolveFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 pub use rustix::fs::{OFlags, RenameFlags};
@@ -49,6 +49,29 @@ pub fn open_path(dir: impl AsFd, name: impl AsRef<Path>) -> Result<OwnedFd> {
 /// Returns [`crate::Error::Sys`]: `ENOTDIR` for anything but a directory.
 pub fn open_dir(dir: impl AsFd, name: impl AsRef<Path>) -> Result<OwnedFd> {
     open(dir, name, OFlags::RDONLY | OFlags::DIRECTORY, 0)
+}
+
+/// Opens the directory entry for reading, resolved by openat2(2): never through a symbolic link,
+/// never onto another mount, never out of `dir`.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`]: `ENOTDIR` for anything but a directory, `ELOOP` for a symbolic
+/// link, `EXDEV` for a mount point and for `..`.
+pub fn enter(dir: impl AsFd, name: impl AsRef<Path>) -> Result<OwnedFd> {
+    let name = name.as_ref();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH
+        | ResolveFlags::NO_SYMLINKS
+        | ResolveFlags::NO_MAGICLINKS
+        | ResolveFlags::NO_XDEV;
+    loop {
+        match rustix::fs::openat2(&dir, name, flags, Mode::empty(), resolve) {
+            // A rename elsewhere raced with the resolution (openat2(2), EAGAIN).
+            Err(Errno::AGAIN) => {}
+            result => return sys("openat2", name, result),
+        }
+    }
 }
 
 /// Makes a regular file that did not exist and opens it for writing.
@@ -329,6 +352,14 @@ mod tests {
         mknod(&dir, "p", FileKind::Fifo, 0o600, 0).unwrap();
         assert_eq!(stat(&dir, "p").unwrap().kind(), FileKind::Fifo);
         mkdir(&dir, "d", 0o700).unwrap();
+        symlink("d", &dir, "to-d").unwrap();
+        let entered = enter(&dir, "d").unwrap();
+        assert_eq!(
+            enter(&entered, "..").unwrap_err().errno(),
+            Some(Errno::XDEV)
+        );
+        assert_eq!(enter(&dir, "to-d").unwrap_err().errno(), Some(Errno::LOOP));
+        assert_eq!(enter(&dir, "a").unwrap_err().errno(), Some(Errno::NOTDIR));
         assert!(unlink(&dir, "d").is_err());
         rmdir(&dir, "d").unwrap();
         assert!(stat_if_present(&dir, "d").unwrap().is_none());
