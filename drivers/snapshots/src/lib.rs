@@ -38,6 +38,7 @@ mod busy;
 mod database;
 mod error;
 mod info;
+pub mod layer;
 mod lifecycle;
 mod locks;
 mod mounting;

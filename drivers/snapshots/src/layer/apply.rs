@@ -1,0 +1,74 @@
+//! Applying a layer: its archive unpacked over the parent's tree, whiteouts honored, digests proved.
+//!
+//! A layer that is not what it should be is an error after which the tree is half-made; the caller
+//! throws it away. Nothing is flushed; the caller does that too.
+
+use std::io::Read;
+
+use super::archive::Archive;
+use super::error::{LayerError, Result};
+use super::reader::{self, Content, ReadOptions};
+use super::unpack::Unpacker;
+use super::view::View;
+pub use super::view::{Duplicates, Target};
+
+/// How a layer is applied.
+#[derive(Debug, Clone, Default)]
+pub struct ApplyOptions {
+    /// What the stream has to be.
+    pub read: ReadOptions,
+    /// What happens to an entry whose name was there before.
+    pub duplicates: Duplicates,
+}
+
+/// What a layer was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// The stream: digests, sizes, compression.
+    pub content: Content,
+    /// What was in it.
+    pub counts: Counts,
+}
+
+/// What was in a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// All entries, whiteouts included.
+    pub entries: u64,
+    /// Whiteouts of either kind.
+    pub whiteouts: u64,
+    /// Bytes of file content that were written.
+    pub bytes: u64,
+    /// Entries that are no part of the tree: what aufs kept for itself.
+    pub skipped: u64,
+    /// Extended attributes that were left out, because they belong to a file system or to the
+    /// host: `trusted.overlay.`, `user.overlay.`, `security.selinux`, and what is in none of the
+    /// name spaces `user`, `trusted` and `security` and no POSIX ACL.
+    pub dropped_xattrs: u64,
+}
+
+/// Reads a layer from `source` to its end and unpacks it into `target`.
+///
+/// # Errors
+///
+/// Any [`LayerError`]. The tree is half-made then.
+pub fn apply_to(
+    target: Target,
+    source: &mut (dyn Read + Send),
+    options: &ApplyOptions,
+) -> Result<Applied> {
+    let (counts, content) = reader::read(source, &options.read, |input| {
+        let mut archive = Archive::new(input, options.read.is_vouched_for());
+        let mut unpacker = Unpacker::new(View::open(target, options.duplicates)?);
+        while let Some(entry) = archive.next()? {
+            unpacker.apply(&entry, &mut archive).map_err(|error| match error {
+                LayerError::Sys(source) => {
+                    LayerError::Entry { entry: entry.name.clone(), source }
+                }
+                error => error,
+            })?;
+        }
+        unpacker.finish()
+    })?;
+    Ok(Applied { content, counts })
+}

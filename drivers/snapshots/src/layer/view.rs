@@ -1,0 +1,521 @@
+//! The tree that a layer is unpacked into, entered one directory at a time.
+//!
+//! A view shows either one directory with the parent's content in it, or the directory of the layer
+//! alone over the parent's read-only root, as overlayfs would show both. It is entered name by name
+//! with openat2(2), never through a symbolic link: a link on the way is read and its target entered
+//! in turn, with the layer's root as `/`, as a container would see it. So whatever the archive
+//! holds, and whoever changes the tree meanwhile, nothing outside is reached.
+//!
+//! The view keeps the way to the current directory open. A directory gets its times when it is
+//! left: those of its entry, or those it had, so that unpacking changes no time but what the layer
+//! says. It is entered again as often as the archive comes back to it.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::collections::hash_map::{DefaultHasher, RandomState};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use cowlab_sys::{Errno, FileKind, Stat, Time, at, stat, xattr};
+
+use super::error::{EntryName, LayerError, Result};
+use super::metadata::{Existing, Metadata, passes_acl_on};
+
+/// The xattr by which overlayfs knows an opaque directory (overlayfs.rst, "whiteouts and opaque
+/// directories").
+pub(super) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+/// Directories kept open, two descriptors each: well below the usual limit of 1,024.
+const OPEN_LEVELS: usize = 200;
+/// As many symbolic links as the kernel follows in one path (path_resolution(7)).
+const LINKS: usize = 40;
+
+/// Where a layer is unpacked.
+#[derive(Debug)]
+pub struct Target {
+    upper: File,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// The directory shows the parent's content.
+    Union,
+    /// The directory is the layer alone, in overlayfs's own format, over the parent's root.
+    Upper(Option<File>),
+}
+
+impl Target {
+    /// A writable directory that shows the parent's content: a whiteout becomes a deletion.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened.
+    pub fn union(root: &Path) -> Result<Self> {
+        Ok(Self { upper: open_root(root)?, form: Form::Union })
+    }
+
+    /// The directory of the layer alone, empty so far, and the root of the parent, mounted
+    /// read-only: a whiteout becomes a character device 0:0, an opaque directory an xattr.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be opened.
+    pub fn upper(dir: &Path, parent: Option<&Path>) -> Result<Self> {
+        let form = Form::Upper(parent.map(open_root).transpose()?);
+        Ok(Self { upper: open_root(dir)?, form })
+    }
+}
+
+fn open_root(dir: &Path) -> Result<File> {
+    let root = cowlab_sys::io("open", dir, File::open(dir))?;
+    match stat::fstat(&root)?.kind() {
+        FileKind::Directory => Ok(root),
+        _ => Ok(cowlab_sys::sys("open", dir, Err(Errno::NOTDIR))?),
+    }
+}
+
+/// What a view shows under a name.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Found {
+    Nothing,
+    /// In the directory that is written.
+    Here(Stat),
+    /// In the parent alone.
+    Below(Stat),
+}
+
+/// A directory on the way to the current one.
+#[derive(Debug)]
+pub(super) struct Level {
+    pub(super) name: OsString,
+    path: DefaultHasher,
+    state: State,
+    /// Whether the directory that is written has it, and not only the parent.
+    is_written: bool,
+    /// The times to set when the directory is left.
+    pub(super) atime: Time,
+    pub(super) mtime: Time,
+    pub(super) is_touched: bool,
+    pub(super) passes_acl_on: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Open(Dirs),
+    /// Left for lack of descriptors, to be entered again by its name.
+    Closed,
+}
+
+/// The two directories behind one directory of the view.
+#[derive(Debug, Default)]
+pub(super) struct Dirs {
+    /// `None` while only the parent has it.
+    pub(super) upper: Option<File>,
+    /// `None` where the parent has none or it is hidden.
+    pub(super) lower: Option<File>,
+}
+
+/// The tree, and the way to the current directory.
+#[derive(Debug)]
+pub(super) struct View {
+    levels: Vec<Level>,
+    is_union: bool,
+    owner: (u32, u32),
+    /// The numbers of the names that this layer made, which its whiteouts do not concern.
+    pub(super) made: HashSet<u64>,
+    duplicates: Duplicates,
+}
+
+/// What happens to an entry whose name the archive had before, with another type or as a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Duplicates {
+    /// It replaces what was there, as every unpacking tool has it.
+    #[default]
+    LastWins,
+    /// It is an error, as the image specification has it (layer.md: layers "MUST NOT include
+    /// duplicate entries").
+    Refused,
+}
+
+/// What a step into a name met.
+enum Step {
+    Entered,
+    Link(Vec<u8>),
+    Missing,
+}
+
+impl View {
+    pub(super) fn open(target: Target, duplicates: Duplicates) -> Result<Self> {
+        let stat = stat::fstat(&target.upper)?;
+        let is_union = matches!(target.form, Form::Union);
+        let lower = match target.form {
+            Form::Union => None,
+            Form::Upper(parent) => parent,
+        };
+        // The process's own ids stand for root's where an ordinary user unpacks.
+        let owner =
+            if cowlab_sys::process::is_root() { (0, 0) } else { (stat.uid, stat.gid) };
+        let root = Level {
+            name: OsString::new(),
+            path: RandomState::new().build_hasher(),
+            atime: stat.atime,
+            mtime: stat.mtime,
+            is_touched: false,
+            is_written: true,
+            passes_acl_on: passes_acl_on(&target.upper)?,
+            state: State::Open(Dirs { upper: Some(target.upper), lower }),
+        };
+        let made = HashSet::new();
+        Ok(Self { levels: vec![root], is_union, owner, made, duplicates })
+    }
+
+    /// Whether whiteouts are deletions.
+    pub(super) const fn is_union(&self) -> bool {
+        self.is_union
+    }
+
+    /// What a directory that the layer implies gets.
+    pub(super) const fn implied(&self) -> Metadata {
+        Metadata::implied(self.owner.0, self.owner.1)
+    }
+
+    /// Whether the current directory is the root.
+    pub(super) const fn is_at_root(&self) -> bool {
+        self.levels.len() == 1
+    }
+
+    pub(super) fn top(&self) -> &Level {
+        self.levels.last().expect("the root is never left")
+    }
+
+    pub(super) fn top_mut(&mut self) -> &mut Level {
+        self.levels.last_mut().expect("the root is never left")
+    }
+
+    /// The directories behind the current directory, which is never closed.
+    pub(super) fn dirs(&self) -> &Dirs {
+        match &self.top().state {
+            State::Open(dirs) => dirs,
+            State::Closed => unreachable!("the current directory is kept open"),
+        }
+    }
+
+    pub(super) fn dirs_mut(&mut self) -> &mut Dirs {
+        match &mut self.top_mut().state {
+            State::Open(dirs) => dirs,
+            State::Closed => unreachable!("the current directory is kept open"),
+        }
+    }
+
+    /// The current directory where it is written; call [`materialize`](Self::materialize) first.
+    pub(super) fn upper(&self) -> &File {
+        self.dirs().upper.as_ref().expect("the directory was materialized")
+    }
+
+    /// The number of a name in the current directory, by its path without links. It is keyed: no
+    /// archive can be made whose names collide.
+    pub(super) fn key(&self, name: &OsStr) -> u64 {
+        let mut path = self.top().path.clone();
+        add_name(&mut path, name);
+        path.finish()
+    }
+
+    /// The path so far, to number names of directories below the current one.
+    pub(super) fn path(&self, name: &OsStr) -> DefaultHasher {
+        let mut path = self.top().path.clone();
+        add_name(&mut path, name);
+        path
+    }
+
+    /// Looks a name up in the current directory.
+    pub(super) fn look_up(&self, name: &OsStr) -> Result<Found> {
+        let dirs = self.dirs();
+        if let Some(upper) = &dirs.upper
+            && let Some(stat) = at::stat_if_present(upper, name)?
+        {
+            let is_whiteout = !self.is_union && stat.is_whiteout();
+            return Ok(if is_whiteout { Found::Nothing } else { Found::Here(stat) });
+        }
+        self.below(name)
+    }
+
+    /// Looks a name up in the parent's directory alone.
+    pub(super) fn below(&self, name: &OsStr) -> Result<Found> {
+        let stat = match &self.dirs().lower {
+            Some(lower) => at::stat_if_present(lower, name)?,
+            None => None,
+        };
+        Ok(stat.map_or(Found::Nothing, Found::Below))
+    }
+
+    /// Goes to the directory `parents`, making what is missing with `create`. Without, returns
+    /// whether it is there.
+    pub(super) fn go_to(
+        &mut self,
+        entry: &EntryName,
+        parents: &[&[u8]],
+        create: bool,
+    ) -> Result<bool> {
+        let names = self.levels.iter().skip(1).map(|level| level.name.as_bytes());
+        let common = names.zip(parents).take_while(|(name, parent)| name == *parent).count();
+        self.leave_to(common + 1)?;
+        let mut links = 0;
+        let mut ahead: Vec<(Cow<'_, [u8]>, bool)> =
+            parents[common..].iter().rev().map(|name| (Cow::Borrowed(*name), false)).collect();
+        while let Some((name, is_from_link)) = ahead.pop() {
+            match &*name {
+                b"" | b"." => continue,
+                b".." if self.is_at_root() => {
+                    let reason = "a symbolic link on its way climbs above the root";
+                    return Err(LayerError::escape(entry, reason));
+                }
+                b".." => {
+                    self.leave_to(self.levels.len() - 1)?;
+                    continue;
+                }
+                _ => {}
+            }
+            match self.step(entry, OsStr::from_bytes(&name), create && !is_from_link)? {
+                Step::Entered => {}
+                Step::Link(target) => {
+                    links += 1;
+                    if links > LINKS {
+                        let reason = "the symbolic links on its way are a loop, or too many";
+                        return Err(LayerError::escape(entry, reason));
+                    }
+                    if target.starts_with(b"/") {
+                        self.leave_to(1)?;
+                    }
+                    let parts = target.split(|byte| *byte == b'/').rev();
+                    ahead.extend(parts.map(|part| (Cow::Owned(part.to_vec()), true)));
+                }
+                Step::Missing if create => {
+                    let reason = "a symbolic link on its way leads to no directory of the layer";
+                    return Err(LayerError::escape(entry, reason));
+                }
+                Step::Missing => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Enters a name of the current directory; with `create`, makes it a directory unless it is one
+    /// or a symbolic link.
+    fn step(&mut self, entry: &EntryName, name: &OsStr, create: bool) -> Result<Step> {
+        if self.enter(name)? {
+            return Ok(Step::Entered);
+        }
+        let link = match self.look_up(name)? {
+            Found::Here(stat) if stat.kind() == FileKind::Symlink => &self.dirs().upper,
+            Found::Below(stat) if stat.kind() == FileKind::Symlink => &self.dirs().lower,
+            _ if create => {
+                self.refuse_duplicate(entry, self.key(name))?;
+                self.make_directory(name)?;
+                let implied = self.implied();
+                self.describe(&implied)?;
+                return Ok(Step::Entered);
+            }
+            _ => return Ok(Step::Missing),
+        };
+        let dir = link.as_ref().expect("the link was found there");
+        Ok(Step::Link(at::read_link(dir, name)?.into_os_string().into_vec()))
+    }
+
+    /// Enters a name of the current directory if the view shows a directory there.
+    pub(super) fn enter(&mut self, name: &OsStr) -> Result<bool> {
+        let Some((dirs, stat)) = find(self.dirs(), name)? else {
+            return Ok(false);
+        };
+        self.push(name, dirs, &stat)?;
+        Ok(true)
+    }
+
+    fn push(&mut self, name: &OsStr, dirs: Dirs, stat: &Stat) -> Result<()> {
+        let inherits = match &dirs.upper {
+            Some(upper) => passes_acl_on(upper)?,
+            None => false,
+        };
+        self.levels.push(Level {
+            name: name.to_owned(),
+            path: self.path(name),
+            is_written: dirs.upper.is_some(),
+            state: State::Open(dirs),
+            atime: stat.atime,
+            mtime: stat.mtime,
+            is_touched: false,
+            passes_acl_on: inherits,
+        });
+        self.close_all_but(self.levels.len() - 1)
+    }
+
+    /// Makes a directory of this name in the current one, which is written, and enters it. What
+    /// else is there goes; the caller has seen to what must not.
+    pub(super) fn make_directory(&mut self, name: &OsStr) -> Result<()> {
+        self.materialize()?;
+        let was_here = match at::stat_if_present(self.upper(), name)? {
+            Some(stat) if stat.kind() == FileKind::Directory => {
+                unreachable!("a directory is entered, not made")
+            }
+            Some(_) => at::unlink(self.upper(), name).map(|()| true)?,
+            None => false,
+        };
+        self.top_mut().is_touched = true;
+        at::mkdir(self.upper(), name, 0o700)?;
+        if was_here && matches!(self.below(name)?, Found::Below(_)) {
+            // What replaced or removed the parent's directory did so with its content.
+            let upper = at::enter(self.upper(), name)?;
+            xattr::set_fd(&upper, OPAQUE_XATTR, b"y")?;
+        }
+        self.enter(name).map(|_entered| ())
+    }
+
+    /// Refuses a name that this layer made already, where that is asked for.
+    pub(super) fn refuse_duplicate(&self, entry: &EntryName, key: u64) -> Result<()> {
+        if self.duplicates == Duplicates::Refused && self.made.contains(&key) {
+            let reason = "the layer has an entry of the same name, or one that it would lie below";
+            return Err(LayerError::malformed(entry, reason));
+        }
+        Ok(())
+    }
+
+    /// Gives the current directory these attributes.
+    pub(super) fn describe(&mut self, metadata: &Metadata) -> Result<()> {
+        self.materialize()?;
+        metadata.put(self.upper(), Existing::Replaced)?;
+        let passes_on = passes_acl_on(self.upper())?;
+        let level = self.top_mut();
+        level.passes_acl_on = passes_on;
+        (level.atime, level.mtime) = (metadata.mtime, metadata.mtime);
+        level.is_touched = true;
+        Ok(())
+    }
+
+    /// Makes the current directory one that can be written, with the parent's attributes where only
+    /// the parent has it.
+    pub(super) fn materialize(&mut self) -> Result<()> {
+        let written = self.levels.iter().rposition(|level| level.is_written);
+        for index in written.map_or(0, |at| at + 1)..self.levels.len() {
+            self.copy_up(index)?;
+        }
+        Ok(())
+    }
+
+    fn copy_up(&mut self, index: usize) -> Result<()> {
+        self.reopen(index - 1)?;
+        self.reopen(index)?;
+        let (above, rest) = self.levels.split_at_mut(index);
+        let (above, level) = (&mut above[index - 1], &mut rest[0]);
+        let (State::Open(above_dirs), State::Open(dirs)) = (&above.state, &mut level.state) else {
+            unreachable!("both were opened");
+        };
+        let (Some(parent), Some(lower)) = (&above_dirs.upper, &dirs.lower) else {
+            unreachable!("a directory of the view is in one of the two");
+        };
+        let metadata = Metadata::read(lower, &stat::fstat(lower)?)?;
+        at::mkdir(parent, &level.name, 0o700)?;
+        above.is_touched = true;
+        let upper = File::from(at::enter(parent, &level.name)?);
+        metadata.put(&upper, Existing::Replaced)?;
+        level.passes_acl_on = passes_acl_on(&upper)?;
+        level.is_touched = true;
+        level.is_written = true;
+        dirs.upper = Some(upper);
+        self.close_all_but(index)
+    }
+
+    /// Leaves directories until `depth` of them are left, the root included.
+    pub(super) fn leave_to(&mut self, depth: usize) -> Result<()> {
+        while self.levels.len() > depth.max(1) {
+            self.settle(self.levels.len() - 1)?;
+            self.levels.pop();
+        }
+        self.reopen(self.levels.len() - 1)
+    }
+
+    /// Leaves all directories, the root as well.
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.leave_to(1)?;
+        self.settle(0)
+    }
+
+    /// Sets the times of a directory that was changed.
+    fn settle(&mut self, index: usize) -> Result<()> {
+        let level = &mut self.levels[index];
+        if let State::Open(Dirs { upper: Some(upper), .. }) = &level.state
+            && level.is_touched
+        {
+            at::set_times(upper, "", level.atime, level.mtime)?;
+            level.is_touched = false;
+        }
+        Ok(())
+    }
+
+    /// Closes what lies too far above `index` to be kept open, except for the root.
+    fn close_all_but(&mut self, index: usize) -> Result<()> {
+        match index.checked_sub(OPEN_LEVELS) {
+            Some(far) if far > 0 => self.close(far),
+            _ => Ok(()),
+        }
+    }
+
+    fn close(&mut self, index: usize) -> Result<()> {
+        self.settle(index)?;
+        self.levels[index].state = State::Closed;
+        Ok(())
+    }
+
+    /// Opens a closed directory again, from the deepest open one above it.
+    fn reopen(&mut self, index: usize) -> Result<()> {
+        let open = |level: &Level| matches!(level.state, State::Open(_));
+        let from = self.levels[..=index].iter().rposition(open).unwrap_or(0);
+        for at in from + 1..=index {
+            let State::Open(above) = &self.levels[at - 1].state else {
+                unreachable!("opened in the step before");
+            };
+            let name = self.levels[at].name.clone();
+            let Some((dirs, _)) = find(above, &name)? else {
+                return Ok(cowlab_sys::sys("openat2", &name, Err(Errno::NOENT))?);
+            };
+            self.levels[at].state = State::Open(dirs);
+            if at - 1 > from {
+                self.close(at - 1)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn add_name(path: &mut DefaultHasher, name: &OsStr) {
+    path.write(name.as_bytes());
+    // No name holds a slash, so different paths are different bytes.
+    path.write_u8(b'/');
+}
+
+fn is_opaque(dir: &File, above: &Dirs) -> bool {
+    above.lower.is_some()
+        && xattr::get_fd(dir, OPAQUE_XATTR).is_ok_and(|value| value.as_deref() == Some(b"y"))
+}
+
+/// Opens the directories behind `name` in `dirs`, unless the view shows something else there.
+fn find(dirs: &Dirs, name: &OsStr) -> Result<Option<(Dirs, Stat)>> {
+    let open = |dir: &Option<File>| match dir.as_ref().map(|dir| at::enter(dir, name)) {
+        None => Ok((None, false)),
+        Some(Ok(fd)) => Ok((Some(File::from(fd)), true)),
+        Some(Err(error)) => match error.errno() {
+            Some(Errno::NOENT) => Ok((None, false)),
+            Some(Errno::NOTDIR | Errno::LOOP) => Ok((None, true)),
+            _ => Err(error),
+        },
+    };
+    let (upper, is_here) = open(&dirs.upper)?;
+    let is_hidden = is_here && upper.as_ref().is_none_or(|dir| is_opaque(dir, dirs));
+    let lower = if is_hidden { None } else { open(&dirs.lower)?.0 };
+    let Some(shown) = upper.as_ref().or(lower.as_ref()) else {
+        return Ok(None);
+    };
+    let stat = stat::fstat(shown)?;
+    Ok(Some((Dirs { upper, lower }, stat)))
+}
