@@ -23,22 +23,32 @@ pub(super) fn is_there() -> bool {
 }
 
 /// The command that installs `packages`, for a person to type.
-pub(super) fn command_line(packages: &[&Package]) -> String {
+pub(super) fn command_line(packages: &[&Package], sudo: bool) -> String {
+    words(packages, sudo, lists_are_stale())
+}
+
+fn words(packages: &[&Package], sudo: bool, update: bool) -> String {
+    let sudo = if sudo { "sudo " } else { "" };
+    let update = if update {
+        format!("{sudo}apt-get update && ")
+    } else {
+        String::new()
+    };
     let names: Vec<_> = packages.iter().map(|package| package.name).collect();
     format!(
-        "apt-get install --no-install-recommends {}",
+        "{update}{sudo}apt-get install --no-install-recommends {}",
         names.join(" ")
     )
 }
 
 /// Installs `packages`, with fresh lists if there are none, if they are old, or if the first try fails.
 pub(super) fn install(packages: &[&Package]) -> anyhow::Result<()> {
-    let names: Vec<_> = packages.iter().map(|package| package.name).collect();
-    let mut updated = false;
-    if lists_are_stale() {
-        update()?;
-        updated = true;
+    if packages.is_empty() {
+        return Ok(());
     }
+    let names: Vec<_> = packages.iter().map(|package| package.name).collect();
+    // Old lists may still do where no fresh ones are to be had.
+    let updated = lists_are_stale() && update().is_ok();
     let first_try = apt_get("install", &names);
     if first_try.is_ok() || updated {
         return first_try;
@@ -48,7 +58,7 @@ pub(super) fn install(packages: &[&Package]) -> anyhow::Result<()> {
 }
 
 /// Whether the package lists are missing or old.
-pub(super) fn lists_are_stale() -> bool {
+fn lists_are_stale() -> bool {
     fetched_at(Path::new(LISTS)).is_none_or(|fetched| {
         // A time in the future is a clock that was set back: no reason to fetch.
         fetched.elapsed().is_ok_and(|age| age > LISTS_MAXIMUM_AGE)
@@ -98,11 +108,15 @@ mod tests {
     use crate::setup::packages::PACKAGES;
 
     #[test]
-    fn the_printed_command_names_every_package() {
+    fn the_printed_command_is_complete() {
         let packages: Vec<_> = PACKAGES.iter().take(2).collect();
         assert_eq!(
-            command_line(&packages),
+            words(&packages, false, false),
             "apt-get install --no-install-recommends gcc libc6-dev"
+        );
+        assert_eq!(
+            words(&packages, true, true),
+            "sudo apt-get update && sudo apt-get install --no-install-recommends gcc libc6-dev"
         );
     }
 

@@ -59,42 +59,49 @@ pub(crate) fn run(flags: &flags::Setup) -> anyhow::Result<u8> {
         dry_run();
         return Ok(0);
     }
-    ensure(&Purpose::ALL, Consent::from_flag(flags.yes))?;
-    terminal::result("nothing is missing");
+    provide(&Purpose::ALL, Consent::from_flag(flags.yes))?;
+    let message = match missing_packages(&Purpose::ALL).as_slice() {
+        [] => "nothing is missing",
+        _ => "nothing required is missing",
+    };
+    terminal::result(message);
     Ok(0)
 }
 
 /// Makes sure that everything for `purposes` is there; quiet when it is.
 ///
 /// Fails with [`exit::MISSING`] and the exact command where something required stays missing. Soft
-/// needs are installed with consent and else only mentioned.
+/// needs are installed with consent and else only mentioned: no task stops to ask for them.
 pub(crate) fn ensure(purposes: &[Purpose], consent: Consent) -> anyhow::Result<()> {
+    let consent = match consent {
+        Consent::Ask if !any_required(&missing_packages(purposes)) => Consent::Refused,
+        consent => consent,
+    };
+    provide(purposes, consent)
+}
+
+fn provide(purposes: &[Purpose], consent: Consent) -> anyhow::Result<()> {
     check_components(purposes)?;
     let missing = missing_packages(purposes);
-    let required = missing
-        .iter()
-        .any(|package| package.necessity == Necessity::Required);
     if missing.is_empty() {
         return Ok(());
     }
     describe(&missing);
-    if !required && consent != Consent::Given {
-        return Ok(());
-    }
-    let command = match decide(consent, process::is_root(), apt::is_there()) {
+    let sudo = match decide(consent, process::is_root(), apt::is_there()) {
         Step::Install => return install(&missing, purposes),
         Step::Ask if terminal::ask("Install them now?")? => return install(&missing, purposes),
-        Step::Ask => apt::command_line(&missing),
-        Step::Print { sudo: true } => format!("sudo {}", apt::command_line(&missing)),
-        Step::Print { sudo: false } => apt::command_line(&missing),
+        Step::Ask => false,
+        Step::Print { sudo } => sudo,
         Step::Describe => {
-            return refuse_unless(
-                !required,
-                "this system has no apt-get: install what is named above by its own means",
-            );
+            let advice = "this system has no apt-get: install what is named above by its own means";
+            return refuse_if(any_required(&missing), advice);
         }
     };
-    refuse_unless(!required, &format!("install them with: {command}"))
+    let command = apt::command_line(&missing, sudo);
+    refuse_if(
+        any_required(&missing),
+        &format!("install them with: {command}"),
+    )
 }
 
 /// What to do, from what is allowed and possible.
@@ -108,37 +115,45 @@ fn decide(consent: Consent, root: bool, apt: bool) -> Step {
     }
 }
 
+/// Installs the required packages, then the others: where one of those is not to be had, that costs
+/// what its table row says and no more.
 fn install(missing: &[&'static Package], purposes: &[Purpose]) -> anyhow::Result<()> {
-    let installed = apt::install(missing);
-    let left: Vec<_> = missing_packages(purposes);
-    let required = left
+    let (required, useful): (Vec<_>, Vec<_>) = missing
         .iter()
-        .any(|package| package.necessity == Necessity::Required);
-    if required {
+        .partition(|package| package.necessity == Necessity::Required);
+    let installed = apt::install(&required);
+    let left = missing_packages(purposes);
+    if any_required(&left) {
         let names: Vec<_> = left.iter().map(|package| package.name).collect();
         let reason = installed.err().map_or_else(
             || "apt-get reported success, but they are still not found".to_owned(),
             |error| format!("{error:#}"),
         );
-        return Err(Refusal::new(
-            exit::MISSING,
-            format!("failed to install `{}`: {reason}", names.join(" ")),
-        )
-        .into());
+        let message = format!("failed to install `{}`: {reason}", names.join(" "));
+        return Err(Refusal::new(exit::MISSING, message).into());
     }
-    // A soft need that cannot be met costs what its table row says and no more.
-    if let Err(error) = installed {
-        terminal::warning(&format!("{error:#}"));
+    // One by one, so that one that cannot be had does not cost the others.
+    for package in useful {
+        if let Err(error) = apt::install(&[package]) {
+            terminal::warning(&format!("{error:#}"));
+        }
     }
     Ok(())
 }
 
-fn refuse_unless(fine: bool, message: &str) -> anyhow::Result<()> {
-    if fine {
-        terminal::note(message);
-        return Ok(());
+fn any_required(packages: &[&Package]) -> bool {
+    packages
+        .iter()
+        .any(|package| package.necessity == Necessity::Required)
+}
+
+/// Ends the task with `message` if it cannot go on, else only says it.
+fn refuse_if(required: bool, message: &str) -> anyhow::Result<()> {
+    if required {
+        return Err(Refusal::new(exit::MISSING, message).into());
     }
-    Err(Refusal::new(exit::MISSING, message).into())
+    terminal::note(message);
+    Ok(())
 }
 
 fn describe(missing: &[&'static Package]) {
@@ -180,14 +195,8 @@ fn dry_run() {
         terminal::result("would install nothing");
         return;
     }
-    let sudo = if process::is_root() { "" } else { "sudo " };
-    if apt::lists_are_stale() {
-        terminal::result(format_args!("would run: {sudo}apt-get update"));
-    }
-    terminal::result(format_args!(
-        "would run: {sudo}{}",
-        apt::command_line(&missing)
-    ));
+    let command = apt::command_line(&missing, !process::is_root());
+    terminal::result(format_args!("would run: {command}"));
 }
 
 fn missing_packages(purposes: &[Purpose]) -> Vec<&'static Package> {
