@@ -8,11 +8,11 @@
 //! somebody else detached with `umount -l` and still uses. The store itself never detaches one.
 
 use std::ffi::OsString;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use cowlab_driver::{Mounts, busy};
+use cowlab_driver::Mounts;
+use cowlab_driver::busy::{layer_paths, layers};
 use cowlab_sys::holders::{self, Holder, HolderKind};
 use cowlab_sys::mountinfo::{self, MountEntry};
 use cowlab_sys::{MountOption, MountSpec};
@@ -49,7 +49,8 @@ struct Directory {
     path: PathBuf,
     device: u64,
     inode: u64,
-    /// Where it is in its file system, as mount tables have it.
+    /// Its device and its path from the root of its file system, as the table shows a bind mount
+    /// of it (proc_pid_mountinfo(5)).
     place: Option<((u32, u32), PathBuf)>,
 }
 
@@ -68,13 +69,15 @@ impl Marks {
 
     fn of_directory(path: &Path) -> Result<Self> {
         let path = cowlab_sys::io("realpath", path, path.canonicalize())?;
-        let file = cowlab_sys::io("open", &path, std::fs::File::open(&path))?;
-        let stat = cowlab_sys::io("fstat", &path, file.metadata())?;
-        let place = place(&file, &path)?;
+        let stat = cowlab_sys::stat::stat(&path)?;
+        let place = mountinfo::of_path(&mountinfo::read_self()?, &path).and_then(|mount| {
+            let below = path.strip_prefix(&mount.mount_point).ok()?;
+            Some((mount.device, mount.root.join(below)))
+        });
         Ok(Self {
             directory: Some(Directory {
-                device: stat.dev(),
-                inode: stat.ino(),
+                device: stat.dev,
+                inode: stat.ino,
                 path,
                 place,
             }),
@@ -162,12 +165,12 @@ impl Directory {
             .place
             .as_ref()
             .is_some_and(|(device, path)| *device == entry.device && entry.root.starts_with(path));
-        bound || (entry.fstype == "overlay" && self.is_layer_of(entry))
+        bound || self.is_layer_of(entry)
     }
 
     /// Whether an overlay mount is made of the directory.
     fn is_layer_of(&self, entry: &MountEntry) -> bool {
-        busy::layers(entry).iter().any(|layer| self.is(layer))
+        layers(entry).iter().any(|layer| self.is(layer))
     }
 
     /// Whether a path, as the mount was given it, leads to the directory. A driver may use links, to keep
@@ -188,30 +191,11 @@ fn own_directory(spec: &MountSpec) -> Option<PathBuf> {
             _ => None,
         })
     };
-    let first =
-        |value: OsString, separator| busy::layer_paths(&value, separator).into_iter().next();
+    let first = |value: OsString, separator| layer_paths(&value, separator).into_iter().next();
     text("upperdir")
         .and_then(|value| first(value, None))
         .or_else(|| text("lowerdir+").map(PathBuf::from))
         .or_else(|| first(text("lowerdir")?, Some(b':')))
-}
-
-/// Where an open directory is in its file system: the device and the path from the file system's own
-/// root, as the `root` field of a bind mount shows it (proc_pid_mountinfo(5)).
-fn place(file: &std::fs::File, path: &Path) -> Result<Option<((u32, u32), PathBuf)>> {
-    let info = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
-    let text = cowlab_sys::io("read", &info, std::fs::read_to_string(&info))?;
-    let mount_id: Option<u64> = text
-        .lines()
-        .find_map(|line| line.strip_prefix("mnt_id:"))
-        .and_then(|number| number.trim().parse().ok());
-    let entry = mountinfo::read_self()?
-        .into_iter()
-        .find(|entry| Some(entry.mount_id) == mount_id);
-    Ok(entry.and_then(|entry| {
-        let below = path.strip_prefix(&entry.mount_point).ok()?;
-        Some((entry.device, entry.root.join(below)))
-    }))
 }
 
 fn mounter(found: Found) -> Holder {
@@ -269,18 +253,6 @@ mod tests {
     }
 
     #[test]
-    fn an_upper_is_known_by_its_escaped_text() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().canonicalize().unwrap().join("a\\b:c");
-        std::fs::create_dir(&path).unwrap();
-        let escaped = path.to_str().unwrap().replace('\\', "\\\\");
-        let marks = Marks::of(&overlay(&[("upperdir", &escaped)])).unwrap();
-        let shown = escaped.replace('\\', "\\134");
-        let line = format!("9 1 0:99 / /m rw - overlay overlay rw,upperdir={shown}");
-        assert!(marks.fits(&entry(&line)));
-    }
-
-    #[test]
     fn a_layer_may_be_named_by_a_link() {
         let dir = tempfile::tempdir().unwrap();
         let layer = dir.path().join("layer");
@@ -292,6 +264,18 @@ mod tests {
         assert!(marks.fits(&entry(&format!(
             "9 1 0:99 / /m ro - overlay overlay ro,{options}"
         ))));
+    }
+
+    #[test]
+    fn an_upper_is_known_by_its_escaped_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("a\\b:c");
+        std::fs::create_dir(&path).unwrap();
+        let escaped = path.to_str().unwrap().replace('\\', "\\\\");
+        let marks = Marks::of(&overlay(&[("upperdir", &escaped)])).unwrap();
+        let shown = escaped.replace('\\', "\\134");
+        let line = format!("9 1 0:99 / /m rw - overlay overlay rw,upperdir={shown}");
+        assert!(marks.fits(&entry(&line)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use cowlab_driver::SnapshotId;
 
-use crate::{Holder, Kind};
+use crate::{Holder, Kind, LayerError};
 
 /// An error of the snapshot store.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +156,16 @@ pub enum Error {
     /// The driver could not be opened, or could not list what it keeps.
     #[error(transparent)]
     Unusable(cowlab_driver::Error),
+    /// A layer could not be read or written.
+    #[error("{action} `{key}`: {reason}")]
+    Layer {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// The key or name.
+        key: String,
+        /// Why it failed.
+        reason: Box<LayerError>,
+    },
     /// The database failed.
     #[error("database `{}`: {reason}", path.display())]
     Database {
@@ -189,6 +199,15 @@ impl Error {
         key: &str,
     ) -> impl FnOnce(cowlab_driver::Error) -> Self {
         move |reason| Self::Driver {
+            action,
+            key: key.to_owned(),
+            reason: Box::new(reason),
+        }
+    }
+
+    /// An error about layer data, with the snapshot's name.
+    pub(crate) fn layer(action: &'static str, key: &str) -> impl FnOnce(LayerError) -> Self {
+        move |reason| Self::Layer {
             action,
             key: key.to_owned(),
             reason: Box::new(reason),

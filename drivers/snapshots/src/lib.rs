@@ -37,6 +37,7 @@
 mod busy;
 mod database;
 mod error;
+mod import;
 mod info;
 pub mod layer;
 mod lifecycle;
@@ -44,13 +45,16 @@ mod locks;
 mod mounting;
 mod recovery;
 mod row;
+mod shown;
 mod store;
 
 pub use cowlab_sys::holders::{Holder, HolderKind};
 pub use error::{Error, Result};
+pub use import::{Applied, ApplyOptions};
 pub use info::{
     CommitOptions, Filter, Info, KEY_MAX, Kind, LABEL_MAX, Labels, PrepareOptions, StoreOptions,
 };
+pub use layer::{DiffId, Digest, LayerError};
 pub use mounting::Mounted;
 pub use recovery::{CheckReport, Recovery};
 pub use store::{Identity, Store};

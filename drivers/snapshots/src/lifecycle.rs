@@ -22,6 +22,14 @@ pub(crate) struct Begun {
     pub(crate) lock: SnapshotLock,
 }
 
+impl Begun {
+    /// The chain of the snapshot to be.
+    pub(crate) fn chain(&self) -> Chain {
+        let ancestors = self.parent.iter().flat_map(Chain::iter).collect();
+        Chain::new(self.id, ancestors)
+    }
+}
+
 impl Store {
     /// Makes a writable snapshot, empty or with the content of a committed one.
     ///

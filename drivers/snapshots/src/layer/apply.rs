@@ -61,12 +61,15 @@ pub fn apply_to(
         let mut archive = Archive::new(input, options.read.is_vouched_for());
         let mut unpacker = Unpacker::new(View::open(target, options.duplicates)?);
         while let Some(entry) = archive.next()? {
-            unpacker.apply(&entry, &mut archive).map_err(|error| match error {
-                LayerError::Sys(source) => {
-                    LayerError::Entry { entry: entry.name.clone(), source }
-                }
-                error => error,
-            })?;
+            unpacker
+                .apply(&entry, &mut archive)
+                .map_err(|error| match error {
+                    LayerError::Sys(source) => LayerError::Entry {
+                        entry: entry.name.clone(),
+                        source,
+                    },
+                    error => error,
+                })?;
         }
         unpacker.finish()
     })?;

@@ -39,7 +39,10 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) enum EntryKind {
     /// A file: the pieces of data in it, in order, and its size.
-    File { pieces: Vec<Piece>, size: u64 },
+    File {
+        pieces: Vec<Piece>,
+        size: u64,
+    },
     Directory,
     Symlink(Vec<u8>),
     /// A further name of the file with this name.
@@ -117,9 +120,12 @@ impl<'r> Archive<'r> {
                     continue;
                 }
                 Ok(ParseEvent::Entry { consumed, entry }) => (consumed, resolve(&entry, None)),
-                Ok(ParseEvent::SparseEntry { consumed, entry, sparse_map, real_size }) => {
-                    (consumed, resolve(&entry, Some((sparse_map, real_size))))
-                }
+                Ok(ParseEvent::SparseEntry {
+                    consumed,
+                    entry,
+                    sparse_map,
+                    real_size,
+                }) => (consumed, resolve(&entry, Some((sparse_map, real_size)))),
                 Ok(ParseEvent::GlobalExtensions { consumed, .. }) => {
                     self.head.drain(..consumed);
                     wanted = HEADER_SIZE;
@@ -226,23 +232,33 @@ fn resolve(
 ) -> Result<(Entry, u64)> {
     let name = EntryName::new(&*parsed.path);
     let malformed = |reason: String| LayerError::malformed(&name, reason);
-    let records = parsed.pax.map_or_else(|| Ok(Records::default()), Records::read);
+    let records = parsed
+        .pax
+        .map_or_else(|| Ok(Records::default()), Records::read);
     let records = records.map_err(malformed)?;
     let header_id = |what: &str, number| {
         user_id(number).ok_or_else(|| malformed(format!("its {what} {number} is out of range")))
     };
-    let uid = records.uid.map_or_else(|| header_id("uid", parsed.uid), Ok)?;
-    let gid = records.gid.map_or_else(|| header_id("gid", parsed.gid), Ok)?;
+    let uid = records
+        .uid
+        .map_or_else(|| header_id("uid", parsed.uid), Ok)?;
+    let gid = records
+        .gid
+        .map_or_else(|| header_id("gid", parsed.gid), Ok)?;
     // The header's base-256 numbers are two's complement, of which the parser keeps 64 bits.
-    let header_time = || Time { sec: parsed.mtime.cast_signed(), nsec: 0 };
+    let header_time = || Time {
+        sec: parsed.mtime.cast_signed(),
+        nsec: 0,
+    };
     let size = records.size.unwrap_or(parsed.size);
     let (kind, content) = kind(parsed, &name, size, sparse)?;
-    let opaque = |(name, value): &(OsString, Vec<u8>)| {
-        name == "trusted.overlay.opaque" && value == b"y"
-    };
+    let opaque =
+        |(name, value): &(OsString, Vec<u8>)| name == "trusted.overlay.opaque" && value == b"y";
     let is_opaque = matches!(kind, EntryKind::Directory) && records.xattrs.iter().any(opaque);
-    let (xattrs, foreign): (Vec<_>, Vec<_>) =
-        records.xattrs.into_iter().partition(|(name, _)| is_portable(name));
+    let (xattrs, foreign): (Vec<_>, Vec<_>) = records
+        .xattrs
+        .into_iter()
+        .partition(|(name, _)| is_portable(name));
     let metadata = Metadata {
         mode: parsed.mode & 0o7777,
         uid,
@@ -251,7 +267,16 @@ fn resolve(
         xattrs,
     };
     let foreign_xattrs = u64::try_from(foreign.len()).unwrap_or(u64::MAX);
-    Ok((Entry { name, kind, metadata, foreign_xattrs, is_opaque }, content))
+    Ok((
+        Entry {
+            name,
+            kind,
+            metadata,
+            foreign_xattrs,
+            is_opaque,
+        },
+        content,
+    ))
 }
 
 fn kind(
@@ -270,7 +295,14 @@ fn kind(
         EntryType::Regular | EntryType::Continuous | EntryType::GnuSparse => {
             let (pieces, size, content) = match sparse {
                 Some((map, real_size)) => pieces(name, &map, real_size)?,
-                None => (vec![Piece { offset: 0, length: size }], size, size),
+                None => (
+                    vec![Piece {
+                        offset: 0,
+                        length: size,
+                    }],
+                    size,
+                    size,
+                ),
             };
             return Ok((EntryKind::File { pieces, size }, content));
         }
@@ -282,7 +314,10 @@ fn kind(
         EntryType::Fifo => EntryKind::Fifo,
         other => {
             return Err(LayerError::Unsupported {
-                what: format!("layer entry {name} of type `{}`", other.to_byte().escape_ascii()),
+                what: format!(
+                    "layer entry {name} of type `{}`",
+                    other.to_byte().escape_ascii()
+                ),
                 remedy: "layers hold files, directories, links, devices and FIFOs",
             });
         }
@@ -302,14 +337,13 @@ fn device_number(parsed: &ParsedEntry<'_>, name: &EntryName) -> Result<u64> {
 
 /// Proves that a sparse map is in order and within the file. Its own sum is the length of the
 /// content: `tar-core` forgets a PAX 1.0 map's own length where there is a `size` record too.
-fn pieces(
-    name: &EntryName,
-    map: &[SparseEntry],
-    real_size: u64,
-) -> Result<(Vec<Piece>, u64, u64)> {
+fn pieces(name: &EntryName, map: &[SparseEntry], real_size: u64) -> Result<(Vec<Piece>, u64, u64)> {
     let (mut end, mut content) = (0, 0_u64);
     for piece in map {
-        let next = piece.offset.checked_add(piece.length).filter(|next| *next <= real_size);
+        let next = piece
+            .offset
+            .checked_add(piece.length)
+            .filter(|next| *next <= real_size);
         let (Some(next), true) = (next, piece.offset >= end) else {
             let reason = "its sparse map is out of order or leads out of the file";
             return Err(LayerError::malformed(name, reason));
@@ -318,6 +352,9 @@ fn pieces(
         content += piece.length;
     }
     let pieces = map.iter().filter(|piece| piece.length > 0);
-    let pieces = pieces.map(|piece| Piece { offset: piece.offset, length: piece.length });
+    let pieces = pieces.map(|piece| Piece {
+        offset: piece.offset,
+        length: piece.length,
+    });
     Ok((pieces.collect(), real_size, content))
 }

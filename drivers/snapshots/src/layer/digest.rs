@@ -51,7 +51,9 @@ impl FromStr for Digest {
 
     /// Parses the one spelling that [`Display`](fmt::Display) writes.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text).ok_or_else(|| ParseDigestError { text: text.to_owned() })
+        parse(text).ok_or_else(|| ParseDigestError {
+            text: text.to_owned(),
+        })
     }
 }
 
@@ -85,7 +87,13 @@ mod tests {
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Digest::of(b"").to_string(), empty);
         assert_eq!(empty.parse(), Ok(Digest::of(b"")));
-        for text in ["", "sha256:", &empty[7..], &empty.to_uppercase(), &empty[..70]] {
+        for text in [
+            "",
+            "sha256:",
+            &empty[7..],
+            &empty.to_uppercase(),
+            &empty[..70],
+        ] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
     }

@@ -98,12 +98,18 @@ impl LayerError {
 
     /// Builds [`Malformed`](Self::Malformed).
     pub(crate) fn malformed(entry: &EntryName, reason: impl Into<String>) -> Self {
-        Self::Malformed { entry: entry.clone(), reason: reason.into() }
+        Self::Malformed {
+            entry: entry.clone(),
+            reason: reason.into(),
+        }
     }
 
     /// Builds [`Escape`](Self::Escape).
     pub(crate) fn escape(entry: &EntryName, reason: impl Into<String>) -> Self {
-        Self::Escape { entry: entry.clone(), reason: reason.into() }
+        Self::Escape {
+            entry: entry.clone(),
+            reason: reason.into(),
+        }
     }
 }
 

@@ -53,7 +53,13 @@ impl Metadata {
     /// because a time of day would make every unpacking another.
     pub(crate) const fn implied(uid: u32, gid: u32) -> Self {
         let mtime = Time { sec: 0, nsec: 0 };
-        Self { mode: 0o755, uid, gid, mtime, xattrs: Vec::new() }
+        Self {
+            mode: 0o755,
+            uid,
+            gid,
+            mtime,
+            xattrs: Vec::new(),
+        }
     }
 
     /// Reads the attributes of an open file or `O_PATH` descriptor.
@@ -79,7 +85,11 @@ impl Metadata {
         for (name, value) in &self.xattrs {
             xattr::set_fd(file, name, value)?;
         }
-        io("fchmod", "", file.set_permissions(Permissions::from_mode(self.mode)))
+        io(
+            "fchmod",
+            "",
+            file.set_permissions(Permissions::from_mode(self.mode)),
+        )
     }
 
     /// Gives something that cannot be opened for writing all of these attributes.

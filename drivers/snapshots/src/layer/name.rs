@@ -47,18 +47,27 @@ impl<'a> Meaning<'a> {
     /// NUL, for the whiteout of nothing, and for something below a whiteout.
     pub(crate) fn of(entry: &'a EntryName) -> Result<Self> {
         let mut parents = split(entry, entry.as_bytes())?;
-        if parents.iter().any(|part| part.starts_with(AUFS) && *part != OPAQUE) {
+        if parents
+            .iter()
+            .any(|part| part.starts_with(AUFS) && *part != OPAQUE)
+        {
             return Ok(Self::Aufs);
         }
         let Some(last) = parents.pop() else {
-            return Ok(Self::Entry { parents, name: None });
+            return Ok(Self::Entry {
+                parents,
+                name: None,
+            });
         };
         if parents.iter().any(|part| part.starts_with(WHITEOUT)) {
             let reason = "it lies below a whiteout: names in `.wh.` are reserved";
             return Err(LayerError::malformed(entry, reason));
         }
         match last.strip_prefix(WHITEOUT) {
-            None => Ok(Self::Entry { parents, name: Some(last) }),
+            None => Ok(Self::Entry {
+                parents,
+                name: Some(last),
+            }),
             Some(_) if last == OPAQUE => Ok(Self::Opaque { parents }),
             Some(b"") => Err(LayerError::malformed(entry, "a whiteout without a name")),
             Some(b"." | b"..") => Err(LayerError::escape(entry, "a whiteout of `.` or `..`")),
@@ -78,12 +87,20 @@ pub(crate) fn split<'a>(entry: &EntryName, name: &'a [u8]) -> Result<Vec<&'a [u8
         false => format!("its target {}", EntryName::new(name)),
     };
     if name.contains(&0) {
-        return Err(LayerError::malformed(entry, format!("{} holds a NUL byte", shown())));
+        return Err(LayerError::malformed(
+            entry,
+            format!("{} holds a NUL byte", shown()),
+        ));
     }
     if name.starts_with(b"/") {
-        return Err(LayerError::escape(entry, format!("{} is absolute", shown())));
+        return Err(LayerError::escape(
+            entry,
+            format!("{} is absolute", shown()),
+        ));
     }
-    let parts = name.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    let parts = name
+        .split(|byte| *byte == b'/')
+        .filter(|part| !matches!(*part, b"" | b"."));
     let parts: Vec<_> = parts.collect();
     if parts.contains(&&b".."[..]) {
         return Err(LayerError::escape(entry, format!("{} holds `..`", shown())));
@@ -103,12 +120,18 @@ mod tests {
     fn spellings_of_one_name_are_one_entry() {
         for text in ["a/b", "./a/b", "a//b/", "./a/./b/."] {
             let entry = name(text.as_bytes());
-            let expected = Meaning::Entry { parents: vec![b"a"], name: Some(b"b") };
+            let expected = Meaning::Entry {
+                parents: vec![b"a"],
+                name: Some(b"b"),
+            };
             assert_eq!(Meaning::of(&entry).unwrap(), expected, "{text}");
         }
         for text in [".", "./", "./."] {
             let entry = name(text.as_bytes());
-            let root = Meaning::Entry { parents: vec![], name: None };
+            let root = Meaning::Entry {
+                parents: vec![],
+                name: None,
+            };
             assert_eq!(Meaning::of(&entry).unwrap(), root);
         }
     }
@@ -117,13 +140,24 @@ mod tests {
     fn whiteouts_are_told_from_entries() {
         let parents: Vec<&[u8]> = vec![b"a"];
         let meaning = |text: &str| format!("{:?}", Meaning::of(&name(text.as_bytes())).unwrap());
-        let expected = Meaning::Whiteout { parents: parents.clone(), name: b"b" };
+        let expected = Meaning::Whiteout {
+            parents: parents.clone(),
+            name: b"b",
+        };
         assert_eq!(meaning("a/.wh.b"), format!("{expected:?}"));
-        let expected = Meaning::Whiteout { parents: vec![], name: b".b" };
+        let expected = Meaning::Whiteout {
+            parents: vec![],
+            name: b".b",
+        };
         assert_eq!(meaning("./.wh..b"), format!("{expected:?}"));
         let expected = Meaning::Opaque { parents };
         assert_eq!(meaning("a/.wh..wh..opq"), format!("{expected:?}"));
-        for text in [".wh..wh.plnk/1.2", ".wh..wh.aufs", "a/.wh..wh.orph/x", ".wh..wh."] {
+        for text in [
+            ".wh..wh.plnk/1.2",
+            ".wh..wh.aufs",
+            "a/.wh..wh.orph/x",
+            ".wh..wh.",
+        ] {
             assert_eq!(meaning(text), "Aufs", "{text}");
         }
         assert!(meaning("a/b.wh.c").starts_with("Entry"));
@@ -132,14 +166,22 @@ mod tests {
 
     #[test]
     fn names_that_lead_out_are_refused() {
-        for text in ["/etc", "//", "../a", "a/../b", "a/..", "..", ".wh...", "a/.wh..", "/.wh.a"] {
+        for text in [
+            "/etc", "//", "../a", "a/../b", "a/..", "..", ".wh...", "a/.wh..", "/.wh.a",
+        ] {
             let error = Meaning::of(&name(text.as_bytes())).unwrap_err();
-            assert!(matches!(error, LayerError::Escape { .. }), "{text}: {error}");
+            assert!(
+                matches!(error, LayerError::Escape { .. }),
+                "{text}: {error}"
+            );
             assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
         }
         for text in ["a/.wh.", ".wh.a/b", "a\0b"] {
             let error = Meaning::of(&name(text.as_bytes())).unwrap_err();
-            assert!(matches!(error, LayerError::Malformed { .. }), "{text}: {error}");
+            assert!(
+                matches!(error, LayerError::Malformed { .. }),
+                "{text}: {error}"
+            );
         }
     }
 }

@@ -81,17 +81,25 @@ fn split(data: &[u8]) -> Result<Option<Record<'_>>, String> {
         let equals = pair.iter().position(|byte| *byte == b'=')?;
         Some((&pair[..equals], &pair[equals + 1..], rest))
     };
-    record().map(Some).ok_or_else(|| "its PAX header has a broken record".to_owned())
+    record()
+        .map(Some)
+        .ok_or_else(|| "its PAX header has a broken record".to_owned())
 }
 
 /// `Some(None)` for an empty value, `None` for a bad one.
 fn filled<T>(value: &[u8], parse: impl Fn(&[u8]) -> Option<T>) -> Option<Option<T>> {
-    if value.is_empty() { Some(None) } else { parse(value).map(Some) }
+    if value.is_empty() {
+        Some(None)
+    } else {
+        parse(value).map(Some)
+    }
 }
 
 fn decimal(text: &[u8]) -> Option<u64> {
     let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    digits.then(|| std::str::from_utf8(text).ok()?.parse().ok()).flatten()
+    digits
+        .then(|| std::str::from_utf8(text).ok()?.parse().ok())
+        .flatten()
 }
 
 /// A user or group id; the largest number means "leave alone" to chown(2) and is none.
@@ -115,13 +123,19 @@ fn time(text: &[u8]) -> Option<Time> {
         return None;
     }
     let sec = i64::try_from(decimal(whole)?).ok()?;
-    let places = fraction.iter().map(|digit| u32::from(digit - b'0')).chain(std::iter::repeat(0));
+    let places = fraction
+        .iter()
+        .map(|digit| u32::from(digit - b'0'))
+        .chain(std::iter::repeat(0));
     let nsec = places.take(9).fold(0, |nsec, digit| nsec * 10 + digit);
     Some(match (negative, nsec) {
         (false, _) => Time { sec, nsec },
         (true, 0) => Time { sec: -sec, nsec: 0 },
         // -1.25 is 750 milliseconds after -2.
-        (true, _) => Time { sec: -sec - 1, nsec: 1_000_000_000 - nsec },
+        (true, _) => Time {
+            sec: -sec - 1,
+            nsec: 1_000_000_000 - nsec,
+        },
     })
 }
 
@@ -135,7 +149,11 @@ fn url_decode(text: &[u8]) -> Option<Vec<u8>> {
             continue;
         }
         let (code, tail) = tail.split_first_chunk::<2>()?;
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let digit = |byte: u8| {
+            char::from(byte)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        };
         bytes.push(digit(code[0])? << 4 | digit(code[1])?);
         rest = tail;
     }
@@ -144,7 +162,12 @@ fn url_decode(text: &[u8]) -> Option<Vec<u8>> {
 
 /// Decodes RFC 4648 base64; libarchive leaves the padding out.
 fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
-    let padding = text.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
+    let padding = text
+        .iter()
+        .rev()
+        .take(2)
+        .take_while(|byte| **byte == b'=')
+        .count();
     let text = &text[..text.len() - padding];
     if text.len() % 4 == 1 {
         return None;
@@ -175,7 +198,9 @@ mod tests {
 
     fn record(key: &str, value: &[u8]) -> Vec<u8> {
         let body = [b" ", key.as_bytes(), b"=", value, b"\n"].concat();
-        let length = (1..).find(|n| n.to_string().len() + body.len() == *n).unwrap();
+        let length = (1..)
+            .find(|n| n.to_string().len() + body.len() == *n)
+            .unwrap();
         [length.to_string().as_bytes(), &body].concat()
     }
 
@@ -193,7 +218,16 @@ mod tests {
         ] {
             assert_eq!(time(text.as_bytes()), Some(Time { sec, nsec }), "{text}");
         }
-        for text in ["", "-", ".5", "1.5x", "--1", "+1", "1e3", "9223372036854775808"] {
+        for text in [
+            "",
+            "-",
+            ".5",
+            "1.5x",
+            "--1",
+            "+1",
+            "1e3",
+            "9223372036854775808",
+        ] {
             assert_eq!(time(text.as_bytes()), None, "{text}");
         }
     }
@@ -220,7 +254,15 @@ mod tests {
 
     #[test]
     fn broken_records_are_errors() {
-        for data in [&b"x"[..], b"5 a=\n", b"99 a=b\n", b"6 a=bc", b"5 ab\n", b"-6 a=b\n", b"6 a=b\n\n"] {
+        for data in [
+            &b"x"[..],
+            b"5 a=\n",
+            b"99 a=b\n",
+            b"6 a=bc",
+            b"5 ab\n",
+            b"-6 a=b\n",
+            b"6 a=b\n\n",
+        ] {
             assert!(Records::read(data).is_err(), "{}", data.escape_ascii());
         }
         for (key, value) in [

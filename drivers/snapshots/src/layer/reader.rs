@@ -106,7 +106,13 @@ pub fn read<T>(
     let limit = options.size_limit;
     let (consumed, content) = std::thread::scope(|scope| {
         let decoder = scope.spawn(move || {
-            match (Decoder { full: &full, returned, limit }).run(source) {
+            match (Decoder {
+                full: &full,
+                returned,
+                limit,
+            })
+            .run(source)
+            {
                 Ok(content) => Some(content),
                 Err(Stop::HungUp) => None,
                 Err(Stop::Failed(error)) => {
@@ -117,12 +123,20 @@ pub fn read<T>(
                 }
             }
         });
-        let mut reader =
-            LayerReader { filled, empty, chunk: Vec::new(), at: 0, position: 0, ended: false };
+        let mut reader = LayerReader {
+            filled,
+            empty,
+            chunk: Vec::new(),
+            at: 0,
+            position: 0,
+            ended: false,
+        };
         let consumed = consume(&mut reader).and_then(|value| reader.drain().map(|()| value));
         // Hangs up on the decoder, which may wait for room.
         drop(reader);
-        let content = decoder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let content = decoder
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (consumed, content)
     });
     let value = consumed?;
@@ -136,9 +150,11 @@ pub fn read<T>(
 
 fn verify(what: &'static str, expected: Option<Digest>, found: Digest) -> Result<()> {
     match expected {
-        Some(expected) if expected != found => {
-            Err(LayerError::DigestMismatch { what, expected, found })
-        }
+        Some(expected) if expected != found => Err(LayerError::DigestMismatch {
+            what,
+            expected,
+            found,
+        }),
         _ => Ok(()),
     }
 }
@@ -219,7 +235,12 @@ struct Decoder<'a> {
 impl Decoder<'_> {
     fn run(&self, source: &mut dyn Read) -> Result<Content, Stop> {
         let failed = |error| Stop::Failed(LayerError::Source(error));
-        let mut tee = Tee { source, hasher: Sha256::new(), size: 0, failure: None };
+        let mut tee = Tee {
+            source,
+            hasher: Sha256::new(),
+            size: 0,
+            failure: None,
+        };
         let mut start = [0; 4];
         let count = read_up_to(&mut tee, &mut start).map_err(failed)?;
         let start = &start[..count];
@@ -229,20 +250,30 @@ impl Decoder<'_> {
             Compression::None => self.pump(whole, None),
             Compression::Gzip => {
                 let input = BufReader::with_capacity(CHUNK, whole);
-                self.pump(flate2::bufread::MultiGzDecoder::new(input), Some(Sha256::new()))
+                self.pump(
+                    flate2::bufread::MultiGzDecoder::new(input),
+                    Some(Sha256::new()),
+                )
             }
             Compression::Zstd => zstd::Decoder::with_buffer(BufReader::with_capacity(CHUNK, whole))
                 .map_err(Pump::Decode)
                 .and_then(|decoder| self.pump(decoder, Some(Sha256::new()))),
         };
-        let (uncompressed_size, hasher) = pumped.map_err(|stop| match (stop, tee.failure.take()) {
-            (Pump::Stop(stop), _) => stop,
-            (Pump::Decode(_), Some(error)) => failed(error),
-            (Pump::Decode(error), None) => Stop::Failed(broken(compression, tee.size, &error)),
-        })?;
+        let (uncompressed_size, hasher) =
+            pumped.map_err(|stop| match (stop, tee.failure.take()) {
+                (Pump::Stop(stop), _) => stop,
+                (Pump::Decode(_), Some(error)) => failed(error),
+                (Pump::Decode(error), None) => Stop::Failed(broken(compression, tee.size, &error)),
+            })?;
         let digest = Digest::from_hasher(tee.hasher);
         let diff_id = hasher.map_or(digest, Digest::from_hasher);
-        Ok(Content { digest, size: tee.size, diff_id, uncompressed_size, compression })
+        Ok(Content {
+            digest,
+            size: tee.size,
+            diff_id,
+            uncompressed_size,
+            compression,
+        })
     }
 
     /// Sends everything that `input` gives. A stream that is not compressed has no second hasher:
@@ -268,7 +299,9 @@ impl Decoder<'_> {
             if let Some(limit) = self.limit.filter(|limit| size > *limit) {
                 return Err(Pump::Stop(Stop::Failed(LayerError::TooLarge { limit })));
             }
-            self.full.send(Ok(chunk)).map_err(|_unsent| Pump::Stop(Stop::HungUp))?;
+            self.full
+                .send(Ok(chunk))
+                .map_err(|_unsent| Pump::Stop(Stop::HungUp))?;
         }
     }
 }
@@ -289,7 +322,9 @@ fn broken(compression: Compression, size: u64, error: &io::Error) -> LayerError 
         let what = format!("the {name} stream ends in the middle, after {size} bytes");
         return LayerError::Truncated { what };
     }
-    LayerError::Junk { reason: format!("the {name} stream is broken within its first {size} bytes: {error}") }
+    LayerError::Junk {
+        reason: format!("the {name} stream is broken within its first {size} bytes: {error}"),
+    }
 }
 
 /// Fills `buffer` unless the input ends before.
@@ -365,14 +400,20 @@ mod tests {
     }
 
     fn sample() -> Vec<u8> {
-        (0..3_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect()
+        (0..3_000_000_u32)
+            .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3])
+            .collect()
     }
 
     #[test]
     fn both_digests_are_right_for_every_compression() {
         let data = sample();
         let (head, tail) = data.split_at(1_234_567);
-        let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3][..], &zstd(&data)].concat();
+        let skippable = [
+            &[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3][..],
+            &zstd(&data),
+        ]
+        .concat();
         for (stream, compression) in [
             (data.clone(), Compression::None),
             (gzip(&data), Compression::Gzip),
@@ -410,7 +451,10 @@ mod tests {
                 ..ReadOptions::default()
             };
             let text = read_all(&data, &options).unwrap_err().to_string();
-            assert_eq!(text, format!("{what} mismatch: expected `{wrong}`, found `{right}`"));
+            assert_eq!(
+                text,
+                format!("{what} mismatch: expected `{wrong}`, found `{right}`")
+            );
         }
     }
 
@@ -420,7 +464,10 @@ mod tests {
         for stream in [gzip(&data), zstd(&data)] {
             for cut in [1, 5, stream.len() / 2] {
                 let error = read_all(&stream[..stream.len() - cut], &ReadOptions::default());
-                assert!(matches!(error, Err(LayerError::Truncated { .. })), "{error:?}");
+                assert!(
+                    matches!(error, Err(LayerError::Truncated { .. })),
+                    "{error:?}"
+                );
             }
             let followed = [&stream[..], b"followed by junk"].concat();
             let error = read_all(&followed, &ReadOptions::default()).map(|_| ());
@@ -431,7 +478,9 @@ mod tests {
     #[test]
     fn other_compressions_are_named() {
         for (magic, name) in [(&b"\xfd7zXZ\0"[..], "xz"), (b"BZh91AY", "bzip2")] {
-            let text = read_all(magic, &ReadOptions::default()).unwrap_err().to_string();
+            let text = read_all(magic, &ReadOptions::default())
+                .unwrap_err()
+                .to_string();
             assert!(text.contains(name), "{text}");
         }
     }
@@ -439,9 +488,15 @@ mod tests {
     #[test]
     fn a_bomb_is_stopped_at_the_limit() {
         let stream = gzip(&vec![0; 20_000_000]);
-        let options = ReadOptions { size_limit: Some(1_000_000), ..ReadOptions::default() };
+        let options = ReadOptions {
+            size_limit: Some(1_000_000),
+            ..ReadOptions::default()
+        };
         let error = read_all(&stream, &options).unwrap_err();
-        assert!(matches!(error, LayerError::TooLarge { limit: 1_000_000 }), "{error}");
+        assert!(
+            matches!(error, LayerError::TooLarge { limit: 1_000_000 }),
+            "{error}"
+        );
     }
 
     #[test]
@@ -456,9 +511,11 @@ mod tests {
             }
         }
         let stream = gzip(&sample());
-        let error = read(&mut Failing(&stream[..10_000]), &ReadOptions::default(), |reader| {
-            reader.drain()
-        });
+        let error = read(
+            &mut Failing(&stream[..10_000]),
+            &ReadOptions::default(),
+            |reader| reader.drain(),
+        );
         let text = error.unwrap_err().to_string();
         assert_eq!(text, "failed to read the layer's stream: the line is dead");
     }
@@ -467,8 +524,13 @@ mod tests {
     fn a_consumer_that_gives_up_stops_the_decoder() {
         let stream = gzip(&vec![0; 50_000_000]);
         let error = read(&mut &stream[..], &ReadOptions::default(), |_| {
-            Err::<(), _>(LayerError::Junk { reason: "enough".into() })
+            Err::<(), _>(LayerError::Junk {
+                reason: "enough".into(),
+            })
         });
-        assert_eq!(error.unwrap_err().to_string(), "the layer is malformed: enough");
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "the layer is malformed: enough"
+        );
     }
 }

@@ -24,7 +24,10 @@ pub(super) struct Unpacker {
 
 impl Unpacker {
     pub(super) fn new(view: View) -> Self {
-        Self { view, counts: Counts::default() }
+        Self {
+            view,
+            counts: Counts::default(),
+        }
     }
 
     /// Applies one entry, reading its content from `archive`.
@@ -44,7 +47,10 @@ impl Unpacker {
                 }
             }
             Meaning::Whiteout { parents, name } => self.hide(entry, &parents, name)?,
-            Meaning::Entry { parents, name: Some(name) } => match &entry.kind {
+            Meaning::Entry {
+                parents,
+                name: Some(name),
+            } => match &entry.kind {
                 EntryKind::CharDevice(0) => self.hide(entry, &parents, name)?,
                 EntryKind::HardLink(target) => self.link(entry, &parents, name, target)?,
                 _ => self.put(entry, &parents, OsStr::from_bytes(name), archive)?,
@@ -141,18 +147,16 @@ impl Unpacker {
 
     /// What a new file in the current directory has of extended attributes.
     fn existing(&self) -> Existing {
-        if self.view.top().passes_acl_on { Existing::Replaced } else { Existing::None }
+        if self.view.top().passes_acl_on {
+            Existing::Replaced
+        } else {
+            Existing::None
+        }
     }
 
     /// Makes a further name of a file, of the layer or of its parent. The attributes of the entry
     /// are those of the file and are not set again.
-    fn link(
-        &mut self,
-        entry: &Entry,
-        parents: &[&[u8]],
-        name: &[u8],
-        target: &[u8],
-    ) -> Result<()> {
+    fn link(&mut self, entry: &Entry, parents: &[&[u8]], name: &[u8], target: &[u8]) -> Result<()> {
         let name = OsStr::from_bytes(name);
         let parts = split(&entry.name, target)?;
         let missing = |why| {
@@ -217,11 +221,7 @@ impl Unpacker {
 }
 
 /// Calls `make`, and once more after removing what has the name.
-fn replacing<T>(
-    dir: &File,
-    name: &OsStr,
-    make: impl Fn() -> cowlab_sys::Result<T>,
-) -> Result<T> {
+fn replacing<T>(dir: &File, name: &OsStr, make: impl Fn() -> cowlab_sys::Result<T>) -> Result<T> {
     match make() {
         Err(error) if error.errno() == Some(Errno::EXIST) => {
             whiteout::remove(dir, name)?;
@@ -245,7 +245,9 @@ fn write(
         if piece.offset != end {
             io("lseek", name, file.seek(SeekFrom::Start(piece.offset)))?;
         }
-        archive.read(piece.length, |bytes| Ok(io("write", name, file.write_all(bytes))?))?;
+        archive.read(piece.length, |bytes| {
+            Ok(io("write", name, file.write_all(bytes))?)
+        })?;
         end = piece.offset + piece.length;
         written += piece.length;
     }

@@ -54,7 +54,10 @@ impl Target {
     ///
     /// When it cannot be opened.
     pub fn union(root: &Path) -> Result<Self> {
-        Ok(Self { upper: open_root(root)?, form: Form::Union })
+        Ok(Self {
+            upper: open_root(root)?,
+            form: Form::Union,
+        })
     }
 
     /// The directory of the layer alone, empty so far, and the root of the parent, mounted
@@ -65,7 +68,10 @@ impl Target {
     /// When one of them cannot be opened.
     pub fn upper(dir: &Path, parent: Option<&Path>) -> Result<Self> {
         let form = Form::Upper(parent.map(open_root).transpose()?);
-        Ok(Self { upper: open_root(dir)?, form })
+        Ok(Self {
+            upper: open_root(dir)?,
+            form,
+        })
     }
 }
 
@@ -156,8 +162,11 @@ impl View {
             Form::Upper(parent) => parent,
         };
         // The process's own ids stand for root's where an ordinary user unpacks.
-        let owner =
-            if cowlab_sys::process::is_root() { (0, 0) } else { (stat.uid, stat.gid) };
+        let owner = if cowlab_sys::process::is_root() {
+            (0, 0)
+        } else {
+            (stat.uid, stat.gid)
+        };
         let root = Level {
             name: OsString::new(),
             path: RandomState::new().build_hasher(),
@@ -166,10 +175,19 @@ impl View {
             is_touched: false,
             is_written: true,
             passes_acl_on: passes_acl_on(&target.upper)?,
-            state: State::Open(Dirs { upper: Some(target.upper), lower }),
+            state: State::Open(Dirs {
+                upper: Some(target.upper),
+                lower,
+            }),
         };
         let made = HashSet::new();
-        Ok(Self { levels: vec![root], is_union, owner, made, duplicates })
+        Ok(Self {
+            levels: vec![root],
+            is_union,
+            owner,
+            made,
+            duplicates,
+        })
     }
 
     /// Whether whiteouts are deletions.
@@ -212,7 +230,10 @@ impl View {
 
     /// The current directory where it is written; call [`materialize`](Self::materialize) first.
     pub(super) fn upper(&self) -> &File {
-        self.dirs().upper.as_ref().expect("the directory was materialized")
+        self.dirs()
+            .upper
+            .as_ref()
+            .expect("the directory was materialized")
     }
 
     /// The number of a name in the current directory, by its path without links. It is keyed: no
@@ -237,7 +258,11 @@ impl View {
             && let Some(stat) = at::stat_if_present(upper, name)?
         {
             let is_whiteout = !self.is_union && stat.is_whiteout();
-            return Ok(if is_whiteout { Found::Nothing } else { Found::Here(stat) });
+            return Ok(if is_whiteout {
+                Found::Nothing
+            } else {
+                Found::Here(stat)
+            });
         }
         self.below(name)
     }
@@ -259,12 +284,22 @@ impl View {
         parents: &[&[u8]],
         create: bool,
     ) -> Result<bool> {
-        let names = self.levels.iter().skip(1).map(|level| level.name.as_bytes());
-        let common = names.zip(parents).take_while(|(name, parent)| name == *parent).count();
+        let names = self
+            .levels
+            .iter()
+            .skip(1)
+            .map(|level| level.name.as_bytes());
+        let common = names
+            .zip(parents)
+            .take_while(|(name, parent)| name == *parent)
+            .count();
         self.leave_to(common + 1)?;
         let mut links = 0;
-        let mut ahead: Vec<(Cow<'_, [u8]>, bool)> =
-            parents[common..].iter().rev().map(|name| (Cow::Borrowed(*name), false)).collect();
+        let mut ahead: Vec<(Cow<'_, [u8]>, bool)> = parents[common..]
+            .iter()
+            .rev()
+            .map(|name| (Cow::Borrowed(*name), false))
+            .collect();
         while let Some((name, is_from_link)) = ahead.pop() {
             match &*name {
                 b"" | b"." => continue,
@@ -321,7 +356,9 @@ impl View {
             _ => return Ok(Step::Missing),
         };
         let dir = link.as_ref().expect("the link was found there");
-        Ok(Step::Link(at::read_link(dir, name)?.into_os_string().into_vec()))
+        Ok(Step::Link(
+            at::read_link(dir, name)?.into_os_string().into_vec(),
+        ))
     }
 
     /// Enters a name of the current directory if the view shows a directory there.
@@ -444,7 +481,9 @@ impl View {
     /// Sets the times of a directory that was changed.
     fn settle(&mut self, index: usize) -> Result<()> {
         let level = &mut self.levels[index];
-        if let State::Open(Dirs { upper: Some(upper), .. }) = &level.state
+        if let State::Open(Dirs {
+            upper: Some(upper), ..
+        }) = &level.state
             && level.is_touched
         {
             at::set_times(upper, "", level.atime, level.mtime)?;
@@ -512,7 +551,11 @@ fn find(dirs: &Dirs, name: &OsStr) -> Result<Option<(Dirs, Stat)>> {
     };
     let (upper, is_here) = open(&dirs.upper)?;
     let is_hidden = is_here && upper.as_ref().is_none_or(|dir| is_opaque(dir, dirs));
-    let lower = if is_hidden { None } else { open(&dirs.lower)?.0 };
+    let lower = if is_hidden {
+        None
+    } else {
+        open(&dirs.lower)?.0
+    };
     let Some(shown) = upper.as_ref().or(lower.as_ref()) else {
         return Ok(None);
     };

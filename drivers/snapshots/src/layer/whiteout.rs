@@ -6,10 +6,10 @@
 //! entry that this layer made stays in both. A directory that it only implies, on the way to one of
 //! its entries, loses the parent's content and with it the parent's attributes.
 
+use std::collections::hash_map::DefaultHasher;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::hash::Hasher;
-use std::collections::hash_map::DefaultHasher;
 
 use cowlab_sys::{Errno, FileKind, Stat, at, dir, stat, sys, xattr};
 
@@ -135,7 +135,9 @@ fn prune(dir: &File, name: &OsStr, path: DefaultHasher, keep: &Keep<'_>) -> Resu
     let mut here = File::from(at::enter(dir, name)?);
     let mut frames = vec![sift(&here, name.to_owned(), path, keep)?];
     loop {
-        let frame = frames.last_mut().expect("the loop ends with the first frame");
+        let frame = frames
+            .last_mut()
+            .expect("the loop ends with the first frame");
         if let Some(name) = frame.directories.pop() {
             let mut path = frame.path.clone();
             add_name(&mut path, &name);
@@ -144,7 +146,9 @@ fn prune(dir: &File, name: &OsStr, path: DefaultHasher, keep: &Keep<'_>) -> Resu
             continue;
         }
         let is_first = frames.len() == 1;
-        let Some(frame) = frames.pop() else { unreachable!("it was there") };
+        let Some(frame) = frames.pop() else {
+            unreachable!("it was there")
+        };
         let pruned = finish(&here, &frame, keep)?;
         let above = match frames.last_mut() {
             Some(above) => {
@@ -171,7 +175,13 @@ fn prune(dir: &File, name: &OsStr, path: DefaultHasher, keep: &Keep<'_>) -> Resu
 /// Removes what is no directory and not kept.
 fn sift(here: &File, name: OsString, path: DefaultHasher, keep: &Keep<'_>) -> Result<Frame> {
     let stat = stat::fstat(here)?;
-    let mut frame = Frame { name, path, stat, directories: Vec::new(), is_empty: true };
+    let mut frame = Frame {
+        name,
+        path,
+        stat,
+        directories: Vec::new(),
+        is_empty: true,
+    };
     for entry in dir::read_dir_fd(here)? {
         let mut path = frame.path.clone();
         add_name(&mut path, &entry.name);

@@ -1,0 +1,144 @@
+//! Applying a layer: one recorded operation from an empty snapshot to a committed one.
+//!
+//! The snapshot appears under its name when the whole layer is unpacked, its digests are proved and
+//! the data is flushed as asked. Until then it is an intent that any failure, or the next open after a
+//! crash, removes whole.
+
+use std::io::Read;
+
+use cowlab_driver::{CreateOptions, Durability, Staging};
+
+use crate::info::{Info, Kind, Labels};
+use crate::layer::apply::{self, Counts, Target};
+use crate::layer::reader::{Content, ReadOptions};
+use crate::layer::{DiffId, Digest};
+use crate::lifecycle::Begun;
+use crate::row::Operation;
+use crate::shown::Shown;
+use crate::store::Store;
+use crate::{Error, Result};
+
+/// How a layer is applied.
+#[derive(Debug, Clone, Default)]
+pub struct ApplyOptions {
+    /// The digest that the stream has to have as it comes.
+    pub digest: Option<Digest>,
+    /// The digest that the archive in it has to have, uncompressed.
+    pub diff_id: Option<DiffId>,
+    /// The most bytes that the archive may have, uncompressed.
+    pub size_limit: Option<u64>,
+    /// The labels of the committed snapshot.
+    pub labels: Labels,
+    /// What the committed snapshot survives.
+    pub durability: Durability,
+}
+
+/// A layer that was applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The committed snapshot.
+    pub info: Info,
+    /// The digest of the stream as it came.
+    pub digest: Digest,
+    /// The digest of the archive in it, uncompressed.
+    pub diff_id: DiffId,
+    /// The length of the stream as it came, in bytes.
+    pub size: u64,
+    /// The stream's other properties.
+    pub content: Content,
+    /// What was in the layer.
+    pub counts: Counts,
+}
+
+impl Store {
+    /// Makes a committed snapshot of a parent and a layer: a tar archive, plain or compressed with
+    /// gzip or zstd, read from `source` to its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Layer`] for a layer that is broken, malicious or not the one asked for, and for a file
+    /// system that is full; [`Error::Exists`], [`Error::NotFound`], [`Error::WrongKind`],
+    /// [`Error::InvalidKey`], [`Error::Driver`]. Then nothing is there.
+    #[tracing::instrument(level = "debug", skip(self, source, options))]
+    pub fn apply(
+        &self,
+        name: &str,
+        parent: Option<&str>,
+        source: &mut (dyn Read + Send),
+        options: &ApplyOptions,
+    ) -> Result<Applied> {
+        let begun = self.begin(
+            Operation::Apply,
+            Kind::Committed,
+            name,
+            parent,
+            &options.labels,
+        )?;
+        match self.fill(name, &begun, source, options) {
+            Ok(applied) => Ok(applied),
+            Err(error) => {
+                self.take_back(begun);
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(
+        &self,
+        name: &str,
+        begun: &Begun,
+        source: &mut (dyn Read + Send),
+        options: &ApplyOptions,
+    ) -> Result<Applied> {
+        let failed = || Error::driver("apply a layer to", name);
+        let (driver, id) = (&*self.driver, begun.id);
+        driver
+            .create(id, begun.parent.as_ref(), &CreateOptions::default())
+            .map_err(failed())?;
+        let staging = driver.staging(&begun.chain()).map_err(failed())?;
+        let applied = {
+            // The mounts end before the freeze, which some drivers cannot do to a mounted snapshot.
+            let _mounts;
+            let target = match &staging {
+                Staging::Union(mounts) => {
+                    let shown = Shown::new(mounts).map_err(failed())?;
+                    let target = Target::union(shown.path());
+                    _mounts = Some(shown);
+                    target
+                }
+                Staging::Upper { dir, parent } => {
+                    let shown = match parent {
+                        Some(parent) => Some(Shown::new(parent).map_err(failed())?),
+                        None => None,
+                    };
+                    let target = Target::upper(dir, shown.as_ref().map(Shown::path));
+                    _mounts = shown;
+                    target
+                }
+            };
+            let read = ReadOptions {
+                digest: options.digest,
+                diff_id: options.diff_id,
+                size_limit: options.size_limit,
+            };
+            let apply_options = apply::ApplyOptions {
+                read,
+                ..apply::ApplyOptions::default()
+            };
+            target
+                .and_then(|target| apply::apply_to(target, source, &apply_options))
+                .map_err(Error::layer("apply a layer to", name))?
+        };
+        driver.deactivate(id).map_err(failed())?;
+        driver.freeze(id, options.durability).map_err(failed())?;
+        let content = applied.content;
+        Ok(Applied {
+            info: self.end(begun, options.durability)?,
+            digest: content.digest,
+            diff_id: content.diff_id,
+            size: content.size,
+            content,
+            counts: applied.counts,
+        })
+    }
+}
