@@ -129,8 +129,16 @@ fn private_folders(file: &TextFile, lines: &[String]) -> Vec<Finding> {
     findings(file, lines, |line| {
         let folder = PRIVATE_FOLDERS
             .iter()
-            .find(|folder| line.contains(*folder))?;
+            .find(|folder| starts_a_path(line, folder))?;
         Some(format!("`{folder}` is a place on one machine"))
+    })
+}
+
+/// Whether `folder` stands in `line` as the beginning of a path, not somewhere inside one.
+fn starts_a_path(line: &str, folder: &str) -> bool {
+    line.match_indices(folder).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|letter| letter.is_alphanumeric() || "_-.}".contains(letter))
     })
 }
 
@@ -231,6 +239,8 @@ mod tests {
     fn a_place_on_one_machine_is_found() {
         let text = format!("const A: &str = \"{}me/work\";\n", "/ho");
         assert_eq!(found("a/src/b.rs", &text).len(), 1);
+        let inside = format!("const A: &str = \"/data{}ot/7\";\n", "/ro");
+        assert_eq!(found("a/src/b.rs", &inside).len(), 0);
         let script = TextFile {
             path: ".ci/run".into(),
             text: format!("{}ot/bin/x\n", "/ro"),
