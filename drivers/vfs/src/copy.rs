@@ -1,0 +1,185 @@
+//! Copies a directory tree with everything an inode has that a copy can have.
+//!
+//! The walk goes by descriptors, one for each level of either tree, so that depth and names are no
+//! limit. What is held in memory is one directory's entries a level, and the first name of each
+//! file that has several.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use cowlab_driver::{Result, make_dir};
+use cowlab_sys::at::{self, OFlags};
+use cowlab_sys::dir::{self, DirEntry};
+use cowlab_sys::{Error, FileKind, Root, Stat, reflink, xattr};
+
+/// Copies the tree at `source`, which nobody changes, to `target`, which does not exist.
+pub(crate) fn copy_tree(source: &Path, target: &Path) -> Result<()> {
+    make_dir(target, 0o700)?;
+    let (from, to) = (Root::open(source)?, Root::open(target)?);
+    let mut copy = Copy {
+        source,
+        target: to.as_fd(),
+        path: PathBuf::new(),
+        linked: HashMap::new(),
+    };
+    copy.directory(from.as_fd(), to.as_fd())?;
+    let stat = at::stat(&from, "")?;
+    // A name for the top itself, as for every other entry.
+    Ok(attributes(from.as_fd(), to.as_fd(), Path::new("."), &stat)?)
+}
+
+struct Copy<'a> {
+    /// The tree that is copied, for messages.
+    source: &'a Path,
+    /// The top of the copy.
+    target: BorrowedFd<'a>,
+    /// The entry being copied, below the top.
+    path: PathBuf,
+    /// Where the copy of a file with several names lies, by the file's device and inode.
+    linked: HashMap<(u64, u64), PathBuf>,
+}
+
+impl Copy<'_> {
+    fn directory(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+        for entry in self.named(dir::read_dir_fd(from))? {
+            self.path.push(&entry.name);
+            self.entry(from, to, &entry)?;
+            self.path.pop();
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, entry: &DirEntry) -> Result<()> {
+        let name = Path::new(&entry.name);
+        let original = self.named(at::open_path(from, name))?;
+        let stat = self.named(at::stat(&original, ""))?;
+        if stat.kind() == FileKind::Directory {
+            self.named(at::mkdir(to, name, 0o700))?;
+            let copy = self.named(at::open_path(to, name))?;
+            self.directory(original.as_fd(), copy.as_fd())?;
+        } else {
+            if stat.nlink > 1 && self.link(to, name, &stat)? {
+                return Ok(());
+            }
+            self.named(make(from, to, name, &stat))?;
+        }
+        // Last, for filling a directory changes its times.
+        self.named(attributes(original.as_fd(), to, name, &stat))
+    }
+
+    /// Gives the copy of a file another name. False where this is its first.
+    fn link(&mut self, to: BorrowedFd<'_>, name: &Path, stat: &Stat) -> Result<bool> {
+        let Some(first) = self.linked.get(&(stat.dev, stat.ino)) else {
+            self.linked.insert((stat.dev, stat.ino), self.path.clone());
+            return Ok(false);
+        };
+        let linked = open_parent(self.target, first)
+            .and_then(|(dir, first)| at::link(&dir, first, to, name));
+        self.named(linked)?;
+        Ok(true)
+    }
+
+    /// Names the entry in an error that knows only the last name, or none.
+    fn named<T>(&self, result: cowlab_sys::Result<T>) -> Result<T> {
+        Ok(result.map_err(|error| match error {
+            Error::Sys { call, source, .. } => Error::Sys {
+                call,
+                path: self.source.join(&self.path),
+                source,
+            },
+            other => other,
+        })?)
+    }
+}
+
+/// Opens the directory that `path` is in, step by step: a path may be longer than one call takes.
+fn open_parent<'a>(top: BorrowedFd<'_>, path: &'a Path) -> cowlab_sys::Result<(OwnedFd, &'a Path)> {
+    let name = path.file_name().map_or(path, Path::new);
+    let mut dir = at::open_path(top, ".")?;
+    for step in path.parent().into_iter().flatten() {
+        dir = at::open_path(&dir, step)?;
+    }
+    Ok((dir, name))
+}
+
+/// Makes the copy of an entry that is no directory, without its attributes.
+fn make(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    name: &Path,
+    stat: &Stat,
+) -> cowlab_sys::Result<()> {
+    match stat.kind() {
+        FileKind::Regular => {
+            // The copy takes the access time over, so reading must not change it.
+            let original = File::from(at::open(from, name, OFlags::RDONLY | OFlags::NOATIME, 0)?);
+            let copy = at::create(to, name, 0o600)?;
+            reflink::copy_file(&original, &copy).map(drop)
+        }
+        FileKind::Symlink => at::symlink(at::read_link(from, name)?, to, name),
+        kind => at::mknod(to, name, kind, 0o600, stat.rdev),
+    }
+}
+
+/// Gives an entry the attributes of its original. The owner comes first, for chown(2) clears
+/// set-user-id bits and capabilities, and the times come last.
+fn attributes(
+    original: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    name: &Path,
+    stat: &Stat,
+) -> cowlab_sys::Result<()> {
+    at::chown(dir, name, stat.uid, stat.gid)?;
+    if stat.kind() != FileKind::Symlink {
+        at::chmod(dir, name, stat.permissions())?;
+    }
+    let xattrs = xattr::read_all_fd(original)?;
+    if !xattrs.is_empty() {
+        let copy = at::open_path(dir, name)?;
+        for (key, value) in xattrs {
+            xattr::set_fd(&copy, key, &value)?;
+        }
+    }
+    at::set_times(dir, name, stat.atime, stat.mtime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_holes_times_and_depth_survive() {
+        let place = tempfile::tempdir().unwrap();
+        let (source, target) = (place.path().join("source"), place.path().join("target"));
+        std::fs::create_dir_all(source.join("a/b")).unwrap();
+        std::fs::write(source.join("a/one"), "x").unwrap();
+        std::fs::hard_link(source.join("a/one"), source.join("a/b/two")).unwrap();
+        std::os::unix::fs::symlink("one", source.join("a/link")).unwrap();
+        let sparse = File::create(source.join("sparse")).unwrap();
+        sparse.set_len(1 << 26).unwrap();
+        let dir = Root::open(&source).unwrap();
+        let time = |sec| cowlab_sys::Time { sec, nsec: 7 };
+        at::set_times(&dir, "a", time(5), time(-5)).unwrap();
+        copy_tree(&source, &target).unwrap();
+        let stat = |path: &str| cowlab_sys::stat::lstat(target.join(path)).unwrap();
+        assert_eq!(stat("a/one").ino, stat("a/b/two").ino);
+        assert_eq!(stat("a/one").nlink, 2);
+        assert_eq!((stat("a").atime, stat("a").mtime), (time(5), time(-5)));
+        assert_eq!(stat("sparse").size, 1 << 26);
+        assert!(stat("sparse").blocks < 1 << 10);
+        assert_eq!(
+            std::fs::read_link(target.join("a/link")).unwrap(),
+            Path::new("one")
+        );
+    }
+
+    #[test]
+    fn an_error_names_the_entry() {
+        let place = tempfile::tempdir().unwrap();
+        let target = place.path().join("target");
+        let refused = copy_tree(&place.path().join("none"), &target);
+        assert!(refused.unwrap_err().to_string().contains("none"));
+    }
+}

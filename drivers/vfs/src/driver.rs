@@ -1,0 +1,158 @@
+//! The driver itself.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use cowlab_driver::{
+    Access, Allocation, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home, Mounts,
+    OpenOptions, Result, SnapshotId, Staging, Usage, busy, make_dir, tree,
+};
+use cowlab_sys::durability::{fsync_dir, syncfs};
+use cowlab_sys::{MountAttributes, btrfs, dir, io, stat};
+
+use crate::NAME;
+use crate::copy::copy_tree;
+
+/// `XFS_SUPER_MAGIC` (linux/magic.h).
+const XFS_MAGIC: u64 = 0x5846_5342;
+/// `EXT4_SUPER_MAGIC`.
+const EXT4_MAGIC: u64 = 0xef53;
+/// `TMPFS_MAGIC`.
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+
+/// The vfs driver of one directory.
+#[derive(Debug)]
+pub struct Vfs {
+    home: Home,
+}
+
+impl Vfs {
+    /// Opens the driver's directory, making it if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignRoot`] when another store made it.
+    pub fn open(options: &OpenOptions) -> Result<Self> {
+        Ok(Self {
+            home: Home::open(&options.root, &options.store)?,
+        })
+    }
+
+    fn tree(&self, id: SnapshotId) -> Result<PathBuf> {
+        Ok(self.home.existing(id)?.join("fs"))
+    }
+
+    fn frozen(&self, id: SnapshotId) -> PathBuf {
+        self.home.path(id).join("frozen")
+    }
+
+    fn bind(&self, id: SnapshotId, access: Access) -> Result<Mounts> {
+        let source = self.tree(id)?;
+        if access == Access::ReadWrite && self.frozen(id).symlink_metadata().is_ok() {
+            return Err(Error::Frozen(id));
+        }
+        let attributes = MountAttributes {
+            read_only: access == Access::ReadOnly,
+            ..MountAttributes::default()
+        };
+        Ok(Mounts::Bind { source, attributes })
+    }
+
+    fn refuse_mounted(&self, id: SnapshotId) -> Result<()> {
+        busy::refuse_mounted(id, &[&self.home.path(id)])
+    }
+}
+
+impl Driver for Vfs {
+    fn create(
+        &self,
+        id: SnapshotId,
+        parent: Option<&Chain>,
+        options: &CreateOptions,
+    ) -> Result<()> {
+        if options.size_limit.is_some() {
+            return Err(Error::Unsupported {
+                driver: NAME,
+                what: "a size limit".to_owned(),
+                remedy:
+                    "it would take project quotas on the backing file system; put the store on a \
+                         file system of the wanted size, or use a driver with volumes of its own"
+                        .to_owned(),
+            });
+        }
+        let parent = parent.map(|chain| self.tree(chain.head())).transpose()?;
+        self.home.create(id, |snapshot| {
+            make_dir(snapshot, 0o700)?;
+            let tree = snapshot.join("fs");
+            match &parent {
+                None => make_dir(&tree, 0o755),
+                Some(parent) => copy_tree(parent, &tree),
+            }
+        })
+    }
+
+    fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+        self.bind(chain.head(), access)
+    }
+
+    fn deactivate(&self, id: SnapshotId) -> Result<()> {
+        self.refuse_mounted(id)
+    }
+
+    fn staging(&self, chain: &Chain) -> Result<Staging> {
+        Ok(Staging::Union(self.bind(chain.head(), Access::ReadWrite)?))
+    }
+
+    fn freeze(&self, id: SnapshotId, durability: Durability) -> Result<()> {
+        let snapshot = self.home.existing(id)?;
+        self.refuse_mounted(id)?;
+        let frozen = self.frozen(id);
+        io("create", &frozen, File::create(&frozen))?;
+        if durability >= Durability::Commit
+            && let Err(error) = syncfs(&snapshot)
+        {
+            // What could not be flushed is not frozen.
+            io("unlink", &frozen, fs::remove_file(&frozen))?;
+            return Err(error.into());
+        }
+        if durability >= Durability::Full {
+            fsync_dir(&snapshot)?;
+        }
+        Ok(())
+    }
+
+    fn destroy(&self, id: SnapshotId) -> Result<()> {
+        self.refuse_mounted(id)?;
+        self.home.destroy(id, |path| Ok(dir::remove_tree(path)?))
+    }
+
+    fn usage(&self, id: SnapshotId) -> Result<Usage> {
+        let snapshot = self.home.existing(id)?;
+        match stat::statfs(&snapshot)?.fstype_magic {
+            XFS_MAGIC | btrfs::MAGIC => tree::usage_by_extents(&snapshot),
+            magic => Ok(Usage {
+                exclusive: tree::allocation(&snapshot)?,
+                shared: [EXT4_MAGIC, TMPFS_MAGIC]
+                    .contains(&magic)
+                    .then(Allocation::default),
+            }),
+        }
+    }
+
+    fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>> {
+        self.home.existing(chain.head())?;
+        Ok(None)
+    }
+
+    fn inventory(&self) -> Result<Vec<SnapshotId>> {
+        self.home.inventory()
+    }
+
+    fn quarantine(&self, id: SnapshotId) -> Result<PathBuf> {
+        self.home.quarantine(id)
+    }
+
+    fn root(&self) -> &Path {
+        self.home.root()
+    }
+}

@@ -1,0 +1,53 @@
+//! Finds out, by doing, whether vfs runs on a file system.
+
+use std::fs;
+use std::path::Path;
+
+use cowlab_driver::{Error, Missing, ProbeDir, Result, Variant, make_dir};
+use cowlab_sys::at::open_path;
+use cowlab_sys::guard::Guard;
+use cowlab_sys::{FileKind, MountAttributes, Root, at, io, mount, process, xattr};
+
+use crate::copy::copy_tree;
+
+/// The xattr that is copied.
+const KEY: &str = "trusted.cowlab";
+
+/// Copies a small tree in `dir` and binds the copy.
+pub(crate) fn probe(dir: &Path, _variant: &'static Variant) -> Result<()> {
+    if !process::is_root() {
+        return Err(Error::Unavailable(Missing {
+            what: "root (CAP_SYS_ADMIN)".to_owned(),
+            remedy: "run as root".to_owned(),
+        }));
+    }
+    let place = ProbeDir::make(dir)?;
+    let tried = try_out(place.path());
+    place.close()?;
+    tried
+}
+
+fn try_out(place: &Path) -> Result<()> {
+    let [source, copy, target] = ["source", "copy", "target"].map(|name| place.join(name));
+    for path in [&source, &target] {
+        make_dir(path, 0o755)?;
+    }
+    let file = source.join("file");
+    io("write", &file, fs::write(&file, "probe"))?;
+    let dir = Root::open(&source)?;
+    at::chown(&dir, "file", 1, 1)?;
+    at::mknod(&dir, "fifo", FileKind::Fifo, 0o600, 0)?;
+    let probed = open_path(&dir, "file")?;
+    xattr::set_fd(&probed, KEY, b"probe").map_err(|error| {
+        Error::Unavailable(Missing {
+            what: format!("`trusted.` xattrs on the backing file system ({error})"),
+            remedy: "put the store on ext4, xfs, btrfs or tmpfs".to_owned(),
+        })
+    })?;
+    copy_tree(&source, &copy)?;
+    let mut guard = mount::bind(&copy, &target, MountAttributes::default())?;
+    let bound = io("read", &target, fs::read(target.join("file")));
+    guard.close().map_err(|leak| Error::Sys(leak.source))?;
+    bound?;
+    Ok(())
+}
