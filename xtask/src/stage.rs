@@ -98,7 +98,7 @@ impl Job {
             }
             Self::Cowlab(_) if !process::is_root() => Err(exit::Refusal::new(
                 exit::PRIVILEGE,
-                "it mounts file systems on loop devices and needs root",
+                "needs root: it mounts file systems on loop devices",
             )
             .into()),
             Self::Cowlab(arguments) => {
@@ -127,5 +127,26 @@ impl Stage {
             outcome,
             elapsed: started.elapsed(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_shows_the_command_that_repeats_it() {
+        let docs = Job::Cargo {
+            arguments: &["doc", "--no-deps"],
+            environment: &[("RUSTDOCFLAGS", "-D warnings")],
+        };
+        assert_eq!(
+            docs.line(),
+            "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps"
+        );
+        assert_eq!(
+            Job::Cowlab(&["bench", "list"]).line(),
+            "cargo xtask bench list"
+        );
     }
 }

@@ -1,80 +1,16 @@
 //! `cargo xtask ci`: everything that a change must pass, as a table of stages.
 
+mod stages;
+
 use std::path::Path;
 
 use crate::exit::{self, Refusal};
 use crate::flags;
 use crate::setup::{self, Consent, Purpose};
-use crate::stage::{Finished, Job, Outcome, Stage};
+use crate::stage::{Finished, Outcome, Stage};
 use crate::terminal;
 
-/// The stages, cheap ones first.
-const STAGES: &[Stage] = &[
-    Stage {
-        name: "fmt",
-        claim: "Every file has the format of rustfmt.",
-        needs: &[Purpose::Lint],
-        job: Job::Cargo {
-            arguments: &["fmt", "--all", "--check"],
-            environment: &[],
-        },
-    },
-    Stage {
-        name: "tidy",
-        claim: "The house rules hold.",
-        needs: &[],
-        job: Job::Tidy,
-    },
-    Stage {
-        name: "clippy",
-        claim: "No lint fires in any target.",
-        needs: &[Purpose::Lint, Purpose::Build],
-        job: Job::Cargo {
-            arguments: &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
-            environment: &[],
-        },
-    },
-    Stage {
-        name: "tests",
-        claim: "The unit tests pass.",
-        needs: &[Purpose::Build],
-        job: Job::Cargo {
-            arguments: &["test", "--workspace", "--lib", "--bins", "--tests"],
-            environment: &[],
-        },
-    },
-    Stage {
-        name: "ordinary-user",
-        claim: "The unit tests pass for a user without privileges.",
-        needs: &[Purpose::Build],
-        job: Job::OrdinaryUser,
-    },
-    Stage {
-        name: "doctests",
-        claim: "The examples in the documentation compile and pass.",
-        needs: &[Purpose::Build],
-        job: Job::Cargo {
-            arguments: &["test", "--workspace", "--doc"],
-            environment: &[],
-        },
-    },
-    Stage {
-        name: "docs",
-        claim: "The documentation builds without a warning.",
-        needs: &[Purpose::Build],
-        job: Job::Cargo {
-            arguments: &["doc", "--workspace", "--no-deps"],
-            environment: &[("RUSTDOCFLAGS", "-D warnings")],
-        },
-    },
-];
+use self::stages::STAGES;
 
 /// Runs the stages that `flags` select. Ends with one line that counts them.
 pub(crate) fn run(root: &Path, flags: &flags::Ci) -> anyhow::Result<u8> {
@@ -230,19 +166,6 @@ mod tests {
         let error = select(STAGES, &["clipy".to_owned()]).unwrap_err();
         assert_eq!(exit::code_of(&error), exit::USAGE);
         assert!(error.to_string().contains("`clipy`"));
-    }
-
-    #[test]
-    fn names_are_unique_and_claims_are_sentences() {
-        for (index, stage) in STAGES.iter().enumerate() {
-            assert!(
-                STAGES
-                    .iter()
-                    .skip(index + 1)
-                    .all(|other| other.name != stage.name)
-            );
-            assert!(stage.claim.ends_with('.'), "{}", stage.claim);
-        }
     }
 
     #[test]

@@ -1,0 +1,133 @@
+//! The stages of `cargo xtask ci`: a name, a claim, what it needs and the command that decides it.
+
+use crate::setup::Purpose;
+use crate::stage::{Job, Stage};
+
+/// The stages, cheap ones first.
+pub(super) const STAGES: &[Stage] = &[
+    Stage {
+        name: "fmt",
+        claim: "Every file has the format of rustfmt.",
+        needs: &[Purpose::Lint],
+        job: Job::Cargo {
+            arguments: &["fmt", "--all", "--check"],
+            environment: &[],
+        },
+    },
+    Stage {
+        name: "tidy",
+        claim: "The house rules hold.",
+        needs: &[],
+        job: Job::Tidy,
+    },
+    Stage {
+        name: "clippy",
+        claim: "No lint fires in any target.",
+        needs: &[Purpose::Lint, Purpose::Build],
+        job: Job::Cargo {
+            arguments: &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+            environment: &[],
+        },
+    },
+    Stage {
+        name: "tests",
+        claim: "The unit tests pass.",
+        needs: &[Purpose::Build],
+        job: Job::Cargo {
+            arguments: &["test", "--workspace", "--lib", "--bins", "--tests"],
+            environment: &[],
+        },
+    },
+    Stage {
+        name: "ordinary-user",
+        claim: "The unit tests pass for a user without privileges.",
+        needs: &[Purpose::Build],
+        job: Job::OrdinaryUser,
+    },
+    Stage {
+        name: "doctests",
+        claim: "The examples in the documentation compile and pass.",
+        needs: &[Purpose::Build],
+        job: Job::Cargo {
+            arguments: &["test", "--workspace", "--doc"],
+            environment: &[],
+        },
+    },
+    Stage {
+        name: "docs",
+        claim: "The documentation builds without a warning.",
+        needs: &[Purpose::Build],
+        job: Job::Cargo {
+            arguments: &["doc", "--workspace", "--no-deps"],
+            environment: &[("RUSTDOCFLAGS", "-D warnings")],
+        },
+    },
+];
+
+/// What only the program can show, in the order in which it follows [`STAGES`].
+#[expect(
+    dead_code,
+    reason = "each row moves to `STAGES` with the subcommand that it calls"
+)]
+const PROGRAM_STAGES: &[Stage] = &[
+    Stage {
+        name: "build",
+        claim: "The program builds in release.",
+        needs: &[Purpose::Build],
+        job: Job::Cargo {
+            arguments: &["build", "--release", "--package", "cowlab"],
+            environment: &[],
+        },
+    },
+    Stage {
+        name: "conformance",
+        claim: "Every driver keeps every claim or declares the deviation; nothing is skipped undeclared.",
+        needs: PROGRAM,
+        job: Job::Cowlab(&[
+            "conformance",
+            "--strict",
+            "overlay2,btrfs,vfs",
+            "--junit",
+            "target/cowlab/junit.xml",
+        ]),
+    },
+    Stage {
+        name: "faults",
+        claim: "The conformance suite catches every planted fault.",
+        needs: PROGRAM,
+        job: Job::Cowlab(&["conformance", "faults"]),
+    },
+    Stage {
+        name: "bench-smoke",
+        claim: "Every workload runs once on every driver.",
+        needs: PROGRAM,
+        job: Job::Cowlab(&["bench", "run", "--smoke"]),
+    },
+];
+
+const PROGRAM: &[Purpose] = &[Purpose::Build, Purpose::Run];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_claims_are_sentences() {
+        for (index, stage) in STAGES.iter().enumerate() {
+            assert!(
+                STAGES
+                    .iter()
+                    .skip(index + 1)
+                    .all(|other| other.name != stage.name)
+            );
+            assert!(stage.claim.ends_with('.'), "{}", stage.claim);
+        }
+    }
+}
