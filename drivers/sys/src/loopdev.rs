@@ -16,15 +16,17 @@ use rustix::io::Errno;
 
 use crate::guard::{Guard, Leak, close_in_drop};
 use crate::stat::FileKind;
-use crate::{Result, at, io, raw, stat, sys};
+use crate::{Result, at, holders, io, raw, stat, sys};
 
 /// The major number of loop devices (Documentation/admin-guide/devices.txt).
 const LOOP_MAJOR: u32 = 7;
 /// How often another process may snatch the free device before this one gives up.
 const BIND_ATTEMPTS: u32 = 64;
-/// How often, and how far apart, to look whether a freed device is free.
-const FREE_CHECKS: u32 = 50;
-const FREE_PAUSE: Duration = Duration::from_millis(10);
+/// How often, and how far apart, to look whether a freed device is free: three seconds in all. A
+/// mount namespace that anything on the host makes for itself (a container engine, say) starts
+/// with copies of all mounts and keeps the device for the moment until it drops them.
+const FREE_CHECKS: u32 = 150;
+const FREE_PAUSE: Duration = Duration::from_millis(20);
 
 /// How to bind a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -170,7 +172,7 @@ impl Guard for LoopDevice {
     fn close(&mut self) -> Result<(), Leak> {
         if self.open {
             free(&self.path, Some(self.identity)).map_err(|source| Leak {
-                what: self.describe(),
+                what: format!("{}{}", self.describe(), users(&self.path)),
                 source,
             })?;
             self.open = false;
@@ -233,6 +235,17 @@ pub fn detach(path: &Path) -> Result<()> {
 pub fn detach_image(path: &Path, image: &Path) -> Result<()> {
     let found = stat::stat(image)?;
     free(path, Some((found.dev, found.ino)))
+}
+
+/// Names the processes that have the device mounted, in parentheses; nothing where none is found.
+pub fn users(path: &Path) -> String {
+    let mounts = holders::mounts_where(|mount| Path::new(&mount.source) == path);
+    let mounts = mounts.unwrap_or_default();
+    if mounts.is_empty() {
+        return String::new();
+    }
+    let mounts: Vec<_> = mounts.iter().map(ToString::to_string).collect();
+    format!(" ({})", mounts.join(", "))
 }
 
 /// Frees a device, unless it is bound to another file than `identity`.

@@ -25,14 +25,25 @@ pub enum Error {
         /// How to get it.
         remedy: String,
     },
-    /// Making it would leave too little space.
+    /// Making it would leave too little space on the disk.
     #[error(
-        "`{}` has {} MiB to spare and {} MiB are needed; free some or name another directory with \
+        "`{}` has {} MiB to spare and {} MiB are needed; free some, or name another directory in \
          `COWLAB_TEST_DIR`", directory.display(), available >> 20, needed >> 20
     )]
     NoSpace {
-        /// Where the space is needed; `memory` for memory.
+        /// Where the space is needed.
         directory: PathBuf,
+        /// Bytes needed, with what must remain.
+        needed: u64,
+        /// Bytes there are.
+        available: u64,
+    },
+    /// Making it would leave too little memory.
+    #[error(
+        "the host has {} MiB of memory to spare and {} MiB are needed; free some, or use disk",
+        available >> 20, needed >> 20
+    )]
+    NoMemory {
         /// Bytes needed, with what must remain.
         needed: u64,
         /// Bytes there are.
@@ -48,8 +59,8 @@ pub enum Error {
         /// The least size, in bytes.
         least: u64,
     },
-    /// A file system on loops cannot be mounted again; tmpfs would be empty.
-    #[error("mount {name} again: a tmpfs loses its content")]
+    /// A tmpfs cannot be mounted again: it would be empty.
+    #[error("mount `{name}` again: a tmpfs loses its content")]
     Volatile {
         /// The name of the backing file system.
         name: String,
@@ -70,10 +81,13 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// Objects could not be taken back, or were left by whoever used the testbed.
-    #[error("{}", leaks.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    /// Objects could not be taken back, or their user did not take them back.
+    #[error("{}", list(abandoned, leaks))]
     Leaks {
-        /// The objects.
+        /// Objects that were still there when the run ended, in words. The run took them down,
+        /// except those that are in `leaks` as well.
+        abandoned: Vec<String>,
+        /// Objects that are still there.
         leaks: Vec<Leak>,
     },
     /// The kernel or a program refused.
@@ -83,6 +97,58 @@ pub enum Error {
 
 impl From<Leak> for Error {
     fn from(leak: Leak) -> Self {
-        Self::Leaks { leaks: vec![leak] }
+        vec![leak].into()
+    }
+}
+
+impl From<Vec<Leak>> for Error {
+    fn from(leaks: Vec<Leak>) -> Self {
+        Self::Leaks {
+            abandoned: Vec::new(),
+            leaks,
+        }
+    }
+}
+
+fn list(abandoned: &[String], leaks: &[Leak]) -> String {
+    let abandoned = abandoned
+        .iter()
+        .map(|object| format!("{object} was left open"));
+    let all: Vec<_> = abandoned
+        .chain(leaks.iter().map(ToString::to_string))
+        .collect();
+    all.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_object_reason_and_remedy() {
+        let error = Error::NoSpace {
+            directory: "/d".into(),
+            needed: 3 << 20,
+            available: 1 << 20,
+        };
+        assert_eq!(
+            error.to_string(),
+            "`/d` has 1 MiB to spare and 3 MiB are needed; free some, or name another directory \
+             in `COWLAB_TEST_DIR`"
+        );
+        let source = cowlab_sys::Error::parse("a number", "x");
+        let leaks = vec![Leak {
+            what: "the mount at `/m`".into(),
+            source,
+        }];
+        let error = Error::Leaks {
+            abandoned: vec!["the mount at `/m`".into()],
+            leaks,
+        };
+        assert_eq!(
+            error.to_string(),
+            "the mount at `/m` was left open; the mount at `/m` is left behind: read a number: \
+             unexpected `x`"
+        );
     }
 }

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use cowlab_sys::loopdev::{LoopDevice, LoopOptions};
+use cowlab_sys::loopdev::{self, LoopDevice, LoopOptions};
 use cowlab_sys::mount::{MountGuard, MountOption, MountSpec, mount};
 use cowlab_sys::{Errno, Guard, Leak, io, mountinfo, page_cache};
 use serde::Serialize;
@@ -12,6 +13,11 @@ use serde::Serialize;
 use crate::journal::Intent;
 use crate::run::{Shared, make_private_dir};
 use crate::{Backing, BackingOptions, Error, Media, Result, mkfs};
+
+/// How often, and how far apart, to look whether an unmounted file system is gone: two seconds in
+/// all. A new mount namespace, of a container that starts, say, has a copy of all mounts at first.
+const RELEASE_CHECKS: u32 = 100;
+const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a measurement has to say about the file system it ran on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -242,10 +248,10 @@ impl BackingFs {
             reason,
         };
         if let Some(device) = &self.device
-            && device.is_in_use()?
+            && !is_released(device)?
         {
-            let reason = "it is mounted elsewhere, or open in a detached mount".to_owned();
-            return Err(not_cold(reason));
+            let users = loopdev::users(device.path());
+            return Err(not_cold(format!("it is still mounted somewhere{users}")));
         }
         // A file on a tmpfs lies in the page cache and nowhere else.
         if let (Some(image), Media::Disk) = (&self.image, self.options.media) {
@@ -359,6 +365,17 @@ impl Drop for BackingFs {
             tracing::error!(%leak, "a backing file system is left for the run to take down");
         }
     }
+}
+
+/// Waits a moment for the file system on a device to be gone in every mount namespace.
+fn is_released(device: &LoopDevice) -> Result<bool> {
+    for _ in 0..RELEASE_CHECKS {
+        if !device.is_in_use()? {
+            return Ok(true);
+        }
+        std::thread::sleep(RELEASE_PAUSE);
+    }
+    Ok(!device.is_in_use()?)
 }
 
 fn absent_is_fine(result: cowlab_sys::Result<()>) -> cowlab_sys::Result<()> {

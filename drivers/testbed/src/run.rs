@@ -161,17 +161,18 @@ impl Run {
         if self.shared.over.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        let mut leaks = teardown::leftovers(self.directory())?;
-        leaks.extend(teardown::take_down(self.directory())?);
-        match teardown::remove_run(self.directory(), None) {
-            Err(Error::Leaks { leaks: more }) => leaks.extend(more),
-            result => result?,
-        }
+        let abandoned = teardown::leftovers(self.directory())?;
+        let mut leaks = teardown::take_down(self.directory())?;
         if leaks.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Leaks { leaks })
+            match teardown::remove_run(self.directory(), None) {
+                Err(Error::Leaks { leaks: more, .. }) => leaks.extend(more),
+                result => result?,
+            }
         }
+        if abandoned.is_empty() && leaks.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Leaks { abandoned, leaks })
     }
 }
 
@@ -218,24 +219,27 @@ impl Shared {
                 Some(bytes.saturating_sub(stat::lstat(path).ok()?.blocks * 512))
             })
             .sum();
-        let (directory, reserve, available) = match media {
+        let more = bytes.saturating_add(promised);
+        match media {
             Media::Disk => {
                 let available = stat::statfs(&self.directory)?.available_bytes();
-                (self.directory.clone(), DISK_RESERVE, available)
+                let needed = more.saturating_add(DISK_RESERVE);
+                if needed > available {
+                    let directory = self.directory.clone();
+                    return Err(Error::NoSpace {
+                        directory,
+                        needed,
+                        available,
+                    });
+                }
             }
-            Media::Memory => (
-                "memory".into(),
-                MEMORY_RESERVE,
-                process::available_memory()?,
-            ),
-        };
-        let needed = bytes.saturating_add(reserve).saturating_add(promised);
-        if needed > available {
-            return Err(Error::NoSpace {
-                directory,
-                needed,
-                available,
-            });
+            Media::Memory => {
+                let available = process::available_memory()?;
+                let needed = more.saturating_add(MEMORY_RESERVE);
+                if needed > available {
+                    return Err(Error::NoMemory { needed, available });
+                }
+            }
         }
         images.push((image.to_path_buf(), media, bytes));
         Ok(())

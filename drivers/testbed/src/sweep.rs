@@ -134,7 +134,7 @@ pub fn remove(stale: &Stale) -> Result<()> {
     elsewhere(directory)?;
     let leaks = teardown::take_down(directory)?;
     if !leaks.is_empty() {
-        return Err(Error::Leaks { leaks });
+        return Err(leaks.into());
     }
     teardown::remove_run(directory, record)?;
     tracing::debug!(run = stale.run, "swept");
@@ -223,24 +223,8 @@ fn lock(directory: &Path) -> Result<Hold> {
 }
 
 fn objects(directory: &Path) -> Result<Vec<String>> {
-    let mounts = teardown::mounts_below(directory)?.into_iter().rev();
-    let mut objects: Vec<_> = mounts
-        .map(|mount| {
-            format!(
-                "mount of {} at `{}`",
-                mount.fstype,
-                mount.mount_point.display()
-            )
-        })
-        .collect();
-    for (device, image) in teardown::loops_below(directory)? {
-        objects.push(format!(
-            "loop device `{}` of `{}`",
-            device.display(),
-            image.display()
-        ));
-    }
-    objects.push(format!("directory `{}`", directory.display()));
+    let mut objects = teardown::leftovers(directory)?;
+    objects.push(format!("the directory `{}`", directory.display()));
     Ok(objects)
 }
 
@@ -268,7 +252,7 @@ fn elsewhere(directory: &Path) -> Result<()> {
     if leaks.is_empty() {
         Ok(())
     } else {
-        Err(Error::Leaks { leaks })
+        Err(leaks.into())
     }
 }
 

@@ -10,35 +10,33 @@ use std::path::{Path, PathBuf};
 use cowlab_sys::mountinfo::{self, MountEntry};
 use cowlab_sys::{Errno, Error as SysError, Leak, dir, holders, io, loopdev, mount, stat, sys};
 
+use crate::Result;
 use crate::journal::{JOURNAL, Record};
 use crate::run::LOCK;
-use crate::{Error, Result};
 
-/// Returns what is mounted or bound below `directory`, each as a leak with nothing wrong but that
-/// it is there.
-pub(crate) fn leftovers(directory: &Path) -> Result<Vec<Leak>> {
-    let still_there = |what, path: &Path| Leak {
-        what,
-        source: named("close", path, Errno::BUSY),
-    };
-    let mut found = Vec::new();
-    for mount in mounts_below(directory)? {
-        let what = format!(
-            "a mount of {} at `{}`",
-            mount.fstype,
-            mount.mount_point.display()
-        );
-        found.push(still_there(what, &mount.mount_point));
-    }
-    for (device, image) in loops_below(directory)? {
-        let what = format!(
-            "the loop device `{}` of `{}`",
-            device.display(),
-            image.display()
-        );
-        found.push(still_there(what, &device));
-    }
+/// Returns what is mounted or bound below `directory`, innermost first, in words.
+pub(crate) fn leftovers(directory: &Path) -> Result<Vec<String>> {
+    let mounts = mounts_below(directory)?.into_iter().rev();
+    let mut found: Vec<_> = mounts.map(|mount| describe_mount(&mount)).collect();
+    let loops = loops_below(directory)?.into_iter();
+    found.extend(loops.map(|(device, image)| describe_loop(&device, &image)));
     Ok(found)
+}
+
+fn describe_mount(mount: &MountEntry) -> String {
+    format!(
+        "the mount of {} at `{}`",
+        mount.fstype,
+        mount.mount_point.display()
+    )
+}
+
+fn describe_loop(device: &Path, image: &Path) -> String {
+    format!(
+        "the loop device `{}` of `{}`",
+        device.display(),
+        image.display()
+    )
 }
 
 /// Unmounts and frees everything below `directory`, innermost first, and returns what resists.
@@ -64,8 +62,7 @@ pub(crate) fn take_down(directory: &Path) -> Result<Vec<Leak>> {
             match free(&device, &image) {
                 Ok(()) => progress = true,
                 Err(source) => {
-                    let (device, image) = (device.display(), image.display());
-                    let what = format!("the loop device `{device}` of `{image}`");
+                    let what = describe_loop(&device, &image) + &loopdev::users(&device);
                     resisting.push(Leak { what, source });
                 }
             }
@@ -106,7 +103,7 @@ pub(crate) fn remove_run(directory: &Path, record: Option<Record>) -> Result<()>
         }
     }
     if !leaks.is_empty() {
-        return Err(Error::Leaks { leaks });
+        return Err(leaks.into());
     }
     // In this order: a directory with a lock alone, or empty, can still be told for a dead run's.
     for name in [JOURNAL, LOCK] {
@@ -152,11 +149,7 @@ fn free(device: &Path, image: &Path) -> cowlab_sys::Result<()> {
 
 /// Names a mount that cannot be unmounted, and who uses it.
 fn busy_mount(mount: &MountEntry, source: SysError) -> Leak {
-    let mut what = format!(
-        "the mount of {} at `{}`",
-        mount.fstype,
-        mount.mount_point.display()
-    );
+    let mut what = describe_mount(mount);
     if source.errno() == Some(Errno::BUSY) {
         // On btrfs, files have another device than the mount table says.
         let device = stat::lstat(&mount.mount_point).map_or(mount.device_number(), |s| s.dev);
