@@ -1,0 +1,281 @@
+//! What dead processes leave, and operations that fail halfway.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::place::{Place, commit, directory, files, keys, message, prepare};
+use cowlab_driver::{Chain, CreateOptions, Driver, Durability, Entry, OpenOptions, SnapshotId};
+use cowlab_snapshots::{CommitOptions, Error, Kind, PrepareOptions};
+use cowlab_sys::Errno;
+
+#[test]
+fn a_creation_that_was_cut_off_is_taken_back() {
+    let place = Place::new();
+    let store = place.open();
+    commit(&store, "base", None);
+    let id = prepare(&store, "key", Some("base"), "half").id;
+    drop(store);
+    for kind in ["active", "committed"] {
+        let operation = if kind == "active" { "create" } else { "apply" };
+        place.tamper(&format!(
+            "UPDATE snapshots SET operation = '{operation}', kind = '{kind}' WHERE name = 'key'"
+        ));
+        let store = place.open();
+        assert_eq!(store.recovery().taken_back, ["key"]);
+        assert_eq!(keys(&store), ["base"]);
+        assert_eq!(place.data(), ["1"]);
+        assert!(!place.root().join("locks").join(id.to_string()).exists());
+        prepare(&store, "key", Some("base"), "again");
+    }
+}
+
+#[test]
+fn what_was_never_made_is_taken_back_too() {
+    let place = Place::new();
+    let store = place.open();
+    prepare(&store, "key", None, "a");
+    drop(store);
+    place.tamper("UPDATE snapshots SET operation = 'create'");
+    std::fs::remove_dir_all(place.root().join("driver/1")).unwrap();
+    let store = place.open();
+    assert_eq!(store.recovery().taken_back, ["key"]);
+    assert!(keys(&store).is_empty());
+}
+
+#[test]
+fn a_commit_that_was_cut_off_is_completed() {
+    let place = Place::new();
+    let store = place.open();
+    prepare(&store, "key", None, "file");
+    drop(store);
+    place.tamper(
+        "UPDATE snapshots SET operation = 'commit', target = 'name',
+         target_labels = '{\"a\":\"1\"}', target_durability = 'commit'",
+    );
+    let store = place.open();
+    assert_eq!(store.recovery().completed, ["key"]);
+    let info = store.stat("name").unwrap();
+    assert_eq!(
+        (info.kind, info.labels["a"].as_str()),
+        (Kind::Committed, "1")
+    );
+    assert_eq!(files(&store, "name"), ["file"]);
+}
+
+#[test]
+fn a_removal_that_was_cut_off_is_completed() {
+    let place = Place::new();
+    let store = place.open();
+    prepare(&store, "key", None, "file");
+    drop(store);
+    place.tamper("UPDATE snapshots SET operation = 'remove'");
+    let store = place.open();
+    assert_eq!(store.recovery().completed, ["key"]);
+    assert!(keys(&store).is_empty() && place.data().is_empty());
+}
+
+#[test]
+fn live_operations_are_not_touched() {
+    let place = Place::new();
+    let store = place.open();
+    let id = prepare(&store, "key", None, "file").id;
+    let lock = place.lock(id);
+    place.tamper("UPDATE snapshots SET operation = 'create'");
+    let second = place.open();
+    assert_eq!(second.recovery().under_way, ["key"]);
+    assert_eq!(place.data(), ["1"]);
+    assert!(matches!(second.stat("key"), Err(Error::NotFound { .. })));
+    let taken = second.prepare("key", None, &PrepareOptions::default());
+    assert!(matches!(taken, Err(Error::Exists { .. })));
+    place.tamper("UPDATE snapshots SET operation = NULL");
+    let busy = second.remove("key");
+    assert!(matches!(busy, Err(Error::InProgress { .. })));
+    drop(lock);
+    second.remove("key").unwrap();
+}
+
+#[test]
+fn the_next_operation_settles_what_it_needs_without_an_open() {
+    let place = Place::new();
+    let store = place.open();
+    prepare(&store, "key", None, "file");
+    place.tamper("UPDATE snapshots SET operation = 'create'");
+    prepare(&store, "key", None, "new");
+    place.tamper(
+        "UPDATE snapshots SET operation = 'commit', target = 'name', target_labels = '{}',
+         target_durability = 'none'",
+    );
+    store
+        .prepare("child", Some("name"), &PrepareOptions::default())
+        .unwrap();
+    place.tamper("UPDATE snapshots SET operation = 'remove' WHERE name = 'child'");
+    store.remove("child").unwrap();
+    assert_eq!(keys(&store), ["name"]);
+}
+
+#[test]
+fn the_first_open_after_a_reboot_checks_everything() {
+    let place = Place::new();
+    let store = place.open();
+    assert!(store.recovery().check.is_some());
+    commit(&store, "kept", None);
+    commit(&store, "lost", None);
+    prepare(&store, "key", None, "a");
+    let options = CommitOptions {
+        durability: Durability::None,
+        ..CommitOptions::default()
+    };
+    store.commit("key", "unflushed", &options).unwrap();
+    drop(store);
+    let driver = place.root().join("driver");
+    std::fs::rename(driver.join("2"), driver.join("77")).unwrap();
+    assert!(place.open().recovery().check.is_none());
+
+    place.tamper("UPDATE meta SET value = 'another' WHERE name = 'checked_boot'");
+    place.tamper("UPDATE snapshots SET unflushed = 'another' WHERE unflushed IS NOT NULL");
+    let store = place.open();
+    let report = store.recovery().check.as_ref().unwrap();
+    assert_eq!(report.missing, ["lost"]);
+    assert_eq!(report.doubtful, ["unflushed"]);
+    let [(id, path)] = report.quarantined.as_slice() else {
+        panic!("{report:?}");
+    };
+    assert_eq!(id.number(), 77);
+    assert!(path.starts_with(driver.join("quarantine")) && path.exists());
+    assert_eq!(prepare(&store, "next", None, "a").id.number(), 78);
+    assert_eq!(files(&store, "kept"), ["kept"]);
+}
+
+#[test]
+fn a_check_of_a_store_in_use_finds_nothing() {
+    let place = Place::new();
+    let store = place.open();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            for number in 0..30 {
+                let name = format!("n{number}");
+                commit(&store, &name, None);
+                store.remove(&name).unwrap();
+            }
+        });
+        let checker = place.open();
+        while !worker.is_finished() {
+            let report = checker.check().unwrap();
+            assert!(report.is_sound(), "{report:?}");
+        }
+    });
+}
+
+/// Which call of the driver fails next: 0 none, else the number below.
+static FAIL: AtomicU8 = AtomicU8::new(0);
+const CREATE: u8 = 1;
+const FREEZE: u8 = 2;
+const DESTROY: u8 = 3;
+
+/// The plain-copy driver on a disk that fills up at the worst moment.
+#[derive(Debug)]
+struct Full(Box<dyn Driver>);
+
+fn fill_up(call: u8, id: SnapshotId) -> cowlab_driver::Result<()> {
+    let path = id.to_string();
+    let fails = FAIL.load(Ordering::SeqCst) == call;
+    let result = if fails { Err(Errno::NOSPC) } else { Ok(()) };
+    Ok(cowlab_sys::sys("write", path, result)?)
+}
+
+impl Driver for Full {
+    fn create(
+        &self,
+        id: SnapshotId,
+        parent: Option<&Chain>,
+        options: &CreateOptions,
+    ) -> cowlab_driver::Result<()> {
+        self.0.create(id, parent, options)?;
+        fill_up(CREATE, id)
+    }
+
+    fn freeze(&self, id: SnapshotId, durability: Durability) -> cowlab_driver::Result<()> {
+        fill_up(FREEZE, id)?;
+        self.0.freeze(id, durability)
+    }
+
+    fn destroy(&self, id: SnapshotId) -> cowlab_driver::Result<()> {
+        fill_up(DESTROY, id)?;
+        self.0.destroy(id)
+    }
+
+    fn activate(
+        &self,
+        chain: &Chain,
+        access: cowlab_driver::Access,
+    ) -> cowlab_driver::Result<cowlab_driver::Mounts> {
+        self.0.activate(chain, access)
+    }
+
+    fn deactivate(&self, id: SnapshotId) -> cowlab_driver::Result<()> {
+        self.0.deactivate(id)
+    }
+
+    fn staging(&self, chain: &Chain) -> cowlab_driver::Result<cowlab_driver::Staging> {
+        self.0.staging(chain)
+    }
+
+    fn usage(&self, id: SnapshotId) -> cowlab_driver::Result<cowlab_driver::Usage> {
+        self.0.usage(id)
+    }
+
+    fn candidates(
+        &self,
+        chain: &Chain,
+    ) -> cowlab_driver::Result<Option<cowlab_driver::Candidates>> {
+        self.0.candidates(chain)
+    }
+
+    fn inventory(&self) -> cowlab_driver::Result<Vec<SnapshotId>> {
+        self.0.inventory()
+    }
+
+    fn quarantine(&self, id: SnapshotId) -> cowlab_driver::Result<std::path::PathBuf> {
+        self.0.quarantine(id)
+    }
+
+    fn root(&self) -> &std::path::Path {
+        self.0.root()
+    }
+}
+
+/// One test, for [`FAIL`] is one.
+#[test]
+fn a_full_disk_leaves_the_store_as_it_was() {
+    let place = Place::new();
+    let entry = Entry {
+        open: |options: &OpenOptions| Ok(Box::new(Full((cowlab_vfs::ENTRY.open)(options)?))),
+        name: cowlab_vfs::ENTRY.name,
+        summary: cowlab_vfs::ENTRY.summary,
+        variants: cowlab_vfs::ENTRY.variants,
+        requirements: cowlab_vfs::ENTRY.requirements,
+        deviations: cowlab_vfs::ENTRY.deviations,
+        probe: cowlab_vfs::ENTRY.probe,
+    };
+    let store = place.try_open(&entry).unwrap();
+
+    FAIL.store(CREATE, Ordering::SeqCst);
+    let refused = store.prepare("key", None, &PrepareOptions::default());
+    assert!(message(refused).starts_with("prepare `key`: write"));
+    assert!(keys(&store).is_empty() && place.data().is_empty());
+
+    FAIL.store(FREEZE, Ordering::SeqCst);
+    prepare(&store, "key", None, "file");
+    let refused = store.commit("key", "name", &CommitOptions::default());
+    assert!(message(refused).starts_with("commit `key`: write"));
+    assert_eq!(store.stat("key").unwrap().kind, Kind::Active);
+    std::fs::write(directory(&store, "key").join("more"), "").unwrap();
+
+    // Half removed, it is gone for everybody, and going on removes the rest.
+    FAIL.store(DESTROY, Ordering::SeqCst);
+    assert!(message(store.remove("key")).starts_with("remove `key`: write"));
+    assert!(matches!(store.stat("key"), Err(Error::NotFound { .. })));
+    assert!(store.remove("key").is_err());
+    FAIL.store(0, Ordering::SeqCst);
+    store.remove("key").unwrap();
+    assert!(place.data().is_empty());
+}
