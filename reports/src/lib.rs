@@ -8,6 +8,9 @@
 pub mod compare;
 pub mod facts;
 pub mod measurements;
+mod plot;
+mod render;
+pub mod report;
 pub mod result;
 pub mod rules;
 pub mod statistics;

@@ -160,6 +160,20 @@ pub enum Warning {
 }
 
 impl Warning {
+    /// Every warning.
+    pub const ALL: [Self; 10] = [
+        Self::FewSamples,
+        Self::Outliers,
+        Self::TimerResolution,
+        Self::CacheState,
+        Self::CopyUpNotSeen,
+        Self::BufferedLoop,
+        Self::SparseBacking,
+        Self::LiveEngine,
+        Self::NearlyFull,
+        Self::Drift,
+    ];
+
     /// What it means and what to do about it, one sentence.
     #[must_use]
     pub fn advice(self) -> &'static str {

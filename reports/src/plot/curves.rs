@@ -1,0 +1,289 @@
+//! Medians with their intervals against a size or a depth, both axes logarithmic.
+//!
+//! A logarithm has no zero. A size of zero stands left of a break in the axis, with a tick of its own and no line to
+//! the other points.
+
+use plotters::chart::ChartContext;
+use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::markup;
+use super::{Look, Paint, ticks};
+use crate::report::ReportError;
+use crate::units;
+
+/// One median.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Point {
+    /// Size or depth.
+    pub(crate) at: u64,
+    /// The median.
+    pub(crate) value: f64,
+    /// Its interval; none is drawn where there is none.
+    pub(crate) interval: Option<(f64, f64)>,
+}
+
+/// The medians of one column.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Curve {
+    /// How it looks.
+    pub(crate) look: Look,
+    /// The medians, by size or depth.
+    pub(crate) points: Vec<Point>,
+}
+
+/// What the x axis shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Axis {
+    /// Bytes.
+    Size,
+    /// A count, with its name.
+    Count,
+}
+
+/// A plot of several columns.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Curves {
+    /// Id of the markup, unique on the page.
+    pub(crate) id: String,
+    /// Title, read by screen readers.
+    pub(crate) title: String,
+    /// What it shows, in words.
+    pub(crate) description: String,
+    /// Kind of the x axis.
+    pub(crate) axis: Axis,
+    /// Name of the x axis.
+    pub(crate) axis_name: String,
+    /// Every x value of plots that share the axis.
+    pub(crate) values: Vec<u64>,
+    /// Least and greatest y value of plots that share the axis, in nanoseconds.
+    pub(crate) range: (f64, f64),
+    /// The columns.
+    pub(crate) curves: Vec<Curve>,
+}
+
+const SIZE: (u32, u32) = (560, 380);
+const MARGIN_LEFT: u32 = 72;
+const MARGIN_BOTTOM: u32 = 52;
+const TEXT: u32 = 14;
+
+/// Distance of the zero from the first other value, in powers of two.
+const BREAK: f64 = 3.0;
+
+type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+impl Curves {
+    /// Draws it.
+    pub(crate) fn svg(&self) -> Result<String, ReportError> {
+        let mut svg = String::new();
+        self.draw(&mut svg).map_err(|error| ReportError::Plot {
+            plot: self.title.clone(),
+            reason: error.to_string(),
+        })?;
+        Ok(markup::finish(
+            &svg,
+            &self.id,
+            &self.title,
+            &self.description,
+        ))
+    }
+
+    fn draw(&self, svg: &mut String) -> Drawn {
+        let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+        let (left, right) = self.x_range();
+        let (low, high) = self.y_range();
+        let mut chart = ChartBuilder::on(&root)
+            .margin_top(10)
+            .margin_right(12)
+            .x_label_area_size(MARGIN_BOTTOM)
+            .y_label_area_size(MARGIN_LEFT)
+            .build_cartesian_2d(left..right, low..high)?;
+        self.draw_axes(&root, &mut chart)?;
+        for curve in &self.curves {
+            self.draw_curve(&mut chart, curve)?;
+        }
+        drop(chart);
+        root.present()?;
+        Ok(())
+    }
+
+    /// Place of a value on the x axis: the power of two, zero left of the first.
+    fn x(&self, value: u64) -> f64 {
+        if value == 0 {
+            self.first() - BREAK
+        } else {
+            (value as f64).log2()
+        }
+    }
+
+    fn first(&self) -> f64 {
+        let least = self.values.iter().copied().filter(|value| *value > 0).min();
+        (least.unwrap_or(1) as f64).log2()
+    }
+
+    fn x_range(&self) -> (f64, f64) {
+        let places = || self.values.iter().map(|value| self.x(*value));
+        let least = places().fold(f64::INFINITY, f64::min);
+        let greatest = places().fold(f64::NEG_INFINITY, f64::max);
+        if least > greatest {
+            return (0.0, 1.0);
+        }
+        let margin = ((greatest - least) * 0.05).max(0.5);
+        (least - margin, greatest + margin)
+    }
+
+    fn y_range(&self) -> (f64, f64) {
+        let (low, high) = (self.range.0.max(1.0).log10(), self.range.1.max(1.0).log10());
+        let margin = ((high - low) * 0.06).max(0.1);
+        (low - margin, high + margin)
+    }
+
+    fn draw_axes(
+        &self,
+        root: &DrawingArea<SVGBackend<'_>, Shift>,
+        chart: &mut Chart<'_, '_>,
+    ) -> Drawn {
+        let (left, right) = self.x_range();
+        let (low, high) = self.y_range();
+        for (at, labelled) in ticks(low, high) {
+            let paint = if labelled {
+                Paint::Grid
+            } else {
+                Paint::FineGrid
+            };
+            chart.draw_series([PathElement::new([(left, at), (right, at)], paint.color())])?;
+            if labelled {
+                let (x, y) = chart.backend_coord(&(left, at));
+                let text = units::duration(10_f64.powf(at));
+                label(
+                    root,
+                    &text,
+                    (x - 7, y),
+                    Paint::Muted,
+                    HPos::Right,
+                    VPos::Center,
+                )?;
+            }
+        }
+        for value in &self.values {
+            let at = self.x(*value);
+            chart.draw_series([PathElement::new(
+                [(at, low), (at, high)],
+                Paint::FineGrid.color(),
+            )])?;
+            let (x, y) = chart.backend_coord(&(at, low));
+            label(
+                root,
+                &self.tick(*value),
+                (x, y + 8),
+                Paint::Muted,
+                HPos::Center,
+                VPos::Top,
+            )?;
+        }
+        chart.draw_series([PathElement::new(
+            [(left, low), (right, low)],
+            Paint::Ink.color(),
+        )])?;
+        let (x, y) = chart.backend_coord(&(f64::midpoint(left, right), low));
+        label(
+            root,
+            &self.axis_name,
+            (x, y + 30),
+            Paint::Ink,
+            HPos::Center,
+            VPos::Top,
+        )?;
+        if self.values.contains(&0) && self.values.len() > 1 {
+            self.draw_break(root, chart)?;
+        }
+        Ok(())
+    }
+
+    /// Two strokes across the axis between zero and the first other value.
+    fn draw_break(
+        &self,
+        root: &DrawingArea<SVGBackend<'_>, Shift>,
+        chart: &Chart<'_, '_>,
+    ) -> Drawn {
+        let (low, _) = self.y_range();
+        let (x, y) = chart.backend_coord(&(self.first() - BREAK / 2.0, low));
+        for shift in [-3, 3] {
+            root.draw(&PathElement::new(
+                [(x + shift - 3, y + 6), (x + shift + 3, y - 6)],
+                Paint::Ink.color(),
+            ))?;
+        }
+        Ok(())
+    }
+
+    fn tick(&self, value: u64) -> String {
+        match self.axis {
+            Axis::Size => units::bytes(value as f64),
+            Axis::Count => value.to_string(),
+        }
+    }
+
+    fn draw_curve(&self, chart: &mut Chart<'_, '_>, curve: &Curve) -> Drawn {
+        let paint = Paint::Look(curve.look).color();
+        let place = |at: u64, value: f64| (self.x(at), value.max(1.0).log10());
+        let line: Vec<(f64, f64)> = curve
+            .points
+            .iter()
+            .filter(|point| point.at > 0)
+            .map(|point| place(point.at, point.value))
+            .collect();
+        if line.len() > 1 {
+            chart.draw_series([PathElement::new(line, paint.stroke_width(2))])?;
+        }
+        for point in &curve.points {
+            if let Some((low, high)) = point.interval {
+                let ends = [place(point.at, low), place(point.at, high)];
+                chart.draw_series([PathElement::new(ends, paint.stroke_width(4))])?;
+            }
+        }
+        let places: Vec<(f64, f64)> = curve
+            .points
+            .iter()
+            .map(|point| place(point.at, point.value))
+            .collect();
+        draw_markers(chart, &places, curve.look)
+    }
+}
+
+fn draw_markers(chart: &mut Chart<'_, '_>, places: &[(f64, f64)], look: Look) -> Drawn {
+    let fill = Paint::Look(look).color().filled();
+    for place in places {
+        let at = EmptyElement::at(*place);
+        match look.pattern {
+            0 => chart.draw_series([at + Circle::new((0, 0), 4, fill)])?,
+            1 => chart.draw_series([at + Rectangle::new([(-4, -4), (4, 4)], fill)])?,
+            2 => chart.draw_series([at + Polygon::new([(0, -6), (5, 4), (-5, 4)], fill)])?,
+            3 => {
+                chart.draw_series([at + Polygon::new([(0, -6), (6, 0), (0, 6), (-6, 0)], fill)])?
+            }
+            4 => chart.draw_series([at + Polygon::new([(0, 6), (5, -4), (-5, -4)], fill)])?,
+            _ => chart.draw_series([at + Rectangle::new([(-2, -6), (2, 6)], fill)])?,
+        };
+    }
+    Ok(())
+}
+
+fn label(
+    root: &DrawingArea<SVGBackend<'_>, Shift>,
+    text: &str,
+    at: (i32, i32),
+    paint: Paint,
+    horizontal: HPos,
+    vertical: VPos,
+) -> Drawn {
+    let style = ("sans-serif", TEXT)
+        .into_font()
+        .color(&paint.color())
+        .pos(Pos::new(horizontal, vertical));
+    root.draw(&Text::new(text.to_owned(), at, style))?;
+    Ok(())
+}
