@@ -8,7 +8,11 @@ use cowlab_driver::Entry;
 /// Every driver, in the order that reports list them.
 #[must_use]
 pub fn all() -> &'static [&'static Entry] {
-    &[&cowlab_overlay2::ENTRY, &cowlab_vfs::ENTRY]
+    &[
+        &cowlab_overlay2::ENTRY,
+        &cowlab_btrfs::ENTRY,
+        &cowlab_vfs::ENTRY,
+    ]
 }
 
 /// The driver of that name.

@@ -1,0 +1,164 @@
+//! The driver itself.
+
+use std::path::{Path, PathBuf};
+
+use cowlab_driver::{
+    Access, Candidate, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home, Missing,
+    Mounts, OpenOptions, Reach, Result, SnapshotId, Staging, Usage, busy, make_dir,
+};
+use cowlab_sys::durability::syncfs;
+use cowlab_sys::{MountAttributes, Root, at, btrfs, stat};
+
+use crate::{changes, quota, subvolume, usage};
+
+/// The btrfs driver of one directory.
+#[derive(Debug)]
+pub struct Btrfs {
+    home: Home,
+}
+
+impl Btrfs {
+    /// Opens the driver's directory, making it if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] when it is not on btrfs, [`Error::ForeignRoot`] when another store
+    /// made it.
+    pub fn open(options: &OpenOptions) -> Result<Self> {
+        let home = Home::open(&options.root, &options.store)?;
+        require_btrfs(home.root())?;
+        Ok(Self { home })
+    }
+
+    fn path(&self, id: SnapshotId) -> Result<PathBuf> {
+        Ok(self.home.existing(id)?.join("fs"))
+    }
+
+    fn bind(&self, id: SnapshotId, access: Access) -> Result<Mounts> {
+        let source = self.path(id)?;
+        if access == Access::ReadWrite && btrfs::is_read_only(subvolume::open(&source)?)? {
+            return Err(Error::Frozen(id));
+        }
+        let attributes = MountAttributes {
+            read_only: access == Access::ReadOnly,
+            ..MountAttributes::default()
+        };
+        Ok(Mounts::Bind { source, attributes })
+    }
+
+    fn refuse_mounted(&self, id: SnapshotId) -> Result<()> {
+        busy::refuse_mounted(id, &[&self.home.path(id)])
+    }
+}
+
+/// Refuses a directory on another file system.
+pub(crate) fn require_btrfs(dir: &Path) -> Result<()> {
+    if btrfs::is_btrfs(dir)? {
+        return Ok(());
+    }
+    let magic = stat::statfs(dir)?.fstype_magic;
+    Err(Error::Unavailable(Missing {
+        what: format!(
+            "btrfs under `{}` (the file system there has type {magic:#x})",
+            dir.display()
+        ),
+        remedy: "put the store on a btrfs file system: `mkfs.btrfs DEVICE`".to_owned(),
+    }))
+}
+
+impl Driver for Btrfs {
+    fn create(
+        &self,
+        id: SnapshotId,
+        parent: Option<&Chain>,
+        options: &CreateOptions,
+    ) -> Result<()> {
+        let parent = parent.map(|chain| self.path(chain.head())).transpose()?;
+        self.home.create(id, |snapshot| {
+            make_dir(snapshot, 0o700)?;
+            let path = snapshot.join("fs");
+            match &parent {
+                Some(parent) => subvolume::snapshot(parent, &path)?,
+                None => {
+                    subvolume::create(&path)?;
+                    at::chmod(Root::open(snapshot)?, "fs", 0o755)?;
+                }
+            }
+            if let Some(limit) = options.size_limit
+                && let Err(error) = quota::limit(&path, limit)
+            {
+                // Refused, not cut off: nothing is left for a later `destroy`.
+                subvolume::delete(snapshot)?;
+                return Err(error);
+            }
+            Ok(())
+        })
+    }
+
+    fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+        self.bind(chain.head(), access)
+    }
+
+    fn deactivate(&self, id: SnapshotId) -> Result<()> {
+        self.refuse_mounted(id)
+    }
+
+    fn staging(&self, chain: &Chain) -> Result<Staging> {
+        Ok(Staging::Union(self.bind(chain.head(), Access::ReadWrite)?))
+    }
+
+    fn freeze(&self, id: SnapshotId, durability: Durability) -> Result<()> {
+        let path = self.path(id)?;
+        self.refuse_mounted(id)?;
+        let fd = subvolume::open(&path)?;
+        btrfs::set_read_only(&fd, true)?;
+        if durability >= Durability::Commit
+            && let Err(error) = syncfs(&path)
+        {
+            // What could not be flushed is not frozen.
+            btrfs::set_read_only(&fd, false)?;
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    fn destroy(&self, id: SnapshotId) -> Result<()> {
+        // The kernel would delete a mounted subvolume.
+        self.refuse_mounted(id)?;
+        self.home.destroy(id, subvolume::delete)?;
+        // Until a commit, a power cut brings the subvolume back, when no store knows it any more.
+        let root = Root::open(self.home.root())?.open_at(Path::new(""), at::OFlags::RDONLY, 0)?;
+        Ok(btrfs::wait_sync(&root, btrfs::start_sync(&root)?)?)
+    }
+
+    fn usage(&self, id: SnapshotId) -> Result<Usage> {
+        let path = self.path(id)?;
+        usage::measure(&subvolume::open(&path)?, &path)
+    }
+
+    fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>> {
+        let snapshot = subvolume::open(&self.path(chain.head())?)?;
+        let Some(parent) = chain.ancestors().first() else {
+            return Ok(Some(vec![Candidate {
+                path: PathBuf::new(),
+                reach: Reach::Subtree,
+            }]));
+        };
+        let parent = subvolume::open(&self.path(*parent)?)?;
+        // A search sees neither delayed inodes nor data that is still to be written.
+        btrfs::sync(&snapshot)?;
+        changes::candidates(&snapshot, &parent).map(Some)
+    }
+
+    fn inventory(&self) -> Result<Vec<SnapshotId>> {
+        self.home.inventory()
+    }
+
+    fn quarantine(&self, id: SnapshotId) -> Result<PathBuf> {
+        self.home.quarantine(id)
+    }
+
+    fn root(&self) -> &Path {
+        self.home.root()
+    }
+}
