@@ -22,6 +22,7 @@ pub mod judge;
 pub mod manifest;
 pub mod op;
 pub mod prelude;
+pub mod tarball;
 pub mod terms;
 pub mod text;
 pub mod tree;

@@ -2,11 +2,16 @@
 
 mod copy_up;
 mod descriptor;
+mod entry;
+mod hostile;
 mod inode;
+mod layer;
+mod life;
 mod link;
 mod lookup;
 mod opaque;
 mod permission;
+mod refusal;
 mod removal;
 mod rename;
 mod whiteout;
@@ -81,6 +86,31 @@ pub const GROUPS: &[Group] = &[
         name: "xattr",
         title: "Extended attributes",
         cases: xattr::CASES,
+    },
+    Group {
+        name: "life",
+        title: "Life of a snapshot",
+        cases: life::CASES,
+    },
+    Group {
+        name: "refusal",
+        title: "What the store refuses",
+        cases: refusal::CASES,
+    },
+    Group {
+        name: "layer",
+        title: "Layers applied",
+        cases: layer::CASES,
+    },
+    Group {
+        name: "entry",
+        title: "Entries of a layer",
+        cases: entry::CASES,
+    },
+    Group {
+        name: "hostile",
+        title: "Hostile and broken layers",
+        cases: hostile::CASES,
     },
 ];
 

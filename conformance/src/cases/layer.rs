@@ -1,0 +1,354 @@
+//! Layers applied: what an archive's entries become.
+
+use std::fs;
+use std::io::Write;
+
+use cowlab_snapshots::{ApplyOptions, Error as StoreError, LayerError};
+
+use crate::cases::life::{names, read_text};
+use crate::cases::refusal::{fill, refused};
+use crate::context::Result;
+use crate::prelude::*;
+use crate::tarball::{Entry, archive};
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        id: "layer/whiteouts-in-any-order",
+        spec: "A whiteout and an opaque whiteout remove what lower layers have, whether they come first or last, and never what their own layer has.",
+        see: &[
+            "image-spec layer.md, Whiteouts",
+            "image-spec layer.md, Opaque Whiteout",
+        ],
+        catalogue: &["C02", "C06", "N03", "N04", "B06"],
+        impact: Impact::DataLoss,
+        run: Some(whiteouts_in_any_order),
+        ..Case::BASE
+    },
+    Case {
+        id: "layer/types-are-replaced",
+        spec: "An entry of another type takes the place of what lower layers and earlier entries have under its name.",
+        see: &["image-spec layer.md, Changesets over existing files"],
+        catalogue: &["N05", "N19"],
+        impact: Impact::DataLoss,
+        run: Some(types_are_replaced),
+        ..Case::BASE
+    },
+    Case {
+        id: "layer/hard-link-to-a-lower-layer",
+        spec: "A hard link entry to a file of a lower layer is a name of that file, with all its metadata.",
+        see: &[
+            "image-spec layer.md, Hardlinks",
+            "containerd pkg/archive tests, HardlinkParentInclusion",
+        ],
+        catalogue: &["N08", "E07"],
+        impact: Impact::DataLoss,
+        run: Some(hard_link_to_a_lower_layer),
+        ..Case::BASE
+    },
+    Case {
+        id: "layer/directory-entry-keeps-content",
+        spec: "A directory entry gives an existing directory its attributes and keeps what is in it, and missing parents are made.",
+        see: &["image-spec layer.md, Changesets over existing files"],
+        catalogue: &["N09", "N10"],
+        impact: Impact::DataLoss,
+        run: Some(directory_entry_keeps_content),
+        ..Case::BASE
+    },
+    Case {
+        id: "layer/every-compression-is-the-same",
+        spec: "A layer gives the same tree and the same diff id as a plain, gzip and zstd archive.",
+        see: &["image-spec layer.md, zstd media types"],
+        catalogue: &["N21"],
+        impact: Impact::DataLoss,
+        run: Some(every_compression),
+        ..Case::BASE
+    },
+    Case {
+        id: "layer/full-file-system",
+        spec: "A file system that is full in the middle of a layer leaves the store without it, and with space it applies.",
+        see: &["write(2), ENOSPC"],
+        catalogue: &["M36", "M21"],
+        impact: Impact::DataLoss,
+        risk: Risk::Fs,
+        run: Some(full_file_system),
+        ..Case::BASE
+    },
+    Case {
+        id: "layer/applied-twice",
+        spec: "A layer applied under a name that is there is refused, and the first stays as it is.",
+        see: &["moby daemon/internal/layer, RegisterExistingLayer"],
+        catalogue: &["M23"],
+        impact: Impact::DataLoss,
+        run: Some(applied_twice),
+        ..Case::BASE
+    },
+];
+
+/// The kind of an error, as cases name it.
+pub(super) fn kind(error: &LayerError) -> &'static str {
+    match error {
+        LayerError::Truncated { .. } => "truncated",
+        LayerError::DigestMismatch { .. } => "digest mismatch",
+        LayerError::Junk { .. } => "junk",
+        LayerError::Malformed { .. } => "malformed",
+        LayerError::Escape { .. } => "escape",
+        _ if error.errno() == Some(cowlab_sys::Errno::NOSPC) => "no space",
+        _ => "another error of the layer",
+    }
+}
+
+pub(super) fn apply(
+    context: &Context,
+    name: &str,
+    parent: Option<&str>,
+    bytes: &[u8],
+) -> std::result::Result<(), StoreError> {
+    let mut stream = bytes;
+    context
+        .store()
+        .apply(name, parent, &mut stream, &ApplyOptions::default())
+        .map(drop)
+}
+
+pub(super) fn apply_entries(
+    context: &Context,
+    name: &str,
+    parent: Option<&str>,
+    entries: &[Entry],
+) -> Result<()> {
+    Ok(apply(context, name, parent, &archive(entries))?)
+}
+
+/// The names and short contents below a directory, as one line.
+pub(super) fn summary(tree: &Tree, path: &str) -> Result<String> {
+    let mut parts = Vec::new();
+    for name in names(tree, path)? {
+        let below = format!("{path}{name}");
+        let stat = tree
+            .stat(&below)
+            .map_err(|code| Difference::new(&below, "stat", "ok", code))?;
+        parts.push(match stat.kind() {
+            cowlab_sys::stat::FileKind::Directory => {
+                format!("{name}/({})", summary(tree, &format!("{below}/"))?)
+            }
+            cowlab_sys::stat::FileKind::Regular => format!("{name}={}", read_text(tree, &below)?),
+            _ => name,
+        });
+    }
+    Ok(parts.join(" "))
+}
+
+pub(super) fn shows(context: &Context, name: &str, expected: &str) -> Result<()> {
+    let got = context.with_view(name, |dir| summary(&Tree::open(dir)?, "/"))?;
+    expect("/", "tree", expected.to_owned(), got)
+}
+
+fn whiteouts_in_any_order(context: &mut Context) -> Result<()> {
+    let base = [
+        Entry::dir("d"),
+        Entry::file("d/old", "1"),
+        Entry::dir("d/sub"),
+        Entry::file("d/sub/old", "1"),
+        Entry::dir("e"),
+        Entry::file("e/old", "1"),
+        Entry::file("gone", "1"),
+        Entry::file("again", "1"),
+        Entry::dir("g"),
+        Entry::file("g/x", "1"),
+    ];
+    apply_entries(context, "base", None, &base)?;
+    let top = [
+        // Opaque last, after an entry of its own layer.
+        Entry::dir("d"),
+        Entry::file("d/new", "2"),
+        Entry::file("d/.wh..wh..opq", ""),
+        // Opaque first.
+        Entry::file("e/.wh..wh..opq", ""),
+        Entry::file("e/new", "2"),
+        Entry::file(".wh.gone", ""),
+        Entry::file(".wh.never-there", ""),
+        // The whiteout is about the lower layer: the file of this one stays, whichever comes first.
+        Entry::file("again", "2"),
+        Entry::file(".wh.again", ""),
+        Entry::file(".wh.g", ""),
+        Entry::dir("g"),
+        Entry::file("g/y", "2"),
+    ];
+    apply_entries(context, "top", Some("base"), &top)?;
+    shows(context, "top", "again=2 d/(new=2) e/(new=2) g/(y=2)")?;
+    shows(
+        context,
+        "base",
+        "again=1 d/(old=1 sub/(old=1)) e/(old=1) g/(x=1) gone=1",
+    )
+}
+
+fn types_are_replaced(context: &mut Context) -> Result<()> {
+    let base = [
+        Entry::dir("to-file"),
+        Entry::file("to-file/x", "1"),
+        Entry::file("to-dir", "1"),
+        Entry::symlink("link-to-dir", "to-file"),
+        Entry::dir("to-link"),
+        Entry::file("to-link/x", "1"),
+    ];
+    apply_entries(context, "base", None, &base)?;
+    let top = [
+        Entry::file("to-file", "2"),
+        Entry::dir("to-dir"),
+        Entry::file("to-dir/x", "2"),
+        Entry::dir("link-to-dir"),
+        Entry::file("link-to-dir/x", "2"),
+        Entry::symlink("to-link", "to-dir"),
+        // The same name twice: the last one counts.
+        Entry::file("twice", "first"),
+        Entry::file("twice", "last"),
+    ];
+    apply_entries(context, "top", Some("base"), &top)?;
+    shows(
+        context,
+        "top",
+        "link-to-dir/(x=2) to-dir/(x=2) to-file=2 to-link twice=last",
+    )
+}
+
+fn hard_link_to_a_lower_layer(context: &mut Context) -> Result<()> {
+    let file = Entry::file("d/f", "content")
+        .mode(0o4711)
+        .owner(5, 6)
+        .record("SCHILY.xattr.user.note", "kept");
+    apply_entries(context, "base", None, &[Entry::dir("d"), file])?;
+    apply_entries(
+        context,
+        "top",
+        Some("base"),
+        &[Entry::link("l", "d/f"), Entry::link("m", "l")],
+    )?;
+    context.with_view("top", |dir| {
+        let tree = Tree::open(dir)?;
+        let look = |path: &str| -> Result<(u64, String)> {
+            let fail = |code| Difference::new(path, "stat", "ok", code);
+            let stat = tree.stat(path).map_err(fail)?;
+            let note = tree.xattr(path, "user.note").map_err(fail)?;
+            let text = format!(
+                "{:o} {}:{} {} {note:?}",
+                stat.mode, stat.uid, stat.gid, stat.size
+            );
+            Ok((stat.ino, text))
+        };
+        let (file, text) = look("/d/f")?;
+        for path in ["/l", "/m"] {
+            let (inode, found) = look(path)?;
+            expect(path, "metadata", text.clone(), found)?;
+            expect(path, "one file with /d/f", true, inode == file)?;
+            expect(
+                path,
+                "content",
+                "content".to_owned(),
+                read_text(&tree, path)?,
+            )?;
+        }
+        Ok(())
+    })
+}
+
+fn directory_entry_keeps_content(context: &mut Context) -> Result<()> {
+    apply_entries(
+        context,
+        "base",
+        None,
+        &[
+            Entry::dir("d").mode(0o700),
+            Entry::file("d/f", "1"),
+            Entry::dir("kept").mode(0o711).owner(7, 8),
+        ],
+    )?;
+    let top = [
+        Entry::dir("d").mode(0o1777).owner(3, 4),
+        Entry::file("made/on/the/way", "2"),
+        // No entry of its own: the directory keeps its attributes.
+        Entry::file("kept/f", "2"),
+    ];
+    apply_entries(context, "top", Some("base"), &top)?;
+    shows(context, "top", "d/(f=1) kept/(f=2) made/(on/(the/(way=2)))")?;
+    context.with_view("top", |dir| {
+        let tree = Tree::open(dir)?;
+        for (path, expected) in [
+            ("/d", "1777 3:4"),
+            ("/kept", "0711 7:8"),
+            ("/made/on", "0755 0:0"),
+        ] {
+            let stat = tree
+                .stat(path)
+                .map_err(|code| Difference::new(path, "stat", "ok", code))?;
+            expect(
+                path,
+                "attributes",
+                expected.to_owned(),
+                format!("{:04o} {}:{}", stat.permissions(), stat.uid, stat.gid),
+            )?;
+        }
+        Ok(())
+    })
+}
+
+fn every_compression(context: &mut Context) -> Result<()> {
+    let plain = archive(&[
+        Entry::dir("d"),
+        Entry::file("d/f", vec![b'x'; 300_000]),
+        Entry::symlink("s", "d/f"),
+    ]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&plain)?;
+    let streams = [
+        ("plain", plain.clone()),
+        ("gzip", gzip.finish()?),
+        ("zstd", zstd::encode_all(plain.as_slice(), 1)?),
+    ];
+    let mut first = None;
+    for (name, bytes) in streams {
+        let mut stream = bytes.as_slice();
+        let applied = context
+            .store()
+            .apply(name, None, &mut stream, &ApplyOptions::default())?;
+        let (id, tree) = first.get_or_insert((applied.diff_id, context.manifest(name)?));
+        expect(name, "diff id", id.to_string(), applied.diff_id.to_string())?;
+        context.unchanged(tree, &context.manifest(name)?)?;
+    }
+    Ok(())
+}
+
+fn full_file_system(context: &mut Context) -> Result<()> {
+    apply_entries(context, "base", None, &[Entry::file("f", "base")])?;
+    let before = context.manifest("base")?;
+    let layer = archive(&[
+        Entry::file("small", "x"),
+        Entry::file("large", vec![b'x'; 32 << 20]),
+    ]);
+    let filler = context.dir().join("filler");
+    fill(&filler, context.dir())?;
+    let given = apply(context, "top", Some("base"), &layer);
+    fs::remove_file(&filler)?;
+    refused("apply of 32 MiB into 4 MiB", "no space", given)?;
+    context.reopen()?;
+    refused("the name", "not found", context.store().stat("top"))?;
+    expect(
+        "store",
+        "snapshots on disk",
+        1,
+        context.store().driver().inventory()?.len(),
+    )?;
+    context.unchanged(&before, &context.manifest("base")?)?;
+    Ok(apply(context, "top", Some("base"), &layer)?)
+}
+
+fn applied_twice(context: &mut Context) -> Result<()> {
+    apply_entries(context, "layer", None, &[Entry::file("f", "first")])?;
+    let second = archive(&[Entry::file("f", "second")]);
+    refused(
+        "the second",
+        "exists",
+        apply(context, "layer", None, &second),
+    )?;
+    shows(context, "layer", "f=first")
+}

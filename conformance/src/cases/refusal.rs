@@ -1,0 +1,484 @@
+//! What the store refuses, with an error of the right kind and everything as before.
+
+use std::fmt::Debug;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cowlab_snapshots::{
+    CommitOptions, Error as StoreError, Filter, LayerError, PrepareOptions, Store, StoreOptions,
+};
+use cowlab_sys::cmd::Cmd;
+
+use crate::cases::life::{read_text, write_text};
+use crate::context::Result;
+use crate::prelude::*;
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        id: "refusal/key-in-use",
+        spec: "A key or name that is in use is refused to prepare, view and commit.",
+        see: &["containerd core/snapshots/testsuite, checkPrepareViewFailing"],
+        catalogue: &["M06", "M28"],
+        impact: Impact::DataLoss,
+        run: Some(key_in_use),
+        ..Case::BASE
+    },
+    Case {
+        id: "refusal/parent-that-is-not-committed",
+        spec: "Only committed snapshots are parents, and a missing parent is named.",
+        see: &["containerd core/snapshots/storage/metastore.go, CreateSnapshot"],
+        catalogue: &["M07", "M10"],
+        impact: Impact::Isolation,
+        run: Some(parent_not_committed),
+        ..Case::BASE
+    },
+    Case {
+        id: "refusal/what-is-not-active-is-not-committed",
+        spec: "A view, a committed snapshot and a missing one cannot be committed.",
+        see: &["containerd core/snapshots/storage/metastore.go, CommitActive"],
+        catalogue: &["M07"],
+        impact: Impact::DataLoss,
+        run: Some(commit_of_what_is_not_active),
+        ..Case::BASE
+    },
+    Case {
+        id: "refusal/parent-with-children-stays",
+        spec: "A snapshot with children cannot be removed, and the children keep their content.",
+        see: &["containerd core/snapshots/testsuite, checkRemoveIntermediateSnapshot"],
+        catalogue: &["M08", "S08"],
+        impact: Impact::DataLoss,
+        run: Some(parent_with_children),
+        ..Case::BASE
+    },
+    Case {
+        id: "refusal/missing-snapshot-is-named",
+        spec: "Every verb says of a snapshot that is not there that it is not there.",
+        see: &["containerd core/snapshots/storage, errdefs.ErrNotFound"],
+        catalogue: &["M10"],
+        impact: Impact::AppVisible,
+        run: Some(missing_snapshot),
+        ..Case::BASE
+    },
+    Case {
+        id: "refusal/second-writable-mount",
+        spec: "An active snapshot that is mounted is not mounted a second time.",
+        see: &[
+            "overlayfs.rst, Sharing and copying layers",
+            "xfstests overlay/036",
+        ],
+        catalogue: &["L02", "M18"],
+        impact: Impact::DataLoss,
+        run: Some(second_writable_mount),
+        ..Case::BASE
+    },
+    Case {
+        id: "refusal/commit-and-remove-while-mounted",
+        spec: "A mounted snapshot is neither committed nor removed, and can be both after the unmount.",
+        see: &["moby/moby issue 27381"],
+        catalogue: &["M18"],
+        impact: Impact::DataLoss,
+        run: Some(while_mounted),
+        ..Case::BASE
+    },
+    Case {
+        id: "refusal/commit-and-remove-while-mounted-elsewhere",
+        spec: "A snapshot mounted in another mount namespace only is neither committed nor removed.",
+        see: &["mount_namespaces(7)", "moby/moby issue 27381"],
+        catalogue: &["M18"],
+        impact: Impact::DataLoss,
+        run: Some(while_mounted_elsewhere),
+        ..Case::BASE
+    },
+    Case {
+        id: "refusal/full-file-system",
+        spec: "A file system that is full in the middle of a prepare, write and commit costs nothing that was there before.",
+        see: &["write(2), ENOSPC", "containers/storage, disk full"],
+        catalogue: &["M36", "D19"],
+        impact: Impact::DataLoss,
+        risk: Risk::Fs,
+        run: Some(full_file_system),
+        ..Case::BASE
+    },
+    Case {
+        id: "refusal/another-stores-driver-root",
+        spec: "A store does not open the driver's directory of another store.",
+        see: &["containerd plugins/snapshots, root directories"],
+        catalogue: &["M31"],
+        impact: Impact::DataLoss,
+        run: Some(foreign_driver_root),
+        ..Case::BASE
+    },
+    Case {
+        id: "refusal/store-of-a-newer-program",
+        spec: "A store whose database a newer program made is refused and left as it is.",
+        see: &["sqlite.org/pragma.html, user_version"],
+        catalogue: &["M38"],
+        impact: Impact::DataLoss,
+        run: Some(newer_store),
+        ..Case::BASE
+    },
+];
+
+/// The kind of an error, as cases name it.
+fn kind(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Exists { .. } => "exists",
+        StoreError::NotFound { .. } => "not found",
+        StoreError::WrongKind { .. } => "wrong kind",
+        StoreError::HasChildren { .. } => "has children",
+        StoreError::Busy { .. } => "busy",
+        StoreError::InvalidKey { .. } => "invalid key",
+        StoreError::Newer { .. } => "newer",
+        StoreError::ForeignRoot { .. } => "foreign root",
+        StoreError::Recorded { .. } => "recorded otherwise",
+        StoreError::Layer { reason, .. } => layer_kind(reason),
+        StoreError::Driver { .. } | StoreError::Unusable(_) => "driver",
+        _ => "another error",
+    }
+}
+
+fn layer_kind(error: &LayerError) -> &'static str {
+    crate::cases::layer::kind(error)
+}
+
+/// Expects the store to refuse, with an error of this kind.
+pub(super) fn refused<T: Debug>(
+    what: &str,
+    expected: &str,
+    given: std::result::Result<T, StoreError>,
+) -> Result<()> {
+    match given {
+        Err(error) if kind(&error) == expected => Ok(()),
+        Err(error) => Err(Difference::new(
+            what,
+            "error",
+            expected,
+            format!("{} ({error})", kind(&error)),
+        )),
+        Ok(_) => Err(Difference::new(what, "error", expected, "success")),
+    }
+}
+
+fn prepare(store: &Store, key: &str, parent: Option<&str>) -> std::result::Result<(), StoreError> {
+    store
+        .prepare(key, parent, &PrepareOptions::default())
+        .map(drop)
+}
+
+fn commit(store: &Store, key: &str, name: &str) -> std::result::Result<(), StoreError> {
+    store.commit(key, name, &CommitOptions::default()).map(drop)
+}
+
+fn rows(store: &Store) -> Result<String> {
+    Ok(format!("{:?}", store.list(&Filter::default())?))
+}
+
+fn key_in_use(context: &mut Context) -> Result<()> {
+    context.layer(None, "base", &[write("/f", "f")])?;
+    let store = context.store();
+    prepare(store, "active", Some("base"))?;
+    store.view("view", "base")?;
+    let before = rows(store)?;
+    for taken in ["base", "active", "view"] {
+        refused("prepare", "exists", prepare(store, taken, None))?;
+        refused("view", "exists", store.view(taken, "base"))?;
+        refused("commit", "exists", commit(store, "active", taken))?;
+    }
+    for bad in ["", "a\nb", &"x".repeat(5000)] {
+        refused("prepare", "invalid key", prepare(store, bad, None))?;
+    }
+    expect("store", "snapshots", before, rows(store)?)
+}
+
+fn parent_not_committed(context: &mut Context) -> Result<()> {
+    context.layer(None, "base", &[write("/f", "f")])?;
+    let store = context.store();
+    prepare(store, "active", Some("base"))?;
+    store.view("view", "base")?;
+    let before = rows(store)?;
+    refused(
+        "prepare on an active one",
+        "wrong kind",
+        prepare(store, "x", Some("active")),
+    )?;
+    refused(
+        "prepare on a view",
+        "wrong kind",
+        prepare(store, "x", Some("view")),
+    )?;
+    refused(
+        "prepare on nothing",
+        "not found",
+        prepare(store, "x", Some("none")),
+    )?;
+    refused(
+        "view of an active one",
+        "wrong kind",
+        store.view("x", "active"),
+    )?;
+    refused("view of nothing", "not found", store.view("x", "none"))?;
+    expect("store", "snapshots", before, rows(store)?)
+}
+
+fn commit_of_what_is_not_active(context: &mut Context) -> Result<()> {
+    context.layer(None, "base", &[write("/f", "f")])?;
+    let store = context.store();
+    store.view("view", "base")?;
+    let before = rows(store)?;
+    refused("commit of a view", "wrong kind", commit(store, "view", "x"))?;
+    refused(
+        "commit of a committed one",
+        "wrong kind",
+        commit(store, "base", "x"),
+    )?;
+    refused("commit of nothing", "not found", commit(store, "none", "x"))?;
+    expect("store", "snapshots", before, rows(store)?)
+}
+
+fn parent_with_children(context: &mut Context) -> Result<()> {
+    context.layer(None, "base", &[write("/f", "f")])?;
+    context.layer(Some("base"), "top", &[append("/f", "+")])?;
+    let store = context.store();
+    refused("remove", "has children", store.remove("base"))?;
+    context.with_view("top", |dir| {
+        expect(
+            "/f",
+            "content",
+            "f+".to_owned(),
+            read_text(&Tree::open(dir)?, "/f")?,
+        )
+    })?;
+    store.remove("top")?;
+    store.remove("base")?;
+    expect(
+        "store",
+        "snapshots on disk",
+        0,
+        store.driver().inventory()?.len(),
+    )
+}
+
+fn missing_snapshot(context: &mut Context) -> Result<()> {
+    let store = context.store();
+    refused("stat", "not found", store.stat("none"))?;
+    refused("remove", "not found", store.remove("none"))?;
+    refused("mounts", "not found", store.mounts("none"))?;
+    refused("usage", "not found", store.usage("none"))?;
+    refused(
+        "mount",
+        "not found",
+        store.mount("none", &context.mount_point()),
+    )
+}
+
+fn second_writable_mount(context: &mut Context) -> Result<()> {
+    prepare(context.store(), "key", None)?;
+    let other = context.dir().join("other");
+    fs::create_dir(&other)?;
+    context.with_mount("key", |_| {
+        refused("second mount", "busy", context.store().mount("key", &other))
+    })?;
+    let mut mounted = context.store().mount("key", &other)?;
+    cowlab_sys::Guard::close(&mut mounted)?;
+    Ok(())
+}
+
+fn while_mounted(context: &mut Context) -> Result<()> {
+    prepare(context.store(), "key", None)?;
+    context.with_mount("key", |dir| {
+        write_text(&Tree::open(dir)?, "/f", "kept")?;
+        refused("commit", "busy", commit(context.store(), "key", "name"))?;
+        refused("remove", "busy", context.store().remove("key"))
+    })?;
+    commit(context.store(), "key", "name")?;
+    context.with_view("name", |dir| {
+        refused(
+            "remove of a mounted view",
+            "busy",
+            context.store().remove("name.view"),
+        )?;
+        expect(
+            "/f",
+            "content",
+            "kept".to_owned(),
+            read_text(&Tree::open(dir)?, "/f")?,
+        )
+    })?;
+    Ok(context.store().remove("name")?)
+}
+
+/// Holds the mounts of this moment in a namespace of its own until the file `done` appears.
+const HOLD_MOUNTS: &str = "touch ready; while [ ! -e done ]; do sleep 0.02; done";
+
+fn while_mounted_elsewhere(context: &mut Context) -> Result<()> {
+    prepare(context.store(), "key", None)?;
+    let signals = context.dir().join("signals");
+    fs::create_dir(&signals)?;
+    let holder = Cmd::new("unshare")
+        .args([
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            HOLD_MOUNTS,
+        ])
+        .current_dir(&signals);
+    let (held, judged) = thread::scope(|scope| {
+        let mut holding = None;
+        let judged = context.with_mount("key", |dir| {
+            write_text(&Tree::open(dir)?, "/f", "kept")?;
+            holding = Some(scope.spawn(|| holder.run()));
+            wait_for(&signals.join("ready"))
+        });
+        let judged = judged.and_then(|()| {
+            refused("commit", "busy", commit(context.store(), "key", "name"))?;
+            refused("remove", "busy", context.store().remove("key"))
+        });
+        // The holder ends whatever was judged; without this the scope would wait for ever.
+        let ended = fs::write(signals.join("done"), "");
+        (
+            holding.map(thread::ScopedJoinHandle::join),
+            ended.map_err(Difference::from).and(judged),
+        )
+    });
+    judged?;
+    match held {
+        Some(Ok(run)) => run?,
+        _ => return Err(Difference::new("namespace", "process", "held", "lost")),
+    }
+    commit(context.store(), "key", "name")?;
+    context.with_view("name", |dir| {
+        expect(
+            "/f",
+            "content",
+            "kept".to_owned(),
+            read_text(&Tree::open(dir)?, "/f")?,
+        )
+    })
+}
+
+fn wait_for(path: &Path) -> Result<()> {
+    let start = Instant::now();
+    while !path.exists() {
+        if start.elapsed() > Duration::from_secs(20) {
+            return Err(Difference::new(
+                "namespace",
+                "process",
+                "ready within 20 s",
+                "not ready",
+            ));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Leaves this much space, in bytes: enough for the store's rows, too little for the layer.
+const LEFT: u64 = 4 << 20;
+
+fn full_file_system(context: &mut Context) -> Result<()> {
+    context.layer(None, "base", &[write_sized("/f", 100_000, 31)])?;
+    let before = context.manifest("base")?;
+    prepare(context.store(), "key", Some("base"))?;
+    let filler = context.dir().join("filler");
+    fill(&filler, context.dir())?;
+    let written = context.with_mount("key", |dir| {
+        let data = vec![b'x'; 32 << 20];
+        Ok(match Tree::open(dir)?.write("/large", &data) {
+            Ok(()) => "ok".to_owned(),
+            Err(code) => code.to_string(),
+        })
+    })?;
+    fs::remove_file(&filler)?;
+    expect(
+        "/large",
+        "write of 32 MiB into 4 MiB",
+        "ENOSPC".to_owned(),
+        written,
+    )?;
+    context.reopen()?;
+    context.with_mount("key", |dir| write_text(&Tree::open(dir)?, "/small", "fits"))?;
+    commit(context.store(), "key", "name")?;
+    context.unchanged(&before, &context.manifest("base")?)?;
+    expect(
+        "store",
+        "soundness",
+        true,
+        context.store().check()?.is_sound(),
+    )
+}
+
+/// Allocates nearly all that is free. The file system is small and throw-away.
+pub(super) fn fill(filler: &Path, dir: &Path) -> Result<()> {
+    let file = fs::File::create(filler)?;
+    let mut size = 0;
+    // Not in one call: some file systems keep a reserve that statfs counts as free.
+    for step in [64 << 20, 8 << 20, 1 << 20] {
+        while cowlab_sys::stat::statfs(dir)?.available_bytes() > LEFT + step {
+            if cowlab_sys::file::fallocate(
+                &file,
+                cowlab_sys::file::FallocateFlags::empty(),
+                size,
+                step,
+            )
+            .is_err()
+            {
+                break;
+            }
+            size += step;
+        }
+    }
+    Ok(())
+}
+
+fn foreign_driver_root(context: &mut Context) -> Result<()> {
+    context.layer(None, "base", &[write("/f", "f")])?;
+    let options = StoreOptions {
+        driver_root: Some(context.store_root().join("driver")),
+        ..context.store_options()
+    };
+    let other = context.dir().join("other");
+    refused(
+        "open",
+        "foreign root",
+        Store::open(&other, context.entry(), &options),
+    )?;
+    context.reopen()?;
+    context.with_view("base", |dir| {
+        expect(
+            "/f",
+            "content",
+            "f".to_owned(),
+            read_text(&Tree::open(dir)?, "/f")?,
+        )
+    })
+}
+
+/// Where a database keeps `PRAGMA user_version`, big-endian (sqlite.org/fileformat.html, "The Database Header").
+const USER_VERSION_AT: u64 = 60;
+
+fn newer_store(context: &mut Context) -> Result<()> {
+    use std::os::unix::fs::FileExt;
+    let root = context.dir().join("newer");
+    drop(Store::open(
+        &root,
+        context.entry(),
+        &context.store_options(),
+    )?);
+    let database = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(root.join("snapshots.db"))?;
+    database.write_all_at(&9999_u32.to_be_bytes(), USER_VERSION_AT)?;
+    refused(
+        "open",
+        "newer",
+        Store::open(&root, context.entry(), &context.store_options()),
+    )?;
+    let mut version = [0; 4];
+    database.read_exact_at(&mut version, USER_VERSION_AT)?;
+    expect("database", "version", 9999, u32::from_be_bytes(version))
+}
