@@ -237,12 +237,15 @@ pub fn detach_image(path: &Path, image: &Path) -> Result<()> {
     free(path, Some((found.dev, found.ino)))
 }
 
-/// Names the processes that have the device mounted, in parentheses; nothing where none is found.
+/// Names who keeps a device in use, in parentheses: the processes that have it mounted, as far as
+/// the mount tables show.
 pub fn users(path: &Path) -> String {
     let mounts = holders::mounts_where(|mount| Path::new(&mount.source) == path);
     let mounts = mounts.unwrap_or_default();
     if mounts.is_empty() {
-        return String::new();
+        return " (nothing in the mount tables; a detached mount or the mount namespace of a chroot \
+                may have it)"
+            .to_owned();
     }
     let mounts: Vec<_> = mounts.iter().map(ToString::to_string).collect();
     format!(" ({})", mounts.join(", "))

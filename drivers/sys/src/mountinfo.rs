@@ -1,7 +1,8 @@
 //! The mount tables: of this process, and of every mount namespace on the host.
 //!
-//! The source is `/proc/PID/mountinfo` (proc_pid_mountinfo(5)). Namespaces that no process is in,
-//! kept alive by a bind mount of their `ns/mnt` file alone, are not seen.
+//! The source is `/proc/PID/mountinfo` (proc_pid_mountinfo(5)). Two things are not seen: namespaces
+//! that no process is in, kept alive by a bind mount of their `ns/mnt` file alone; and mounts that
+//! no process can reach from its root, such as those a chroot left behind in its namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};

@@ -1,4 +1,8 @@
 //! A run: a directory, the lock that shows it lives, and the journal of what it makes.
+//!
+//! A program does well to call [`cowlab_sys::process::unshare_mounts`] before it starts any thread
+//! and its run: what is mounted in a namespace of its own cannot be copied into one that something
+//! else on the host makes meanwhile, and a kill ends these mounts at once.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

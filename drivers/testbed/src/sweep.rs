@@ -131,8 +131,8 @@ pub fn remove(stale: &Stale) -> Result<()> {
         // Without a journal nothing was made: the directory has a lock at most, or is not ours.
         return teardown::remove_run(directory, None);
     }
-    elsewhere(directory)?;
-    let leaks = teardown::take_down(directory)?;
+    let mut leaks = teardown::take_down(directory)?;
+    leaks.extend(elsewhere(directory)?);
     if !leaks.is_empty() {
         return Err(leaks.into());
     }
@@ -228,9 +228,9 @@ fn objects(directory: &Path) -> Result<Vec<String>> {
     Ok(objects)
 }
 
-/// Fails where the run's file systems are mounted in another mount namespace: deleting a mount
+/// Returns the mounts of a run in other mount namespaces, after its own are gone: deleting a mount
 /// point would detach them there, behind the back of whoever works in it.
-fn elsewhere(directory: &Path) -> Result<()> {
+fn elsewhere(directory: &Path) -> Result<Vec<Leak>> {
     let own = stat::stat("/proc/thread-self/ns/mnt")?.ino;
     let mut leaks = Vec::new();
     for namespace in mountinfo::every_namespace()? {
@@ -249,11 +249,7 @@ fn elsewhere(directory: &Path) -> Result<()> {
             leaks.push(Leak { what, source });
         }
     }
-    if leaks.is_empty() {
-        Ok(())
-    } else {
-        Err(leaks.into())
-    }
+    Ok(leaks)
 }
 
 /// Returns loop devices and mounts that look like those of a run in `base` whose directory is
