@@ -158,14 +158,15 @@ fn examine(directory: &Path) -> Result<Verdict> {
     if let Some(reason) = distrust(directory)? {
         return Ok(Verdict::Left(reason));
     }
-    let _lock = match lock(directory)? {
-        Hold::Dead(lock) => lock,
-        Hold::Gone => return Ok(Verdict::Gone),
-        Hold::Live => {
-            let pid = Record::read(directory)?.map(|record| record.origin.pid.to_string());
-            let pid = pid.unwrap_or_else(|| "unknown".to_owned());
-            return Ok(Verdict::Left(format!("the run lives, process {pid}")));
+    // Trying a lock makes its file, so only one that is there is tried: looking changes nothing.
+    let _lock = if directory.join(LOCK).exists() {
+        match lock(directory)? {
+            Hold::Dead(lock) => Some(lock),
+            Hold::Gone => return Ok(Verdict::Gone),
+            Hold::Live => return Ok(Verdict::Left(live(directory)?)),
         }
+    } else {
+        None
     };
     let record = Record::read(directory)?;
     if let Some(Origin { run: other, .. }) = record
@@ -185,6 +186,15 @@ fn examine(directory: &Path) -> Result<Verdict> {
         pid: record.as_ref().map(|record| record.origin.pid),
         objects: objects(directory)?,
     }))
+}
+
+fn live(directory: &Path) -> Result<String> {
+    let record = Record::read(directory)?;
+    let pid = record.map_or_else(
+        || "unknown".to_owned(),
+        |record| record.origin.pid.to_string(),
+    );
+    Ok(format!("the run lives, process {pid}"))
 }
 
 /// Tells why a directory cannot be a run's, whatever its journal says: one that others can write
