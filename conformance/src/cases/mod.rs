@@ -9,11 +9,14 @@ mod layer;
 mod life;
 mod link;
 mod lookup;
+mod mount;
 mod opaque;
 mod permission;
 mod refusal;
 mod removal;
 mod rename;
+mod seed;
+mod usage;
 mod whiteout;
 mod xattr;
 
@@ -88,6 +91,11 @@ pub const GROUPS: &[Group] = &[
         cases: xattr::CASES,
     },
     Group {
+        name: "mount",
+        title: "The mount",
+        cases: mount::CASES,
+    },
+    Group {
         name: "life",
         title: "Life of a snapshot",
         cases: life::CASES,
@@ -111,6 +119,16 @@ pub const GROUPS: &[Group] = &[
         name: "hostile",
         title: "Hostile and broken layers",
         cases: hostile::CASES,
+    },
+    Group {
+        name: "usage",
+        title: "Size and usage",
+        cases: usage::CASES,
+    },
+    Group {
+        name: "seed",
+        title: "What people are told",
+        cases: seed::CASES,
     },
 ];
 

@@ -1,0 +1,197 @@
+//! What a snapshot occupies: reported as it is, and given back.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cowlab_driver::Bytes;
+use cowlab_snapshots::{CommitOptions, PrepareOptions};
+
+use crate::context::Result;
+use crate::prelude::*;
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        id: "usage/grows-with-content",
+        spec: "The usage of a snapshot grows by what is written into it and survives its commit.",
+        see: &["containerd core/snapshots/snapshotter.go, Usage"],
+        catalogue: &["M16"],
+        impact: Impact::AppVisible,
+        run: Some(grows_with_content),
+        ..Case::BASE
+    },
+    Case {
+        id: "usage/holes-and-links-count-once",
+        spec: "Holes count nothing and the names of one file count it once.",
+        see: &[
+            "containers/storage pkg/archive tests, ChangesSizeWithHardlinks",
+            "inode(7), st_blocks",
+        ],
+        catalogue: &["O05"],
+        impact: Impact::AppVisible,
+        needs: &[Need::Holes],
+        run: Some(holes_and_links),
+        ..Case::BASE
+    },
+    Case {
+        id: "usage/child-does-not-count-its-parent",
+        spec: "A new child of a large snapshot occupies next to nothing of its own.",
+        see: &["containerd core/snapshots/snapshotter.go, Usage"],
+        catalogue: &["M16", "O05", "S04"],
+        impact: Impact::Performance,
+        run: Some(child_without_parent),
+        ..Case::BASE
+    },
+    Case {
+        id: "usage/removal-gives-the-space-back",
+        spec: "A removed snapshot is gone from the disk, and its space is free again within ten seconds.",
+        see: &[
+            "containerd/containerd issue 13416",
+            "btrfs-subvolume(8), delete",
+        ],
+        catalogue: &["M17", "M20"],
+        impact: Impact::AppVisible,
+        run: Some(removal_gives_back),
+        ..Case::BASE
+    },
+    Case {
+        id: "usage/size-limit-is-enforced",
+        spec: "A snapshot with a size limit takes what fits and refuses what does not.",
+        see: &[
+            "moby graphdriver tests, SetQuota",
+            "containerd/containerd issue 759",
+        ],
+        catalogue: &["O01"],
+        impact: Impact::Isolation,
+        needs: &[Need::ProjectQuota],
+        run: Some(size_limit),
+        ..Case::BASE
+    },
+];
+
+const MIB: u64 = 1 << 20;
+
+/// What a snapshot occupies of its own, in MiB, rounded.
+fn own(context: &Context, key: &str) -> Result<u64> {
+    Ok((context.store().usage(key)?.exclusive.bytes.0 + MIB / 2) / MIB)
+}
+
+/// What the backing file system has in use once everything is written, in bytes.
+pub(super) fn used(context: &Context) -> Result<u64> {
+    cowlab_sys::durability::syncfs(context.dir())?;
+    Ok(cowlab_sys::stat::statfs(context.dir())?.used_bytes())
+}
+
+fn flush(dir: &Path) -> Result<()> {
+    Ok(cowlab_sys::durability::syncfs(dir)?)
+}
+
+fn grows_with_content(context: &mut Context) -> Result<()> {
+    context
+        .store()
+        .prepare("key", None, &PrepareOptions::default())?;
+    expect("key", "MiB when empty", 0, own(context, "key")?)?;
+    context.with_mount("key", |dir| {
+        std::fs::write(dir.join("f"), vec![b'x'; 4 << 20])?;
+        flush(dir)
+    })?;
+    flush(context.dir())?;
+    expect("key", "MiB with 4 MiB", 4, own(context, "key")?)?;
+    expect(
+        "key",
+        "counts the file's inode",
+        true,
+        context.store().usage("key")?.exclusive.inodes >= 1,
+    )?;
+    context
+        .store()
+        .commit("key", "name", &CommitOptions::default())?;
+    expect("name", "MiB after the commit", 4, own(context, "name")?)
+}
+
+fn holes_and_links(context: &mut Context) -> Result<()> {
+    let ops = [
+        sparse("/sparse", 64 << 20, const { &[range(0, 4096)] }),
+        write_sized("/a", 4 << 20, 50),
+        link("/a", "/b"),
+        link("/a", "/c"),
+    ];
+    context.layer(None, "layer", &ops)?;
+    expect(
+        "layer",
+        "MiB of 4 MiB under three names and a hole",
+        4,
+        own(context, "layer")?,
+    )
+}
+
+fn child_without_parent(context: &mut Context) -> Result<()> {
+    context.layer(None, "base", &[write_sized("/f", 16 << 20, 51)])?;
+    context
+        .store()
+        .prepare("child", Some("base"), &PrepareOptions::default())?;
+    flush(context.dir())?;
+    expect(
+        "child",
+        "MiB on a parent of 16 MiB",
+        0,
+        own(context, "child")?,
+    )
+}
+
+fn removal_gives_back(context: &mut Context) -> Result<()> {
+    // Settles what the store itself writes at its first use.
+    context.layer(None, "base", &[write("/f", "f")])?;
+    let before = used(context)?;
+    context.layer(Some("base"), "large", &[write_sized("/g", 32 << 20, 52)])?;
+    let full = used(context)?;
+    expect("backing", "grew", true, full > before + 30 * MIB)?;
+    context.store().remove("large")?;
+    expect(
+        "store",
+        "snapshots on disk",
+        1,
+        context.store().driver().inventory()?.len(),
+    )?;
+    let start = Instant::now();
+    while used(context)? > before + 4 * MIB {
+        if start.elapsed() > Duration::from_secs(10) {
+            return Err(Difference::new(
+                "backing",
+                "space",
+                "free again",
+                "still in use",
+            ));
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+fn size_limit(context: &mut Context) -> Result<()> {
+    let options = PrepareOptions {
+        size_limit: Some(Bytes::mib(8)),
+        ..PrepareOptions::default()
+    };
+    context.store().prepare("key", None, &options)?;
+    context.with_mount("key", |dir| {
+        let tree = Tree::open(dir)?;
+        let write = |path: &str, size: usize| match tree.write(path, &vec![b'x'; size]) {
+            Ok(()) => "ok".to_owned(),
+            Err(code) => code.to_string(),
+        };
+        expect(
+            "/small",
+            "write of 1 MiB",
+            "ok".to_owned(),
+            write("/small", 1 << 20),
+        )?;
+        let large = write("/large", 32 << 20);
+        expect(
+            "/large",
+            "write of 32 MiB refused",
+            true,
+            large == "EDQUOT" || large == "ENOSPC",
+        )
+    })
+}
