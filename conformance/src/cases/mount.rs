@@ -52,7 +52,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         id: "mount/statfs-is-the-backings",
-        spec: "statfs of a mount shows the longest name and the free space of the backing file system.",
+        spec: "The statfs of a mount shows the longest name and the free space of the backing file system.",
         see: &["statfs(2)", "containers/fuse-overlayfs tests, NAME_MAX"],
         catalogue: &["L12", "A22"],
         impact: Impact::AppVisible,
