@@ -102,7 +102,10 @@ impl Store {
             let target = match &staging {
                 Staging::Union(mounts) => {
                     let shown = Shown::new(mounts).map_err(failed())?;
-                    let target = Target::union(shown.path());
+                    let target = match begun.parent {
+                        Some(_) => Target::union(shown.path()),
+                        None => Target::base(shown.path()),
+                    };
                     _mounts = Some(shown);
                     target
                 }

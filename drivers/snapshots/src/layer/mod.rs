@@ -5,15 +5,25 @@
 
 pub mod apply;
 mod archive;
+pub mod changes;
+mod compare;
+mod content;
+mod cursor;
+pub mod diff;
 mod digest;
 mod error;
+mod groups;
+mod holes;
 mod metadata;
 mod name;
+mod pack;
 mod pax;
 pub mod reader;
 mod unpack;
 mod view;
 mod whiteout;
+mod writer;
 
 pub use digest::{DiffId, Digest, ParseDigestError};
 pub use error::{EntryName, LayerError, Result};
+pub use pack::{Packed, Packer};

@@ -256,7 +256,7 @@ mod tests {
     fn broken_records_are_errors() {
         for data in [
             &b"x"[..],
-            b"5 a=\n",
+            b"4 a=\n",
             b"99 a=b\n",
             b"6 a=bc",
             b"5 ab\n",

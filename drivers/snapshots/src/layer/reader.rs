@@ -400,7 +400,7 @@ mod tests {
     }
 
     fn sample() -> Vec<u8> {
-        (0..3_000_000_u32)
+        (0..600_000_u32)
             .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3])
             .collect()
     }
@@ -408,7 +408,7 @@ mod tests {
     #[test]
     fn both_digests_are_right_for_every_compression() {
         let data = sample();
-        let (head, tail) = data.split_at(1_234_567);
+        let (head, tail) = data.split_at(234_567);
         let skippable = [
             &[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3][..],
             &zstd(&data),
@@ -428,7 +428,7 @@ mod tests {
             assert_eq!(content.digest, Digest::of(&stream));
             assert_eq!(content.diff_id, Digest::of(&data));
             assert_eq!(content.size, u64::try_from(stream.len()).unwrap());
-            assert_eq!(content.uncompressed_size, 3_000_000);
+            assert_eq!(content.uncompressed_size, 600_000);
         }
     }
 
@@ -487,7 +487,7 @@ mod tests {
 
     #[test]
     fn a_bomb_is_stopped_at_the_limit() {
-        let stream = gzip(&vec![0; 20_000_000]);
+        let stream = gzip(&vec![0; 2_000_000]);
         let options = ReadOptions {
             size_limit: Some(1_000_000),
             ..ReadOptions::default()
@@ -514,7 +514,7 @@ mod tests {
         let error = read(
             &mut Failing(&stream[..10_000]),
             &ReadOptions::default(),
-            |reader| reader.drain(),
+            LayerReader::drain,
         );
         let text = error.unwrap_err().to_string();
         assert_eq!(text, "failed to read the layer's stream: the line is dead");
@@ -522,7 +522,7 @@ mod tests {
 
     #[test]
     fn a_consumer_that_gives_up_stops_the_decoder() {
-        let stream = gzip(&vec![0; 50_000_000]);
+        let stream = gzip(&vec![0; 5_000_000]);
         let error = read(&mut &stream[..], &ReadOptions::default(), |_| {
             Err::<(), _>(LayerError::Junk {
                 reason: "enough".into(),

@@ -41,10 +41,12 @@ pub struct Target {
 
 #[derive(Debug)]
 enum Form {
+    /// There is no parent.
+    Base,
     /// The directory shows the parent's content.
     Union,
     /// The directory is the layer alone, in overlayfs's own format, over the parent's root.
-    Upper(Option<File>),
+    Upper(File),
 }
 
 impl Target {
@@ -67,10 +69,25 @@ impl Target {
     ///
     /// When one of them cannot be opened.
     pub fn upper(dir: &Path, parent: Option<&Path>) -> Result<Self> {
-        let form = Form::Upper(parent.map(open_root).transpose()?);
+        let Some(parent) = parent else {
+            return Self::base(dir);
+        };
+        let form = Form::Upper(open_root(parent)?);
         Ok(Self {
             upper: open_root(dir)?,
             form,
+        })
+    }
+
+    /// An empty directory for a layer without a parent, whose whiteouts concern nothing.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened.
+    pub fn base(dir: &Path) -> Result<Self> {
+        Ok(Self {
+            upper: open_root(dir)?,
+            form: Form::Base,
         })
     }
 }
@@ -156,10 +173,10 @@ enum Step {
 impl View {
     pub(super) fn open(target: Target, duplicates: Duplicates) -> Result<Self> {
         let stat = stat::fstat(&target.upper)?;
-        let is_union = matches!(target.form, Form::Union);
-        let lower = match target.form {
-            Form::Union => None,
-            Form::Upper(parent) => parent,
+        let (is_union, is_base, lower) = match target.form {
+            Form::Base => (true, true, None),
+            Form::Union => (true, false, None),
+            Form::Upper(parent) => (false, false, Some(parent)),
         };
         // The process's own ids stand for root's where an ordinary user unpacks.
         let owner = if cowlab_sys::process::is_root() {
@@ -180,14 +197,21 @@ impl View {
                 lower,
             }),
         };
-        let made = HashSet::new();
-        Ok(Self {
+        let mut view = Self {
             levels: vec![root],
             is_union,
             owner,
-            made,
+            made: HashSet::new(),
             duplicates,
-        })
+        };
+        // A layer that does not describe the root leaves it as the parent has it.
+        if let Some(lower) = &view.dirs().lower {
+            let metadata = Metadata::read(lower, &stat::fstat(lower)?)?;
+            view.describe(&metadata)?;
+        } else if is_base {
+            view.describe(&view.implied())?;
+        }
+        Ok(view)
     }
 
     /// Whether whiteouts are deletions.

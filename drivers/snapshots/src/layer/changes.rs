@@ -1,0 +1,408 @@
+//! What differs between a tree and its parent: exact, and the same whichever driver keeps them.
+//!
+//! Compared are type, mode, owner, size, modification time to the nanosecond, device number, link
+//! target, extended attributes (those that [`is_portable`](super::metadata::is_portable) knows as
+//! content), content, and which names are one file. Not compared are access and change times, the
+//! number of links and where holes are.
+//!
+//! A driver's candidates only shorten the walk. They are a superset of what changed, so names that
+//! are looked at and not listed by the driver, or listed and unchanged, make no difference.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use cowlab_driver::{Candidate, Reach};
+use cowlab_sys::{FileKind, Stat, at, dir, stat};
+
+use super::compare::{Comparison, Depth};
+use super::cursor::Cursor;
+use super::error::Result;
+use super::groups::Groups;
+
+/// A path that differs from the parent.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Change {
+    /// Absolute, with the snapshot's root as `/`.
+    pub path: PathBuf,
+    /// What happened to it.
+    pub kind: ChangeKind,
+}
+
+/// What happened to a path.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeKind {
+    /// The parent does not have it. Everything below an added directory is listed too.
+    Added,
+    /// The parent has it otherwise: as another type, with other attributes or content, or as a
+    /// name of another set of hard links. A directory to which a name was added is modified,
+    /// because its time is.
+    Modified,
+    /// Only the parent has it. What was below a deleted directory is not listed.
+    Deleted,
+}
+
+/// Lists what differs between `parent` and `root`, sorted by the bytes of the paths. Without a
+/// parent, everything is added.
+///
+/// The root itself counts as a directory like any other, with the path `/`. Neither tree may change
+/// meanwhile.
+///
+/// # Errors
+///
+/// When something cannot be read.
+pub fn between(
+    parent: Option<&Path>,
+    root: &Path,
+    candidates: Option<&[Candidate]>,
+) -> Result<Vec<Change>> {
+    let child = Cursor::open(root)?;
+    let child_stat = stat::fstat(child.dir())?;
+    let mut walk = Walk::new(child);
+    match parent {
+        None => walk.added(child_stat)?,
+        Some(parent) => {
+            let parent = Cursor::open(parent)?;
+            let parent_stat = stat::fstat(parent.dir())?;
+            walk.comparison = Comparison::of(&parent_stat, &child_stat);
+            walk.parent = Some(parent);
+            let tree = candidates.map_or_else(Node::subtree, Node::from_candidates);
+            walk.root(&tree, &parent_stat, &child_stat)?;
+        }
+    }
+    Ok(walk.finish())
+}
+
+/// The candidates as a tree.
+#[derive(Debug, Default)]
+struct Node {
+    /// Whether the entry itself may have changed.
+    is_candidate: bool,
+    reach: Option<Reach>,
+    below: BTreeMap<OsString, Node>,
+}
+
+impl Node {
+    fn subtree() -> Self {
+        Self {
+            is_candidate: true,
+            reach: Some(Reach::Subtree),
+            ..Self::default()
+        }
+    }
+
+    fn from_candidates(candidates: &[Candidate]) -> Self {
+        let mut root = Self::default();
+        for candidate in candidates {
+            let mut node = &mut root;
+            for part in candidate.path.components() {
+                if let Component::Normal(name) = part {
+                    node = node.below.entry(name.to_owned()).or_default();
+                }
+            }
+            node.is_candidate = true;
+            node.reach = node.reach.max(Some(candidate.reach));
+        }
+        root
+    }
+
+    /// The node of a name below, given what reaches it from here.
+    fn child(&self, name: &OsStr) -> Option<(&Self, Depth)> {
+        match (self.reach, self.below.get(name)) {
+            (Some(Reach::Subtree), _) => Some((&EVERYTHING, Depth::Content)),
+            (_, Some(node)) if node.is_candidate => Some((node, Depth::Content)),
+            (_, Some(node)) => Some((node, Depth::Attributes)),
+            (Some(Reach::Children), None) => Some((&NAME, Depth::Attributes)),
+            (_, None) => None,
+        }
+    }
+}
+
+/// Stands for what a candidate reaches at any depth.
+static EVERYTHING: Node = Node {
+    is_candidate: true,
+    reach: Some(Reach::Subtree),
+    below: BTreeMap::new(),
+};
+
+/// Stands for a name that is looked at because its directory is a candidate.
+static NAME: Node = Node {
+    is_candidate: false,
+    reach: None,
+    below: BTreeMap::new(),
+};
+
+/// A walk of both trees at once.
+struct Walk {
+    child: Cursor,
+    parent: Option<Cursor>,
+    comparison: Comparison,
+    /// The path of the current directory, without a slash at its end.
+    path: Vec<u8>,
+    changes: Vec<(Vec<u8>, ChangeKind)>,
+    groups: Groups,
+}
+
+/// A directory of both trees, and the names in it that are still to be compared.
+struct Frame<'n> {
+    node: &'n Node,
+    names: std::vec::IntoIter<OsString>,
+    /// The length of the path above.
+    above: usize,
+}
+
+impl Walk {
+    fn new(child: Cursor) -> Self {
+        Self {
+            child,
+            parent: None,
+            comparison: Comparison::default(),
+            path: Vec::new(),
+            changes: Vec::new(),
+            groups: Groups::default(),
+        }
+    }
+
+    fn finish(mut self) -> Vec<Change> {
+        self.changes.extend(
+            self.groups
+                .changed_names()
+                .into_iter()
+                .map(|name| (name, ChangeKind::Modified)),
+        );
+        self.changes.sort_unstable();
+        // A name may have changed in itself and in its links.
+        self.changes.dedup_by(|next, last| next.0 == last.0);
+        let changes = self.changes.into_iter();
+        let change = |(path, kind)| Change {
+            path: OsString::from_vec(path).into(),
+            kind,
+        };
+        changes.map(change).collect()
+    }
+
+    fn note(&mut self, kind: ChangeKind) {
+        let path = if self.path.is_empty() {
+            b"/".to_vec()
+        } else {
+            self.path.clone()
+        };
+        self.changes.push((path, kind));
+    }
+
+    fn root(&mut self, tree: &Node, parent: &Stat, child: &Stat) -> Result<()> {
+        if self
+            .comparison
+            .differ_here(self.parent_dir(), self.child.dir(), parent, child)?
+        {
+            self.note(ChangeKind::Modified);
+        }
+        let mut frames = vec![self.frame(tree, 0)?];
+        while let Some(frame) = frames.last_mut() {
+            let Some(name) = frame.names.next() else {
+                let above = frame.above;
+                frames.pop();
+                if !frames.is_empty() {
+                    self.path.truncate(above);
+                    self.child.leave()?;
+                    self.parent_mut().leave()?;
+                }
+                continue;
+            };
+            let Some((node, depth)) = frame.node.child(&name) else {
+                continue;
+            };
+            if let Some(frame) = self.visit(node, &name, depth)? {
+                frames.push(frame);
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares one name of the current directories; goes into it where both have a directory and
+    /// there may be more to compare.
+    fn visit<'n>(
+        &mut self,
+        node: &'n Node,
+        name: &OsStr,
+        depth: Depth,
+    ) -> Result<Option<Frame<'n>>> {
+        let above = self.path.len();
+        self.path.push(b'/');
+        self.path.extend_from_slice(name.as_bytes());
+        let parent = at::stat_if_present(self.parent_dir(), name)?;
+        let child = at::stat_if_present(self.child.dir(), name)?;
+        self.groups
+            .note(&self.path, parent.as_ref(), child.as_ref());
+        let is_directory = |stat: &Stat| stat.kind() == FileKind::Directory;
+        match (&parent, &child) {
+            (None, None) => {}
+            (None, Some(child)) => self.added_name(name, child)?,
+            (Some(parent), None) => {
+                self.note(ChangeKind::Deleted);
+                self.gone(name, parent)?;
+            }
+            (Some(parent), Some(child)) if parent.kind() != child.kind() => {
+                self.note(ChangeKind::Modified);
+                self.gone(name, parent)?;
+                if is_directory(child) {
+                    self.child.enter(name)?;
+                    self.added_below()?;
+                    self.child.leave()?;
+                }
+            }
+            (Some(parent), Some(child)) => {
+                let Some(parent_cursor) = &self.parent else {
+                    unreachable!("two trees are compared")
+                };
+                let dirs = (parent_cursor.dir(), self.child.dir());
+                if self.comparison.differ(dirs, name, (parent, child), depth)? {
+                    self.note(ChangeKind::Modified);
+                }
+                let has_more = node.reach > Some(Reach::Entry) || !node.below.is_empty();
+                if is_directory(child) && has_more {
+                    self.child.enter(name)?;
+                    self.parent_mut().enter(name)?;
+                    return self.frame(node, above).map(Some);
+                }
+            }
+        }
+        self.path.truncate(above);
+        Ok(None)
+    }
+
+    /// The names to compare in the current directories.
+    fn frame<'n>(&self, node: &'n Node, above: usize) -> Result<Frame<'n>> {
+        let names = if node.reach > Some(Reach::Entry) {
+            union(names(self.parent_dir())?, names(self.child.dir())?)
+        } else {
+            node.below.keys().cloned().collect()
+        };
+        Ok(Frame {
+            node,
+            names: names.into_iter(),
+            above,
+        })
+    }
+
+    /// Everything is new, the root included.
+    fn added(&mut self, root: Stat) -> Result<()> {
+        debug_assert_eq!(root.kind(), FileKind::Directory);
+        self.note(ChangeKind::Added);
+        self.added_below()
+    }
+
+    fn added_name(&mut self, name: &OsStr, stat: &Stat) -> Result<()> {
+        self.note(ChangeKind::Added);
+        if stat.kind() == FileKind::Directory {
+            self.child.enter(name)?;
+            self.added_below()?;
+            self.child.leave()?;
+        }
+        Ok(())
+    }
+
+    /// Notes everything below the current directory of the child.
+    fn added_below(&mut self) -> Result<()> {
+        let mut found = Vec::new();
+        descend(&mut self.child, &mut self.path, &mut |path, stat| {
+            found.push((path.to_vec(), *stat));
+        })?;
+        for (path, stat) in found {
+            self.groups.note(&path, None, Some(&stat));
+            self.changes.push((path, ChangeKind::Added));
+        }
+        Ok(())
+    }
+
+    /// Notes the links below what only the parent has.
+    fn gone(&mut self, name: &OsStr, stat: &Stat) -> Result<()> {
+        if stat.kind() != FileKind::Directory {
+            return Ok(());
+        }
+        let parent = self
+            .parent
+            .as_mut()
+            .expect("only a parent has what is gone");
+        parent.enter(name)?;
+        let groups = &mut self.groups;
+        descend(parent, &mut self.path, &mut |path, stat| {
+            groups.note(path, Some(stat), None);
+        })?;
+        parent.leave()?;
+        Ok(())
+    }
+
+    fn parent_dir(&self) -> &std::fs::File {
+        self.parent.as_ref().expect("two trees are compared").dir()
+    }
+
+    fn parent_mut(&mut self) -> &mut Cursor {
+        self.parent.as_mut().expect("two trees are compared")
+    }
+}
+
+/// Shows everything below the current directory.
+fn descend(
+    cursor: &mut Cursor,
+    path: &mut Vec<u8>,
+    show: &mut dyn FnMut(&[u8], &Stat),
+) -> Result<()> {
+    let mut frames = vec![(names(cursor.dir())?.into_iter(), path.len())];
+    while let Some((rest, above)) = frames.last_mut() {
+        path.truncate(*above);
+        let Some(name) = rest.next() else {
+            frames.pop();
+            if !frames.is_empty() {
+                cursor.leave()?;
+            }
+            continue;
+        };
+        path.push(b'/');
+        path.extend_from_slice(name.as_bytes());
+        let stat = at::stat(cursor.dir(), &name)?;
+        show(path, &stat);
+        if stat.kind() == FileKind::Directory {
+            cursor.enter(&name)?;
+            frames.push((names(cursor.dir())?.into_iter(), path.len()));
+        }
+    }
+    Ok(())
+}
+
+/// The names in a directory, sorted.
+pub(super) fn names(dir: &std::fs::File) -> Result<Vec<OsString>> {
+    let mut names: Vec<_> = dir::read_dir_fd(dir)?
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Merges two sorted lists.
+fn union(a: Vec<OsString>, b: Vec<OsString>) -> Vec<OsString> {
+    let mut merged = Vec::with_capacity(a.len().max(b.len()));
+    let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
+    loop {
+        let order = match (a.peek(), b.peek()) {
+            (Some(a), Some(b)) => a.cmp(b),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return merged,
+        };
+        if order == Ordering::Equal {
+            b.next();
+        }
+        merged.extend(if order == Ordering::Greater {
+            b.next()
+        } else {
+            a.next()
+        });
+    }
+}

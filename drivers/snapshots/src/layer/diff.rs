@@ -1,0 +1,306 @@
+//! The difference between two trees as a layer: what [`changes`](super::changes) found, written so
+//! that applying it to the parent gives the tree, with every attribute.
+//!
+//! Entries come in the order of the tree: a directory, then whiteouts of names in it, then the other
+//! names sorted by their bytes, each with what is below it. A directory on the way to a change is
+//! carried too, for its own sake and for tools that apply the layer alone. Files with several names
+//! have their content under the first; the others are hard links to it, and all of them are in the
+//! layer. Sockets are left out: an archive has no such type, and a socket outlives no process.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path};
+
+use cowlab_sys::{FileKind, Stat, at, io, stat};
+
+use super::archive::{Piece, SPARSE_LIMIT};
+use super::changes::{Change, ChangeKind};
+use super::cursor::Cursor;
+use super::digest::DiffId;
+use super::error::{EntryName, LayerError, Result};
+use super::holes;
+use super::metadata::Metadata;
+use super::writer::{Kind, Writer};
+
+/// How a difference is written.
+#[derive(Debug, Clone, Copy)]
+pub struct DiffOptions {
+    /// Whether holes stay holes, as GNU sparse files in PAX format 1.0.
+    ///
+    /// The image specification would rather not have them (layer.md, "Hardlinks" and "Sparse
+    /// files": "SHOULD NOT be used"), but GNU tar and everything made with Go read them, and
+    /// without them a sparse file of a terabyte is a terabyte. Without, the archive of a tree does
+    /// not depend on where its holes are.
+    pub sparse: bool,
+}
+
+impl Default for DiffOptions {
+    fn default() -> Self {
+        Self { sparse: true }
+    }
+}
+
+/// An archive that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// The digest of the archive.
+    pub diff_id: DiffId,
+    /// Its length in bytes.
+    pub size: u64,
+    /// The entries in it, whiteouts included.
+    pub entries: u64,
+}
+
+/// Writes `changes`, which [`between`](super::changes::between) found, of the tree `root`.
+///
+/// # Errors
+///
+/// [`LayerError::Sink`]; [`LayerError::Unsupported`] for a name that a layer cannot hold, because
+/// it would be a whiteout; and when something cannot be read or changes meanwhile.
+pub fn write(
+    root: &Path,
+    changes: &[Change],
+    sink: &mut dyn Write,
+    options: &DiffOptions,
+) -> Result<Written> {
+    let mut tree = Node::default();
+    for change in changes {
+        tree.insert(change);
+    }
+    let mut diff = Diff {
+        cursor: Cursor::open(root)?,
+        writer: Writer::new(sink),
+        options: *options,
+        first_names: HashMap::new(),
+        path: Vec::new(),
+        entries: 0,
+        buffer: vec![0; 256 * 1024],
+    };
+    if tree.kind.is_some() {
+        let root = diff.cursor.duplicate_root()?;
+        let metadata = Metadata::read(&root, &stat::fstat(&root)?)?;
+        diff.emit(b".", Kind::Directory, &metadata)?;
+    }
+    diff.tree(tree)?;
+    let (diff_id, size) = diff.writer.finish()?;
+    Ok(Written {
+        diff_id,
+        size,
+        entries: diff.entries,
+    })
+}
+
+/// The changes as a tree.
+#[derive(Debug, Default)]
+struct Node {
+    kind: Option<ChangeKind>,
+    below: BTreeMap<OsString, Node>,
+}
+
+impl Node {
+    fn insert(&mut self, change: &Change) {
+        let mut node = self;
+        for part in change.path.components() {
+            if let Component::Normal(name) = part {
+                node = node.below.entry(name.to_owned()).or_default();
+            }
+        }
+        node.kind = Some(change.kind);
+    }
+}
+
+/// A directory's names that are still to be written: whiteouts, then the others.
+struct Frame {
+    deleted: std::vec::IntoIter<OsString>,
+    others: std::vec::IntoIter<(OsString, Node)>,
+    /// The length of the path above.
+    above: usize,
+}
+
+impl Frame {
+    fn new(below: BTreeMap<OsString, Node>, above: usize) -> Self {
+        let (deleted, others): (Vec<_>, Vec<_>) = below
+            .into_iter()
+            .partition(|(_, node)| node.kind == Some(ChangeKind::Deleted));
+        let deleted: Vec<_> = deleted.into_iter().map(|(name, _)| name).collect();
+        Self {
+            deleted: deleted.into_iter(),
+            others: others.into_iter(),
+            above,
+        }
+    }
+}
+
+struct Diff<'w> {
+    cursor: Cursor,
+    writer: Writer<'w>,
+    options: DiffOptions,
+    /// The first name of each file that has several.
+    first_names: HashMap<(u64, u64), Vec<u8>>,
+    /// The path of the current directory, without slashes at its ends.
+    path: Vec<u8>,
+    entries: u64,
+    buffer: Vec<u8>,
+}
+
+impl Diff<'_> {
+    fn tree(&mut self, tree: Node) -> Result<()> {
+        let mut frames = vec![Frame::new(tree.below, 0)];
+        while let Some(frame) = frames.last_mut() {
+            if let Some(name) = frame.deleted.next() {
+                self.whiteout(&name)?;
+            } else if let Some((name, node)) = frame.others.next() {
+                let above = self.path.len();
+                if self.name(&name)? {
+                    self.cursor.enter(&name)?;
+                    self.path = self.join(name.as_bytes());
+                    frames.push(Frame::new(node.below, above));
+                }
+            } else {
+                self.path.truncate(frame.above);
+                frames.pop();
+                if !frames.is_empty() {
+                    self.cursor.leave()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn join(&self, name: &[u8]) -> Vec<u8> {
+        match self.path.is_empty() {
+            true => name.to_vec(),
+            false => [&self.path, &b"/"[..], name].concat(),
+        }
+    }
+
+    fn emit(&mut self, path: &[u8], kind: Kind<'_>, metadata: &Metadata) -> Result<()> {
+        self.entries += 1;
+        self.writer.entry(path, kind, metadata)
+    }
+
+    fn whiteout(&mut self, name: &OsStr) -> Result<()> {
+        let path = self.join(&[b".wh.", name.as_bytes()].concat());
+        let metadata = Metadata {
+            mode: 0,
+            ..Metadata::implied(0, 0)
+        };
+        self.emit(&path, Kind::File(0), &metadata)
+    }
+
+    /// Writes a name of the current directory; tells whether it is a directory.
+    fn name(&mut self, name: &OsStr) -> Result<bool> {
+        let path = self.join(name.as_bytes());
+        if name.as_bytes().starts_with(b".wh.") {
+            return Err(LayerError::Unsupported {
+                what: format!(
+                    "{} in a layer, where it would be a whiteout,",
+                    EntryName::new(path)
+                ),
+                remedy: "rename it: names in `.wh.` are reserved",
+            });
+        }
+        let about = |source| LayerError::Entry {
+            entry: EntryName::new(path.clone()),
+            source,
+        };
+        let stat = at::stat(self.cursor.dir(), name).map_err(about)?;
+        let is_directory = stat.kind() == FileKind::Directory;
+        if stat.kind() == FileKind::Socket {
+            return Ok(false);
+        }
+        if stat.nlink > 1 && !is_directory {
+            if let Some(first) = self.first_names.get(&(stat.dev, stat.ino)) {
+                let first = first.clone();
+                let metadata = Metadata {
+                    xattrs: Vec::new(),
+                    ..plain(&stat)
+                };
+                self.emit(&path, Kind::HardLink(&first), &metadata)?;
+                return Ok(false);
+            }
+            self.first_names.insert((stat.dev, stat.ino), path.clone());
+        }
+        let node = at::open_path(self.cursor.dir(), name).map_err(about)?;
+        let metadata = Metadata::read(&node, &stat).map_err(about)?;
+        match stat.kind() {
+            FileKind::Regular => {
+                let file = at::open(self.cursor.dir(), name, at::OFlags::RDONLY, 0);
+                self.file(&path, &file.map_err(about)?.into(), stat.size, &metadata)?;
+            }
+            FileKind::Symlink => {
+                let target = at::read_link(self.cursor.dir(), name).map_err(about)?;
+                let target = target.into_os_string().into_vec();
+                self.emit(&path, Kind::Symlink(&target), &metadata)?;
+            }
+            FileKind::Directory => self.emit(&path, Kind::Directory, &metadata)?,
+            FileKind::CharDevice => self.emit(&path, Kind::CharDevice(stat.rdev), &metadata)?,
+            FileKind::BlockDevice => self.emit(&path, Kind::BlockDevice(stat.rdev), &metadata)?,
+            FileKind::Fifo => self.emit(&path, Kind::Fifo, &metadata)?,
+            FileKind::Socket | FileKind::Unknown => {}
+        }
+        Ok(is_directory)
+    }
+
+    fn file(&mut self, path: &[u8], file: &File, size: u64, metadata: &Metadata) -> Result<()> {
+        let about = |source| LayerError::Entry {
+            entry: EntryName::new(path),
+            source,
+        };
+        let whole = [Piece {
+            offset: 0,
+            length: size,
+        }];
+        let pieces = match self.options.sparse {
+            true => holes::pieces(file, size).map_err(about)?,
+            false => None,
+        };
+        let pieces = pieces.filter(|pieces| pieces.len() <= SPARSE_LIMIT);
+        match &pieces {
+            Some(pieces) => self.emit(path, Kind::Sparse(pieces, size), metadata)?,
+            None => self.emit(path, Kind::File(size), metadata)?,
+        }
+        for piece in pieces.as_deref().unwrap_or(&whole) {
+            self.piece(path, file, *piece)?;
+        }
+        Ok(())
+    }
+
+    fn piece(&mut self, path: &[u8], mut file: &File, piece: Piece) -> Result<()> {
+        let about = |source| LayerError::Entry {
+            entry: EntryName::new(path),
+            source,
+        };
+        io("lseek", "", file.seek(SeekFrom::Start(piece.offset))).map_err(about)?;
+        let mut left = piece.length;
+        while left > 0 {
+            let most = usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(self.buffer.len());
+            let count = match file.read(&mut self.buffer[..most]) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                result => io("read", "", result).map_err(about)?,
+            };
+            if count == 0 {
+                let reason = "the file became shorter while it was read";
+                return Err(LayerError::malformed(&EntryName::new(path), reason));
+            }
+            self.writer.content(&self.buffer[..count])?;
+            left -= u64::try_from(count).unwrap_or(left);
+        }
+        Ok(())
+    }
+}
+
+fn plain(stat: &Stat) -> Metadata {
+    Metadata {
+        mode: stat.permissions(),
+        uid: stat.uid,
+        gid: stat.gid,
+        mtime: stat.mtime,
+        xattrs: Vec::new(),
+    }
+}
