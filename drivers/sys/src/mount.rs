@@ -5,8 +5,9 @@
 //! escape, and the kernel's own messages about a refused mount become part of the error. A mount
 //! ends by umount2(2) without `MNT_DETACH`: a busy one stays and is reported.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use linux_raw_sys::general::mount_attr;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
-    OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_reconfigure, fsconfig_set_fd,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, mount_change, move_mount,
-    open_tree,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountFlags, MountPropagationFlags,
+    MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_reconfigure,
+    fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
+    mount as mount2, mount_change, move_mount, open_tree,
 };
 
 use crate::guard::{Guard, Leak, close_in_drop};
@@ -25,6 +26,12 @@ use crate::{Error, Result, io, raw, sys};
 
 /// The longest value that FSCONFIG_SET_STRING takes, in bytes (fs/fsopen.c: 256 with the NUL).
 const LONGEST_STRING: usize = 255;
+
+/// The room for the options of mount(2), with the NUL at their end, in bytes.
+const PAGE: usize = 4096;
+
+/// Where a mount by mount(2) is put for a moment, in a namespace of its own.
+const SCRATCH: &str = "/proc";
 
 /// How often, and how far apart, an unmount is tried again after `EBUSY`: a process that was just
 /// killed drops its descriptors a moment later.
@@ -38,7 +45,9 @@ pub enum MountOption {
     Flag(String),
     /// An option with a value, handed over as it is. A value longer than 255 bytes must be an
     /// existing path and is handed over as a descriptor, which overlayfs takes for each of its
-    /// directories (`lowerdir+`, `upperdir`, `workdir`) since Linux 6.13.
+    /// directories (`lowerdir+`, `upperdir`, `workdir`) since Linux 6.13. An overlay with a joined
+    /// `lowerdir` is mounted by mount(2) instead: one page for all options, with commas in values
+    /// escaped by the caller.
     Text(String, OsString),
 }
 
@@ -51,6 +60,13 @@ impl MountOption {
     /// Builds a [`MountOption::Text`].
     pub fn text(key: impl Into<String>, value: impl Into<OsString>) -> Self {
         Self::Text(key.into(), value.into())
+    }
+
+    fn classic(&self) -> Vec<u8> {
+        match self {
+            Self::Flag(key) => key.clone().into_bytes(),
+            Self::Text(key, value) => [key.as_bytes(), b"=", value.as_bytes()].concat(),
+        }
     }
 }
 
@@ -265,6 +281,10 @@ pub fn set_attributes(target: &Path, attributes: MountAttributes) -> Result<()> 
 }
 
 fn set_tree_attributes(tree: &OwnedFd, path: &Path, attributes: MountAttributes) -> Result<()> {
+    sys("mount_setattr", path, change_attributes(tree, attributes))
+}
+
+fn change_attributes(tree: &OwnedFd, attributes: MountAttributes) -> rustix::io::Result<()> {
     let all = MountAttributes {
         read_only: true,
         nosuid: true,
@@ -283,11 +303,15 @@ fn set_tree_attributes(tree: &OwnedFd, path: &Path, attributes: MountAttributes)
         propagation: 0,
         userns_fd: 0,
     };
-    sys("mount_setattr", path, raw::mount_setattr(tree, &change))
+    raw::mount_setattr(tree, &change)
 }
 
 /// Makes a detached mount of `spec`; `target` serves the error only.
 fn create(spec: &MountSpec, target: &Path) -> Result<OwnedFd> {
+    if spec.is_classic() {
+        let made = crate::process::with_private_mounts(|| create_classic(spec))?;
+        return made.map_err(|source| spec.refused(target, source, String::new()));
+    }
     let context = fsopen(spec.fstype.as_str(), FsOpenFlags::FSOPEN_CLOEXEC)
         .map_err(|source| spec.refused(target, source, String::new()))?;
     let made = configure(&context, spec).and_then(|()| {
@@ -317,6 +341,30 @@ fn configure(context: &OwnedFd, spec: &MountSpec) -> rustix::io::Result<()> {
     fsconfig_create(context)
 }
 
+/// Makes a detached mount by mount(2), in the calling thread's own mount namespace: the mount is put over
+/// `/proc`, and what is returned is a copy of it that the namespace does not hold.
+fn create_classic(spec: &MountSpec) -> rustix::io::Result<OwnedFd> {
+    let source = spec.source.as_deref().unwrap_or(Path::new("none"));
+    let options: Vec<Vec<u8>> = spec.options.iter().map(MountOption::classic).collect();
+    let data = CString::new(options.join(&b',')).map_err(|_nul| Errno::INVAL)?;
+    if data.as_bytes_with_nul().len() > PAGE {
+        return Err(Errno::TOOBIG);
+    }
+    let fstype = spec.fstype.as_str();
+    mount2(
+        source,
+        SCRATCH,
+        fstype,
+        MountFlags::empty(),
+        Some(data.as_c_str()),
+    )?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, SCRATCH, flags)?;
+    rustix::mount::unmount(SCRATCH, UnmountFlags::NOFOLLOW)?;
+    change_attributes(&tree, spec.attributes)?;
+    Ok(tree)
+}
+
 /// Puts a detached mount at `target`.
 fn attach(tree: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
     let path = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -338,6 +386,15 @@ fn context_log(context: &OwnedFd) -> String {
 }
 
 impl MountSpec {
+    /// Whether the mount is made by mount(2): overlay layers in one list are how older kernels have them,
+    /// whose new mount API takes 255 bytes an option and no comma (fs/fs_context.c,
+    /// `legacy_parse_param`).
+    fn is_classic(&self) -> bool {
+        let joined =
+            |option: &MountOption| matches!(option, MountOption::Text(key, _) if key == "lowerdir");
+        self.fstype == "overlay" && self.options.iter().any(joined)
+    }
+
     fn refused(&self, target: &Path, source: Errno, log: String) -> Error {
         let target = target.to_path_buf();
         Error::Mount {
