@@ -134,7 +134,7 @@ impl Driver for Overlay2 {
                 if self.options.volatile {
                     // A process that ended between its unmount and `deactivate` left the mark.
                     if volatile::is_marked(&snapshot)
-                        && in_use::refuse_writable(&self.home, head).is_ok()
+                        && in_use::refuse_writable(&self.home, self.style(), head).is_ok()
                     {
                         volatile::settle(head, &snapshot)?;
                     }
@@ -149,7 +149,7 @@ impl Driver for Overlay2 {
         in_use::refuse_mounted(&self.home, id)?;
         let snapshot = self.home.path(id);
         if volatile::is_marked(&snapshot) && !volatile::is_crashed(&snapshot)? {
-            in_use::refuse_writable(&self.home, id)?;
+            in_use::refuse_writable(&self.home, self.style(), id)?;
             volatile::settle(id, &snapshot)?;
         }
         Ok(())
@@ -169,11 +169,12 @@ impl Driver for Overlay2 {
 
     fn freeze(&self, id: SnapshotId, durability: Durability) -> Result<()> {
         let snapshot = self.home.existing(id)?;
-        in_use::refuse_writable(&self.home, id)?;
+        in_use::refuse_writable(&self.home, self.style(), id)?;
         volatile::settle(id, &snapshot)?;
         if durability >= Durability::Commit {
             syncfs(&snapshot)?;
         }
+        volatile::forget_boot(&snapshot)?;
         // A committed layer has no scratch space: its absence is what "frozen" means here. It goes
         // after the flush, so that a snapshot whose flush failed is not frozen.
         dir::remove_tree(self.places().work(id))?;

@@ -9,7 +9,7 @@ use cowlab_driver::{Error, Home, Result, SnapshotId, busy};
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{Errno, MountAttributes, MountOption, mount};
 
-use crate::lowers::{Places, overlay};
+use crate::lowers::{Places, Style, escape, overlay};
 
 /// Refuses to go on while the snapshot is mounted, as an upper or as a lower.
 ///
@@ -26,19 +26,18 @@ pub(crate) fn refuse_mounted(home: &Home, id: SnapshotId) -> Result<()> {
 /// # Errors
 ///
 /// [`Error::Busy`].
-pub(crate) fn refuse_writable(home: &Home, id: SnapshotId) -> Result<()> {
+pub(crate) fn refuse_writable(home: &Home, style: Style, id: SnapshotId) -> Result<()> {
     refuse_mounted(home, id)?;
     let places = Places(home.root());
     let probe = places.probe();
     let _lock = FileLock::exclusive(&probe.join("lock"))?;
     // The upper remembers its first lower, so that one is always the same.
-    let options = vec![
-        MountOption::text("lowerdir+", places.empty()),
-        MountOption::text("lowerdir+", places.diff(id)),
-        MountOption::text("upperdir", crate::lowers::escape(&probe.join("upper"))),
-        MountOption::text("workdir", crate::lowers::escape(&probe.join("work"))),
+    let mut options = style.lowers(&[places.empty(), places.diff(id)]);
+    options.extend([
+        MountOption::text("upperdir", escape(&probe.join("upper"))),
+        MountOption::text("workdir", escape(&probe.join("work"))),
         MountOption::text("index", "on"),
-    ];
+    ]);
     match mount::probe(&overlay(options, MountAttributes::default())) {
         Err(error) if error.errno() == Some(Errno::BUSY) => Err(Error::Busy {
             id,

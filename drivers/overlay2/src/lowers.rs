@@ -21,6 +21,19 @@ pub(crate) enum Style {
     Joined,
 }
 
+impl Style {
+    /// The options that name these lower directories, topmost first.
+    pub(crate) fn lowers(self, lowers: &[PathBuf]) -> Vec<MountOption> {
+        match self {
+            Self::Each => lowers
+                .iter()
+                .map(|lower| MountOption::text("lowerdir+", lower))
+                .collect(),
+            Self::Joined => vec![MountOption::text("lowerdir", classic::join(lowers))],
+        }
+    }
+}
+
 /// The places in a driver's directory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Places<'a>(pub(crate) &'a Path);
@@ -95,22 +108,12 @@ pub(crate) fn layers(
     }
     // A full stack needs no filling up, and has no room for it.
     let empty = (lowers.len() < MAX_STACK).then(|| places.empty());
-    let mut options: Vec<MountOption> = match style {
-        Style::Each => lowers
-            .iter()
-            .map(|id| places.diff(*id))
-            .chain(empty)
-            .map(|lower| MountOption::text("lowerdir+", lower))
-            .collect(),
-        Style::Joined => {
-            let lowers: Vec<PathBuf> = lowers
-                .iter()
-                .map(|id| places.link(*id))
-                .chain(empty)
-                .collect();
-            vec![MountOption::text("lowerdir", classic::join(&lowers))]
-        }
+    let place = |id: &SnapshotId| match style {
+        Style::Each => places.diff(*id),
+        Style::Joined => places.link(*id),
     };
+    let lowers: Vec<PathBuf> = lowers.iter().map(place).chain(empty).collect();
+    let mut options = style.lowers(&lowers);
     if let Some(id) = upper {
         options.push(MountOption::text("upperdir", escape(&places.diff(id))));
         options.push(MountOption::text("workdir", escape(&places.work(id))));

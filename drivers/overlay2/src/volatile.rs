@@ -34,6 +34,15 @@ pub(crate) fn note_boot(snapshot: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Removes the note, which a frozen snapshot does not need.
+pub(crate) fn forget_boot(snapshot: &Path) -> Result<()> {
+    let file = boot_file(snapshot);
+    match fs::remove_file(&file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => Ok(io("unlink", &file, removed)?),
+    }
+}
+
 fn noted_boot(snapshot: &Path) -> Result<Option<String>> {
     let file = boot_file(snapshot);
     match fs::read_to_string(&file) {
