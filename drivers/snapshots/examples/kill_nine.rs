@@ -95,7 +95,8 @@ impl Plan {
 
     fn open(&self) -> Result<Store, Error> {
         let options = StoreOptions {
-            lock_timeout: Duration::from_secs(20),
+            // Another worker may complete a commit of ours, with a flush of a busy disk.
+            lock_timeout: Duration::from_secs(300),
             ..StoreOptions::default()
         };
         Store::open(&self.dir.join("store"), self.entry, &options)
@@ -116,6 +117,8 @@ fn main() -> Outcome<ExitCode> {
     let summary = run(&plan, &mut findings)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{summary}")?;
+    findings.sort();
+    findings.dedup();
     for finding in &findings {
         writeln!(out, "finding: {finding}")?;
     }

@@ -214,7 +214,13 @@ impl Store {
     /// Refuses to freeze a snapshot that somebody can still write to, and lets go of what its last
     /// mount needed.
     pub(crate) fn refuse_writers(&self, row: &Row) -> Result<()> {
-        self.refuse_users(row, &self.activate(row)?)?;
+        match self.activate(row) {
+            Ok(mounts) => self.refuse_users(row, &mounts)?,
+            // A commit that was cut off behind the freeze: nobody can write to it.
+            Err(Error::Driver { reason, .. })
+                if matches!(*reason, cowlab_driver::Error::Frozen(_)) => {}
+            Err(error) => return Err(error),
+        }
         self.driver
             .deactivate(row.id)
             .map_err(Error::driver("deactivate", &row.name))

@@ -43,9 +43,18 @@ fn what_was_never_made_is_taken_back_too() {
 
 #[test]
 fn a_commit_that_was_cut_off_is_completed() {
+    for frozen in [false, true] {
+        cut_off_commit(frozen);
+    }
+}
+
+fn cut_off_commit(frozen: bool) {
     let place = Place::new();
     let store = place.open();
-    prepare(&store, "key", None, "file");
+    let id = prepare(&store, "key", None, "file").id;
+    if frozen {
+        store.driver().freeze(id, Durability::Commit).unwrap();
+    }
     drop(store);
     place.tamper(
         "UPDATE snapshots SET operation = 'commit', target = 'name',
