@@ -26,8 +26,9 @@
 //! number behind the one that made the snapshot are those that changed; a deletion shows as a change of
 //! the directory. Both `candidates` and `usage` commit first, for a search sees committed items alone,
 //! and cost O(changes). Exclusive bytes are what FIEMAP calls unshared in changed files; they shrink
-//! when a child comes to share them. Blocks of the file system's trees are not counted. What a
-//! snapshot shares is known for a base snapshot only.
+//! when a child comes to share them. A small file that lies in the tree itself counts as one block, as
+//! `st_blocks` has it; other blocks of the trees are not counted. What a snapshot shares is known for a
+//! base snapshot only.
 //!
 //! # Limits
 //!

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cowlab_driver::tree::{self, Tally};
 use cowlab_driver::{Allocation, Bytes, Result, Usage};
-use cowlab_sys::{Errno, FileKind, Root, at, btrfs};
+use cowlab_sys::{Errno, Root, at, btrfs};
 
 use crate::changes::{Tree, changed_inodes};
 
@@ -47,11 +47,8 @@ fn count(tally: &mut Tally, root: &Root, path: &Path) -> Result<()> {
         tally.add(&at::stat(root, "")?, || Ok(Bytes(0)))?;
         return Ok(());
     }
-    let (dir, name) = root.open_parent(path)?;
-    let stat = at::stat(&dir, &name)?;
-    tally.add(&stat, || match stat.kind() {
-        kind @ FileKind::Regular => tree::shared_bytes(&dir, Path::new(&name), kind),
-        _ => Ok(Bytes(0)),
-    })?;
+    let (dir, name) = tree::open_parent(root, path)?;
+    let stat = at::stat(&dir, name)?;
+    tally.add(&stat, || tree::shared_bytes(&dir, name, stat.kind()))?;
     Ok(())
 }

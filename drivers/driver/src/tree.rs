@@ -81,6 +81,20 @@ fn open_if_present(dir: BorrowedFd<'_>, name: &Path) -> Result<Option<OwnedFd>> 
     }
 }
 
+/// Opens the directory that `path` is in, below `top`, and returns it with the last name. It goes step by
+/// step, for a path may be longer than one call takes, and follows no symbolic link.
+///
+/// # Errors
+///
+/// The step that cannot be taken.
+pub fn open_parent(top: impl AsFd, path: &Path) -> Result<(OwnedFd, &Path)> {
+    let mut dir = at::open_path(top, ".")?;
+    for step in path.parent().into_iter().flatten() {
+        dir = at::open_path(&dir, step)?;
+    }
+    Ok((dir, path.file_name().map_or(path, Path::new)))
+}
+
 /// Adds up what inodes allocate, each once.
 #[derive(Debug, Default)]
 pub struct Tally {

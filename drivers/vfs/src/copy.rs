@@ -6,10 +6,10 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use cowlab_driver::{Result, make_dir};
+use cowlab_driver::{Result, make_dir, tree};
 use cowlab_sys::at::{self, OFlags};
 use cowlab_sys::dir::{self, DirEntry};
 use cowlab_sys::{Error, FileKind, Root, Stat, reflink, xattr};
@@ -75,9 +75,8 @@ impl Copy<'_> {
             self.linked.insert((stat.dev, stat.ino), self.path.clone());
             return Ok(false);
         };
-        let linked = open_parent(self.target, first)
-            .and_then(|(dir, first)| at::link(&dir, first, to, name));
-        self.named(linked)?;
+        let (dir, first) = tree::open_parent(self.target, first)?;
+        self.named(at::link(&dir, first, to, name))?;
         Ok(true)
     }
 
@@ -92,16 +91,6 @@ impl Copy<'_> {
             other => other,
         })?)
     }
-}
-
-/// Opens the directory that `path` is in, step by step: a path may be longer than one call takes.
-fn open_parent<'a>(top: BorrowedFd<'_>, path: &'a Path) -> cowlab_sys::Result<(OwnedFd, &'a Path)> {
-    let name = path.file_name().map_or(path, Path::new);
-    let mut dir = at::open_path(top, ".")?;
-    for step in path.parent().into_iter().flatten() {
-        dir = at::open_path(&dir, step)?;
-    }
-    Ok((dir, name))
 }
 
 /// Makes the copy of an entry that is no directory, without its attributes.
