@@ -1,0 +1,198 @@
+//! A driver on a directory of a backing file system, and one fresh snapshot of it at a time.
+//!
+//! This is below the snapshot store on purpose: names, locks and the database of the store are not what the copy-up and
+//! capacity workloads ask about. The life-cycle workload goes through the store.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use cowlab_driver::{
+    Access, Chain, CreateOptions, Driver, Durability, Mounts, OpenOptions, SnapshotId,
+};
+use cowlab_sys::{Guard, MountGuard, MountOption};
+
+use crate::subject::Subject;
+use crate::workload::Site;
+
+/// A driver, opened.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    subject: Subject,
+    root: PathBuf,
+    target: PathBuf,
+    driver: Option<Box<dyn Driver>>,
+    next: u32,
+}
+
+/// A snapshot that is mounted read-write until it is closed.
+#[derive(Debug)]
+pub(crate) struct Active {
+    chain: Chain,
+    mounts: Mounts,
+    guard: MountGuard,
+}
+
+impl Lab {
+    /// Opens the driver of a subject in the rig's directory.
+    ///
+    /// # Errors
+    ///
+    /// What the driver lacks here, or could not do.
+    pub(crate) fn open(site: &Site, subject: &Subject) -> anyhow::Result<Self> {
+        let mut lab = Self {
+            subject: *subject,
+            root: site.dir.join("driver"),
+            target: site.target.clone(),
+            driver: None,
+            next: 1,
+        };
+        fs::create_dir_all(&site.dir)
+            .with_context(|| format!("failed to make `{}`", site.dir.display()))?;
+        (subject.entry.probe)(&site.dir, subject.variant)?;
+        lab.resume()?;
+        Ok(lab)
+    }
+
+    /// Lets go of the backing file system.
+    pub(crate) fn suspend(&mut self) {
+        self.driver = None;
+    }
+
+    /// Opens the driver again.
+    ///
+    /// # Errors
+    ///
+    /// What the driver could not do.
+    pub(crate) fn resume(&mut self) -> anyhow::Result<()> {
+        let options = OpenOptions {
+            root: self.root.clone(),
+            variant: self.subject.variant,
+            store: "cowlab-bench".to_owned(),
+        };
+        self.driver = Some((self.subject.entry.open)(&options)?);
+        Ok(())
+    }
+
+    fn driver(&self) -> anyhow::Result<&dyn Driver> {
+        self.driver
+            .as_deref()
+            .context("the driver is not open: the backing file system is being mounted again")
+    }
+
+    /// Makes a committed snapshot: `fill` writes its content into the mounted directory.
+    ///
+    /// # Errors
+    ///
+    /// What the driver, the mount or `fill` could not do.
+    pub(crate) fn base(
+        &mut self,
+        fill: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Chain> {
+        let active = self.fresh(None)?;
+        let filled = fill(active.dir());
+        let Active { chain, guard, .. } = active;
+        close(guard)?;
+        let driver = self.driver()?;
+        driver.deactivate(chain.head())?;
+        filled?;
+        driver.freeze(chain.head(), Durability::None)?;
+        Ok(chain)
+    }
+
+    /// Makes a writable snapshot on top of `parent` and mounts it.
+    ///
+    /// # Errors
+    ///
+    /// What the driver or the mount could not do. The snapshot is gone then.
+    pub(crate) fn fresh(&mut self, parent: Option<&Chain>) -> anyhow::Result<Active> {
+        let id = SnapshotId::new(self.next).context("the driver has no snapshot number left")?;
+        self.next += 1;
+        let driver = self.driver()?;
+        driver.create(id, parent, &CreateOptions::default())?;
+        let ancestors = parent.map_or_else(Vec::new, |parent| parent.iter().collect());
+        let chain = Chain::new(id, ancestors);
+        let mounted = driver
+            .activate(&chain, Access::ReadWrite)
+            .and_then(|mounts| Ok((mounts.mount_at(&self.target)?, mounts)));
+        match mounted {
+            Ok((guard, mounts)) => Ok(Active {
+                chain,
+                mounts,
+                guard,
+            }),
+            Err(error) => {
+                driver.deactivate(id)?;
+                driver.destroy(id)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Unmounts a snapshot and destroys it.
+    ///
+    /// # Errors
+    ///
+    /// What is left behind.
+    pub(crate) fn finish(&self, active: Active) -> anyhow::Result<()> {
+        let id = active.chain.head();
+        close(active.guard)?;
+        let driver = self.driver()?;
+        driver.deactivate(id)?;
+        driver.destroy(id)?;
+        Ok(())
+    }
+
+    /// Inodes that the snapshot allocates, where the file system below does not count them (btrfs).
+    ///
+    /// # Errors
+    ///
+    /// What the driver could not read.
+    pub(crate) fn inodes(&self, active: &Active) -> anyhow::Result<u64> {
+        Ok(self.driver()?.usage(active.chain.head())?.exclusive.inodes)
+    }
+}
+
+impl Active {
+    /// The directory it is mounted on.
+    #[must_use]
+    pub(crate) fn dir(&self) -> &Path {
+        self.guard.target()
+    }
+
+    /// Where the file system below keeps a file before its first change: cachestat(2) on an overlay file reports
+    /// nothing.
+    #[must_use]
+    pub(crate) fn real(&self, name: &str) -> PathBuf {
+        match &self.mounts {
+            // The newest layer below comes first, and the workload's file is there.
+            Mounts::FileSystem(spec) => option(&spec.options, "lowerdir+")
+                .unwrap_or_else(|| self.dir().to_owned())
+                .join(name),
+            Mounts::Bind { source, .. } => source.join(name),
+        }
+    }
+
+    /// Where a changed file has to appear, if the driver changes files in a directory of their own.
+    #[must_use]
+    pub(crate) fn upper(&self, name: &str) -> Option<PathBuf> {
+        match &self.mounts {
+            Mounts::FileSystem(spec) => {
+                option(&spec.options, "upperdir").map(|upper| upper.join(name))
+            }
+            Mounts::Bind { .. } => None,
+        }
+    }
+}
+
+fn close(mut guard: MountGuard) -> anyhow::Result<()> {
+    Ok(guard.close()?)
+}
+
+/// The first value of a mount option.
+fn option(options: &[MountOption], wanted: &str) -> Option<PathBuf> {
+    options.iter().find_map(|option| match option {
+        MountOption::Text(name, value) if name == wanted => Some(PathBuf::from(value)),
+        _ => None,
+    })
+}

@@ -1,0 +1,285 @@
+//! What a run measures: workloads, subjects, media, and how often.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cowlab_driver::Bytes;
+use cowlab_reports::result::Arm;
+use cowlab_testbed::{Backing, Media};
+
+use crate::budget::{self, Budget};
+use crate::subject::{Subject, Wanted};
+use crate::workload::{Effort, Nature, Point, Workload};
+use crate::workloads;
+
+/// The seed of a run unless another is given: any fixed number would do.
+pub const SEED: u64 = 20_261_102;
+
+/// The time a quick run is to take.
+const QUICK: Duration = Duration::from_secs(170);
+
+/// Room on a backing file system beyond what a workload allocates: journals, inode tables, reserves, and so much that
+/// no file system is more than 80 percent full.
+const SLACK: Bytes = Bytes::mib(192);
+
+/// The size of the image that a workload makes where none is given.
+pub const OWN_IMAGE: Bytes = Bytes::mib(24);
+
+/// What is to be measured.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// In the order they run.
+    pub workloads: Vec<&'static Workload>,
+    /// What they are run on, without the medium.
+    pub wanted: Wanted,
+    /// On which media.
+    pub media: Vec<Media>,
+    /// How much.
+    pub effort: Effort,
+    /// Restart blocks, instead of what the effort says.
+    pub blocks: Option<usize>,
+    /// Samples of an arm in a block, instead of what the grid says.
+    pub samples: Option<u32>,
+    /// Seed of the order and of all content.
+    pub seed: u64,
+    /// Layers of the image, oldest first, as tar archives; empty for one of the workload's own making.
+    pub image: Vec<PathBuf>,
+    /// The most that one unpacked copy of the image allocates.
+    pub image_bytes: Bytes,
+    /// Where backing files are made, instead of the testbed's default.
+    pub dir: Option<PathBuf>,
+    /// The time to stay within: restart blocks are left out, down to two.
+    pub time: Option<Duration>,
+}
+
+/// A part of a run: one workload on one medium.
+#[derive(Debug)]
+pub struct Leg {
+    /// The workload.
+    pub workload: &'static Workload,
+    /// The medium.
+    pub media: Media,
+    /// Everything that is measured in it, sorted by backing file system.
+    pub subjects: Vec<Subject>,
+    /// Where.
+    pub points: Vec<Point>,
+    /// How often everything is mounted again.
+    pub blocks: usize,
+}
+
+impl Plan {
+    /// The whole first set at an effort.
+    #[must_use]
+    pub fn new(effort: Effort) -> Self {
+        Self {
+            workloads: workloads::all().to_vec(),
+            wanted: Wanted::default(),
+            media: vec![Media::Disk, Media::Memory],
+            effort,
+            blocks: None,
+            samples: None,
+            seed: SEED,
+            image: Vec::new(),
+            image_bytes: OWN_IMAGE,
+            dir: None,
+            time: (effort == Effort::Quick).then_some(QUICK),
+        }
+    }
+
+    /// The parts, in the order they run.
+    #[must_use]
+    pub fn legs(&self) -> Vec<Leg> {
+        let mut legs = Vec::new();
+        for workload in &self.workloads {
+            for media in self.media_of(workload) {
+                let points = self.points(workload);
+                let mut subjects = self.wanted.subjects(self.effort, media);
+                if self.wanted.variants.is_empty() {
+                    subjects.retain(|subject| (workload.applies)(subject, self.effort));
+                }
+                if !points.is_empty() && !subjects.is_empty() {
+                    legs.push(Leg {
+                        workload,
+                        media,
+                        subjects,
+                        points,
+                        blocks: self.blocks(workload),
+                    });
+                }
+            }
+        }
+        legs
+    }
+
+    /// Sizes are the same on every medium: one is enough, the disk where it is wanted, because memory is scarcer.
+    fn media_of(&self, workload: &Workload) -> Vec<Media> {
+        match workload.nature {
+            Nature::Space => self.media.first().copied().into_iter().collect(),
+            Nature::Time | Nature::ColdTime => self.media.clone(),
+        }
+    }
+
+    fn points(&self, workload: &Workload) -> Vec<Point> {
+        let mut points = (workload.points)(self.effort);
+        if let (Some(samples), Nature::Time) = (self.samples, workload.nature) {
+            for point in &mut points {
+                point.samples = samples;
+            }
+        }
+        points
+    }
+
+    fn blocks(&self, workload: &Workload) -> usize {
+        let usual = match (workload.nature, self.effort) {
+            (_, Effort::Smoke) | (Nature::Space, Effort::Quick) => 1,
+            (Nature::Space, Effort::Full) => 3,
+            (Nature::Time, Effort::Quick) => 3,
+            (Nature::ColdTime, Effort::Quick) => 5,
+            (_, Effort::Full) => 10,
+        };
+        self.blocks.unwrap_or(usual)
+    }
+
+    /// What the run will cost.
+    #[must_use]
+    pub fn budget(&self) -> Budget {
+        let mut total = Budget::default();
+        for leg in self.legs() {
+            total.time += leg.time(self.image_bytes);
+            total.series += leg.series();
+            let bytes = leg
+                .groups()
+                .iter()
+                .map(|group| {
+                    let bytes = |backing: &Backing| leg.bytes(*backing, self.image_bytes);
+                    group.iter().map(bytes).sum::<Bytes>()
+                })
+                .max()
+                .unwrap_or_default();
+            match leg.media {
+                Media::Disk => total.disk = total.disk.max(bytes),
+                Media::Memory => total.memory = total.memory.max(bytes),
+            }
+            for backing in leg.backings() {
+                let name = format!("{} ({})", backing.name(), leg.media.name());
+                if !total.backings.contains(&name) {
+                    total.backings.push(name);
+                }
+            }
+        }
+        if let Some(time) = self.time {
+            total.time = total.time.min(time);
+        }
+        total
+    }
+}
+
+impl Leg {
+    /// The backing file systems, each once.
+    #[must_use]
+    pub fn backings(&self) -> Vec<Backing> {
+        let mut backings: Vec<Backing> = self
+            .subjects
+            .iter()
+            .map(|subject| subject.backing)
+            .collect();
+        backings.dedup();
+        backings
+    }
+
+    /// The backing file systems that are mounted at the same time. Times are compared across file systems and must
+    /// be taken together; sizes need not, and take less room one after the other.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Vec<Backing>> {
+        let backings = self.backings();
+        match self.workload.nature {
+            Nature::Time | Nature::ColdTime => vec![backings],
+            Nature::Space => backings.into_iter().map(|backing| vec![backing]).collect(),
+        }
+    }
+
+    /// The size that a backing file system is made with.
+    #[must_use]
+    pub fn bytes(&self, backing: Backing, image: Bytes) -> Bytes {
+        let allocate = |subject: &Subject| (self.workload.footprint)(&self.points, subject, image);
+        let subjects = self
+            .subjects
+            .iter()
+            .filter(|subject| subject.backing == backing);
+        let mut used: Bytes = subjects.clone().map(allocate).sum();
+        if self.workload.floor.is_some() {
+            used += subjects.map(allocate).max().unwrap_or_default();
+        }
+        // One and a half times: copy-on-write file systems slow down, and count differently, when they fill up.
+        let bytes = used + Bytes(used.0 / 2) + SLACK;
+        Bytes(
+            bytes
+                .0
+                .next_multiple_of(Bytes::mib(64).0)
+                .max(Bytes::mib(320).0),
+        )
+    }
+
+    /// The time it will take, coarsely: making the file systems and all blocks.
+    #[must_use]
+    pub fn time(&self, image: Bytes) -> Duration {
+        let making: Duration = self
+            .backings()
+            .into_iter()
+            .map(|backing| {
+                let written = match self.workload.nature {
+                    Nature::Space => Bytes(0),
+                    Nature::Time | Nature::ColdTime => self.bytes(backing, image),
+                };
+                Duration::from_millis(500) + budget::transfer(self.media, written)
+            })
+            .sum();
+        let blocks = u32::try_from(self.blocks).unwrap_or(u32::MAX);
+        making + self.block_time() * blocks
+    }
+
+    /// The time of one restart block.
+    fn block_time(&self) -> Duration {
+        let nature = self.workload.nature;
+        self.points
+            .iter()
+            .map(|point| {
+                budget::sample(self.media, nature, point.size()) * self.arms(point) * point.samples
+            })
+            .sum()
+    }
+
+    /// Samples of one restart block.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.points
+            .iter()
+            .map(|point| u64::from(self.arms(point)) * u64::from(point.samples))
+            .sum()
+    }
+
+    /// The arms that take turns at a point, on all backing file systems.
+    fn arms(&self, point: &Point) -> u32 {
+        let measures = self.subjects.len();
+        let controls = usize::from(self.workload.has_control() && point.control) * measures;
+        let floors = usize::from(self.workload.floor.is_some()) * self.backings().len();
+        u32::try_from(measures + controls + floors).unwrap_or(u32::MAX)
+    }
+
+    /// The series it fills.
+    #[must_use]
+    pub fn series(&self) -> usize {
+        let arms = self
+            .workload
+            .arms
+            .iter()
+            .filter(|arm| **arm != Arm::Control);
+        let controls = self.workload.has_control();
+        let per_subject: usize = self
+            .points
+            .iter()
+            .map(|point| arms.clone().count() + usize::from(controls && point.control))
+            .sum();
+        per_subject * self.subjects.len() * self.workload.numbers
+    }
+}

@@ -1,0 +1,391 @@
+//! Runs a plan: mounts, lets arms take turns, collects readings, hands out series as soon as a leg is done.
+//!
+//! A leg is one workload on one medium. All its backing file systems are mounted at once and visited in turn, block by
+//! block, because two drivers on two file systems that ran hours apart could not be compared. Within a block all arms
+//! on a file system take turns at every point. What a driver cannot do here is a skipped line, not the end of the run.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use cowlab_reports::result::{Line, Skipped, Subject as Part, Timestamp, Warning};
+use cowlab_testbed::{Backing, Run};
+
+use crate::budget;
+use crate::plan::{Leg, Plan};
+use crate::schedule::{Random, turns};
+use crate::series::{Circumstances, Collector};
+use crate::stand::{Stand, Who};
+use crate::workload::{Effort, Point, Role};
+
+/// Is told how far a run is, and says when to stop.
+pub trait Progress {
+    /// A leg begins: so many samples, if no restart block is left out.
+    fn begin(&mut self, what: &str, samples: u64);
+    /// A sample was taken.
+    fn step(&mut self);
+    /// The leg is over.
+    fn end(&mut self);
+    /// Something worth a line.
+    fn say(&mut self, line: &str);
+    /// Whether the user wants the run to end.
+    fn interrupted(&self) -> bool {
+        false
+    }
+}
+
+/// Takes a line of the results, and when the work behind it began.
+pub type Emit<'a> = &'a mut dyn FnMut(Timestamp, Line) -> anyhow::Result<()>;
+
+/// The run was interrupted: what was measured by then is complete, and nothing is left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// What became of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Series measured.
+    pub series: usize,
+    /// Arms that could not run here.
+    pub skipped: usize,
+    /// Arms that failed.
+    pub failed: usize,
+}
+
+/// Measures everything in a plan.
+///
+/// # Errors
+///
+/// [`Interrupted`], what the testbed could not do, what `emit` returned. What failed in one arm is a skipped line.
+pub fn measure(
+    plan: &Plan,
+    progress: &mut dyn Progress,
+    emit: Emit<'_>,
+) -> anyhow::Result<Summary> {
+    measure_copies(plan, 1, progress, &mut |_, started, line| {
+        emit(started, line)
+    })
+}
+
+/// Measures everything in a plan so many times at once, all copies interleaved, and says with each line which copy it
+/// belongs to: identical work, told apart by nothing but the label.
+///
+/// # Errors
+///
+/// As [`measure`].
+pub fn measure_copies(
+    plan: &Plan,
+    copies: usize,
+    progress: &mut dyn Progress,
+    emit: &mut dyn FnMut(usize, Timestamp, Line) -> anyhow::Result<()>,
+) -> anyhow::Result<Summary> {
+    let run = Run::start(plan.dir.clone())?;
+    let mut sampler = Sampler {
+        plan,
+        run: &run,
+        copies,
+        progress,
+        emit,
+        summary: Summary::default(),
+        engines: !cowlab_testbed::live_host()?.is_empty(),
+    };
+    let measured = sampler.legs();
+    let summary = sampler.summary;
+    // Closed in either case, so that a failure does not hide what is left behind.
+    let closed = run.close();
+    measured?;
+    closed?;
+    Ok(summary)
+}
+
+/// A duration in nanoseconds, exact up to 104 days.
+#[must_use]
+pub fn nanoseconds(time: Duration) -> f64 {
+    let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    f64::from(seconds) * 1e9 + f64::from(time.subsec_nanos())
+}
+
+struct Sampler<'a> {
+    plan: &'a Plan,
+    run: &'a Run,
+    copies: usize,
+    progress: &'a mut dyn Progress,
+    emit: &'a mut dyn FnMut(usize, Timestamp, Line) -> anyhow::Result<()>,
+    summary: Summary,
+    engines: bool,
+}
+
+/// One turn: an arm of a copy of the run.
+#[derive(Clone, Copy)]
+struct Turn {
+    seat: usize,
+    role: Role,
+    copy: usize,
+}
+
+impl Sampler<'_> {
+    fn legs(&mut self) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let legs = self.plan.legs();
+        let times: Vec<Duration> = legs
+            .iter()
+            .map(|leg| leg.time(self.plan.image_bytes))
+            .collect();
+        for (index, leg) in legs.iter().enumerate() {
+            let allowed = self.plan.time.map(|time| {
+                let left = time.saturating_sub(start.elapsed());
+                budget::share(left, times[index], times[index..].iter().sum())
+            });
+            self.leg(leg, allowed)?;
+        }
+        Ok(())
+    }
+
+    fn leg(&mut self, leg: &Leg, allowed: Option<Duration>) -> anyhow::Result<()> {
+        let started = Timestamp::from(SystemTime::now());
+        let name = format!("{} on {}", leg.workload.id, leg.media.name());
+        self.progress.begin(&name, self.samples(leg));
+        let mut collectors: Vec<Collector> = Vec::new();
+        collectors.resize_with(self.copies, Collector::default);
+        let mut circumstances = self.circumstances();
+        let groups = leg.groups();
+        let share = u32::try_from(groups.len()).unwrap_or(1);
+        for group in groups {
+            let allowed = allowed.map(|allowed| allowed / share);
+            self.group(leg, &group, allowed, &mut collectors, &mut circumstances)?;
+        }
+        self.progress.end();
+        for (copy, collector) in collectors.into_iter().enumerate() {
+            for series in collector.series(leg.workload, &leg.subjects, &circumstances) {
+                self.summary.series += 1;
+                (self.emit)(copy, started, Line::Series(series))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes all restart blocks on the backing file systems of a group, mounted together.
+    fn group(
+        &mut self,
+        leg: &Leg,
+        group: &[Backing],
+        allowed: Option<Duration>,
+        collectors: &mut [Collector],
+        circumstances: &mut Circumstances,
+    ) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let mut random = Random::stream(self.plan.seed, &[leg.workload.id, leg.media.name()]);
+        let mut stands = self.stands(leg, group)?;
+        let sampling = Instant::now();
+        let allowed = allowed.map(|allowed| allowed.saturating_sub(start.elapsed()));
+        let mut block = 0;
+        while budget::goes_on(block, leg.blocks, sampling.elapsed(), allowed) {
+            random.shuffle(&mut stands);
+            for stand in &mut stands {
+                self.block(leg, stand, block, &mut random, collectors)?;
+            }
+            block += 1;
+        }
+        for stand in stands {
+            let device = stand.device()?;
+            for subject in stand.subjects() {
+                circumstances.devices.insert(subject, device.clone());
+            }
+            stand.close()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the backing file systems of a group, and the rigs on them.
+    fn stands(&mut self, leg: &Leg, group: &[Backing]) -> anyhow::Result<Vec<Stand>> {
+        let mut stands = Vec::new();
+        for backing in group.iter().copied() {
+            self.check_interrupted()?;
+            let bytes = leg.bytes(backing, self.plan.image_bytes);
+            self.progress.say(&format!(
+                "making {} of {bytes} on {}",
+                backing.name(),
+                leg.media.name()
+            ));
+            let mut refused = Vec::new();
+            match Stand::make(self.run, self.plan, leg, backing, &mut refused) {
+                Ok(stand) => stands.push(stand),
+                Err(error) if is_missing(&error) => {
+                    for (index, subject) in leg.subjects.iter().enumerate() {
+                        if subject.backing == backing {
+                            self.skip(leg, index, &error)?;
+                        }
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            for (subject, error) in refused {
+                self.skip(leg, subject, &error)?;
+            }
+        }
+        Ok(stands)
+    }
+
+    /// Takes one restart block on one backing file system.
+    fn block(
+        &mut self,
+        leg: &Leg,
+        stand: &mut Stand,
+        block: usize,
+        random: &mut Random,
+        collectors: &mut [Collector],
+    ) -> anyhow::Result<()> {
+        if let Some(note) = stand.restart()? {
+            self.progress.say(&note);
+        }
+        let mut points: Vec<&Point> = leg.points.iter().collect();
+        random.shuffle(&mut points);
+        for point in points {
+            let arms = self.arms(leg, stand, point);
+            for turn in turns(random, arms.len(), point.samples) {
+                self.check_interrupted()?;
+                self.turn(leg, stand, arms[turn], point, block, collectors)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(
+        &mut self,
+        leg: &Leg,
+        stand: &mut Stand,
+        turn: Turn,
+        point: &Point,
+        block: usize,
+        collectors: &mut [Collector],
+    ) -> anyhow::Result<()> {
+        self.progress.step();
+        let Some((who, taken)) = stand.take(turn.seat, point, turn.role) else {
+            return Ok(());
+        };
+        match (taken, who) {
+            (Ok(readings), Who::Subject(subject)) => {
+                for reading in &readings {
+                    collectors[turn.copy].add(subject, block, reading);
+                }
+            }
+            // The plain file system is the floor of every driver on it: measured once, listed with each.
+            (Ok(readings), Who::Floor) => {
+                for subject in stand.subjects() {
+                    for reading in &readings {
+                        collectors[turn.copy].add(subject, block, reading);
+                    }
+                }
+            }
+            (Err(error), Who::Subject(subject)) => {
+                stand.remove(turn.seat);
+                self.skip(leg, subject, &error)?;
+            }
+            (Err(error), Who::Floor) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn arms(&self, leg: &Leg, stand: &Stand, point: &Point) -> Vec<Turn> {
+        let controls = leg.workload.has_control() && point.control;
+        let mut arms = Vec::new();
+        for copy in 0..self.copies {
+            for (seat, who) in stand.seats() {
+                let measure = Turn {
+                    seat,
+                    role: Role::Measure,
+                    copy,
+                };
+                arms.push(measure);
+                if controls && matches!(who, Who::Subject(_)) {
+                    arms.push(Turn {
+                        role: Role::Control,
+                        ..measure
+                    });
+                }
+            }
+        }
+        arms
+    }
+
+    /// Samples that a leg takes if nothing is left out.
+    fn samples(&self, leg: &Leg) -> u64 {
+        let copies = u64::try_from(self.copies).unwrap_or(1);
+        let blocks = u64::try_from(leg.blocks).unwrap_or(1);
+        leg.samples() * copies * blocks
+    }
+
+    fn circumstances(&self) -> Circumstances {
+        Circumstances {
+            devices: BTreeMap::new(),
+            warnings: self
+                .engines
+                .then_some(Warning::LiveEngine)
+                .into_iter()
+                .collect(),
+            seed: self.plan.seed,
+            effort: match self.plan.effort {
+                Effort::Smoke => " --smoke",
+                Effort::Quick => " --quick",
+                Effort::Full => "",
+            },
+        }
+    }
+
+    /// Says what did not run, and why.
+    fn skip(&mut self, leg: &Leg, subject: usize, error: &anyhow::Error) -> anyhow::Result<()> {
+        if is_missing(error) {
+            self.summary.skipped += 1;
+        } else {
+            self.summary.failed += 1;
+        }
+        let subject = leg
+            .subjects
+            .get(subject)
+            .context("a skipped arm belongs to the leg")?;
+        let column = subject.column();
+        let skipped = Skipped {
+            subject: Part::Bench,
+            what: format!("{} on {column}", leg.workload.id),
+            why: format!("{error:#}"),
+            waiting_for: None,
+            command: None,
+        };
+        self.progress
+            .say(&format!("left out: {}: {}", skipped.what, skipped.why));
+        let now = Timestamp::from(SystemTime::now());
+        (self.emit)(0, now, Line::Skipped(skipped))
+    }
+
+    fn check_interrupted(&self) -> anyhow::Result<()> {
+        if self.progress.interrupted() {
+            return Err(Interrupted.into());
+        }
+        Ok(())
+    }
+}
+
+/// Whether something is missing here, rather than broken.
+fn is_missing(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<cowlab_driver::Missing>()
+            || matches!(
+                cause.downcast_ref(),
+                Some(
+                    cowlab_driver::Error::Unavailable(_) | cowlab_driver::Error::Unsupported { .. }
+                )
+            )
+            || matches!(
+                cause.downcast_ref(),
+                Some(cowlab_testbed::Error::Missing { .. } | cowlab_testbed::Error::NoSpace { .. })
+            )
+    })
+}

@@ -1,0 +1,100 @@
+//! A snapshot store on a directory of a backing file system, for the workloads that ask about its operations.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use cowlab_driver::Durability;
+use cowlab_snapshots::{CommitOptions, PrepareOptions, Store, StoreOptions};
+use cowlab_sys::Guard;
+
+use crate::subject::Subject;
+use crate::workload::Site;
+
+/// A store, opened.
+#[derive(Debug)]
+pub(crate) struct Storehouse {
+    subject: Subject,
+    root: PathBuf,
+    target: PathBuf,
+    store: Option<Store>,
+}
+
+impl Storehouse {
+    /// Makes a store for a subject in the rig's directory.
+    pub(crate) fn open(site: &Site, subject: &Subject) -> anyhow::Result<Self> {
+        fs::create_dir_all(&site.dir)
+            .with_context(|| format!("failed to make `{}`", site.dir.display()))?;
+        (subject.entry.probe)(&site.dir, subject.variant)?;
+        let mut house = Self {
+            subject: *subject,
+            root: site.dir.join("store"),
+            target: site.target.clone(),
+            store: None,
+        };
+        house.resume()?;
+        Ok(house)
+    }
+
+    /// Lets go of the backing file system.
+    pub(crate) fn suspend(&mut self) {
+        self.store = None;
+    }
+
+    /// Opens the store again.
+    pub(crate) fn resume(&mut self) -> anyhow::Result<()> {
+        let options = StoreOptions {
+            variant: Some(self.subject.variant.name.to_owned()),
+            ..StoreOptions::default()
+        };
+        self.store = Some(Store::open(&self.root, self.subject.entry, &options)?);
+        Ok(())
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> anyhow::Result<&Store> {
+        self.store
+            .as_ref()
+            .context("the store is not open: the backing file system is being mounted again")
+    }
+
+    /// Where the rig mounts.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Mounts a snapshot, lets `work` change it and unmounts it.
+    pub(crate) fn mounted<T>(
+        &self,
+        key: &str,
+        work: impl FnOnce(&Path) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut mounted = self.store()?.mount(key, &self.target)?;
+        let done = work(mounted.target());
+        mounted.close()?;
+        done
+    }
+
+    /// Commits a layer of what `write` changes, without flushing: this is no part of a measurement.
+    pub(crate) fn layer(
+        &self,
+        name: &str,
+        parent: Option<&str>,
+        write: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let key = format!("{name}-active");
+        self.store()?
+            .prepare(&key, parent, &PrepareOptions::default())?;
+        self.mounted(&key, write)?;
+        self.store()?.commit(&key, name, &unflushed())?;
+        Ok(())
+    }
+}
+
+/// A commit that flushes nothing.
+pub(crate) fn unflushed() -> CommitOptions {
+    CommitOptions {
+        durability: Durability::None,
+        ..CommitOptions::default()
+    }
+}

@@ -1,0 +1,214 @@
+//! What is measured: a driver variant on a backing file system on a medium, and which of them by default.
+
+use anyhow::bail;
+use cowlab_driver::{Entry, Variant};
+use cowlab_reports::result::{Column, Media as Medium, Place};
+use cowlab_testbed::{Backing, Media};
+
+use crate::workload::Effort;
+
+/// A driver in one variant on one backing file system.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject {
+    /// The driver.
+    pub entry: &'static Entry,
+    /// Its options.
+    pub variant: &'static Variant,
+    /// The file system below.
+    pub backing: Backing,
+    /// What that lies on.
+    pub media: Media,
+}
+
+impl Subject {
+    /// Its column in the results.
+    #[must_use]
+    pub fn column(&self) -> Column {
+        Column {
+            driver: self.entry.name.to_owned(),
+            variant: self.variant.name.to_owned(),
+            backing: self.backing.name().to_owned(),
+            media: medium(self.media),
+            place: Place::Host,
+        }
+    }
+
+    /// The name of its directories.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.entry.name, self.variant.name)
+    }
+}
+
+/// The word of the results for a medium.
+#[must_use]
+pub const fn medium(media: Media) -> Medium {
+    match media {
+        Media::Disk => Medium::Disk,
+        Media::Memory => Medium::Memory,
+    }
+}
+
+/// A line of the first set.
+struct Row {
+    driver: &'static str,
+    variant: &'static str,
+    backings: &'static [Backing],
+    /// The least effort that measures it.
+    from: Effort,
+}
+
+/// What is measured unless the command line says otherwise.
+const FIRST_SET: &[Row] = &[
+    Row {
+        driver: "overlay2",
+        variant: "default",
+        backings: &[Backing::Ext4, Backing::Xfs, Backing::Btrfs],
+        from: Effort::Smoke,
+    },
+    Row {
+        driver: "overlay2",
+        variant: "metacopy",
+        backings: &[Backing::Ext4, Backing::Xfs],
+        from: Effort::Smoke,
+    },
+    Row {
+        driver: "overlay2",
+        variant: "volatile",
+        backings: &[Backing::Ext4, Backing::Xfs],
+        from: Effort::Smoke,
+    },
+    Row {
+        driver: "btrfs",
+        variant: "default",
+        backings: &[Backing::Btrfs],
+        from: Effort::Smoke,
+    },
+    Row {
+        driver: "vfs",
+        variant: "default",
+        backings: &[Backing::Ext4],
+        from: Effort::Smoke,
+    },
+    Row {
+        driver: "overlay2",
+        variant: "default",
+        backings: &[Backing::XfsNoReflink],
+        from: Effort::Full,
+    },
+    Row {
+        driver: "vfs",
+        variant: "default",
+        backings: &[Backing::Xfs],
+        from: Effort::Full,
+    },
+];
+
+/// What the command line wants measured; an empty list means no restriction.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Driver names.
+    pub drivers: Vec<String>,
+    /// Variant names.
+    pub variants: Vec<String>,
+    /// Backing file systems.
+    pub backings: Vec<Backing>,
+}
+
+impl Wanted {
+    /// What is measured on a medium at an effort, sorted by backing file system.
+    ///
+    /// Whatever is named is measured. What is not named comes from the first set, and for a driver or variant that is
+    /// not in it, from what the first set does with others.
+    #[must_use]
+    pub fn subjects(&self, effort: Effort, media: Media) -> Vec<Subject> {
+        let mut subjects = Vec::new();
+        for entry in cowlab_drivers::all() {
+            if !named(&self.drivers, entry.name) {
+                continue;
+            }
+            for variant in entry.variants {
+                for backing in self.backings_of(entry, variant, effort) {
+                    subjects.push(Subject {
+                        entry,
+                        variant,
+                        backing,
+                        media,
+                    });
+                }
+            }
+        }
+        subjects.sort_by_key(|subject| subject.backing);
+        subjects
+    }
+
+    fn backings_of(&self, entry: &Entry, variant: &Variant, effort: Effort) -> Vec<Backing> {
+        let rows = FIRST_SET
+            .iter()
+            .filter(|row| row.driver == entry.name && row.variant == variant.name);
+        // An effort leaves rows out only where the command line does not ask for them.
+        let asked = !self.backings.is_empty();
+        let mut usual: Vec<Backing> = rows
+            .filter(|row| asked || row.from <= effort)
+            .flat_map(|row| row.backings.iter().copied())
+            .collect();
+        let explicit = !self.variants.is_empty() && named(&self.variants, variant.name);
+        if !self.variants.is_empty() && !explicit {
+            return Vec::new();
+        }
+        let default = variant.name == entry.default_variant().name;
+        if usual.is_empty() && (explicit || default) {
+            usual.push(Backing::Ext4);
+        }
+        if usual.is_empty() || !asked {
+            return usual;
+        }
+        let mut backings = self.backings.clone();
+        backings.sort_unstable();
+        backings.dedup();
+        if !explicit && !default {
+            backings.retain(|backing| usual.contains(backing));
+        }
+        backings
+    }
+
+    /// Says what is named and does not exist, and what does.
+    ///
+    /// # Errors
+    ///
+    /// The first unknown name.
+    pub fn check(&self) -> anyhow::Result<()> {
+        for name in &self.drivers {
+            if cowlab_drivers::find(name).is_none() {
+                let known: Vec<&str> = cowlab_drivers::all()
+                    .iter()
+                    .map(|entry| entry.name)
+                    .collect();
+                bail!("`{name}` is no driver; there are {}", known.join(", "));
+            }
+        }
+        let variants = || {
+            cowlab_drivers::all()
+                .iter()
+                .filter(|entry| named(&self.drivers, entry.name))
+                .flat_map(|entry| entry.variants.iter().map(|variant| variant.name))
+        };
+        for name in &self.variants {
+            if !variants().any(|known| known == name) {
+                let mut known: Vec<&str> = variants().collect();
+                known.sort_unstable();
+                known.dedup();
+                bail!(
+                    "`{name}` is no variant of the drivers that are wanted; there are {}",
+                    known.join(", ")
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a name is wanted; an empty list wants everything.
+fn named(list: &[String], name: &str) -> bool {
+    list.is_empty() || list.iter().any(|wanted| wanted == name)
+}

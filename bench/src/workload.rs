@@ -1,0 +1,201 @@
+//! What a workload is: data that says what is asked, varied and compared, and one function that makes a rig.
+//!
+//! A [`Rig`] is one arm of one workload on one mounted backing file system. The sampler owns all rigs of a workload and
+//! lets them take turns; a rig knows nothing of blocks, order or the other arms.
+
+use std::path::{Path, PathBuf};
+
+use cowlab_driver::Bytes;
+use cowlab_reports::result::{Arm, CacheState, Parameter, Parameters, Unit, Warning, names};
+
+use crate::subject::Subject;
+
+/// Makes the rig of a subject, ready to be sampled at all these points.
+pub type MakeRig = fn(&Site, &Subject, &[Point]) -> anyhow::Result<Box<dyn Rig>>;
+
+/// Makes the rig of the plain backing file system, for the same points.
+pub type MakeFloor = fn(&Site, &[Point]) -> anyhow::Result<Box<dyn Rig>>;
+
+/// One workload.
+#[derive(Debug)]
+pub struct Workload {
+    /// Kebab-case; the first word of a series' identity. Never renamed.
+    pub id: &'static str,
+    /// What it finds out, one sentence.
+    pub question: &'static str,
+    /// What it needs beyond a driver that runs, for people.
+    pub requires: &'static [&'static str],
+    /// What happens in one sample, in order; what is measured is in capitals.
+    pub phases: &'static [&'static str],
+    /// The arms that it fills.
+    pub arms: &'static [Arm],
+    /// The units of its samples.
+    pub units: &'static [Unit],
+    /// Numbers that one sample of an arm gives.
+    pub numbers: usize,
+    /// What its numbers are about, which decides where and how often it runs.
+    pub nature: Nature,
+    /// Whether a subject is measured at an effort, where the command line does not name its variant.
+    pub applies: fn(&Subject, Effort) -> bool,
+    /// The points of its grid at an effort.
+    pub points: fn(Effort) -> Vec<Point>,
+    /// The most bytes that a subject of it allocates on a backing at those points, `image` being the size of the image.
+    pub footprint: fn(&[Point], &Subject, image: Bytes) -> Bytes,
+    /// Makes the rig of a subject.
+    pub rig: MakeRig,
+    /// Makes the rig of the plain backing file system, where there is such a floor.
+    pub floor: Option<MakeFloor>,
+}
+
+impl Workload {
+    /// Whether it takes an A/A control.
+    #[must_use]
+    pub fn has_control(&self) -> bool {
+        self.arms.contains(&Arm::Control)
+    }
+}
+
+/// What the numbers of a workload are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nature {
+    /// Time: restart blocks, an A/A control, backing files written beforehand, on disk and in memory.
+    Time,
+    /// As [`Time`](Self::Time), every sample after a mount of its own, so that the page cache is empty.
+    ColdTime,
+    /// Space: the same on every medium and in every run, so few samples on one medium are enough.
+    Space,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effort {
+    /// One sample of each kind, smallest sizes: shows that it works.
+    Smoke,
+    /// The whole first set in about three minutes.
+    Quick,
+    /// As long as good intervals need.
+    Full,
+}
+
+/// A point of a workload's grid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// Where on the grid.
+    pub parameters: Parameters,
+    /// Samples of each arm in each restart block.
+    pub samples: u32,
+    /// Whether the A/A control is taken here.
+    pub control: bool,
+}
+
+impl Point {
+    /// A point at these parameters.
+    #[must_use]
+    pub fn new(samples: u32, control: bool, parameters: &[(&str, Parameter)]) -> Self {
+        Self {
+            parameters: parameters
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
+            samples,
+            control,
+        }
+    }
+
+    /// A parameter that is a number; 0 where there is none, which no grid uses for a missing one.
+    #[must_use]
+    pub fn number(&self, name: &str) -> u64 {
+        match self.parameters.get(name) {
+            Some(Parameter::Number(value)) => *value,
+            _ => 0,
+        }
+    }
+
+    /// A parameter that is a name; empty where there is none.
+    #[must_use]
+    pub fn text(&self, name: &str) -> &str {
+        match self.parameters.get(name) {
+            Some(Parameter::Text(value)) => value,
+            _ => "",
+        }
+    }
+
+    /// The size of the file.
+    #[must_use]
+    pub fn size(&self) -> Bytes {
+        Bytes(self.number(names::SIZE))
+    }
+}
+
+/// What a rig is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The arm itself.
+    Measure,
+    /// The arm again, as the A/A control: the same work under another label.
+    Control,
+}
+
+/// One number, taken once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// What was varied.
+    pub parameters: Parameters,
+    /// The arm it belongs to.
+    pub arm: Arm,
+    /// Its unit.
+    pub unit: Unit,
+    /// The number, or `None` where a warning says why there is none.
+    pub value: Option<f64>,
+    /// The page cache beforehand.
+    pub cache: CacheState,
+    /// What was odd about it.
+    pub warning: Option<Warning>,
+}
+
+/// One arm of one workload on one mounted backing file system.
+pub trait Rig: std::fmt::Debug {
+    /// Takes one sample at a point: one reading of each number that the sample gives.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong. Nothing of the sample stays mounted.
+    fn take(&mut self, point: &Point, role: Role) -> anyhow::Result<Vec<Reading>>;
+
+    /// Lets go of the backing file system, so that it can be unmounted.
+    ///
+    /// # Errors
+    ///
+    /// What still holds it.
+    fn suspend(&mut self) -> anyhow::Result<()>;
+
+    /// Opens what [`suspend`](Self::suspend) let go of, after the next mount.
+    ///
+    /// # Errors
+    ///
+    /// What is no longer there.
+    fn resume(&mut self) -> anyhow::Result<()>;
+}
+
+/// Where a rig works.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// A directory of the rig's own on the backing file system.
+    pub dir: PathBuf,
+    /// The root of the backing file system.
+    pub backing: PathBuf,
+    /// An empty directory to mount on.
+    pub target: PathBuf,
+    /// Seed of what it writes.
+    pub seed: u64,
+    /// Layers of the image, oldest first; empty where the workload makes its own.
+    pub image: Vec<PathBuf>,
+}
+
+impl Site {
+    /// The root of the backing file system, for statfs and syncfs.
+    #[must_use]
+    pub fn backing(&self) -> &Path {
+        &self.backing
+    }
+}

@@ -1,0 +1,177 @@
+//! Workload `capacity/change`: what a small change of a file of the image allocates.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use cowlab_driver::{Bytes, Chain};
+use cowlab_reports::result::{Arm, Unit, names};
+
+use super::{Mark, readings};
+use crate::lab::Lab;
+use crate::schedule::Random;
+use crate::subject::Subject;
+use crate::workload::{Effort, Nature, Point, Reading, Rig, Role, Site, Workload};
+use crate::workloads::copy_up::{SIZES, sizes, write_file};
+
+/// Bytes changed: the least, a page, and more than most files have.
+const CHANGES: [Bytes; 3] = [Bytes(1), Bytes::kib(4), Bytes::mib(1)];
+
+/// A change is aligned to pages, so that a page of it is one page of the file.
+const PAGE: u64 = 4096;
+
+/// The workload.
+pub(crate) const CHANGE: Workload = Workload {
+    id: names::CAPACITY_CHANGE,
+    question: "How many bytes and inodes does a change of a file of the image allocate?",
+    requires: &[],
+    phases: &[
+        "prepare", "mount", "settle", "change", "SETTLE", "unmount", "destroy",
+    ],
+    arms: &[Arm::Driver, Arm::FloorPlain],
+    units: &[Unit::Bytes, Unit::Inodes],
+    numbers: 2,
+    nature: Nature::Space,
+    applies: |_, _| true,
+    points,
+    footprint,
+    rig: |site, subject, points| Ok(Box::new(DriverRig::new(site, subject, points)?)),
+    floor: Some(|site, points| Ok(Box::new(PlainRig::new(site, points)?))),
+};
+
+fn points(effort: Effort) -> Vec<Point> {
+    let mut points = Vec::new();
+    for size in SIZES {
+        for change in CHANGES {
+            let wanted = match effort {
+                Effort::Smoke => size == Bytes::kib(64) && change == Bytes(1),
+                // The largest file once: what any change of it costs is clear then.
+                Effort::Quick => size < Bytes::mib(128) || change == Bytes(1),
+                Effort::Full => true,
+            };
+            if wanted {
+                let parameters = [
+                    (names::SIZE, size.0.into()),
+                    (names::CHANGE, change.0.into()),
+                ];
+                points.push(Point::new(1, false, &parameters));
+            }
+        }
+    }
+    points
+}
+
+/// Lower files of every size, and the largest once more in the snapshot that changes it, twice as vfs copies it first.
+fn footprint(points: &[Point], _: &Subject, _: Bytes) -> Bytes {
+    let sizes = sizes(points);
+    let largest = sizes.iter().copied().max().unwrap_or_default();
+    sizes.into_iter().map(Bytes).sum::<Bytes>() + Bytes(2 * largest) + Bytes::mib(8)
+}
+
+#[derive(Debug)]
+struct DriverRig {
+    lab: Lab,
+    backing: PathBuf,
+    bases: BTreeMap<u64, Chain>,
+    seed: u64,
+}
+
+impl DriverRig {
+    fn new(site: &Site, subject: &Subject, points: &[Point]) -> anyhow::Result<Self> {
+        let mut lab = Lab::open(site, subject)?;
+        let mut bases = BTreeMap::new();
+        for size in sizes(points) {
+            let base = lab.base(|dir| write_file(&dir.join("file"), size, site.seed))?;
+            bases.insert(size, base);
+        }
+        Ok(Self {
+            lab,
+            backing: site.backing().to_owned(),
+            bases,
+            seed: site.seed,
+        })
+    }
+}
+
+impl Rig for DriverRig {
+    fn take(&mut self, point: &Point, _: Role) -> anyhow::Result<Vec<Reading>> {
+        let base = self
+            .bases
+            .get(&point.size().0)
+            .context("no lower file of that size was made")?;
+        let active = self.lab.fresh(Some(base))?;
+        let measured = || -> anyhow::Result<Vec<Reading>> {
+            let before = Mark::now(&self.backing, || self.lab.inodes(&active))?;
+            change(&active.dir().join("file"), point, self.seed)?;
+            let after = Mark::now(&self.backing, || self.lab.inodes(&active))?;
+            Ok(readings(&point.parameters, Arm::Driver, before, after))
+        }();
+        self.lab.finish(active)?;
+        measured
+    }
+
+    fn suspend(&mut self) -> anyhow::Result<()> {
+        self.lab.suspend();
+        Ok(())
+    }
+
+    fn resume(&mut self) -> anyhow::Result<()> {
+        self.lab.resume()
+    }
+}
+
+/// The floor: the same change of a file of the plain file system.
+#[derive(Debug)]
+struct PlainRig {
+    dir: PathBuf,
+    backing: PathBuf,
+    seed: u64,
+}
+
+impl PlainRig {
+    fn new(site: &Site, _: &[Point]) -> anyhow::Result<Self> {
+        fs::create_dir_all(&site.dir)
+            .with_context(|| format!("failed to make `{}`", site.dir.display()))?;
+        Ok(Self {
+            dir: site.dir.clone(),
+            backing: site.backing().to_owned(),
+            seed: site.seed,
+        })
+    }
+}
+
+impl Rig for PlainRig {
+    fn take(&mut self, point: &Point, _: Role) -> anyhow::Result<Vec<Reading>> {
+        let path = self.dir.join("file");
+        write_file(&path, point.size().0, self.seed)?;
+        // A change allocates no inode of a plain file, so a file system that does not count them has nothing to count.
+        let before = Mark::now(&self.backing, || Ok(1))?;
+        change(&path, point, self.seed)?;
+        let after = Mark::now(&self.backing, || Ok(1))?;
+        fs::remove_file(&path).with_context(|| format!("failed to remove `{}`", path.display()))?;
+        Ok(readings(&point.parameters, Arm::FloorPlain, before, after))
+    }
+
+    fn suspend(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn resume(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+/// Overwrites bytes in the middle of a file; a file shorter than the change grows.
+fn change(path: &Path, point: &Point, seed: u64) -> anyhow::Result<()> {
+    let (size, length) = (point.size().0, point.number(names::CHANGE));
+    let offset = size.saturating_sub(length) / 2 / PAGE * PAGE;
+    let write = || -> std::io::Result<()> {
+        let mut bytes = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
+        Random::stream(seed, &["change"]).fill(&mut bytes);
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.write_all_at(&bytes, offset)
+    };
+    write().with_context(|| format!("failed to change `{}`", path.display()))
+}

@@ -1,0 +1,108 @@
+//! Workload `capacity/image`: what the layers of an image allocate, against the same tree flat.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use cowlab_driver::{Allocation, Bytes};
+use cowlab_reports::result::{Arm, Unit, names};
+
+use super::{Mark, counted_by_store, readings};
+use crate::image;
+use crate::storehouse::Storehouse;
+use crate::subject::Subject;
+use crate::workload::{Nature, Point, Reading, Rig, Role, Site, Workload};
+
+/// The workload.
+pub(crate) const IMAGE: Workload = Workload {
+    id: names::CAPACITY_IMAGE,
+    question: "How many bytes and inodes do the layers of an image allocate, against one flat copy of its tree?",
+    requires: &[],
+    phases: &[
+        "settle",
+        "commit every layer",
+        "SETTLE",
+        "measure the tree of the top layer",
+        "remove",
+    ],
+    arms: &[Arm::Driver],
+    units: &[Unit::Bytes, Unit::Inodes],
+    numbers: 2,
+    nature: Nature::Space,
+    applies: super::usual_variants,
+    points: |_| vec![Point::new(1, false, &[])],
+    // A driver that copies whole snapshots copies the image for every layer; images of more than twelve are rare.
+    footprint: |_, _, image| Bytes(image.0 * 12),
+    rig: |site, subject, _| Ok(Box::new(StoreRig::new(site, subject)?)),
+    floor: None,
+};
+
+#[derive(Debug)]
+struct StoreRig {
+    house: Storehouse,
+    backing: PathBuf,
+    archives: Vec<PathBuf>,
+    seed: u64,
+    times: u64,
+}
+
+impl StoreRig {
+    fn new(site: &Site, subject: &Subject) -> anyhow::Result<Self> {
+        Ok(Self {
+            house: Storehouse::open(site, subject)?,
+            backing: site.backing().to_owned(),
+            archives: site.image.clone(),
+            seed: site.seed,
+            times: 0,
+        })
+    }
+
+    /// What the tree of a committed snapshot allocates as one plain directory: every inode once, by `st_blocks`.
+    fn flat(&self, top: &str) -> anyhow::Result<Allocation> {
+        let store = self.house.store()?;
+        let key = format!("{top}-view");
+        store.view(&key, top)?;
+        let flat = self
+            .house
+            .mounted(&key, |dir| Ok(cowlab_driver::tree::allocation(dir)?));
+        store.remove(&key)?;
+        flat
+    }
+}
+
+impl Rig for StoreRig {
+    fn take(&mut self, point: &Point, _: Role) -> anyhow::Result<Vec<Reading>> {
+        self.times += 1;
+        let prefix = format!("image-{}", self.times);
+        let store = self.house.store()?;
+        let before = Mark::now(&self.backing, || counted_by_store(store))?;
+        let layers = image::commit(&self.house, &prefix, &self.archives, self.seed)?;
+        let after = Mark::now(&self.backing, || counted_by_store(store))?;
+        let flat = self.flat(layers.last().context("the image has no layer")?)?;
+        for layer in layers.iter().rev() {
+            store.remove(layer)?;
+        }
+        let mut parameters = point.parameters.clone();
+        let count = u64::try_from(layers.len())?;
+        parameters.insert(names::LAYERS.to_owned(), count.into());
+        let mut readings = readings(&parameters, Arm::Driver, before, after);
+        for reading in &mut readings {
+            let flat = match reading.unit {
+                Unit::Inodes => flat.inodes,
+                _ => flat.bytes.0,
+            };
+            reading
+                .parameters
+                .insert(names::FLAT.to_owned(), flat.into());
+        }
+        Ok(readings)
+    }
+
+    fn suspend(&mut self) -> anyhow::Result<()> {
+        self.house.suspend();
+        Ok(())
+    }
+
+    fn resume(&mut self) -> anyhow::Result<()> {
+        self.house.resume()
+    }
+}

@@ -1,0 +1,465 @@
+//! Workloads `copy-up` and `copy-up/cold`: the latency of the first change of a file of the image.
+//!
+//! Every sample gets a fresh active snapshot over shared lower files. The file lies in the root of its layer, so that
+//! only the file is copied up and no directory. Everything written is flushed before the clock starts, and the page
+//! cache is brought into the named state and looked at. A change that cannot be seen afterwards is not counted.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use cowlab_driver::{Bytes, Chain};
+use cowlab_reports::result::{Arm, CacheState, Unit, Warning, names};
+
+use crate::cache;
+use crate::lab::{Active, Lab};
+use crate::operation::{Operation, Target};
+use crate::schedule::Random;
+use crate::subject::Subject;
+use crate::workload::{Effort, Nature, Point, Reading, Rig, Role, Site, Workload};
+
+/// Sizes of the file, from an empty one to one that no page cache of a small machine likes.
+pub(crate) const SIZES: [Bytes; 6] = [
+    Bytes(0),
+    Bytes::kib(4),
+    Bytes::kib(64),
+    Bytes::mib(1),
+    Bytes::mib(16),
+    Bytes::mib(128),
+];
+
+/// The operation whose whole range of sizes is measured at every effort: what an editor or a package manager does.
+pub(crate) const HEADLINE: Operation = Operation::WriteByte;
+
+/// Latency with the lower file in the page cache.
+pub(crate) const WARM: Workload = Workload {
+    id: names::COPY_UP,
+    question: "How long does the first change of a file of the image take, against the same change on the plain \
+               file system and on a file already copied up?",
+    requires: &["cachestat(2), Linux 6.5, to verify the page cache"],
+    phases: &[
+        "prepare",
+        "mount",
+        "read the file",
+        "flush",
+        "CHANGE",
+        "check",
+        "flush",
+        "CHANGE AGAIN",
+        "unmount",
+        "destroy",
+    ],
+    arms: &[
+        Arm::Driver,
+        Arm::Control,
+        Arm::FloorCopiedUp,
+        Arm::FloorPlain,
+    ],
+    units: &[Unit::Ns],
+    numbers: 1,
+    nature: Nature::Time,
+    applies: |_, _| true,
+    points: warm_points,
+    footprint,
+    rig: |site, subject, points| {
+        Ok(Box::new(DriverRig::new(
+            site,
+            subject,
+            points,
+            State::Warm,
+        )?))
+    },
+    floor: Some(|site, points| Ok(Box::new(PlainRig::new(site, points, State::Warm)?))),
+};
+
+/// Latency with nothing of the lower file in the page cache.
+pub(crate) const COLD: Workload = Workload {
+    id: "copy-up/cold",
+    question: "How long does the first change of a file of the image take when nothing of it is in the page cache?",
+    requires: &["cachestat(2), Linux 6.5, to verify the page cache"],
+    phases: &[
+        "unmount and mount the backing file system",
+        "prepare",
+        "mount",
+        "flush",
+        "CHANGE",
+        "check",
+        "unmount",
+        "destroy",
+    ],
+    arms: &[Arm::Driver, Arm::FloorPlain],
+    units: &[Unit::Ns],
+    numbers: 1,
+    nature: Nature::ColdTime,
+    applies: |_, _| true,
+    points: cold_points,
+    footprint,
+    rig: |site, subject, points| {
+        Ok(Box::new(DriverRig::new(
+            site,
+            subject,
+            points,
+            State::Cold,
+        )?))
+    },
+    floor: Some(|site, points| Ok(Box::new(PlainRig::new(site, points, State::Cold)?))),
+};
+
+fn warm_points(effort: Effort) -> Vec<Point> {
+    let mut points = Vec::new();
+    for operation in Operation::ALL {
+        for size in SIZES {
+            let headline = operation == HEADLINE;
+            let large = size >= Bytes::mib(16);
+            let samples = match effort {
+                Effort::Smoke if size == Bytes::kib(4) => 1,
+                Effort::Smoke => 0,
+                Effort::Quick if headline && large => 1,
+                Effort::Quick if large => u32::from(size == Bytes::mib(16)),
+                Effort::Quick => 2,
+                Effort::Full if size >= Bytes::mib(128) => 2,
+                Effort::Full if large => 4,
+                Effort::Full => 8,
+            };
+            let control = headline || effort == Effort::Full;
+            points.push(point(samples, control, operation, size));
+        }
+    }
+    points.retain(|point| point.samples > 0);
+    points
+}
+
+fn cold_points(effort: Effort) -> Vec<Point> {
+    let sizes: &[Bytes] = match effort {
+        Effort::Smoke => &[Bytes::kib(64)],
+        Effort::Quick => &[Bytes::kib(64), Bytes::mib(16)],
+        Effort::Full => &SIZES[2..],
+    };
+    sizes
+        .iter()
+        .map(|size| point(1, false, HEADLINE, *size))
+        .collect()
+}
+
+fn point(samples: u32, control: bool, operation: Operation, size: Bytes) -> Point {
+    let parameters = [
+        (names::OP, operation.name().into()),
+        (names::SIZE, size.0.into()),
+    ];
+    Point::new(samples, control, &parameters)
+}
+
+/// Lower files of every size; the largest once more for the copy, and once more for what a driver that copies whole
+/// snapshots needs.
+fn footprint(points: &[Point], _: &Subject, _: Bytes) -> Bytes {
+    let sizes = sizes(points);
+    let largest = sizes.iter().copied().max().unwrap_or_default();
+    sizes.into_iter().map(Bytes).sum::<Bytes>() + Bytes(2 * largest)
+}
+
+/// The sizes of the files that a list of points needs, each once.
+pub(crate) fn sizes(points: &[Point]) -> Vec<u64> {
+    let mut sizes: Vec<u64> = points.iter().map(|point| point.size().0).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
+}
+
+/// The page cache that a sample starts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Warm,
+    Cold,
+}
+
+impl State {
+    fn reach(self, through: &Path, real: &Path) -> anyhow::Result<(CacheState, Option<Warning>)> {
+        match self {
+            Self::Warm => cache::warm(through, real),
+            Self::Cold => cache::cold(real),
+        }
+        .with_context(|| format!("failed to look at the page cache of `{}`", real.display()))
+    }
+}
+
+/// The arms of a driver.
+#[derive(Debug)]
+struct DriverRig {
+    lab: Lab,
+    backing: PathBuf,
+    bases: BTreeMap<u64, Chain>,
+    state: State,
+}
+
+impl DriverRig {
+    fn new(site: &Site, subject: &Subject, points: &[Point], state: State) -> anyhow::Result<Self> {
+        let mut lab = Lab::open(site, subject)?;
+        let mut bases = BTreeMap::new();
+        for size in sizes(points) {
+            let base = lab.base(|dir| write_file(&dir.join(name(size)), size, site.seed))?;
+            bases.insert(size, base);
+        }
+        cowlab_sys::durability::syncfs(site.backing())?;
+        Ok(Self {
+            lab,
+            backing: site.backing().to_owned(),
+            bases,
+            state,
+        })
+    }
+
+    /// Times the first change in a snapshot, and where it says something, the same change again.
+    fn change(&self, active: &Active, point: &Point, role: Role) -> anyhow::Result<Vec<Reading>> {
+        let operation = operation(point)?;
+        let size = point.size().0;
+        let name = name(size);
+        let mut target = Target::new(active.dir().join(&name), size);
+        let real = active.real(&name);
+        cowlab_sys::durability::syncfs(&self.backing)?;
+        let reached = self.state.reach(target.path(), &real)?;
+        let elapsed = change(operation, &mut target)?;
+        let seen = copied_up(operation, active, &target);
+        let arm = match role {
+            Role::Measure => Arm::Driver,
+            Role::Control => Arm::Control,
+        };
+        let mut readings = vec![reading(point, arm, seen.then_some(elapsed), reached)];
+        let again = self.state == State::Warm && operation != Operation::Truncate;
+        if role == Role::Measure && again {
+            readings.push(self.floor(active, &mut target, point, operation)?);
+        }
+        Ok(readings)
+    }
+
+    /// Times the operation on a file that is in the snapshot's own layer already.
+    fn floor(
+        &self,
+        active: &Active,
+        target: &mut Target,
+        point: &Point,
+        operation: Operation,
+    ) -> anyhow::Result<Reading> {
+        cowlab_sys::durability::syncfs(&self.backing)?;
+        let name = target
+            .path()
+            .file_name()
+            .and_then(|name| name.to_str())
+            .context("the workload's file has a name of ASCII letters")?;
+        let real = active.upper(name).unwrap_or_else(|| active.real(name));
+        // A file of which only the attributes were copied keeps its pages with the lower file.
+        let real = if is_metacopy(&real) {
+            active.real(&self::name(target.size()))
+        } else {
+            real
+        };
+        let reached = self.state.reach(target.path(), &real)?;
+        let elapsed = change(operation, target)?;
+        Ok(reading(point, Arm::FloorCopiedUp, Some(elapsed), reached))
+    }
+
+    /// Truncates a file that was copied up with its data: a second truncation would find nothing to do.
+    fn truncate_floor(&mut self, point: &Point) -> anyhow::Result<Reading> {
+        let base = self.base(point)?;
+        let active = self.lab.fresh(Some(&base))?;
+        let size = point.size().0;
+        let mut target = Target::new(active.dir().join(name(size)), size);
+        let reading = change(Operation::WriteByte, &mut target)
+            .and_then(|_| self.floor(&active, &mut target, point, Operation::Truncate));
+        self.lab.finish(active)?;
+        reading
+    }
+
+    fn base(&self, point: &Point) -> anyhow::Result<Chain> {
+        self.bases
+            .get(&point.size().0)
+            .cloned()
+            .context("no lower file of that size was made")
+    }
+}
+
+impl Rig for DriverRig {
+    fn take(&mut self, point: &Point, role: Role) -> anyhow::Result<Vec<Reading>> {
+        let base = self.base(point)?;
+        let active = self.lab.fresh(Some(&base))?;
+        let readings = self.change(&active, point, role);
+        self.lab.finish(active)?;
+        let mut readings = readings?;
+        let truncates = point.text(names::OP) == Operation::Truncate.name();
+        if truncates && role == Role::Measure && self.state == State::Warm {
+            readings.push(self.truncate_floor(point)?);
+        }
+        Ok(readings)
+    }
+
+    fn suspend(&mut self) -> anyhow::Result<()> {
+        self.lab.suspend();
+        Ok(())
+    }
+
+    fn resume(&mut self) -> anyhow::Result<()> {
+        self.lab.resume()
+    }
+}
+
+/// The floor: the same change of a file of the plain file system.
+#[derive(Debug)]
+struct PlainRig {
+    dir: PathBuf,
+    backing: PathBuf,
+    seed: u64,
+    state: State,
+}
+
+impl PlainRig {
+    fn new(site: &Site, points: &[Point], state: State) -> anyhow::Result<Self> {
+        fs::create_dir_all(&site.dir)
+            .with_context(|| format!("failed to make `{}`", site.dir.display()))?;
+        for size in sizes(points) {
+            write_file(&site.dir.join(name(size)), size, site.seed)?;
+        }
+        cowlab_sys::durability::syncfs(site.backing())?;
+        Ok(Self {
+            dir: site.dir.clone(),
+            backing: site.backing().to_owned(),
+            seed: site.seed,
+            state,
+        })
+    }
+
+    /// Makes the file as it was, so that the next sample finds what the first one found.
+    fn restore(&self, operation: Operation, target: &Target) -> anyhow::Result<()> {
+        let path = self.dir.join(name(target.size()));
+        let restored = match operation {
+            Operation::Rename => fs::rename(target.path(), &path),
+            Operation::Link => fs::remove_file(path.with_extension("link-1")),
+            Operation::Chmod => fs::set_permissions(&path, Permissions::from_mode(0o600)),
+            Operation::Truncate => return write_file(&path, target.size(), self.seed),
+            Operation::WriteByte if target.size() == 0 => File::create(&path).map(drop),
+            Operation::OpenWrite | Operation::WriteByte => Ok(()),
+        };
+        restored.with_context(|| format!("failed to restore `{}`", path.display()))
+    }
+}
+
+impl Rig for PlainRig {
+    fn take(&mut self, point: &Point, _: Role) -> anyhow::Result<Vec<Reading>> {
+        let operation = operation(point)?;
+        let size = point.size().0;
+        let mut target = Target::new(self.dir.join(name(size)), size);
+        cowlab_sys::durability::syncfs(&self.backing)?;
+        let reached = self.state.reach(target.path(), target.path())?;
+        let elapsed = change(operation, &mut target)?;
+        self.restore(operation, &target)?;
+        Ok(vec![reading(
+            point,
+            Arm::FloorPlain,
+            Some(elapsed),
+            reached,
+        )])
+    }
+
+    fn suspend(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn resume(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+fn operation(point: &Point) -> anyhow::Result<Operation> {
+    Operation::find(point.text(names::OP)).context("the point names no operation")
+}
+
+fn change(operation: Operation, target: &mut Target) -> anyhow::Result<Duration> {
+    let what = |target: &Target| {
+        format!(
+            "failed to {} `{}`",
+            operation.name(),
+            target.path().display()
+        )
+    };
+    let elapsed = operation.time(target).with_context(|| what(target))?;
+    operation.check(target).with_context(|| what(target))?;
+    Ok(elapsed)
+}
+
+/// Whether the changed file is now in the snapshot's own layer. Drivers that share extents or copy whole snapshots have
+/// no such place: there the check of the change itself has to do.
+fn copied_up(operation: Operation, active: &Active, target: &Target) -> bool {
+    let Some(upper) = target
+        .path()
+        .file_name()
+        .and_then(|name| active.upper(name.to_str()?))
+    else {
+        return true;
+    };
+    let Ok(found) = fs::symlink_metadata(&upper) else {
+        return false;
+    };
+    let expected = operation.size_after(target.size());
+    let has_data =
+        expected == 0 || found.blocks() > 0 || (operation.leaves_data() && is_metacopy(&upper));
+    found.len() == expected && has_data
+}
+
+/// Whether only the attributes of a file were copied up (overlayfs.rst, "Metadata only copy up").
+fn is_metacopy(upper: &Path) -> bool {
+    matches!(
+        cowlab_sys::xattr::get(upper, "trusted.overlay.metacopy"),
+        Ok(Some(_))
+    )
+}
+
+fn reading(
+    point: &Point,
+    arm: Arm,
+    elapsed: Option<Duration>,
+    (cache, warning): (CacheState, Option<Warning>),
+) -> Reading {
+    Reading {
+        parameters: point.parameters.clone(),
+        arm,
+        unit: Unit::Ns,
+        value: elapsed.map(crate::sampler::nanoseconds),
+        cache,
+        warning: if elapsed.is_none() {
+            Some(Warning::CopyUpNotSeen)
+        } else {
+            warning
+        },
+    }
+}
+
+fn name(size: u64) -> String {
+    format!("file-{size}")
+}
+
+/// Writes a file that neither compresses nor repeats, mode 0600, over what was there.
+///
+/// # Errors
+///
+/// What the file system refused.
+pub(crate) fn write_file(path: &Path, size: u64, seed: u64) -> anyhow::Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        let mut random = Random::stream(seed, &[&name(size)]);
+        let mut buffer = vec![0; 1 << 20];
+        let mut left = size;
+        while left > 0 {
+            random.fill(&mut buffer);
+            let length = usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
+            file.write_all(&buffer[..length])?;
+            left -= u64::try_from(length).map_err(std::io::Error::other)?;
+        }
+        Ok(())
+    };
+    write().with_context(|| format!("failed to write `{}`", path.display()))
+}
