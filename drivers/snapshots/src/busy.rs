@@ -32,6 +32,19 @@ pub(crate) struct Found {
     pub(crate) entry: MountEntry,
 }
 
+impl Found {
+    /// The mount's root, reachable from this process.
+    pub(crate) fn path(&self) -> PathBuf {
+        if self.ours {
+            return self.entry.mount_point.clone();
+        }
+        // A process's `root` link leads into its mount namespace (proc_pid_root(5)).
+        let mut path = OsString::from(format!("/proc/{}/root", self.pid));
+        path.push(&self.entry.mount_point);
+        path.into()
+    }
+}
+
 /// What tells the mounts of one snapshot from others.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {

@@ -11,7 +11,8 @@
 //!
 //! [`Store::prepare`] makes an active snapshot, [`Store::view`] a view; [`Store::mount`] mounts
 //! either. [`Store::commit`] freezes an active snapshot under a name, [`Store::remove`] removes any
-//! kind.
+//! kind. [`Store::apply`] makes a committed snapshot of a layer, [`Store::changes`] and [`Store::diff`]
+//! compare a snapshot with its parent.
 //!
 //! # What is on disk
 //!
@@ -35,6 +36,7 @@
 //! Private mounts, as a comparison needs them, are detached mounts: they end with the process.
 
 mod busy;
+mod compare;
 mod database;
 mod error;
 mod import;
@@ -54,6 +56,8 @@ pub use import::{Applied, ApplyOptions};
 pub use info::{
     CommitOptions, Filter, Info, KEY_MAX, Kind, LABEL_MAX, Labels, PrepareOptions, StoreOptions,
 };
+pub use layer::changes::{Change, ChangeKind};
+pub use layer::diff::{DiffOptions, Written};
 pub use layer::{DiffId, Digest, LayerError};
 pub use mounting::Mounted;
 pub use recovery::{CheckReport, Recovery};

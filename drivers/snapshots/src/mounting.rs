@@ -115,8 +115,13 @@ impl Store {
     pub fn unmount(&self, key: &str, target: &Path) -> Result<()> {
         let id = self.stat(key)?.id;
         cowlab_sys::mount::unmount(target)?;
-        deactivate(&*self.driver, &self.locks, id);
+        self.release(id);
         Ok(())
+    }
+
+    /// Lets go of what a mount of the snapshot needed.
+    pub(crate) fn release(&self, id: SnapshotId) {
+        deactivate(&*self.driver, &self.locks, id);
     }
 }
 

@@ -3,36 +3,94 @@
 //! Mounts are detached ones: nobody else sees them, and they end with the process, so a crash leaves
 //! nothing to unmount. A directory that shows the snapshot by itself is read where it is.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use cowlab_driver::Mounts;
+use cowlab_driver::{Access, Mounts};
 use cowlab_sys::mount::DetachedMount;
+
+use crate::busy::{Found, Marks};
+use crate::info::Kind;
+use crate::row::Row;
+use crate::store::Store;
+use crate::{Error, Result};
 
 /// A directory that shows a snapshot as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Shown {
     path: PathBuf,
-    _mount: Option<DetachedMount>,
+    /// Whether somebody has it mounted, and may write to it meanwhile.
+    pub(crate) is_mounted: bool,
+    _held: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    Nothing,
+    Mount { _mount: DetachedMount },
+    Directory { _open: File },
 }
 
 impl Shown {
     /// Makes mount data readable.
     pub(crate) fn new(mounts: &Mounts) -> cowlab_driver::Result<Self> {
-        let (path, mount) = match mounts {
-            Mounts::Bind { source, .. } => (source.clone(), None),
+        let (path, held) = match mounts {
+            Mounts::Bind { source, .. } => (source.clone(), Held::Nothing),
             Mounts::FileSystem(spec) => {
                 let mount = DetachedMount::new(spec)?;
-                (mount.path().to_owned(), Some(mount))
+                (mount.path().to_owned(), Held::Mount { _mount: mount })
             }
         };
         Ok(Self {
             path,
-            _mount: mount,
+            is_mounted: false,
+            _held: held,
+        })
+    }
+
+    /// Shows what is mounted already. Held open, it cannot be unmounted meanwhile.
+    fn through(found: &Found) -> Result<Self> {
+        let path = found.path();
+        let open = cowlab_sys::io("open", &path, File::open(&path))?;
+        Ok(Self {
+            path: PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd())),
+            is_mounted: true,
+            _held: Held::Directory { _open: open },
         })
     }
 
     /// Where it can be read in this process.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Store {
+    /// Makes a snapshot readable. The caller holds its lock, or that of a child.
+    ///
+    /// An active snapshot that is mounted as a file system of its own is read through that mount, in
+    /// whatever mount namespace: a second mount of an overlay's upper directory is undefined, even a
+    /// read-only one (overlayfs.rst, "Sharing and copying layers").
+    pub(crate) fn show(&self, row: &Row) -> Result<Shown> {
+        let failed = || Error::driver("read", &row.name);
+        let mounts = self
+            .driver
+            .activate(&self.chain(row)?, Access::ReadOnly)
+            .map_err(failed())?;
+        let found = match row.kind {
+            Kind::Active => Marks::of(&mounts)?.mounts()?,
+            Kind::View | Kind::Committed => Vec::new(),
+        };
+        let whole = found
+            .iter()
+            .find(|found| found.entry.root == Path::new("/"));
+        match (&mounts, whole) {
+            (Mounts::FileSystem(_), Some(whole)) => Shown::through(whole),
+            _ => Ok(Shown {
+                is_mounted: !found.is_empty(),
+                ..Shown::new(&mounts).map_err(failed())?
+            }),
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 // The modules say so themselves: clippy lets only what is marked as a test unwrap.
 #[cfg(test)]
+mod layers;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod model;

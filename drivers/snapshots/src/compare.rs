@@ -1,0 +1,90 @@
+//! Comparing a snapshot with its parent: the list of changes, and the layer.
+//!
+//! A driver only says where to look, so every driver gives the same answer.
+
+use std::io::Write;
+
+use crate::Error;
+use crate::Result;
+use crate::layer::changes::{self, Change};
+use crate::layer::diff::{self, DiffOptions, Written};
+use crate::locks::Hold;
+use crate::row::{self, Row};
+use crate::shown::Shown;
+use crate::store::Store;
+
+impl Store {
+    /// Lists the paths in which a snapshot differs from its parent, sorted by their bytes. Everything is
+    /// added in a snapshot without a parent. An active snapshot may be mounted, but whoever writes to it
+    /// meanwhile gets a list of neither state.
+    ///
+    /// Costs O(changes + entries of changed directories) where the driver can tell where to look, else a
+    /// walk of both trees.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Layer`], [`Error::Driver`].
+    #[tracing::instrument(level = "debug", skip(self))]
+    pub fn changes(&self, key: &str) -> Result<Vec<Change>> {
+        self.compare(key, |_, changes| Ok(changes))
+    }
+
+    /// Writes the difference between a snapshot and its parent as a layer: an uncompressed tar archive that,
+    /// applied to the parent, gives the same tree.
+    ///
+    /// # Errors
+    ///
+    /// As [`changes`](Self::changes); [`Error::Layer`] also when `sink` fails.
+    #[tracing::instrument(level = "debug", skip(self, sink, options))]
+    pub fn diff(&self, key: &str, sink: &mut dyn Write, options: &DiffOptions) -> Result<Written> {
+        self.compare(key, |shown, changes| {
+            diff::write(shown.path(), &changes, sink, options)
+                .map_err(Error::layer("write the layer of", key))
+        })
+    }
+
+    fn compare<T>(
+        &self,
+        key: &str,
+        work: impl FnOnce(&Shown, Vec<Change>) -> Result<T>,
+    ) -> Result<T> {
+        let (row, lock) = self.hold(key, Hold::Shared)?;
+        let parent = match row.parent {
+            Some(parent) => self.database.read(|tx| row::by_id(tx, parent))?,
+            None => None,
+        };
+        let done = self.compare_rows(&row, parent.as_ref(), work);
+        // The driver may take both back only when nobody holds their locks.
+        drop(lock);
+        self.release(row.id);
+        if let Some(parent) = parent {
+            self.release(parent.id);
+        }
+        done
+    }
+
+    fn compare_rows<T>(
+        &self,
+        row: &Row,
+        parent: Option<&Row>,
+        work: impl FnOnce(&Shown, Vec<Change>) -> Result<T>,
+    ) -> Result<T> {
+        let shown = self.show(row)?;
+        let parent = parent.map(|parent| self.show(parent)).transpose()?;
+        // A driver cannot tell where to look while somebody writes.
+        let candidates = match &parent {
+            Some(_) if !shown.is_mounted => self
+                .driver
+                .candidates(&self.chain(row)?)
+                .map_err(Error::driver("compare", &row.name))?,
+            _ => None,
+        };
+        let changes = changes::between(
+            parent.as_ref().map(Shown::path),
+            shown.path(),
+            candidates.as_deref(),
+        )
+        .map_err(Error::layer("compare", &row.name))?;
+        work(&shown, changes)
+    }
+}
