@@ -4,12 +4,13 @@
 //! for each level.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cowlab_sys::at::{self, OFlags};
-use cowlab_sys::{Errno, FileKind, Root, Stat, dir, fiemap};
+use cowlab_sys::{Errno, FileKind, Root, Stat, dir, fiemap, xattr};
 
 use crate::{Allocation, Bytes, Result, Usage};
 
@@ -93,6 +94,34 @@ pub fn open_parent(top: impl AsFd, path: &Path) -> Result<(OwnedFd, &Path)> {
         dir = at::open_path(&dir, step)?;
     }
     Ok((dir, path.file_name().map_or(path, Path::new)))
+}
+
+/// Gives the entry `name` of `dir` the owner, mode, xattrs and times of `original`, which has the
+/// attributes `stat`; of the xattrs those that `keep` picks.
+///
+/// # Errors
+///
+/// The attribute that cannot be set.
+pub fn copy_attributes(
+    original: impl AsFd,
+    stat: &Stat,
+    dir: impl AsFd,
+    name: &Path,
+    keep: impl Fn(&OsStr) -> bool,
+) -> Result<()> {
+    // The owner comes first, for chown(2) clears set-user-id bits and capabilities.
+    at::chown(&dir, name, stat.uid, stat.gid)?;
+    if stat.kind() != FileKind::Symlink {
+        at::chmod(&dir, name, stat.permissions())?;
+    }
+    let xattrs = xattr::read_all_fd(original)?;
+    if xattrs.iter().any(|(key, _)| keep(key)) {
+        let copy = at::open_path(&dir, name)?;
+        for (key, value) in xattrs.into_iter().filter(|(key, _)| keep(key)) {
+            xattr::set_fd(&copy, key, &value)?;
+        }
+    }
+    Ok(at::set_times(dir, name, stat.atime, stat.mtime)?)
 }
 
 /// Adds up what inodes allocate, each once.

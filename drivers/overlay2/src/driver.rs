@@ -115,8 +115,12 @@ impl Driver for Overlay2 {
         }
         self.home.create(id, |snapshot| {
             make_dir(snapshot, 0o700)?;
+            make_dir(&snapshot.join("work"), 0o700)?;
             make_dir(&snapshot.join("diff"), 0o755)?;
-            make_dir(&snapshot.join("work"), 0o700)
+            match parent {
+                Some(chain) => upper::inherit_root(&self.places().diff(chain.head()), snapshot),
+                None => Ok(()),
+            }
         })
     }
 

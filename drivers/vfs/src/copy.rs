@@ -9,15 +9,16 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use cowlab_driver::{Result, make_dir, tree};
+use cowlab_driver::{Error, Result, make_dir, tree};
 use cowlab_sys::at::{self, OFlags};
 use cowlab_sys::dir::{self, DirEntry};
-use cowlab_sys::{Error, FileKind, Root, Stat, reflink, xattr};
+use cowlab_sys::{FileKind, Root, Stat, reflink};
 
 /// Copies the tree at `source`, which nobody changes, to `target`, which does not exist.
 pub(crate) fn copy_tree(source: &Path, target: &Path) -> Result<()> {
     make_dir(target, 0o700)?;
     let (from, to) = (Root::open(source)?, Root::open(target)?);
+    let stat = at::stat(&from, "")?;
     let mut copy = Copy {
         source,
         target: to.as_fd(),
@@ -25,9 +26,8 @@ pub(crate) fn copy_tree(source: &Path, target: &Path) -> Result<()> {
         linked: HashMap::new(),
     };
     copy.directory(from.as_fd(), to.as_fd())?;
-    let stat = at::stat(&from, "")?;
-    // A name for the top itself, as for every other entry.
-    Ok(attributes(from.as_fd(), to.as_fd(), Path::new("."), &stat)?)
+    // The top's name in itself, as every other entry has one.
+    tree::copy_attributes(&from, &stat, &to, Path::new("."), |_| true)
 }
 
 struct Copy<'a> {
@@ -66,7 +66,8 @@ impl Copy<'_> {
             self.named(make(from, to, name, &stat))?;
         }
         // Last, for filling a directory changes its times.
-        self.named(attributes(original.as_fd(), to, name, &stat))
+        tree::copy_attributes(&original, &stat, to, name, |_| true)
+            .map_err(|error| self.naming(error))
     }
 
     /// Gives the copy of a file another name. False where this is its first.
@@ -82,14 +83,17 @@ impl Copy<'_> {
 
     /// Names the entry in an error that knows only the last name, or none.
     fn named<T>(&self, result: cowlab_sys::Result<T>) -> Result<T> {
-        Ok(result.map_err(|error| match error {
-            Error::Sys { call, source, .. } => Error::Sys {
-                call,
-                path: self.source.join(&self.path),
-                source,
-            },
+        result.map_err(|error| self.naming(error.into()))
+    }
+
+    fn naming(&self, error: Error) -> Error {
+        match error {
+            Error::Sys(cowlab_sys::Error::Sys { call, source, .. }) => {
+                let path = self.source.join(&self.path);
+                cowlab_sys::Error::Sys { call, path, source }.into()
+            }
             other => other,
-        })?)
+        }
     }
 }
 
@@ -110,28 +114,6 @@ fn make(
         FileKind::Symlink => at::symlink(at::read_link(from, name)?, to, name),
         kind => at::mknod(to, name, kind, 0o600, stat.rdev),
     }
-}
-
-/// Gives an entry the attributes of its original. The owner comes first, for chown(2) clears
-/// set-user-id bits and capabilities, and the times come last.
-fn attributes(
-    original: BorrowedFd<'_>,
-    dir: BorrowedFd<'_>,
-    name: &Path,
-    stat: &Stat,
-) -> cowlab_sys::Result<()> {
-    at::chown(dir, name, stat.uid, stat.gid)?;
-    if stat.kind() != FileKind::Symlink {
-        at::chmod(dir, name, stat.permissions())?;
-    }
-    let xattrs = xattr::read_all_fd(original)?;
-    if !xattrs.is_empty() {
-        let copy = at::open_path(dir, name)?;
-        for (key, value) in xattrs {
-            xattr::set_fd(&copy, key, &value)?;
-        }
-    }
-    at::set_times(dir, name, stat.atime, stat.mtime)
 }
 
 #[cfg(test)]
