@@ -3,7 +3,8 @@
 use super::Finding;
 use super::tree::TextFile;
 
-/// The one way that dependencies point. A crate may use crates of a lower rank, never of its own.
+/// The one way that dependencies point. A crate may use crates of a lower rank; its tests may also use
+/// those of its own, since a store cannot be tried without a driver.
 const RANKS: &[(&str, u8)] = &[
     ("cowlab-sys", 0),
     ("cowlab-driver", 1),
@@ -127,7 +128,7 @@ fn check_member(file: &TextFile) -> Vec<Finding> {
         .filter(|entry| entry.section.ends_with("dependencies"));
     for entry in used {
         let dependency = entry.key.split('.').next().unwrap_or(entry.key);
-        if is_ours(dependency) && !may_use(name, dependency) {
+        if is_ours(dependency) && !may_use(name, dependency, entry.section) {
             let message =
                 format!("`{name}` must not depend on `{dependency}`: dependencies point one way");
             findings.push(Finding::new(&file.path, entry.line, message));
@@ -140,7 +141,7 @@ fn is_ours(name: &str) -> bool {
     name == XTASK || name == "cowlab" || name.starts_with("cowlab-")
 }
 
-fn may_use(user: &str, used: &str) -> bool {
+fn may_use(user: &str, used: &str, section: &str) -> bool {
     if user == XTASK {
         return used == XTASK_USES;
     }
@@ -150,10 +151,16 @@ fn may_use(user: &str, used: &str) -> bool {
     let rank = |name| {
         RANKS
             .iter()
-            .find(|(crate_name, _)| *crate_name == name)
+            .find(|(listed, _)| *listed == name)
             .map(|(_, rank)| *rank)
     };
-    matches!((rank(user), rank(used)), (Some(user), Some(used)) if used < user)
+    let (Some(user_rank), Some(used_rank)) = (rank(user), rank(used)) else {
+        return false;
+    };
+    match section {
+        "dev-dependencies" => used_rank <= user_rank && used != user,
+        _ => used_rank < user_rank,
+    }
 }
 
 /// The keys of a manifest. It reads the plain lines that this workspace writes, not all of TOML.
@@ -231,11 +238,19 @@ mod tests {
             ("cowlab-unknown", "cowlab-sys"),
         ];
         for (user, used) in allowed {
-            assert!(may_use(user, used), "{user} {used}");
+            assert!(may_use(user, used, "dependencies"), "{user} {used}");
         }
         for (user, used) in forbidden {
-            assert!(!may_use(user, used), "{user} {used}");
+            assert!(!may_use(user, used, "dependencies"), "{user} {used}");
         }
+    }
+
+    #[test]
+    fn tests_may_use_their_own_rank_and_none_above() {
+        let may = |used| may_use("cowlab-snapshots", used, "dev-dependencies");
+        assert!(may("cowlab-vfs"));
+        assert!(!may("cowlab-testbed"));
+        assert!(!may("cowlab-snapshots"));
     }
 
     #[test]
