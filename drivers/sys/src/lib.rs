@@ -16,6 +16,7 @@ pub mod fiemap;
 pub mod file;
 pub mod guard;
 pub mod holders;
+pub mod interrupt;
 pub mod lock;
 pub mod loopdev;
 pub mod mount;

@@ -439,6 +439,26 @@ pub(crate) fn name_to_handle(fd: impl AsFd) -> Result<()> {
     outcome(result)
 }
 
+/// signal(2) with a handler, which glibc installs with `SA_RESTART`: system calls that wait go on.
+pub(crate) fn handle_signal(
+    signal: libc::c_int,
+    handler: extern "C" fn(libc::c_int),
+) -> Result<()> {
+    // SAFETY: the handler has the C signature that signal(2) wants and lives as long as the program;
+    // that it does only what signal-safety(7) allows is up to `interrupt`, its one user.
+    let previous = unsafe { libc::signal(signal, handler as *const () as libc::sighandler_t) };
+    if previous == libc::SIG_ERR {
+        return outcome(-1);
+    }
+    Ok(())
+}
+
+/// _exit(2): ends the process at once, which signal-safety(7) allows in a handler.
+pub(crate) fn exit_now(status: libc::c_int) -> ! {
+    // SAFETY: takes a number and does not return.
+    unsafe { libc::_exit(status) }
+}
+
 /// Turns a libc result into an error number.
 fn outcome(result: libc::c_long) -> Result<()> {
     if result >= 0 {
