@@ -43,6 +43,22 @@ impl Found {
         path.push(&self.entry.mount_point);
         path.into()
     }
+
+    /// Names the process for people.
+    pub(crate) fn into_holder(self) -> Holder {
+        // In our own namespace every process sees the mount, so this one stands for all.
+        let pid = if self.ours {
+            std::process::id()
+        } else {
+            self.pid
+        };
+        Holder {
+            pid,
+            command: cowlab_sys::process::command_name(pid).unwrap_or_default(),
+            what: HolderKind::Mount,
+            path: self.entry.mount_point,
+        }
+    }
 }
 
 /// What tells the mounts of one snapshot from others.
@@ -152,7 +168,7 @@ impl Marks {
             .map(|found| found.entry.device_number())
             .collect();
         devices.dedup();
-        let mut all: Vec<_> = found.into_iter().map(mounter).collect();
+        let mut all: Vec<_> = found.into_iter().map(Found::into_holder).collect();
         if !devices.is_empty() {
             all.extend(holders::users_of(&devices)?);
         }
@@ -209,21 +225,6 @@ fn own_directory(spec: &MountSpec) -> Option<PathBuf> {
         .and_then(|value| first(value, None))
         .or_else(|| text("lowerdir+").map(PathBuf::from))
         .or_else(|| first(text("lowerdir")?, Some(b':')))
-}
-
-fn mounter(found: Found) -> Holder {
-    // In our own namespace every process sees the mount, so this one stands for all.
-    let pid = if found.ours {
-        std::process::id()
-    } else {
-        found.pid
-    };
-    Holder {
-        pid,
-        command: cowlab_sys::process::command_name(pid).unwrap_or_default(),
-        what: HolderKind::Mount,
-        path: found.entry.mount_point,
-    }
 }
 
 #[cfg(test)]

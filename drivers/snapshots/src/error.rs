@@ -37,7 +37,7 @@ pub enum Error {
         needed: &'static str,
     },
     /// Other snapshots are built on this one.
-    #[error("snapshot `{key}` has {count} children, remove them first: {}", names(children, *count))]
+    #[error("snapshot `{key}` has children, remove them first: {}", names(children, *count))]
     HasChildren {
         /// The name.
         key: String,
@@ -281,7 +281,7 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "snapshot `base` has 5 children, remove them first: `a`, `b`, and 3 more"
+            "snapshot `base` has children, remove them first: `a`, `b`, and 3 more"
         );
     }
 

@@ -49,11 +49,15 @@ impl Shown {
         })
     }
 
-    /// Shows what is mounted already. Held open, it cannot be unmounted meanwhile.
-    fn through(found: &Found) -> Result<Self> {
-        let path = found.path();
-        let open = cowlab_sys::io("open", &path, File::open(&path))?;
-        Ok(Self {
+    /// Shows what is mounted already; `None` where the mount cannot be reached. Held open, it cannot be
+    /// unmounted meanwhile.
+    fn through(found: &Found) -> Option<Self> {
+        let open = File::open(found.path()).ok()?;
+        // Another mount may lie over it, and the namespace may be that of a single thread.
+        if mount_id(&open) != Some(found.entry.mount_id) {
+            return None;
+        }
+        Some(Self {
             path: PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd())),
             is_mounted: true,
             _held: Held::Directory { _open: open },
@@ -71,7 +75,8 @@ impl Store {
     ///
     /// An active snapshot that is mounted as a file system of its own is read through that mount, in
     /// whatever mount namespace: a second mount of an overlay's upper directory is undefined, even a
-    /// read-only one (overlayfs.rst, "Sharing and copying layers").
+    /// read-only one (overlayfs.rst, "Sharing and copying layers"). Where the mount cannot be reached
+    /// the snapshot is busy.
     pub(crate) fn show(&self, row: &Row) -> Result<Shown> {
         let failed = || Error::driver("read", &row.name);
         let mounts = self
@@ -82,15 +87,24 @@ impl Store {
             Kind::Active => Marks::of(&mounts)?.mounts()?,
             Kind::View | Kind::Committed => Vec::new(),
         };
-        let whole = found
-            .iter()
-            .find(|found| found.entry.root == Path::new("/"));
-        match (&mounts, whole) {
-            (Mounts::FileSystem(_), Some(whole)) => Shown::through(whole),
-            _ => Ok(Shown {
+        if found.is_empty() || matches!(mounts, Mounts::Bind { .. }) {
+            return Ok(Shown {
                 is_mounted: !found.is_empty(),
                 ..Shown::new(&mounts).map_err(failed())?
-            }),
+            });
         }
+        let whole = |found: &&Found| found.entry.root == Path::new("/");
+        let reached = found.iter().filter(whole).find_map(Shown::through);
+        reached.ok_or_else(|| Error::Busy {
+            key: row.name.clone(),
+            holders: found.into_iter().map(Found::into_holder).collect(),
+        })
     }
+}
+
+/// The mount that an open file is on (proc_pid_fdinfo(5)).
+fn mount_id(file: &File) -> Option<u64> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+    let number = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+    number.trim().parse().ok()
 }

@@ -101,7 +101,7 @@ fn a_snapshot_with_children_stays() {
         store.view(&format!("view-{number}"), "base").unwrap();
     }
     let text = message(store.remove("base"));
-    assert!(text.contains("`base` has 10 children"), "{text}");
+    assert!(text.contains("`base` has children"), "{text}");
     assert!(
         text.contains("`view-0`") && text.ends_with("and 2 more"),
         "{text}"
