@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::result::{Arm, Environment, Line, Media, Place, ResultSet, Series, SeriesId, Unit};
 use crate::statistics::{
-    Estimate, NoiseFloor, Pairing, Summary, difference, noise_floor, ratio, summarize,
+    Estimate, NoiseFloor, Pairing, Summary, describe, difference, noise_floor, ratio, summarize,
 };
 
 /// One series with its summary.
@@ -14,7 +14,8 @@ pub struct Measurement<'a> {
     pub series: &'a Series,
     /// The machine it was measured on, where the results introduce it.
     pub environment: Option<&'a Environment>,
-    /// What the samples say; none where there are none.
+    /// What the samples say; none where there are none. Only a driver's own median has an interval: floors and controls
+    /// are judged by differences and ratios, which have intervals of their own.
     pub summary: Option<Summary>,
 }
 
@@ -69,7 +70,10 @@ impl<'a> Measurements<'a> {
                 let measurement = Measurement {
                     series,
                     environment,
-                    summary: summarize(&series.blocks),
+                    summary: match id.arm {
+                        Arm::Driver => summarize(&series.blocks),
+                        _ => describe(&series.blocks),
+                    },
                 };
                 (id, measurement)
             })

@@ -289,7 +289,7 @@ fn choice(facts: &Facts<'_>, winner: &Assessed<'_>, runner_up: Option<&Rejected>
     reasons.extend(winner.weighing(Weight::For).map(Reason::from));
     if let Some(runner_up) = runner_up {
         reasons.push(Reason::measured(format!(
-            "before the runner-up, {}, because that one {}",
+            "chosen over the runner-up, {}: that one {}",
             runner_up.column.label(),
             runner_up.because
         )));
@@ -400,9 +400,10 @@ fn missing(facts: &Facts<'_>, winner: Option<&Assessed<'_>>, eligible: usize) ->
     );
     let skipped = winner.map_or(0, |winner| winner.candidate.count(Status::Skip));
     if skipped > 0 {
-        missing.push(format!(
-            "{skipped} conformance cases of the choice were skipped"
-        ));
+        missing.push(match skipped {
+            1 => "1 conformance case of the choice was skipped".to_owned(),
+            _ => format!("{skipped} conformance cases of the choice were skipped"),
+        });
     }
     missing
 }

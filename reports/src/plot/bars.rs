@@ -44,13 +44,13 @@ pub(crate) struct Bars {
     pub(crate) groups: Vec<BarGroup>,
 }
 
-const WIDTH: i32 = 560;
-const LABELS: i32 = 188;
-const VALUES: i32 = 86;
-const ROW: i32 = 18;
-const HEADING: i32 = 26;
-const AXIS: i32 = 24;
-const TEXT: i32 = 13;
+const WIDTH: i32 = 480;
+const LABELS: i32 = 186;
+const VALUES: i32 = 100;
+const ROW: i32 = 21;
+const HEADING: i32 = 30;
+const AXIS: i32 = 26;
+const TEXT: i32 = 14;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
@@ -102,7 +102,7 @@ impl Bars {
             text(
                 &root,
                 &group.heading,
-                (0, y + HEADING - 10),
+                (0, y + HEADING - 12),
                 Paint::Ink,
                 HPos::Left,
             )?;
@@ -127,8 +127,8 @@ impl Bars {
                 [(x, AXIS - 4), (x, height - 4)],
                 paint.color(),
             ))?;
-            let label = units::times(value);
-            text(root, &label, (x, AXIS - 14), Paint::Muted, HPos::Center)?;
+            let label = power_label(power);
+            text(root, &label, (x, AXIS - 15), Paint::Muted, HPos::Center)?;
             power += step;
         }
         Ok(())
@@ -158,6 +158,21 @@ impl Bars {
             HPos::Left,
         )
     }
+}
+
+/// A power of ten with a sign, small ones written out.
+fn power_label(power: i32) -> String {
+    const DIGITS: [char; 10] = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
+    if power < 4 {
+        return units::times(10_f64.powi(power));
+    }
+    let raised: String = power
+        .to_string()
+        .chars()
+        .filter_map(|digit| digit.to_digit(10))
+        .filter_map(|digit| DIGITS.get(usize::try_from(digit).ok()?))
+        .collect();
+    format!("10{raised}×")
 }
 
 fn text(root: &Area<'_>, text: &str, at: (i32, i32), paint: Paint, horizontal: HPos) -> Drawn {

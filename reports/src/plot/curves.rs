@@ -32,6 +32,8 @@ pub(crate) struct Curve {
     pub(crate) look: Look,
     /// The medians, by size or depth.
     pub(crate) points: Vec<Point>,
+    /// Place among the columns of one size: they stand side by side, so that equal medians do not hide each other.
+    pub(crate) shift: i32,
 }
 
 /// What the x axis shows.
@@ -64,14 +66,18 @@ pub(crate) struct Curves {
     pub(crate) curves: Vec<Curve>,
 }
 
-const SIZE: (u32, u32) = (560, 380);
+const SIZE: (u32, u32) = (480, 350);
 const MARGIN_LEFT: u32 = 72;
-const MARGIN_BOTTOM: u32 = 52;
-const TEXT: u32 = 14;
+const MARGIN_BOTTOM: u32 = 54;
+const TEXT: u32 = 15;
+
+/// Pixels between columns that stand side by side.
+const STEP: i32 = 3;
 
 /// Distance of the zero from the first other value, in powers of two.
 const BREAK: f64 = 3.0;
 
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
@@ -103,7 +109,7 @@ impl Curves {
             .build_cartesian_2d(left..right, low..high)?;
         self.draw_axes(&root, &mut chart)?;
         for curve in &self.curves {
-            self.draw_curve(&mut chart, curve)?;
+            self.draw_curve(&root, &chart, curve)?;
         }
         drop(chart);
         root.present()?;
@@ -141,11 +147,7 @@ impl Curves {
         (low - margin, high + margin)
     }
 
-    fn draw_axes(
-        &self,
-        root: &DrawingArea<SVGBackend<'_>, Shift>,
-        chart: &mut Chart<'_, '_>,
-    ) -> Drawn {
+    fn draw_axes(&self, root: &Area<'_>, chart: &mut Chart<'_, '_>) -> Drawn {
         let (left, right) = self.x_range();
         let (low, high) = self.y_range();
         for (at, labelled) in ticks(low, high) {
@@ -204,11 +206,7 @@ impl Curves {
     }
 
     /// Two strokes across the axis between zero and the first other value.
-    fn draw_break(
-        &self,
-        root: &DrawingArea<SVGBackend<'_>, Shift>,
-        chart: &Chart<'_, '_>,
-    ) -> Drawn {
+    fn draw_break(&self, root: &Area<'_>, chart: &Chart<'_, '_>) -> Drawn {
         let (low, _) = self.y_range();
         let (x, y) = chart.backend_coord(&(self.first() - BREAK / 2.0, low));
         for shift in [-3, 3] {
@@ -227,53 +225,56 @@ impl Curves {
         }
     }
 
-    fn draw_curve(&self, chart: &mut Chart<'_, '_>, curve: &Curve) -> Drawn {
+    fn draw_curve(&self, root: &Area<'_>, chart: &Chart<'_, '_>, curve: &Curve) -> Drawn {
         let paint = Paint::Look(curve.look).color();
-        let place = |at: u64, value: f64| (self.x(at), value.max(1.0).log10());
-        let line: Vec<(f64, f64)> = curve
+        let place = |at: u64, value: f64| {
+            let (x, y) = chart.backend_coord(&(self.x(at), value.max(1.0).log10()));
+            (x + curve.shift * STEP, y)
+        };
+        let line: Vec<(i32, i32)> = curve
             .points
             .iter()
             .filter(|point| point.at > 0)
             .map(|point| place(point.at, point.value))
             .collect();
+        let is_floor = curve.look.hue == Look::FLOOR;
+        let width = if is_floor { 1 } else { 2 };
         if line.len() > 1 {
-            chart.draw_series([PathElement::new(line, paint.stroke_width(2))])?;
+            root.draw(&PathElement::new(line, paint.stroke_width(width)))?;
+        }
+        if is_floor {
+            return Ok(());
         }
         for point in &curve.points {
             if let Some((low, high)) = point.interval {
                 let ends = [place(point.at, low), place(point.at, high)];
-                chart.draw_series([PathElement::new(ends, paint.stroke_width(4))])?;
+                root.draw(&PathElement::new(ends, paint.stroke_width(2)))?;
             }
+            draw_marker(root, place(point.at, point.value), curve.look)?;
         }
-        let places: Vec<(f64, f64)> = curve
-            .points
-            .iter()
-            .map(|point| place(point.at, point.value))
-            .collect();
-        draw_markers(chart, &places, curve.look)
+        Ok(())
     }
 }
 
-fn draw_markers(chart: &mut Chart<'_, '_>, places: &[(f64, f64)], look: Look) -> Drawn {
+fn draw_marker(root: &Area<'_>, (x, y): (i32, i32), look: Look) -> Drawn {
     let fill = Paint::Look(look).color().filled();
-    for place in places {
-        let at = EmptyElement::at(*place);
-        match look.pattern {
-            0 => chart.draw_series([at + Circle::new((0, 0), 4, fill)])?,
-            1 => chart.draw_series([at + Rectangle::new([(-4, -4), (4, 4)], fill)])?,
-            2 => chart.draw_series([at + Polygon::new([(0, -6), (5, 4), (-5, 4)], fill)])?,
-            3 => {
-                chart.draw_series([at + Polygon::new([(0, -6), (6, 0), (0, 6), (-6, 0)], fill)])?
-            }
-            4 => chart.draw_series([at + Polygon::new([(0, 6), (5, -4), (-5, -4)], fill)])?,
-            _ => chart.draw_series([at + Rectangle::new([(-2, -6), (2, 6)], fill)])?,
-        };
+    let polygon = |corners: &[(i32, i32)]| {
+        let corners: Vec<_> = corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect();
+        Polygon::new(corners, fill)
+    };
+    match look.pattern {
+        0 => root.draw(&Circle::new((x, y), 4, fill))?,
+        1 => root.draw(&Rectangle::new([(x - 4, y - 4), (x + 4, y + 4)], fill))?,
+        2 => root.draw(&polygon(&[(0, -6), (5, 4), (-5, 4)]))?,
+        3 => root.draw(&polygon(&[(0, -6), (6, 0), (0, 6), (-6, 0)]))?,
+        4 => root.draw(&polygon(&[(0, 6), (5, -4), (-5, -4)]))?,
+        _ => root.draw(&Rectangle::new([(x - 2, y - 6), (x + 2, y + 6)], fill))?,
     }
     Ok(())
 }
 
 fn label(
-    root: &DrawingArea<SVGBackend<'_>, Shift>,
+    root: &Area<'_>,
     text: &str,
     at: (i32, i32),
     paint: Paint,

@@ -56,8 +56,10 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    /// Hues in the style sheet.
+    /// Hues in the style sheet for drivers.
     pub(crate) const HUES: u8 = 8;
+    /// The hue of the plain backing file system, which is no driver.
+    pub(crate) const FLOOR: u8 = 8;
     /// Dash patterns in the style sheet.
     pub(crate) const PATTERNS: u8 = 6;
 }
@@ -84,9 +86,17 @@ impl Looks {
     pub(crate) fn of(&self, column: &Column) -> Look {
         let name = column.driver_name();
         let hue = position(&self.drivers, |driver| *driver == name) % usize::from(Look::HUES);
-        let pattern = position(&BACKINGS, |backing| *backing == column.backing);
         Look {
             hue: u8::try_from(hue).unwrap_or_default(),
+            ..Self::floor(&column.backing)
+        }
+    }
+
+    /// The look of a plain backing file system.
+    pub(crate) fn floor(backing: &str) -> Look {
+        let pattern = position(&BACKINGS, |known| *known == backing);
+        Look {
+            hue: Look::FLOOR,
             pattern: u8::try_from(pattern).unwrap_or_default(),
         }
     }

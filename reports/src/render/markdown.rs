@@ -100,7 +100,7 @@ fn why_not(text: &mut String, verdict: &Verdict) -> fmt::Result {
             escape(&rejected.because),
         ]
     });
-    table(text, &["Why not", "Decided by", "It"], rows)
+    table(text, &["Why not", "Decided by", "Because it"], rows)
 }
 
 fn conformance(text: &mut String, report: &Report) -> fmt::Result {

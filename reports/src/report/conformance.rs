@@ -117,7 +117,7 @@ pub struct DeviationRow {
     pub because: String,
     /// Where this is known from, separated by spaces.
     pub see: String,
-    /// Columns it showed in, separated by semicolons.
+    /// Columns it showed in, backings joined by driver: `overlay2 on ext4, xfs; vfs on ext4`.
     pub columns: String,
 }
 
@@ -214,6 +214,7 @@ pub(super) fn cases(set: &ResultSet) -> Vec<CaseRow> {
             groups.get(outcome.group.as_str()),
             &outcome.group,
             attention(&outcome.case),
+            &outcome.numbers,
             &outcome.case,
             &outcome.column,
         )
@@ -240,7 +241,7 @@ pub(super) fn cases(set: &ResultSet) -> Vec<CaseRow> {
 
 /// Deviations that showed, worst first, one row for all columns that share the declaration.
 pub(super) fn deviations(set: &ResultSet) -> Vec<DeviationRow> {
-    let mut rows: BTreeMap<DeviationRow, Vec<String>> = BTreeMap::new();
+    let mut rows: BTreeMap<DeviationRow, Vec<&Column>> = BTreeMap::new();
     for outcome in set.outcomes() {
         if outcome.status != Status::Deviates {
             continue;
@@ -258,18 +259,35 @@ pub(super) fn deviations(set: &ResultSet) -> Vec<DeviationRow> {
             see: declared.map_or_else(String::new, |deviation| deviation.see.join("; ")),
             columns: String::new(),
         };
-        rows.entry(row)
-            .or_default()
-            .push(outcome.column.to_string());
+        rows.entry(row).or_default().push(&outcome.column);
     }
     rows.into_iter()
         .map(|(row, mut columns)| {
             columns.sort();
             columns.dedup();
             DeviationRow {
-                columns: columns.join("; "),
+                columns: by_driver(&columns),
                 ..row
             }
         })
         .collect()
+}
+
+fn by_driver(columns: &[&Column]) -> String {
+    let mut drivers: BTreeMap<(String, Place), Vec<&str>> = BTreeMap::new();
+    for column in columns {
+        let driver = (column.driver_name(), column.place);
+        drivers.entry(driver).or_default().push(&column.backing);
+    }
+    let parts: Vec<String> = drivers
+        .into_iter()
+        .map(|((driver, place), backings)| {
+            let place = match place {
+                Place::Host => "",
+                Place::Guest => " (guest)",
+            };
+            format!("{driver} on {}{place}", backings.join(", "))
+        })
+        .collect();
+    parts.join("; ")
 }

@@ -63,6 +63,14 @@ pub struct Summary {
 /// Summarizes a series; none where there are no samples.
 #[must_use]
 pub fn summarize(blocks: &[Vec<f64>]) -> Option<Summary> {
+    let mut summary = describe(blocks)?;
+    summary.median.interval = median_interval(blocks);
+    Some(summary)
+}
+
+/// Summarizes a series without an interval, which costs far more than all the rest.
+#[must_use]
+pub fn describe(blocks: &[Vec<f64>]) -> Option<Summary> {
     let samples = sorted(blocks.iter().flatten().copied());
     let (min, max) = (*samples.first()?, *samples.last()?);
     Some(Summary {
@@ -70,7 +78,7 @@ pub fn summarize(blocks: &[Vec<f64>]) -> Option<Summary> {
         blocks: blocks.iter().filter(|block| !block.is_empty()).count(),
         median: Estimate {
             value: median(&samples)?,
-            interval: median_interval(blocks),
+            interval: None,
         },
         p95: quantile(&samples, 950)?,
         min,

@@ -72,9 +72,16 @@ pub const CRITERIA: &[Criterion] = &[
     Criterion {
         name: "rules",
         grades: |_, candidates| each(candidates, balance),
-        lost: |_, _, loser| {
+        lost: |_, winner, loser| {
+            // What speaks against the choice too did not decide.
+            let shared = |rule| {
+                winner
+                    .weighing(Weight::Against)
+                    .any(|other| other.rule == rule)
+            };
             let findings: Vec<String> = loser
                 .weighing(Weight::Against)
+                .filter(|finding| !shared(finding.rule))
                 .map(|finding| format!("{} (rule {})", finding.text, finding.rule))
                 .collect();
             if findings.is_empty() {

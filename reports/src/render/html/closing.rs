@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::element::{Shown, command};
+use super::element::{Prose, Shown, command};
 use crate::report::{Report, SkippedRow};
 use crate::result::{Image, Status, Subject};
 use crate::units;
@@ -36,8 +36,8 @@ pub(super) fn not_run(report: &Report) -> Markup {
                                         @if !row.backing.is_empty() { " on " (Shown(&row.backing)) }
                                         " (" (row.place) ")"
                                     }
-                                    td { (Shown(&row.missing)) }
-                                    td { (Shown(&row.remedy)) }
+                                    td { (Prose(&row.missing)) }
+                                    td { (Prose(&row.remedy)) }
                                 }
                             }
                         }
@@ -46,7 +46,7 @@ pub(super) fn not_run(report: &Report) -> Markup {
             }
             @if !report.skipped.is_empty() { (skipped_table(&report.skipped)) }
             @if !skipped.is_empty() { (skipped_cases_table(&skipped)) }
-            @for note in &report.notes { p class="note warn" { (Shown(note)) } }
+            @for note in &report.notes { p class="note warn" { (Prose(note)) } }
         }
     }
 }
@@ -73,7 +73,7 @@ fn skipped_table(rows: &[SkippedRow]) -> Markup {
                         tr {
                             th scope="row" { (Shown(&row.what)) }
                             td { (subject(row.subject)) }
-                            td { (Shown(&row.why)) }
+                            td { (Prose(&row.why)) }
                             td { @if let Some(place) = row.waiting_for { "the " (place) } }
                             td { (command(&row.command)) }
                         }

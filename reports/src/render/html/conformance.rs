@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::element::{Shown, column, command, repeat, sources};
+use super::element::{Prose, Shown, column, command, repeat, sources};
 use crate::report::{CaseRow, ColumnRow, Report};
 use crate::result::{Column, Status};
 
@@ -110,7 +110,7 @@ fn failed(failures: &[&CaseRow]) -> Markup {
                     span class={ "status " (row.status) } { (sign(row.status)) " " (row.status) }
                     " " code { (Shown(&row.case)) } " in " (column(&row.column()))
                 }
-                p { (Shown(&row.claim)) " " span class={ "impact " (row.impact) } { (row.impact) } }
+                p { (Prose(&row.claim)) " " span class={ "impact " (row.impact) } { (row.impact) } }
                 @if !row.reason.is_empty() { pre { (Shown(&row.reason)) } }
                 (command(&row.repeat))
             }
@@ -137,11 +137,11 @@ fn deviations(report: &Report) -> Markup {
                             @for row in &report.deviations {
                                 tr {
                                     td { span class={ "impact " (row.impact) } { (row.impact) } }
-                                    td { (Shown(&row.claim)) br; code { (Shown(&row.case)) } }
+                                    td { (Prose(&row.claim)) br; code { (Shown(&row.case)) } }
                                     td {
-                                        (Shown(&row.observed))
+                                        (Prose(&row.observed))
                                         @if !row.because.is_empty() {
-                                            br; span class="muted" { (Shown(&row.because)) }
+                                            br; span class="muted" { (Prose(&row.because)) }
                                         }
                                     }
                                     td class="where" { (where_it_showed(&row.columns)) }
@@ -233,7 +233,7 @@ fn group_rows(group: &str, rows: &[&CaseRow], columns: &[Column], cells: &Cells<
                 @let clean = statuses.iter().flatten().all(|cell| cell.status == Status::Pass);
                 tr class=[clean.then_some("clean")] {
                     th scope="row" {
-                        (Shown(&row.claim))
+                        (Prose(&row.claim))
                         span class="id" {
                             @if !row.numbers.is_empty() { (Shown(&row.numbers)) " · " }
                             (Shown(&row.case))
@@ -250,7 +250,7 @@ fn status(row: Option<&CaseRow>) -> Markup {
     let Some(row) = row else {
         return html! { td class="cell none" { span class="hidden" { "not run" } } };
     };
-    let reason = super::element::Shown(&row.reason);
+    let reason = Shown(&row.reason);
     html! {
         td class={ "cell " (row.status) } title=[(!row.reason.is_empty()).then_some(reason)] {
             span aria-hidden="true" { (sign(row.status)) }

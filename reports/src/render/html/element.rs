@@ -17,6 +17,27 @@ impl Render for Shown<'_> {
     }
 }
 
+/// Foreign text in which what stands between backticks is code, as in every message of cowlab.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prose<'a>(pub(super) &'a str);
+
+impl Render for Prose<'_> {
+    fn render_to(&self, buffer: &mut String) {
+        let parts: Vec<&str> = self.0.split('`').collect();
+        // An odd number of backticks is none of ours.
+        if parts.len().is_multiple_of(2) {
+            return Shown(self.0).render_to(buffer);
+        }
+        for (index, part) in parts.into_iter().enumerate() {
+            if index.is_multiple_of(2) {
+                Shown(part).render_to(buffer);
+            } else {
+                html! { code { (Shown(part)) } }.render_to(buffer);
+            }
+        }
+    }
+}
+
 /// A command to copy.
 pub(super) fn command(line: &str) -> Markup {
     html! { @if !line.is_empty() { code class="command" { (Shown(line)) } } }

@@ -121,8 +121,12 @@ fn show(family: &Family<'_>, looks: &Looks, number: usize) -> Result<Markup, Rep
                 (key(family, looks))
                 div class="plots" { @for plot in &plots { (plot) } }
             }
-            @for warning in warnings { p class="note warn" { (warning.advice()) "." } }
-            @for (case, rows) in &cases { (table(family, case, rows)) }
+            @for (warning, count) in warnings {
+                p class="note warn" {
+                    strong { (count) " of " (family.rows.len()) } " carry a warning: " (warning.advice()) "."
+                }
+            }
+            div class="tables" { @for (case, rows) in &cases { (table(family, case, rows)) } }
             (repeat(&format!("cowlab bench run {}", family.workload)))
         }
     })
@@ -137,14 +141,31 @@ fn title(workload: &str) -> String {
     }
 }
 
-/// Warnings that any of the rows carries, each once.
-fn warnings(rows: &[&TimingRow]) -> Vec<Warning> {
+/// A case in words.
+fn case_name<'a>(family: &Family<'a>, case: &'a str) -> &'a str {
+    match case {
+        "" => family.workload,
+        "open-write" => "open for writing",
+        names::WRITE_BYTE => "open, write one byte, close",
+        "truncate-0" => "truncate to 0",
+        other => other,
+    }
+}
+
+/// Warnings that rows carry, each with the number of rows.
+fn warnings(rows: &[&TimingRow]) -> Vec<(Warning, usize)> {
+    let carries = |row: &&&TimingRow, warning: Warning| {
+        row.warnings.split(' ').any(|name| name == warning.name())
+    };
     Warning::ALL
         .into_iter()
-        .filter(|warning| {
-            rows.iter()
-                .any(|row| row.warnings.split(' ').any(|name| name == warning.name()))
+        .map(|warning| {
+            (
+                warning,
+                rows.iter().filter(|row| carries(row, warning)).count(),
+            )
         })
+        .filter(|(_, count)| *count > 0)
         .collect()
 }
 
@@ -161,10 +182,9 @@ fn plots(
         return Ok(Vec::new());
     }
     let ends = |row: &&TimingRow| {
-        [
-            row.low.unwrap_or(row.median),
-            row.high.unwrap_or(row.median),
-        ]
+        let low = row.low.unwrap_or(row.median);
+        let floor = row.floor_plain.unwrap_or(low);
+        [low.min(floor), row.high.unwrap_or(row.median)]
     };
     let all = || family.rows.iter().flat_map(ends);
     let range = (
@@ -173,11 +193,7 @@ fn plots(
     );
     let axis = family.rows.first().map_or("", |row| row.axis.as_str());
     let draw = |(index, (case, rows)): (usize, (&&str, &Vec<&TimingRow>))| {
-        let name = if case.is_empty() {
-            family.workload
-        } else {
-            case
-        };
+        let name = case_name(family, case);
         let plot = Curves {
             id: format!("plot-{number}-{index}"),
             title: format!("{name}: median latency by {axis}"),
@@ -208,8 +224,10 @@ fn axis_name(axis: &str) -> String {
     }
 }
 
+/// The floors first, so that they lie below, then a curve for each column.
 fn curves(rows: &[&TimingRow], looks: &Looks) -> Vec<Curve> {
     let mut curves: BTreeMap<Column, Vec<Point>> = BTreeMap::new();
+    let mut floors: BTreeMap<&str, BTreeMap<u64, f64>> = BTreeMap::new();
     for row in rows {
         let Some(at) = row.at else { continue };
         curves.entry(row.column()).or_default().push(Point {
@@ -217,14 +235,29 @@ fn curves(rows: &[&TimingRow], looks: &Looks) -> Vec<Curve> {
             value: row.median,
             interval: row.low.zip(row.high),
         });
+        if let Some(floor) = row.floor_plain {
+            floors.entry(&row.backing).or_default().insert(at, floor);
+        }
     }
-    curves
-        .into_iter()
-        .map(|(column, points)| Curve {
+    let point = |(at, value)| Point {
+        at,
+        value,
+        interval: None,
+    };
+    let floors = floors.into_iter().map(|(backing, points)| Curve {
+        look: Looks::floor(backing),
+        points: points.into_iter().map(point).collect(),
+        shift: 0,
+    });
+    let half = i32::try_from(curves.len() / 2).unwrap_or(0);
+    let columns = (-half..)
+        .zip(curves)
+        .map(|(shift, (column, points))| Curve {
             look: looks.of(&column),
             points,
-        })
-        .collect()
+            shift,
+        });
+    floors.chain(columns).collect()
 }
 
 /// The plot in words: what each column does from the first to the last value.
@@ -253,15 +286,22 @@ fn describe(rows: &[&TimingRow]) -> String {
     lines.join(". ")
 }
 
-/// The key to the plots of a family: a swatch with line, marker and name for each column.
+/// The key to the plots of a family: a swatch with line, marker and name for each column, then the floors.
 fn key(family: &Family<'_>, looks: &Looks) -> Markup {
     let mut columns: Vec<Column> = family.rows.iter().map(|row| row.column()).collect();
     columns.sort();
     columns.dedup();
+    let with_floor = family.rows.iter().filter(|row| row.floor_plain.is_some());
+    let mut floors: Vec<&str> = with_floor.map(|row| row.backing.as_str()).collect();
+    floors.sort_unstable();
+    floors.dedup();
     html! {
         ul class="key" {
             @for column in &columns {
                 li { (swatch(looks.of(column))) (Shown(&column.label())) }
+            }
+            @for backing in floors {
+                li class="muted" { (swatch(Looks::floor(backing))) "plain " (Shown(backing)) }
             }
         }
     }
@@ -273,24 +313,20 @@ fn swatch(look: Look) -> Markup {
     html! {
         svg viewBox="0 0 40 14" width="40" height="14" aria-hidden="true" {
             line x1="0" y1="7" x2="40" y2="7" stroke-width="2" class=(class) {}
-            @match look.pattern {
+            @if look.hue != Look::FLOOR { @match look.pattern {
                 0 => circle cx="20" cy="7" r="4" class=(fill) {},
                 1 => rect x="16" y="3" width="8" height="8" class=(fill) {},
                 2 => polygon points="20,1 25,11 15,11" class=(fill) {},
                 3 => polygon points="20,1 26,7 20,13 14,7" class=(fill) {},
                 4 => polygon points="20,13 25,3 15,3" class=(fill) {},
                 _ => rect x="18" y="1" width="4" height="12" class=(fill) {},
-            }
+            } }
         }
     }
 }
 
 fn table(family: &Family<'_>, case: &str, rows: &[&TimingRow]) -> Markup {
-    let name = if case.is_empty() {
-        family.workload
-    } else {
-        case
-    };
+    let name = case_name(family, case);
     let has_plain = rows.iter().any(|row| row.floor_plain.is_some());
     let has_copied_up = rows.iter().any(|row| row.floor_copied_up.is_some());
     let mut groups: Vec<(Option<u64>, Vec<&TimingRow>)> = Vec::new();

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::element::{Shown, column, rule};
+use super::element::{Prose, Shown, column, rule};
 use crate::report::Report;
 use crate::verdict::{Choice, Confidence, Reason, Rejected, Verdict};
 
@@ -16,12 +16,12 @@ pub(super) fn section(report: &Report) -> Markup {
                 None => (unknown(verdict)),
             }
             @for applied in &verdict.host {
-                p class="note warn" { (Shown(&applied.text)) " " (rule(applied)) }
+                p class="note warn" { (Prose(&applied.text)) " " (rule(applied)) }
             }
             @if !verdict.missing.is_empty() {
                 div class="note" {
                     h3 { "Evidence that is missing" }
-                    ul { @for missing in &verdict.missing { li { (Shown(missing)) } } }
+                    ul { @for missing in &verdict.missing { li { (Prose(missing)) } } }
                 }
             }
             @if !verdict.rejected.is_empty() { (why_not(verdict)) }
@@ -53,7 +53,7 @@ fn chosen(verdict: &Verdict, choice: &Choice) -> Markup {
         @if let Some(better) = &verdict.improvement {
             p class="note" {
                 strong { "With a new file system: " }
-                (column(&better.column)) ". There, " (Shown(&better.because)) "."
+                (column(&better.column)) ". There, " (Prose(&better.because)) "."
             }
         }
     }
@@ -83,7 +83,7 @@ fn reasons(reasons: &[Reason]) -> Markup {
         ul class="reasons" {
             @for reason in reasons {
                 li {
-                    (Shown(&reason.text))
+                    (Prose(&reason.text))
                     @if let Some(applied) = &reason.rule { " " (rule(applied)) }
                 }
             }
@@ -100,7 +100,7 @@ fn why_not(verdict: &Verdict) -> Markup {
                 thead { tr {
                     th scope="col" { "Candidate" }
                     th scope="col" { "Decided by" }
-                    th scope="col" { "It" }
+                    th scope="col" { "Because it" }
                 } }
                 tbody {
                     @for rejected in &verdict.rejected {
@@ -110,7 +110,7 @@ fn why_not(verdict: &Verdict) -> Markup {
                                 @if is_runner_up(rejected) { " " span class="badge" { "runner-up" } }
                             }
                             td { (rejected.criterion) }
-                            td { (Shown(&rejected.because)) }
+                            td { (Prose(&rejected.because)) }
                         }
                     }
                 }
