@@ -4,12 +4,15 @@
 //! plan on throw-away file systems and hands out raw series in the one result format. There is no threshold and no
 //! advice here: `cowlab-reports` judges, from the samples.
 
+mod args;
 pub mod budget;
 mod cache;
+mod command;
 mod image;
 mod lab;
 pub mod operation;
 pub mod plan;
+mod proofs;
 pub mod sampler;
 pub mod schedule;
 mod series;
@@ -17,5 +20,13 @@ mod space;
 mod stand;
 mod storehouse;
 pub mod subject;
+mod table;
+mod terminal;
 pub mod workload;
 pub mod workloads;
+
+pub use args::Args;
+pub use command::run;
+pub use plan::Plan;
+pub use sampler::measure;
+pub use terminal::Terminal;

@@ -40,6 +40,8 @@ pub struct Plan {
     pub blocks: Option<usize>,
     /// Samples of an arm in a block, instead of what the grid says.
     pub samples: Option<u32>,
+    /// Only points at these file sizes, where a grid has sizes; all of them where empty.
+    pub only_sizes: Vec<u64>,
     /// Seed of the order and of all content.
     pub seed: u64,
     /// Layers of the image, oldest first, as tar archives; empty for one of the workload's own making.
@@ -78,6 +80,7 @@ impl Plan {
             effort,
             blocks: None,
             samples: None,
+            only_sizes: Vec::new(),
             seed: SEED,
             image: Vec::new(),
             image_bytes: OWN_IMAGE,
@@ -111,16 +114,22 @@ impl Plan {
         legs
     }
 
-    /// Sizes are the same on every medium: one is enough, the disk where it is wanted, because memory is scarcer.
+    /// Sizes are the same on every medium: one is enough, the disk where it is wanted, because memory is scarcer. A
+    /// smoke run only shows that each medium works.
     fn media_of(&self, workload: &Workload) -> Vec<Media> {
-        match workload.nature {
-            Nature::Space => self.media.first().copied().into_iter().collect(),
-            Nature::Time | Nature::ColdTime => self.media.clone(),
-        }
+        let one = match (workload.nature, self.effort) {
+            (Nature::Space, _) | (Nature::ColdTime, Effort::Smoke) => self.media.first(),
+            (Nature::Time, Effort::Smoke) => self.media.last(),
+            (Nature::Time | Nature::ColdTime, _) => return self.media.clone(),
+        };
+        one.copied().into_iter().collect()
     }
 
     fn points(&self, workload: &Workload) -> Vec<Point> {
         let mut points = (workload.points)(self.effort);
+        if !self.only_sizes.is_empty() {
+            points.retain(|point| self.only_sizes.contains(&point.size().0));
+        }
         if let (Some(samples), Nature::Time) = (self.samples, workload.nature) {
             for point in &mut points {
                 point.samples = samples;

@@ -1,0 +1,366 @@
+//! What each verb does.
+
+use std::fs;
+use std::io::{Write, stdout};
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Context, bail};
+use cowlab_driver::Bytes;
+use cowlab_reports::compare::{Change, Comparison, compare};
+use cowlab_reports::result::{Environment, JsonLines, Line, ResultSet, Run, Timestamp};
+use cowlab_runtime::{fingerprint, layout::Layout};
+use cowlab_testbed::Media;
+
+use crate::args::{Args, Command, CompareArgs, Format, ListArgs, RunArgs};
+use crate::budget::minutes;
+use crate::plan::{OWN_IMAGE, Plan};
+use crate::proofs;
+use crate::sampler::{Interrupted, Summary, measure};
+use crate::subject::Wanted;
+use crate::table::Tables;
+use crate::terminal::Terminal;
+use crate::workload::Effort;
+use crate::workloads;
+
+/// Exit codes, those of every command of cowlab.
+pub(crate) mod exit {
+    /// Success.
+    pub(crate) const OK: u8 = 0;
+    /// A failed arm, a relevant regression.
+    pub(crate) const FINDING: u8 = 1;
+    /// A name that does not exist.
+    pub(crate) const USAGE: u8 = 2;
+    /// Not one series could be judged.
+    pub(crate) const INCONCLUSIVE: u8 = 3;
+    /// A results file that is none.
+    pub(crate) const DATA: u8 = 65;
+    /// Nothing could be measured here.
+    pub(crate) const UNAVAILABLE: u8 = 69;
+    /// A container engine runs here.
+    pub(crate) const GUARD: u8 = 75;
+    /// Not root.
+    pub(crate) const PRIVILEGE: u8 = 77;
+}
+
+/// Where containers would be kept: what the environment says about its file system goes into every result.
+const STORAGE: &str = "/var/lib";
+
+/// Runs a verb and returns the exit code of the program.
+///
+/// # Errors
+///
+/// What went wrong, for one line on stderr; exit code 1.
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    match &args.command {
+        Command::Run(args) => guarded(args, run_plan),
+        Command::Aa(args) => guarded(args, proofs::aa),
+        Command::ReflinkFlat(args) => guarded(args, proofs::reflink_flat),
+        Command::List(args) => list(args),
+        Command::Compare(args) => compare_files(args),
+    }
+}
+
+/// Checks who asks and where before anything is mounted, and turns an interruption into its exit code.
+fn guarded(
+    args: &RunArgs,
+    work: fn(&RunArgs, &Plan, &mut Terminal) -> anyhow::Result<u8>,
+) -> anyhow::Result<u8> {
+    let mut terminal = Terminal::new();
+    let plan = match plan(args) {
+        Ok(plan) => plan,
+        Err(error) => {
+            terminal.line(&format!("cowlab: {error:#}"));
+            return Ok(exit::USAGE);
+        }
+    };
+    if !cowlab_sys::process::is_root() {
+        terminal.line("cowlab: bench mounts file systems and needs root: run it with sudo");
+        return Ok(exit::PRIVILEGE);
+    }
+    let engines = cowlab_testbed::live_host()?;
+    if !engines.is_empty() && !args.on_live_host {
+        terminal.line(&format!(
+            "cowlab: a container engine runs here ({}) and both would disturb each other: stop it or add --on-live-host",
+            engines.join(", ")
+        ));
+        return Ok(exit::GUARD);
+    }
+    if cfg!(debug_assertions) {
+        terminal.line("this is a debug build: its times are not those of a release build");
+    }
+    cowlab_sys::interrupt::watch()?;
+    match work(args, &plan, &mut terminal) {
+        // A program that was running may have failed of the same Ctrl-C.
+        Err(error) if cowlab_sys::interrupt::requested() || error.is::<Interrupted>() => {
+            terminal.line(&format!(
+                "cowlab: interrupted, nothing is left mounted ({error:#})"
+            ));
+            Ok(cowlab_sys::interrupt::EXIT_CODE)
+        }
+        done => done,
+    }
+}
+
+/// What the command line wants measured.
+fn plan(args: &RunArgs) -> anyhow::Result<Plan> {
+    let effort = match (args.smoke, args.quick) {
+        (true, _) => Effort::Smoke,
+        (_, true) => Effort::Quick,
+        _ => Effort::Full,
+    };
+    let mut plan = Plan::new(effort);
+    plan.wanted = Wanted {
+        drivers: args.driver.clone(),
+        variants: args.variant.clone(),
+        backings: args.backing.clone(),
+    };
+    plan.wanted.check()?;
+    if !args.ids.is_empty() {
+        plan.workloads.clear();
+        for id in &args.ids {
+            let found = workloads::find(id);
+            if found.is_empty() {
+                let known: Vec<&str> = workloads::all().iter().map(|one| one.id).collect();
+                bail!("`{id}` is no workload; there are {}", known.join(", "));
+            }
+            plan.workloads.extend(found);
+        }
+        plan.workloads.dedup_by_key(|workload| workload.id);
+    }
+    if !args.media.is_empty() {
+        plan.media.clone_from(&args.media);
+        plan.media.sort_unstable();
+        plan.media.dedup();
+    }
+    plan.blocks = args.blocks.map(usize::try_from).transpose()?;
+    plan.samples = args.samples;
+    plan.seed = args.seed.unwrap_or(plan.seed);
+    plan.dir.clone_from(&args.dir);
+    if args.blocks.is_some() || args.samples.is_some() {
+        // Who says how often wants that, however long it takes.
+        plan.time = None;
+    }
+    if let Some(dir) = &args.image {
+        image(&mut plan, dir)?;
+    }
+    Ok(plan)
+}
+
+/// Takes the layers of the only image in an OCI layout.
+fn image(plan: &mut Plan, dir: &Path) -> anyhow::Result<()> {
+    let image = Layout::open(dir)?.image(None)?;
+    let mut packed = 0;
+    for layer in &image.layers {
+        let digest = layer.blob.digest();
+        let path = dir
+            .join("blobs")
+            .join(digest.algorithm().to_string())
+            .join(digest.digest());
+        packed += fs::metadata(&path)
+            .with_context(|| format!("failed to find the layer `{}`", path.display()))?
+            .len();
+        plan.image.push(path);
+    }
+    // Layers of a distribution shrink to a third with gzip; a block for every small file comes on top.
+    plan.image_bytes = Bytes(packed * 4).max(OWN_IMAGE);
+    Ok(())
+}
+
+fn run_plan(args: &RunArgs, plan: &Plan, terminal: &mut Terminal) -> anyhow::Result<u8> {
+    let budget = plan.budget();
+    if budget.series == 0 {
+        terminal.line("cowlab: nothing of that can be measured: see `cowlab bench list`");
+        return Ok(exit::USAGE);
+    }
+    terminal.line(&format!("{budget}"));
+    let environment = environment()?;
+    let now = Timestamp::from(SystemTime::now());
+    let run = Run {
+        id: format!("{:x}-{}", now.millis(), std::process::id()),
+        commit: fingerprint::commit(),
+    };
+    let mut file = match &args.out {
+        Some(path) => Some(JsonLines::append(path, run.clone(), &environment, now)?),
+        None => None,
+    };
+    let mut tables = Tables::default();
+    let mut lines = match args.format() {
+        Format::Json => Some(JsonLines::new(stdout(), run, &environment, now)?),
+        Format::Text | Format::Markdown => None,
+    };
+    let summary = measure(plan, terminal, &mut |started, line: Line| {
+        let finished = Timestamp::from(SystemTime::now());
+        if let Some(file) = &mut file {
+            file.line(started, finished, line.clone())?;
+        }
+        if let Some(lines) = &mut lines {
+            lines.line(started, finished, line)?;
+        } else if let Line::Series(series) = &line {
+            tables.add(series);
+        }
+        Ok(())
+    })?;
+    if lines.is_none() {
+        print(&tables.render(args.format() == Format::Markdown))?;
+    }
+    Ok(finish(&summary, terminal))
+}
+
+fn finish(summary: &Summary, terminal: &Terminal) -> u8 {
+    terminal.line(&format!(
+        "{} series, {} arms left out, {} failed",
+        summary.series, summary.skipped, summary.failed
+    ));
+    match summary {
+        Summary { failed: 1.., .. } => exit::FINDING,
+        Summary { series: 0, .. } => exit::UNAVAILABLE,
+        _ => exit::OK,
+    }
+}
+
+/// This machine, as every result of it says.
+pub(crate) fn environment() -> anyhow::Result<Environment> {
+    let engines = cowlab_testbed::live_host()?;
+    Ok(fingerprint::environment(Path::new(STORAGE), engines))
+}
+
+/// Writes the result; a reader that went away, such as `head`, is no failure.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    match stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("failed to write to stdout"),
+    }
+}
+
+/// One line of the list.
+#[derive(Debug, serde::Serialize)]
+struct Listed {
+    id: &'static str,
+    question: &'static str,
+    phases: &'static [&'static str],
+    requires: &'static [&'static str],
+    quick: Cost,
+    full: Cost,
+}
+
+#[derive(Debug, serde::Serialize)]
+struct Cost {
+    series: usize,
+    seconds: u64,
+}
+
+fn cost(workload: &'static crate::workload::Workload, effort: Effort) -> Cost {
+    let mut plan = Plan::new(effort);
+    plan.workloads = vec![workload];
+    plan.media = vec![Media::Disk, Media::Memory];
+    plan.time = None;
+    let budget = plan.budget();
+    Cost {
+        series: budget.series,
+        seconds: budget.time.as_secs(),
+    }
+}
+
+fn list(args: &ListArgs) -> anyhow::Result<u8> {
+    let listed = workloads::all().iter().map(|workload| Listed {
+        id: workload.id,
+        question: workload.question,
+        phases: workload.phases,
+        requires: workload.requires,
+        quick: cost(workload, Effort::Quick),
+        full: cost(workload, Effort::Full),
+    });
+    let mut text = String::new();
+    for one in listed {
+        if args.json || args.format == Format::Json {
+            text.push_str(&serde_json::to_string(&one)?);
+            text.push('\n');
+            continue;
+        }
+        let time = |cost: &Cost| {
+            let time = minutes(std::time::Duration::from_secs(cost.seconds));
+            format!("{} series, up to {time}", cost.series)
+        };
+        let (quick, full) = (time(&one.quick), time(&one.full));
+        let mark = if args.format == Format::Markdown {
+            "- "
+        } else {
+            ""
+        };
+        text.push_str(&format!(
+            "{mark}{}  {}\n    {}; with --quick {}\n",
+            one.id, one.question, full, quick
+        ));
+    }
+    print(&text)?;
+    Ok(exit::OK)
+}
+
+fn compare_files(args: &CompareArgs) -> anyhow::Result<u8> {
+    let terminal = Terminal::new();
+    let read = |path: &Path| ResultSet::read(path);
+    let sets = read(&args.before).and_then(|before| Ok((before, read(&args.after)?)));
+    let (before, after) = match sets {
+        Ok(sets) => sets,
+        Err(error) => {
+            terminal.line(&format!("cowlab: {:#}", anyhow::Error::from(error)));
+            return Ok(exit::DATA);
+        }
+    };
+    for note in before.notes().iter().chain(after.notes()) {
+        terminal.line(note);
+    }
+    let comparison = compare(&before, &after);
+    let format = if args.json { Format::Json } else { args.format };
+    print(&render(&comparison, args.all, format)?)?;
+    Ok(judge(&comparison))
+}
+
+/// The exit code of a comparison.
+pub(crate) fn judge(comparison: &Comparison) -> u8 {
+    if comparison.has_regression() {
+        exit::FINDING
+    } else if comparison.is_inconclusive() {
+        exit::INCONCLUSIVE
+    } else {
+        exit::OK
+    }
+}
+
+/// A comparison for people, or a line per series.
+pub(crate) fn render(comparison: &Comparison, all: bool, format: Format) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let worth = |change: &Change| all || *change != Change::NoRelevantChange;
+    for compared in comparison.series.iter().filter(|one| worth(&one.change)) {
+        match format {
+            Format::Json => {
+                let line = serde_json::json!({
+                    "series": compared.id.to_string(),
+                    "verdict": compared.change.word(compared.id.unit),
+                    "change": compared.change,
+                    "before": compared.before,
+                    "after": compared.after,
+                    "ratio": compared.ratio,
+                    "noise": compared.noise,
+                });
+                text.push_str(&line.to_string());
+            }
+            Format::Markdown => text.push_str(&format!("- {compared}")),
+            Format::Text => text.push_str(&compared.to_string()),
+        }
+        text.push('\n');
+    }
+    if format != Format::Json {
+        text.push_str(&format!(
+            "{} series: {} better, {} worse, {} without relevant change, {} unknown, the others in one set only or not \
+             comparable\n",
+            comparison.series.len(),
+            comparison.count(&Change::Better),
+            comparison.count(&Change::Worse),
+            comparison.count(&Change::NoRelevantChange),
+            comparison.count(&Change::Unknown),
+        ));
+    }
+    Ok(text)
+}

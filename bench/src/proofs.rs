@@ -1,0 +1,133 @@
+//! Claims about the bench itself, and the one about reflinks: slow, run by `cargo xtask verify`.
+
+use std::time::SystemTime;
+
+use anyhow::Context;
+use cowlab_reports::compare::{Change, compare};
+use cowlab_reports::result::{
+    Arm, EnvironmentRef, Line, Media as Medium, Record, ResultSet, SCHEMA, Series, Timestamp, names,
+};
+use cowlab_reports::statistics::summarize;
+use cowlab_testbed::{Backing, Media};
+
+use crate::args::RunArgs;
+use crate::command::{environment, exit, judge, print, render};
+use crate::plan::Plan;
+use crate::sampler::{measure, measure_copies};
+use crate::terminal::Terminal;
+use crate::workload::Effort;
+use crate::workloads;
+
+/// Measures a plan twice, interleaved, and compares the two as if one were from before: identical work must show no
+/// relevant change in either direction.
+pub(crate) fn aa(args: &RunArgs, plan: &Plan, terminal: &mut Terminal) -> anyhow::Result<u8> {
+    let mut plan = plan.clone();
+    if args.ids.is_empty() {
+        plan.workloads = workloads::find(names::COPY_UP);
+    }
+    terminal.line(&format!("{}, twice", plan.budget()));
+    let now = Timestamp::from(SystemTime::now());
+    let introduced = environment()?.introduce();
+    let mut sets = [ResultSet::default(), ResultSet::default()];
+    for set in &mut sets {
+        set.push(record(now, introduced.clone(), Line::Environment));
+    }
+    let reference = EnvironmentRef {
+        id: introduced.id,
+        facts: None,
+    };
+    measure_copies(&plan, sets.len(), terminal, &mut |copy, started, line| {
+        let set = sets.get_mut(copy).context("there are two copies")?;
+        set.push(record(started, reference.clone(), line));
+        Ok(())
+    })?;
+    let [before, after] = sets;
+    let comparison = compare(&before, &after);
+    print(&render(&comparison, false, args.format())?)?;
+    // Faster is as wrong as slower where nothing differs.
+    if comparison.count(&Change::Better) > 0 {
+        return Ok(exit::FINDING);
+    }
+    Ok(judge(&comparison))
+}
+
+fn record(started: Timestamp, environment: EnvironmentRef, line: Line) -> Record {
+    Record {
+        schema: SCHEMA,
+        run: "aa".to_owned(),
+        started,
+        finished: Timestamp::from(SystemTime::now()),
+        commit: String::new(),
+        environment,
+        line,
+    }
+}
+
+/// The sizes that are set against each other: 128 times as much data.
+const SMALL: u64 = 1 << 20;
+const LARGE: u64 = 128 << 20;
+
+/// A copy of 128 times the data takes at least this many times as long. It would be 128 without the fixed part.
+const LINEAR: f64 = 16.0;
+
+/// A reflink takes at most this many times as long: one extent or a handful are shared instead of one.
+const FLAT: f64 = 8.0;
+
+/// Shows that copy-up is flat in file size on xfs with reflinks and linear on ext4, by ratios of medians in memory, so
+/// that neither a slow disk nor a slow day decides.
+pub(crate) fn reflink_flat(
+    args: &RunArgs,
+    plan: &Plan,
+    terminal: &mut Terminal,
+) -> anyhow::Result<u8> {
+    let mut plan = plan.clone();
+    plan.effort = Effort::Quick;
+    plan.workloads = workloads::find(names::COPY_UP)
+        .into_iter()
+        .filter(|workload| workload.id == names::COPY_UP)
+        .collect();
+    plan.only_sizes = vec![SMALL, LARGE];
+    plan.wanted.drivers = vec!["overlay2".to_owned()];
+    plan.wanted.variants = vec!["default".to_owned()];
+    plan.wanted.backings = vec![Backing::Ext4, Backing::Xfs];
+    if args.media.is_empty() {
+        plan.media = vec![Media::Memory];
+    }
+    plan.blocks = plan.blocks.or(Some(3));
+    plan.time = None;
+    let media = plan.media.first().copied().unwrap_or(Media::Memory);
+    let media = crate::subject::medium(media);
+    let mut series: Vec<Series> = Vec::new();
+    measure(&plan, terminal, &mut |_, line| {
+        if let Line::Series(one) = line {
+            series.push(one);
+        }
+        Ok(())
+    })?;
+    let growth = |backing: Backing| {
+        let median = |size| median(&series, backing, media, size);
+        Some(median(LARGE)? / median(SMALL)?)
+    };
+    let (Some(copied), Some(shared)) = (growth(Backing::Ext4), growth(Backing::Xfs)) else {
+        terminal.line("cowlab: copy-up was not measured on both ext4 and xfs");
+        return Ok(exit::INCONCLUSIVE);
+    };
+    let holds = copied >= LINEAR && shared <= FLAT;
+    let verdict = if holds { "holds" } else { "does not hold" };
+    print(&format!(
+        "copy-up of 128 MiB takes {copied:.1} times as long as of 1 MiB on ext4 (linear: at least {LINEAR}), \
+         {shared:.1} times on xfs with reflinks (flat: at most {FLAT}): the claim {verdict}\n"
+    ))?;
+    Ok(if holds { exit::OK } else { exit::FINDING })
+}
+
+fn median(series: &[Series], backing: Backing, media: Medium, size: u64) -> Option<f64> {
+    let found = series.iter().find(|one| {
+        one.arm == Arm::Driver
+            && one.column.backing == backing.name()
+            && one.column.media == media
+            && one.text(names::OP) == Some(names::WRITE_BYTE)
+            && one.number(names::SIZE) == Some(size)
+    })?;
+    Some(summarize(&found.blocks)?.median.value)
+}

@@ -1,0 +1,198 @@
+//! Series as tables for people: medians with intervals, percentiles, and the excess over both floors.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use cowlab_reports::result::{Arm, Parameters, Series, SeriesId, Unit, names};
+use cowlab_reports::statistics::{Estimate, summarize};
+use cowlab_reports::units;
+use hdrhistogram::Histogram;
+
+/// Significant digits of the percentiles: 0.1 percent.
+const DIGITS: u8 = 3;
+
+/// What is kept of a series for the tables: a few numbers, not the samples.
+#[derive(Debug, Clone)]
+struct Row {
+    samples: usize,
+    median: Estimate,
+    p95: f64,
+    p99: f64,
+    notes: String,
+}
+
+/// Collects series and writes them as tables.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    rows: BTreeMap<SeriesId, Row>,
+    questions: BTreeMap<String, String>,
+}
+
+impl Tables {
+    /// Takes note of a series.
+    pub(crate) fn add(&mut self, series: &Series) {
+        let Some(summary) = summarize(&series.blocks) else {
+            return;
+        };
+        let samples = || series.blocks.iter().flatten().copied();
+        let histogram = histogram(samples());
+        let percentile = |quantile| {
+            histogram
+                .as_ref()
+                .map_or(summary.max, |found| value_at(found, quantile))
+        };
+        let notes: Vec<&str> = series
+            .warnings
+            .iter()
+            .map(|warning| warning.name())
+            .collect();
+        let row = Row {
+            samples: summary.samples,
+            median: summary.median,
+            p95: percentile(0.95),
+            p99: percentile(0.99),
+            notes: notes.join(", "),
+        };
+        self.rows.insert(series.id(), row);
+        self.questions
+            .insert(series.workload.clone(), series.question.clone());
+    }
+
+    /// Writes every table.
+    pub(crate) fn render(&self, markdown: bool) -> String {
+        let mut text = String::new();
+        for (workload, question) in &self.questions {
+            for unit in [Unit::Ns, Unit::Bytes, Unit::Inodes, Unit::Ratio] {
+                let table = self.table(workload, unit, markdown);
+                if table.row_count() > 0 {
+                    let mark = if markdown { "## " } else { "" };
+                    text.push_str(&format!(
+                        "{mark}{workload} ({unit})\n\n{question}\n\n{table}\n\n"
+                    ));
+                }
+            }
+        }
+        text
+    }
+
+    fn table(&self, workload: &str, unit: Unit, markdown: bool) -> Table {
+        let mut table = Table::new();
+        table.load_preset(if markdown {
+            presets::ASCII_MARKDOWN
+        } else {
+            presets::NOTHING
+        });
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        let timed = unit == Unit::Ns;
+        let mut header = vec!["what", "where", "median", "95 % interval"];
+        if timed {
+            header.extend(["p95", "p99"]);
+        }
+        header.extend(["plain", "copied up", "n", "notes"]);
+        table.set_header(header);
+        let chosen = self
+            .rows
+            .iter()
+            .filter(|(id, _)| id.workload == workload && id.unit == unit && id.arm == Arm::Driver);
+        let mut lines: Vec<_> = chosen.collect();
+        // Points together, so that drivers stand below each other.
+        lines.sort_by_key(|(id, _)| (&id.parameters, id.column.media, &id.column));
+        for (id, row) in lines {
+            table.add_row(self.cells(id, row, timed));
+        }
+        for column in 2..if timed { 9 } else { 7 } {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table
+    }
+
+    fn cells(&self, id: &SeriesId, row: &Row, timed: bool) -> Vec<String> {
+        let shown = |value| units::value(value, id.unit);
+        let interval = row.median.interval.map_or_else(String::new, |interval| {
+            format!("{} .. {}", shown(interval.low), shown(interval.high))
+        });
+        let floor = |arm| {
+            self.rows
+                .get(&id.with_arm(arm))
+                .map_or_else(String::new, |floor| shown(floor.median.value))
+        };
+        let mut cells = vec![
+            point(&id.parameters),
+            id.column.to_string(),
+            shown(row.median.value),
+            interval,
+        ];
+        if timed {
+            cells.extend([shown(row.p95), shown(row.p99)]);
+        }
+        cells.extend([
+            floor(Arm::FloorPlain),
+            floor(Arm::FloorCopiedUp),
+            row.samples.to_string(),
+            row.notes.clone(),
+        ]);
+        cells
+    }
+}
+
+/// Parameters as people read them: sizes with their unit.
+fn point(parameters: &Parameters) -> String {
+    let parts: Vec<String> = parameters
+        .iter()
+        .map(|(name, value)| {
+            let bytes = [names::SIZE, names::CHANGE].contains(&name.as_str());
+            match value {
+                cowlab_reports::result::Parameter::Number(number) if bytes => {
+                    format!("{name} {}", cowlab_driver::Bytes(*number))
+                }
+                _ if name == names::OP => value.to_string(),
+                _ => format!("{name} {value}"),
+            }
+        })
+        .collect();
+    parts.join(", ")
+}
+
+/// Whole numbers above zero in a histogram; `None` where there is another, such as space that became less.
+fn histogram(samples: impl Iterator<Item = f64>) -> Option<Histogram<u64>> {
+    let mut histogram = Histogram::new(DIGITS).ok()?;
+    for sample in samples {
+        let text = format!("{sample:.0}");
+        histogram.record(text.parse().ok()?).ok()?;
+    }
+    Some(histogram)
+}
+
+fn value_at(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+    crate::space::exact(histogram.value_at_quantile(quantile).min(histogram.max()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_those_of_the_samples() {
+        let histogram = histogram((1..=1000).map(f64::from)).unwrap();
+        assert!((value_at(&histogram, 0.95) - 950.0).abs() <= 1.0);
+        assert_eq!(value_at(&histogram, 1.0), 1000.0);
+    }
+
+    #[test]
+    fn less_space_has_no_histogram() {
+        assert!(histogram([-4096.0].into_iter()).is_none());
+    }
+
+    #[test]
+    fn sizes_are_shown_with_their_unit() {
+        let parameters: Parameters = [
+            ("op".to_owned(), "chmod".into()),
+            ("size".to_owned(), 4096_u64.into()),
+            ("depth".to_owned(), 8_u64.into()),
+        ]
+        .into();
+        assert_eq!(point(&parameters), "depth 8, chmod, size 4 KiB");
+    }
+}
