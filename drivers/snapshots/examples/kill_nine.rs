@@ -83,6 +83,7 @@ impl Plan {
             match argument.split_once('=') {
                 Some(("driver", "vfs")) => plan.entry = &cowlab_vfs::ENTRY,
                 Some(("driver", "overlay2")) => plan.entry = &cowlab_overlay2::ENTRY,
+                Some(("driver", "btrfs")) => plan.entry = &cowlab_btrfs::ENTRY,
                 Some(("kills", number)) => plan.kills = number.parse()?,
                 Some(("seed", number)) => plan.seed = number.parse()?,
                 Some(("worker", number)) => plan.worker = Some(number.parse()?),

@@ -3,6 +3,10 @@
 //! Many processes use one file at once: WAL, `synchronous=FULL` (a committed transaction survives a
 //! power cut), writers queue with `BEGIN IMMEDIATE` and a busy timeout. No transaction is held
 //! over driver work. The queries live in `row`.
+//!
+//! On btrfs there is a rollback journal instead. WAL shares an index between processes by a mapped file
+//! (SQLite, "Write-Ahead Log", section 8), and on a full btrfs a write to a mapped page, which is
+//! copied to a new place on disk, is SIGBUS and not an error. Other file systems write in place.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -10,6 +14,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
+use crate::reserve::Reserve;
 use crate::{Error, Result};
 
 /// The schema version that this program writes and the newest that it reads.
@@ -60,15 +65,23 @@ CREATE TABLE labels (
 #[derive(Debug)]
 pub(crate) struct Database {
     path: PathBuf,
+    reserve: Reserve,
     connection: Mutex<Connection>,
 }
 
 impl Database {
     /// Opens the database, making it if it is not there. The caller holds the store's opening lock.
     pub(crate) fn open(path: &Path, timeout: Duration) -> Result<Self> {
-        let connection = connect(path, timeout).map_err(|error| at(path, error))?;
+        let reserve = Reserve::new(path.parent().unwrap_or(path));
+        let mut connection = connect(path, timeout);
+        if connection.as_ref().is_err_and(is_full) && reserve.spend() {
+            connection = connect(path, timeout);
+        }
+        let connection = connection.map_err(|error| at(path, error))?;
+        reserve.fill();
         Ok(Self {
             path: path.to_owned(),
+            reserve,
             connection: Mutex::new(connection),
         })
     }
@@ -81,6 +94,22 @@ impl Database {
     /// Writes all or nothing; durable when it returns.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
         self.transaction(TransactionBehavior::Immediate, work)
+    }
+
+    /// Writes as [`write`](Self::write), on a full file system too: what frees space, and what an operation
+    /// past its point of no return still has to write.
+    pub(crate) fn write_at_last<T>(
+        &self,
+        work: impl Fn(&Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        match self.write(&work) {
+            Err(error) if is_full(&error) && self.reserve.spend() => self.write(&work),
+            Err(error) => Err(error),
+            Ok(value) => {
+                self.reserve.fill();
+                Ok(value)
+            }
+        }
     }
 
     fn transaction<T>(
@@ -174,7 +203,7 @@ fn connect(path: &Path, timeout: Duration) -> Result<Connection> {
             return Err(not_a_store(path, "it is a database of something else"));
         }
     }
-    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    set_journal(&connection, journal_of(path)?)?;
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
     if version == 0 {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -186,11 +215,43 @@ fn connect(path: &Path, timeout: Duration) -> Result<Connection> {
     Ok(connection)
 }
 
+/// The journal mode for the file system that the database is on.
+fn journal_of(path: &Path) -> Result<&'static str> {
+    let dir = path.parent().unwrap_or(path);
+    Ok(if cowlab_sys::btrfs::is_btrfs(dir)? {
+        "persist"
+    } else {
+        "wal"
+    })
+}
+
+/// Sets the journal mode unless it is so already: a change needs the database for itself.
+fn set_journal(connection: &Connection, mode: &str) -> Result<()> {
+    let current: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    // What is no WAL is per connection.
+    if current != mode {
+        connection.query_row(&format!("PRAGMA journal_mode = {mode}"), [], |_| Ok(()))?;
+    }
+    Ok(())
+}
+
 fn not_a_store(path: &Path, reason: &str) -> Error {
     Error::NotAStore {
         path: path.to_owned(),
         reason: reason.to_owned(),
     }
+}
+
+/// Whether SQLite had no room. It reports a journal or an index that cannot grow as failed I/O.
+fn is_full(error: &Error) -> bool {
+    use rusqlite::ErrorCode::{CannotOpen, DiskFull, SystemIoFailure};
+    let Error::Database { reason, .. } = error else {
+        return false;
+    };
+    matches!(
+        reason.sqlite_error_code(),
+        Some(DiskFull | SystemIoFailure | CannotOpen)
+    )
 }
 
 /// Names the file in an error of SQLite.

@@ -17,8 +17,9 @@
 //! # What is on disk
 //!
 //! ```text
-//! <root>/snapshots.db   rows: names, kinds, parents, labels, intents (SQLite, WAL)
+//! <root>/snapshots.db   rows: names, kinds, parents, labels, intents (SQLite)
 //! <root>/locks/<id>     the lock of the operation on a snapshot; `open` of a store being opened
+//! <root>/reserve        space for the database on a full file system
 //! <root>/driver/        the driver's own directory, unless it was given another
 //! ```
 //!
@@ -46,6 +47,7 @@ mod lifecycle;
 mod locks;
 mod mounting;
 mod recovery;
+mod reserve;
 mod row;
 mod shown;
 mod store;

@@ -161,7 +161,7 @@ impl Store {
             row::intend_commit(tx, row.id, name, &options.labels, durability)
         })?;
         self.freeze(&row, durability)?;
-        self.database.write(|tx| {
+        self.database.write_at_last(|tx| {
             row::end_commit(tx, row.id, self.unflushed(durability))?;
             row::info(tx, &visible(row::by_id(tx, row.id)?, name)?)
         })
@@ -171,7 +171,10 @@ impl Store {
     /// frozen, so the intent is taken back.
     pub(crate) fn freeze(&self, row: &Row, durability: Durability) -> Result<()> {
         self.driver.freeze(row.id, durability).map_err(|reason| {
-            if let Err(error) = self.database.write(|tx| row::cancel_commit(tx, row.id)) {
+            if let Err(error) = self
+                .database
+                .write_at_last(|tx| row::cancel_commit(tx, row.id))
+            {
                 tracing::error!(key = row.name, %error, "the next open takes the commit back");
             }
             Error::driver("commit", &row.name)(reason)
@@ -202,7 +205,7 @@ impl Store {
         let (row, lock) = self.hold(key, Hold::Exclusive)?;
         self.database.read(|tx| childless(tx, &row))?;
         self.refuse_in_use(&row)?;
-        self.database.write(|tx| {
+        self.database.write_at_last(|tx| {
             childless(tx, &row)?;
             row::intend_removal(tx, row.id)
         })?;

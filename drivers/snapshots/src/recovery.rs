@@ -242,7 +242,7 @@ impl Store {
             tracing::debug!(%id, %error, "cannot be deactivated");
         }
         self.driver.destroy(id).map_err(undo)?;
-        self.database.write(|tx| row::delete(tx, id))
+        self.database.write_at_last(|tx| row::delete(tx, id))
     }
 
     /// Completes a commit. The checks are made again: somebody may have mounted it by hand.
@@ -251,7 +251,7 @@ impl Store {
         let durability = row.target_durability.unwrap_or(Durability::Full);
         self.freeze(row, durability)?;
         self.database
-            .write(|tx| row::end_commit(tx, row.id, self.unflushed(durability)))
+            .write_at_last(|tx| row::end_commit(tx, row.id, self.unflushed(durability)))
     }
 
     /// Deletes the data of a snapshot whose removal is decided, then its row.
@@ -259,6 +259,6 @@ impl Store {
         self.driver
             .destroy(row.id)
             .map_err(Error::driver("remove", &row.name))?;
-        self.database.write(|tx| row::delete(tx, row.id))
+        self.database.write_at_last(|tx| row::delete(tx, row.id))
     }
 }
