@@ -8,9 +8,9 @@ use std::io::Read;
 use super::archive::Archive;
 use super::error::{LayerError, Result};
 use super::reader::{self, Content, ReadOptions};
+pub use super::target::{Duplicates, Target};
 use super::unpack::Unpacker;
 use super::view::View;
-pub use super::view::{Duplicates, Target};
 
 /// How a layer is applied.
 #[derive(Debug, Clone, Default)]

@@ -4,21 +4,34 @@
 //! the store mounts what is needed and decides what becomes of the result.
 
 pub mod apply;
+#[cfg(test)]
+mod apply_tests;
 mod archive;
+#[cfg(test)]
+mod archive_tests;
 pub mod changes;
 mod compare;
 mod content;
+#[cfg(test)]
+mod crafted;
 mod cursor;
+mod decoder;
 pub mod diff;
+#[cfg(test)]
+mod diff_tests;
 mod digest;
+mod dirs;
 mod error;
 mod groups;
 mod holes;
+#[cfg(test)]
+mod hostile_tests;
 mod metadata;
 mod name;
 mod pack;
 mod pax;
 pub mod reader;
+mod target;
 mod unpack;
 mod view;
 mod whiteout;

@@ -17,88 +17,18 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
 
 use cowlab_sys::{Errno, FileKind, Stat, Time, at, stat, xattr};
 
+use super::dirs::{Dirs, OPAQUE_XATTR};
 use super::error::{EntryName, LayerError, Result};
 use super::metadata::{Existing, Metadata, passes_acl_on};
+use super::target::{Duplicates, Form, Target};
 
-/// The xattr by which overlayfs knows an opaque directory (overlayfs.rst, "whiteouts and opaque
-/// directories").
-pub(super) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 /// Directories kept open, two descriptors each: well below the usual limit of 1,024.
 const OPEN_LEVELS: usize = 200;
 /// As many symbolic links as the kernel follows in one path (path_resolution(7)).
 const LINKS: usize = 40;
-
-/// Where a layer is unpacked.
-#[derive(Debug)]
-pub struct Target {
-    upper: File,
-    form: Form,
-}
-
-#[derive(Debug)]
-enum Form {
-    /// There is no parent.
-    Base,
-    /// The directory shows the parent's content.
-    Union,
-    /// The directory is the layer alone, in overlayfs's own format, over the parent's root.
-    Upper(File),
-}
-
-impl Target {
-    /// A writable directory that shows the parent's content: a whiteout becomes a deletion.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be opened.
-    pub fn union(root: &Path) -> Result<Self> {
-        Ok(Self {
-            upper: open_root(root)?,
-            form: Form::Union,
-        })
-    }
-
-    /// The directory of the layer alone, empty so far, and the root of the parent, mounted
-    /// read-only: a whiteout becomes a character device 0:0, an opaque directory an xattr.
-    ///
-    /// # Errors
-    ///
-    /// When one of them cannot be opened.
-    pub fn upper(dir: &Path, parent: Option<&Path>) -> Result<Self> {
-        let Some(parent) = parent else {
-            return Self::base(dir);
-        };
-        let form = Form::Upper(open_root(parent)?);
-        Ok(Self {
-            upper: open_root(dir)?,
-            form,
-        })
-    }
-
-    /// An empty directory for a layer without a parent, whose whiteouts concern nothing.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be opened.
-    pub fn base(dir: &Path) -> Result<Self> {
-        Ok(Self {
-            upper: open_root(dir)?,
-            form: Form::Base,
-        })
-    }
-}
-
-fn open_root(dir: &Path) -> Result<File> {
-    let root = cowlab_sys::io("open", dir, File::open(dir))?;
-    match stat::fstat(&root)?.kind() {
-        FileKind::Directory => Ok(root),
-        _ => Ok(cowlab_sys::sys("open", dir, Err(Errno::NOTDIR))?),
-    }
-}
 
 /// What a view shows under a name.
 #[derive(Debug, Clone, Copy)]
@@ -132,15 +62,6 @@ enum State {
     Closed,
 }
 
-/// The two directories behind one directory of the view.
-#[derive(Debug, Default)]
-pub(super) struct Dirs {
-    /// `None` while only the parent has it.
-    pub(super) upper: Option<File>,
-    /// `None` where the parent has none or it is hidden.
-    pub(super) lower: Option<File>,
-}
-
 /// The tree, and the way to the current directory.
 #[derive(Debug)]
 pub(super) struct View {
@@ -150,17 +71,6 @@ pub(super) struct View {
     /// The numbers of the names that this layer made, which its whiteouts do not concern.
     pub(super) made: HashSet<u64>,
     duplicates: Duplicates,
-}
-
-/// What happens to an entry whose name the archive had before, with another type or as a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Duplicates {
-    /// It replaces what was there, as every unpacking tool has it.
-    #[default]
-    LastWins,
-    /// It is an error, as the image specification has it (layer.md: layers "MUST NOT include
-    /// duplicate entries").
-    Refused,
 }
 
 /// What a step into a name met.
@@ -387,7 +297,7 @@ impl View {
 
     /// Enters a name of the current directory if the view shows a directory there.
     pub(super) fn enter(&mut self, name: &OsStr) -> Result<bool> {
-        let Some((dirs, stat)) = find(self.dirs(), name)? else {
+        let Some((dirs, stat)) = self.dirs().find(name)? else {
             return Ok(false);
         };
         self.push(name, dirs, &stat)?;
@@ -539,7 +449,7 @@ impl View {
                 unreachable!("opened in the step before");
             };
             let name = self.levels[at].name.clone();
-            let Some((dirs, _)) = find(above, &name)? else {
+            let Some((dirs, _)) = above.find(&name)? else {
                 return Ok(cowlab_sys::sys("openat2", &name, Err(Errno::NOENT))?);
             };
             self.levels[at].state = State::Open(dirs);
@@ -555,34 +465,4 @@ pub(super) fn add_name(path: &mut DefaultHasher, name: &OsStr) {
     path.write(name.as_bytes());
     // No name holds a slash, so different paths are different bytes.
     path.write_u8(b'/');
-}
-
-fn is_opaque(dir: &File, above: &Dirs) -> bool {
-    above.lower.is_some()
-        && xattr::get_fd(dir, OPAQUE_XATTR).is_ok_and(|value| value.as_deref() == Some(b"y"))
-}
-
-/// Opens the directories behind `name` in `dirs`, unless the view shows something else there.
-fn find(dirs: &Dirs, name: &OsStr) -> Result<Option<(Dirs, Stat)>> {
-    let open = |dir: &Option<File>| match dir.as_ref().map(|dir| at::enter(dir, name)) {
-        None => Ok((None, false)),
-        Some(Ok(fd)) => Ok((Some(File::from(fd)), true)),
-        Some(Err(error)) => match error.errno() {
-            Some(Errno::NOENT) => Ok((None, false)),
-            Some(Errno::NOTDIR | Errno::LOOP) => Ok((None, true)),
-            _ => Err(error),
-        },
-    };
-    let (upper, is_here) = open(&dirs.upper)?;
-    let is_hidden = is_here && upper.as_ref().is_none_or(|dir| is_opaque(dir, dirs));
-    let lower = if is_hidden {
-        None
-    } else {
-        open(&dirs.lower)?.0
-    };
-    let Some(shown) = upper.as_ref().or(lower.as_ref()) else {
-        return Ok(None);
-    };
-    let stat = stat::fstat(shown)?;
-    Ok(Some((Dirs { upper, lower }, stat)))
 }

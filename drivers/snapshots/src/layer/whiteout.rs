@@ -13,9 +13,10 @@ use std::hash::Hasher;
 
 use cowlab_sys::{Errno, FileKind, Stat, at, dir, stat, sys, xattr};
 
+use super::dirs::OPAQUE_XATTR;
 use super::error::Result;
 use super::metadata::{Existing, Metadata};
-use super::view::{Found, OPAQUE_XATTR, View, add_name};
+use super::view::{Found, View, add_name};
 
 /// Removes the parent's entry `name` from the current directory of `view`.
 pub(super) fn hide(view: &mut View, name: &OsStr) -> Result<()> {

@@ -1,0 +1,312 @@
+//! Layers applied over one another, to a plain directory and as any user: what they make, in which
+//! orders they make the same, and what they are refused for.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use super::EntryName;
+use super::apply::Duplicates;
+use super::crafted::{Tar, applied, apply, checksum, header, listing, refused};
+use super::error::LayerError;
+
+fn base() -> Tar {
+    Tar::default()
+        .dir("d/")
+        .file("d/a", b"a")
+        .dir("d/sub/")
+        .file("d/sub/x", b"x")
+        .file("d/sub/y", b"y")
+        .file("e", b"e")
+        .dir("usr")
+        .dir("usr/bin")
+        .symlink("bin", "usr/bin")
+}
+
+fn over_base(layer: &Tar) -> Vec<String> {
+    listing(applied(&[&base(), layer]).path())
+}
+
+/// The layer's listing, without what the base has and it does not touch.
+fn about(layer: &Tar, name: &str) -> Vec<String> {
+    over_base(layer)
+        .into_iter()
+        .filter(|line| line.starts_with(name))
+        .collect()
+}
+
+#[test]
+fn entries_have_their_attributes_and_directories_their_times() {
+    let layer = Tar::default()
+        .dir("t")
+        .pax("t/f", &[("mtime", b"-1.25")], b"content")
+        .file("implied/f", b"");
+    let dir = applied(&[&layer]);
+    let stat = |name: &str| cowlab_sys::stat::lstat(dir.path().join(name)).unwrap();
+    assert_eq!((stat("t").mtime.sec, stat("t").mtime.nsec), (1, 0));
+    assert_eq!(
+        (stat("t/f").mtime.sec, stat("t/f").mtime.nsec),
+        (-2, 750_000_000)
+    );
+    assert_eq!(stat("t/f").permissions(), 0o644);
+    assert_eq!(
+        (stat("implied").permissions(), stat("implied").mtime.sec),
+        (0o755, 0)
+    );
+    assert_eq!(stat("").mtime.sec, 0);
+
+    // A further layer in a directory changes the time of that directory only if it says so.
+    let more = Tar::default().file("t/g", b"").dir("other");
+    apply(dir.path(), false, &more.end(), Duplicates::LastWins).unwrap();
+    assert_eq!((stat("t").mtime.sec, stat("").mtime.sec), (1, 0));
+}
+
+#[test]
+fn old_headers_hold_times_before_1970() {
+    let mut old = header(b"f", b'0', 0, b"");
+    old[136..148].copy_from_slice(&[0xff; 12]);
+    checksum(&mut old);
+    let dir = applied(&[&Tar::default().raw(&[&old])]);
+    assert_eq!(fs::metadata(dir.path().join("f")).unwrap().mtime(), -1);
+}
+
+#[test]
+fn a_whiteout_removes_what_the_parent_has() {
+    assert_eq!(about(&Tar::default().file(".wh.e", b""), "e"), [""; 0]);
+    assert_eq!(about(&Tar::default().file("d/.wh.a", b""), "d/a"), [""; 0]);
+    assert_eq!(about(&Tar::default().file(".wh.d", b""), "d"), [""; 0]);
+    // Missing names, missing directories, and a symbolic link that is removed and not followed.
+    for name in [
+        ".wh.none",
+        "none/.wh.x",
+        "e/.wh.x",
+        "d/a/.wh.x",
+        ".wh..wh.plnk/1.2",
+    ] {
+        assert_eq!(
+            over_base(&Tar::default().file(name, b"")),
+            over_base(&Tar::default())
+        );
+    }
+    let rest = over_base(&Tar::default().file(".wh.bin", b""));
+    assert!(rest.contains(&"usr/bin/".to_owned()) && !rest.iter().any(|line| line.contains("->")));
+    // The parent's directory may be reached through a link.
+    let base = base().file("usr/bin/sh", b"");
+    let dir = applied(&[&base, &Tar::default().file("bin/.wh.sh", b"")]);
+    assert!(!dir.path().join("usr/bin/sh").exists());
+}
+
+#[test]
+fn the_order_of_entries_does_not_matter() {
+    let layers = [
+        // What is not carried by an opaque directory goes, and what is stays.
+        Tar::default()
+            .file("d/.wh..wh..opq", b"")
+            .dir("d")
+            .file("d/new", b"new")
+            .file("d/sub/x", b"other")
+            .file("d/sub/.wh.y", b""),
+        // A directory that is removed and made again.
+        Tar::default()
+            .file(".wh.d", b"")
+            .dir("d")
+            .file("d/sub/z", b"z")
+            .file(".wh.e", b""),
+        // A whiteout beside an entry of its own name, in a directory that is implied.
+        Tar::default()
+            .file("d/sub/.wh.x", b"")
+            .file("d/sub/x", b"own")
+            .file("d/.wh.sub", b""),
+        Tar::default()
+            .file(".wh..wh..opq", b"")
+            .file("e", b"own")
+            .file("d/a", b"own"),
+    ];
+    let expected = [
+        vec!["d/", "d/new=new", "d/sub/", "d/sub/x=other", "e=e"],
+        vec!["d/", "d/sub/", "d/sub/z=z"],
+        vec!["d/", "d/a=a", "d/sub/", "d/sub/x=own", "e=e"],
+        vec!["d/", "d/a=own", "e=own"],
+    ];
+    for (layer, expected) in layers.iter().zip(&expected) {
+        for order in permutations(layer.entries().len()) {
+            let entries = order
+                .iter()
+                .map(|index| layer.entries()[*index].clone())
+                .collect();
+            let dir = applied(&[&base(), &Tar::of(entries)]);
+            let mut lines = listing(dir.path());
+            lines.retain(|line| line.starts_with(['d', 'e']));
+            assert_eq!(lines, *expected, "{order:?}");
+            // A directory that is only implied keeps nothing of the one that was removed.
+            let implied = fs::metadata(dir.path().join("d/sub")).map(|sub| sub.mtime());
+            assert!(implied.is_ok_and(|time| time == 0) || expected.contains(&"d/a=own"));
+        }
+    }
+}
+
+fn permutations(count: usize) -> Vec<Vec<usize>> {
+    let Some(last) = count.checked_sub(1) else {
+        return vec![Vec::new()];
+    };
+    let put = |order: Vec<usize>| {
+        (0..=order.len()).map(move |at| {
+            let mut order = order.clone();
+            order.insert(at, last);
+            order
+        })
+    };
+    permutations(last).into_iter().flat_map(put).collect()
+}
+
+#[test]
+fn types_replace_one_another_and_directories_merge() {
+    assert_eq!(
+        about(&Tar::default().file("d", b"now a file"), "d"),
+        ["d=now a file"]
+    );
+    assert_eq!(
+        about(&Tar::default().dir("e").file("e/f", b""), "e"),
+        ["e/", "e/f="]
+    );
+    assert_eq!(
+        about(&Tar::default().dir("bin").file("bin/f", b""), "bin"),
+        ["bin/", "bin/f="]
+    );
+    assert_eq!(about(&Tar::default().symlink("d", "e"), "d"), ["d -> e"]);
+    assert_eq!(about(&Tar::default().link("d", "e"), "d"), ["d=e"]);
+    assert_eq!(about(&Tar::default().dir("d"), "d/a"), ["d/a=a"]);
+    // The directory above is a file in the parent.
+    assert_eq!(
+        about(&Tar::default().file("e/f/g", b""), "e"),
+        ["e/", "e/f/", "e/f/g="]
+    );
+}
+
+#[test]
+fn duplicates_replace_or_are_refused() {
+    let layers = [
+        (Tar::default().file("n", b"1").file("n", b"2"), "n=2"),
+        (
+            Tar::default().dir("n").file("n/f", b"").file("n", b"2"),
+            "n=2",
+        ),
+        (Tar::default().file("n", b"1").dir("n"), "n/"),
+        (Tar::default().symlink("n", "e").link("n", "d/a"), "n=a"),
+        (Tar::default().file("n", b"").file("n/f", b""), "n/ n/f="),
+    ];
+    for (layer, expected) in layers {
+        assert_eq!(about(&layer, "n").join(" "), expected);
+        let dir = applied(&[&base()]);
+        let error = apply(dir.path(), false, &layer.end(), Duplicates::Refused).unwrap_err();
+        assert!(error.to_string().starts_with("layer entry `n"), "{error}");
+    }
+    // A directory may come twice.
+    let twice = Tar::default().dir("n").file("n/f", b"").dir("n").end();
+    apply(
+        applied(&[&base()]).path(),
+        false,
+        &twice,
+        Duplicates::Refused,
+    )
+    .unwrap();
+}
+
+#[test]
+fn hard_links_join_names_of_the_layer_and_of_its_parent() {
+    let layer = Tar::default()
+        .file("n", b"n")
+        .link("n2", "./n")
+        .link("bin/e", "e")
+        .symlink("s", "nowhere")
+        .link("s2", "s");
+    let dir = applied(&[&base(), &layer]);
+    let inode = |name: &str| fs::symlink_metadata(dir.path().join(name)).unwrap().ino();
+    assert_eq!(inode("n"), inode("n2"));
+    assert_eq!(inode("e"), inode("usr/bin/e"));
+    assert_eq!(inode("s"), inode("s2"));
+    for (target, reason) in [
+        ("none", "is neither in the layer nor in its parent"),
+        ("d/a/none", "is neither in the layer nor in its parent"),
+        ("d", "is a directory"),
+        (".", "is a directory"),
+        ("h", "is neither in the layer nor in its parent"),
+    ] {
+        let error = refused(&base(), &Tar::default().link("h", target)).to_string();
+        let expected = format!("layer entry `h` is malformed: its target `{target}` {reason}");
+        assert_eq!(error, expected);
+    }
+    let error = refused(&base(), &Tar::default().link("bin/../e", "e"));
+    assert!(matches!(error, LayerError::Escape { .. }), "{error}");
+    let error = refused(&base(), &Tar::default().link("d/a", "d/a")).to_string();
+    assert!(error.contains("is the entry itself"), "{error}");
+}
+
+#[test]
+fn links_on_the_way_are_followed_within_the_layer() {
+    assert_eq!(
+        about(&Tar::default().file("bin/sh", b""), "usr/bin/"),
+        ["usr/bin/", "usr/bin/sh="]
+    );
+    let rooted = base()
+        .symlink("run", "/usr/bin")
+        .symlink("d/up", "../usr/./bin/")
+        .symlink("r", "/");
+    for name in ["run/f", "d/up/f", "r/run/f", "r/d/up/f"] {
+        let dir = applied(&[&rooted, &Tar::default().file(name, b"")]);
+        assert!(dir.path().join("usr/bin/f").exists(), "{name}");
+    }
+}
+
+#[test]
+fn deep_trees_and_long_names_fit() {
+    let name = "n".repeat(255);
+    let path = vec![name.as_str(); 40].join("/");
+    let layer = Tar::default()
+        .pax("x", &[("path", format!("{path}/f").as_bytes())], b"deep")
+        .pax(
+            "x",
+            &[("path", vec!["d"; 900].join("/").as_bytes())],
+            b"deeper",
+        )
+        .pax("x", &[("path", format!("{path}/.wh.f").as_bytes())], b"");
+    let dir = applied(&[&layer, &Tar::default().dir("e"), &layer]);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+    let gone = Tar::default()
+        .file(&format!(".wh.{}", &name[..90]), b"")
+        .file(".wh.d", b"");
+    let rest = applied(&[&layer, &gone]);
+    assert_eq!(fs::read_dir(rest.path()).unwrap().count(), 1);
+    let error = refused(
+        &base(),
+        &Tar::default().pax("x", &[("path", &[b'n'; 256])], b""),
+    );
+    assert_eq!(
+        error.errno(),
+        Some(cowlab_sys::Errno::NAMETOOLONG),
+        "{error}"
+    );
+}
+
+#[test]
+fn names_may_be_any_bytes() {
+    let name = b"n\xff\xfe\n\\:,";
+    let records: [(&str, &[u8]); 2] = [("hdrcharset", b"BINARY"), ("path", name)];
+    let dir = applied(&[&Tar::default().pax("x", &records, b"content")]);
+    assert_eq!(
+        fs::read(dir.path().join(EntryName::new(*name).to_path())).unwrap(),
+        b"content"
+    );
+}
+
+#[test]
+fn a_mode_is_set_whatever_the_mask() {
+    let mut suid = header(b"suid", b'0', 0, b"");
+    suid[100..107].copy_from_slice(b"0006777");
+    checksum(&mut suid);
+    let dir = applied(&[&Tar::default().raw(&[&suid])]);
+    let mode = fs::metadata(dir.path().join("suid"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o6777);
+}

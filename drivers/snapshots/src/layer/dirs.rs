@@ -1,0 +1,54 @@
+//! The directory that is written and the parent's, seen as the one that overlayfs would show.
+
+use std::ffi::OsStr;
+use std::fs::File;
+
+use cowlab_sys::{Errno, Stat, at, stat, xattr};
+
+use super::error::Result;
+
+/// The xattr by which overlayfs knows an opaque directory (overlayfs.rst, "whiteouts and opaque
+/// directories").
+pub(super) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+
+/// The two directories behind one directory of the view.
+#[derive(Debug, Default)]
+pub(super) struct Dirs {
+    /// `None` while only the parent has it.
+    pub(super) upper: Option<File>,
+    /// `None` where the parent has none or it is hidden.
+    pub(super) lower: Option<File>,
+}
+
+impl Dirs {
+    /// Opens the directories behind `name` in these, unless the view shows something else there.
+    pub(super) fn find(&self, name: &OsStr) -> Result<Option<(Self, Stat)>> {
+        let open = |dir: &Option<File>| match dir.as_ref().map(|dir| at::enter(dir, name)) {
+            None => Ok((None, false)),
+            Some(Ok(fd)) => Ok((Some(File::from(fd)), true)),
+            Some(Err(error)) => match error.errno() {
+                Some(Errno::NOENT) => Ok((None, false)),
+                Some(Errno::NOTDIR | Errno::LOOP) => Ok((None, true)),
+                _ => Err(error),
+            },
+        };
+        let (upper, is_here) = open(&self.upper)?;
+        let is_hidden = is_here && upper.as_ref().is_none_or(|dir| self.has_opaque(dir));
+        let lower = if is_hidden {
+            None
+        } else {
+            open(&self.lower)?.0
+        };
+        let Some(shown) = upper.as_ref().or(lower.as_ref()) else {
+            return Ok(None);
+        };
+        let stat = stat::fstat(shown)?;
+        Ok(Some((Self { upper, lower }, stat)))
+    }
+
+    /// Whether a directory in these hides what the parent has in it.
+    fn has_opaque(&self, dir: &File) -> bool {
+        self.lower.is_some()
+            && xattr::get_fd(dir, OPAQUE_XATTR).is_ok_and(|value| value.as_deref() == Some(b"y"))
+    }
+}

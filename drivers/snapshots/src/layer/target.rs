@@ -1,0 +1,87 @@
+//! Where a layer is unpacked.
+
+use std::fs::File;
+use std::path::Path;
+
+use cowlab_sys::{Errno, FileKind, stat};
+
+use super::error::Result;
+
+/// Where a layer is unpacked.
+#[derive(Debug)]
+pub struct Target {
+    pub(super) upper: File,
+    pub(super) form: Form,
+}
+
+#[derive(Debug)]
+pub(super) enum Form {
+    /// There is no parent.
+    Base,
+    /// The directory shows the parent's content.
+    Union,
+    /// The directory is the layer alone, in overlayfs's own format, over the parent's root.
+    Upper(File),
+}
+
+impl Target {
+    /// A writable directory that shows the parent's content: a whiteout becomes a deletion.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened.
+    pub fn union(root: &Path) -> Result<Self> {
+        Ok(Self {
+            upper: open_root(root)?,
+            form: Form::Union,
+        })
+    }
+
+    /// The directory of the layer alone, empty so far, and the root of the parent, mounted
+    /// read-only: a whiteout becomes a character device 0:0, an opaque directory an xattr.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be opened.
+    pub fn upper(dir: &Path, parent: Option<&Path>) -> Result<Self> {
+        let Some(parent) = parent else {
+            return Self::base(dir);
+        };
+        let form = Form::Upper(open_root(parent)?);
+        Ok(Self {
+            upper: open_root(dir)?,
+            form,
+        })
+    }
+
+    /// An empty directory for a layer without a parent, whose whiteouts concern nothing.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened.
+    pub fn base(dir: &Path) -> Result<Self> {
+        Ok(Self {
+            upper: open_root(dir)?,
+            form: Form::Base,
+        })
+    }
+}
+
+fn open_root(dir: &Path) -> Result<File> {
+    let root = cowlab_sys::io("open", dir, File::open(dir))?;
+    match stat::fstat(&root)?.kind() {
+        FileKind::Directory => Ok(root),
+        _ => Ok(cowlab_sys::sys("open", dir, Err(Errno::NOTDIR))?),
+    }
+}
+
+/// What happens to an entry whose name the archive had before, with another type or as a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Duplicates {
+    /// It replaces what was there, as every unpacking tool has it.
+    #[default]
+    LastWins,
+    /// It is an error, as the image specification has it (layer.md: layers "MUST NOT include
+    /// duplicate entries").
+    Refused,
+}
