@@ -2,6 +2,7 @@
 
 mod copy_up;
 mod descriptor;
+mod diff;
 mod entry;
 mod hostile;
 mod inode;
@@ -119,6 +120,11 @@ pub const GROUPS: &[Group] = &[
         name: "hostile",
         title: "Hostile and broken layers",
         cases: hostile::CASES,
+    },
+    Group {
+        name: "diff",
+        title: "Layers made",
+        cases: diff::CASES,
     },
     Group {
         name: "usage",

@@ -1,0 +1,311 @@
+//! Layers made: the changes of a snapshot, exactly, and an archive that brings them about again.
+
+use std::fs;
+
+use cowlab_snapshots::{ApplyOptions, DiffOptions};
+use cowlab_sys::cmd::Cmd;
+
+use crate::context::Result;
+use crate::prelude::*;
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        id: "diff/changes-are-exact-and-sorted",
+        spec: "The changes of a snapshot are every added, modified and deleted path and no other, sorted by their bytes.",
+        see: &[
+            "containers/storage graphtest, Changes",
+            "image-spec layer.md, Determining Changes",
+        ],
+        catalogue: &["M26", "N01"],
+        impact: Impact::DataLoss,
+        run: Some(changes_are_exact),
+        ..Case::BASE
+    },
+    Case {
+        id: "diff/nothing-changed",
+        spec: "A snapshot in which nothing was changed, or changed and changed back, has no changes.",
+        see: &["containers/storage pkg/archive tests, ChangesWithNoChanges"],
+        catalogue: &["N25"],
+        impact: Impact::Performance,
+        run: Some(nothing_changed),
+        ..Case::BASE
+    },
+    Case {
+        id: "diff/metadata-alone",
+        spec: "A change of mode, owner, time or attribute alone is a change, and of nothing else.",
+        see: &["image-spec layer.md, Change Types"],
+        catalogue: &["N25", "M26"],
+        impact: Impact::DataLoss,
+        run: Some(metadata_alone),
+        ..Case::BASE
+    },
+    Case {
+        id: "diff/applied-again-gives-the-same-tree",
+        spec: "The archive of a snapshot's changes, applied to its parent, gives the same tree to the nanosecond.",
+        see: &[
+            "image-spec layer.md, Applying Changesets",
+            "containers/storage graphtest, DiffApply",
+        ],
+        catalogue: &["N01", "M27", "C08", "B17"],
+        impact: Impact::DataLoss,
+        run: Some(applied_again),
+        ..Case::BASE
+    },
+    Case {
+        id: "diff/same-tree-same-bytes",
+        spec: "The archive of one snapshot is the same byte for byte each time, and so is that of its copy.",
+        see: &[
+            "umoci tests, consistent results",
+            "moby daemon/internal/layer, TarStreamStability",
+        ],
+        catalogue: &["N22", "M27"],
+        impact: Impact::Performance,
+        run: Some(same_bytes),
+        ..Case::BASE
+    },
+    Case {
+        id: "diff/gnu-tar-reads-it",
+        spec: "GNU tar lists every entry of the archive, whiteouts first in their directories, and extracts its files.",
+        see: &["tar(1)", "image-spec layer.md, Whiteouts"],
+        catalogue: &["N24", "N11", "N16"],
+        impact: Impact::AppVisible,
+        run: Some(gnu_tar_reads_it),
+        ..Case::BASE
+    },
+];
+
+/// A parent with something of everything.
+const PARENT: &[Op] = &[
+    write_sized("/content", 100_000, 60),
+    write("/mode", "m"),
+    write("/owner", "o"),
+    write("/time", "t"),
+    write("/noted", "n"),
+    write("/gone", "g"),
+    write("/kept", "k"),
+    dir("/dir", 0o755),
+    write("/dir/inside", "i"),
+    dir("/removed", 0o755),
+    write("/removed/inside", "i"),
+    dir("/again", 0o755),
+    write("/again/old", "o"),
+    write("/link-a", "l"),
+    link("/link-a", "/link-b"),
+    symlink("kept", "/symlink"),
+    fifo("/fifo", 0o600),
+    sparse("/sparse", 8 << 20, &[range(4 << 20, 4096)]),
+    write("/moved", "moved"),
+];
+
+/// What the child does to it.
+const CHILD: &[Op] = &[
+    write_at("/content", 50_000, "!"),
+    chmod("/mode", 0o4711),
+    chown("/owner", 3_000_000, 5),
+    mtime("/time", -5, 250_000_000),
+    set_xattr("/noted", "user.note", b"a\0b"),
+    remove("/gone"),
+    write("/dir/new", "n"),
+    remove_tree("/removed"),
+    remove_tree("/again"),
+    dir("/again", 0o700),
+    write("/again/new", "n"),
+    link("/link-a", "/link-c"),
+    symlink("elsewhere", "/symlink-2"),
+    char_device("/device", 0o666, 1, 3),
+    rename("/moved", "/dir/moved"),
+    write(NAME_255, "long"),
+    write("/not \\xff utf-8", "odd"),
+];
+
+fn prepare(context: &Context) -> Result<()> {
+    context.layer(None, "parent", PARENT)?;
+    context.layer(Some("parent"), "child", CHILD)
+}
+
+fn changes(context: &Context, name: &str) -> Result<String> {
+    let changes = context.store().changes(name)?;
+    let lines: Vec<_> = changes
+        .iter()
+        .map(|change| format!("{:?} {}", change.kind, change.path.display()))
+        .collect();
+    Ok(lines.join("\n"))
+}
+
+fn archive(context: &Context, name: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    context
+        .store()
+        .diff(name, &mut bytes, &DiffOptions::default())?;
+    Ok(bytes)
+}
+
+fn apply(context: &Context, name: &str, parent: Option<&str>, bytes: &[u8]) -> Result<()> {
+    let mut stream = bytes;
+    context
+        .store()
+        .apply(name, parent, &mut stream, &ApplyOptions::default())?;
+    Ok(())
+}
+
+fn changes_are_exact(context: &mut Context) -> Result<()> {
+    let parent = [
+        write("/a", "a"),
+        write("/b", "b"),
+        dir("/d", 0o755),
+        write("/d/kept", "k"),
+        write("/d/gone", "g"),
+        dir("/e", 0o755),
+        mtime("/e", 1_000_000_000, 0),
+        dir("/f", 0o755),
+        write("/f/x", "x"),
+    ];
+    context.layer(None, "parent", &parent)?;
+    let child = [
+        append("/a", "+"),
+        remove("/d/gone"),
+        write("/d/new", "n"),
+        remove_tree("/f"),
+        write("/c", "c"),
+    ];
+    context.layer(Some("parent"), "child", &child)?;
+    let expected = [
+        "Modified /",
+        "Modified /a",
+        "Added /c",
+        "Modified /d",
+        "Deleted /d/gone",
+        "Added /d/new",
+        "Deleted /f",
+    ];
+    expect(
+        "/",
+        "changes",
+        expected.join("\n"),
+        changes(context, "child")?,
+    )
+}
+
+fn nothing_changed(context: &mut Context) -> Result<()> {
+    context.layer(None, "parent", PARENT)?;
+    context.layer(Some("parent"), "untouched", &[])?;
+    expect(
+        "untouched",
+        "changes",
+        String::new(),
+        changes(context, "untouched")?,
+    )?;
+    let back = [
+        chmod("/mode", 0o600),
+        chmod("/mode", 0o644),
+        open("w", "/content", Flags::WRITE),
+        set_xattr("/noted", "user.x", b"x"),
+        remove_xattr("/noted", "user.x"),
+    ];
+    context.layer(Some("parent"), "back", &back)?;
+    expect("back", "changes", String::new(), changes(context, "back")?)
+}
+
+fn metadata_alone(context: &mut Context) -> Result<()> {
+    context.layer(None, "parent", PARENT)?;
+    let ops: [(&str, &str, Op); 4] = [
+        ("mode", "Modified /mode", chmod("/mode", 0o600)),
+        ("owner", "Modified /owner", chown("/owner", 1, 1)),
+        ("time", "Modified /time", mtime("/time", 1, 1)),
+        (
+            "attribute",
+            "Modified /noted",
+            set_xattr("/noted", "user.note", b"x"),
+        ),
+    ];
+    for (name, expected, op) in ops {
+        context.layer(Some("parent"), name, &[op])?;
+        expect(
+            name,
+            "changes",
+            expected.to_owned(),
+            changes(context, name)?,
+        )?;
+    }
+    Ok(())
+}
+
+fn applied_again(context: &mut Context) -> Result<()> {
+    prepare(context)?;
+    let base = archive(context, "parent")?;
+    apply(context, "parent-2", None, &base)?;
+    context.unchanged(&context.manifest("parent")?, &context.manifest("parent-2")?)?;
+    let layer = archive(context, "child")?;
+    apply(context, "child-2", Some("parent-2"), &layer)?;
+    context.unchanged(&context.manifest("child")?, &context.manifest("child-2")?)
+}
+
+fn same_bytes(context: &mut Context) -> Result<()> {
+    prepare(context)?;
+    let (base, layer) = (archive(context, "parent")?, archive(context, "child")?);
+    expect(
+        "child",
+        "the same bytes again",
+        true,
+        layer == archive(context, "child")?,
+    )?;
+    apply(context, "parent-2", None, &base)?;
+    apply(context, "child-2", Some("parent-2"), &layer)?;
+    expect(
+        "child-2",
+        "the same bytes as its original",
+        true,
+        layer == archive(context, "child-2")?,
+    )
+}
+
+fn gnu_tar_reads_it(context: &mut Context) -> Result<()> {
+    context.layer(
+        None,
+        "parent",
+        &[
+            dir("/d", 0o755),
+            write("/d/gone", "g"),
+            socket("/socket", 0o600),
+            write("/f", "f"),
+        ],
+    )?;
+    context.layer(
+        Some("parent"),
+        "child",
+        &[
+            remove("/d/gone"),
+            write("/d/a", "a"),
+            append("/f", "+"),
+            socket("/d/socket", 0o600),
+        ],
+    )?;
+    let path = context.dir().join("layer.tar");
+    fs::write(&path, archive(context, "child")?)?;
+    let list = Cmd::new("tar").arg("-tf").arg(&path).read()?;
+    let names: Vec<_> = list
+        .lines()
+        .map(|line| line.trim_start_matches("./").trim_end_matches('/'))
+        .filter(|name| !name.is_empty())
+        .collect();
+    expect(
+        "layer",
+        "entries",
+        "d d/.wh.gone d/a f".to_owned(),
+        names.join(" "),
+    )?;
+    let out = context.dir().join("extracted");
+    fs::create_dir(&out)?;
+    Cmd::new("tar")
+        .arg("-xf")
+        .arg(&path)
+        .arg("-C")
+        .arg(&out)
+        .run()?;
+    expect(
+        "/f",
+        "content",
+        "f+".to_owned(),
+        fs::read_to_string(out.join("f"))?,
+    )
+}
