@@ -38,6 +38,9 @@ pub enum Error {
     /// The snapshot store refused.
     #[error(transparent)]
     Store(#[from] cowlab_snapshots::Error),
+    /// A mount that could not be closed.
+    #[error(transparent)]
+    Leak(#[from] cowlab_sys::Leak),
     /// The system refused.
     #[error(transparent)]
     Sys(#[from] cowlab_sys::Error),

@@ -14,6 +14,8 @@ use oci_spec::image::{
 };
 use sha2::{Digest as _, Sha256};
 
+use cowlab_snapshots::DiffId;
+
 use crate::{Error, Result};
 
 /// The annotation that names an image in an index.
@@ -46,7 +48,7 @@ pub struct Layer {
     /// The blob: compressed size and digest.
     pub blob: Descriptor,
     /// The digest of the uncompressed tar.
-    pub diff_id: Digest,
+    pub diff_id: DiffId,
 }
 
 impl Layout {
@@ -219,7 +221,7 @@ impl Layout {
             .take(DOCUMENT_LIMIT)
             .read_to_end(&mut bytes)
             .map_err(|error| Error::layout(&path, error))?;
-        let found = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
+        let found = cowlab_snapshots::Digest::of(&bytes).to_string();
         if found == descriptor.digest().to_string() {
             Ok(bytes)
         } else {
@@ -335,7 +337,7 @@ fn name_of(descriptor: &Descriptor) -> String {
 }
 
 /// Writes bytes as lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a String takes every write");

@@ -7,5 +7,7 @@
 mod error;
 pub mod fingerprint;
 pub mod layout;
+pub mod sample;
+pub mod unpack;
 
 pub use error::{Error, Result};
