@@ -21,11 +21,11 @@ use crate::op::Op;
 use crate::tree::Tree;
 
 /// What a batch found out: each case with its first difference.
-pub type Findings = Vec<(&'static Case, Option<Difference>)>;
+pub(crate) type Findings = Vec<(&'static Case, Option<Difference>)>;
 
 /// Cases that run together.
 #[derive(Debug)]
-pub struct Batch {
+pub(crate) struct Batch {
     parts: Vec<Part>,
     depth: usize,
     access: Access,
@@ -56,7 +56,7 @@ struct Stage {
 impl Batch {
     /// Cases of one shape that share snapshots.
     #[must_use]
-    pub fn shared(cases: &[&'static Case]) -> Self {
+    pub(crate) fn shared(cases: &[&'static Case]) -> Self {
         let dir = |case: &Case| PathBuf::from(case.id.replace('/', "."));
         Self::of(cases, dir)
     }
@@ -64,7 +64,7 @@ impl Batch {
     /// A case with the snapshots for itself: below a directory like in a shared batch, or at the root where the case
     /// asks for it.
     #[must_use]
-    pub fn alone(case: &'static Case) -> Self {
+    pub(crate) fn alone(case: &'static Case) -> Self {
         if case.is_alone() {
             Self::of(&[case], |_| PathBuf::new())
         } else {
@@ -93,7 +93,7 @@ impl Batch {
     /// # Errors
     ///
     /// What concerns no single case: a snapshot that cannot be made, mounted, committed or removed.
-    pub fn run(mut self, context: &mut Context) -> Result<Findings> {
+    pub(crate) fn run(mut self, context: &mut Context) -> Result<Findings> {
         fs::create_dir_all(context.plain())?;
         let mut committed: Vec<String> = Vec::new();
         for number in 1..=self.depth {
@@ -116,8 +116,10 @@ impl Batch {
                 Access::View => self.view_stage(context, &stage, committed.last())?,
             }
         }
-        for name in committed.iter().rev() {
-            context.store().remove(name)?;
+        if !context.keeps() {
+            for name in committed.iter().rev() {
+                context.store().remove(name)?;
+            }
         }
         let findings = self.parts.into_iter().map(|part| (part.case, part.found));
         Ok(findings.collect())
@@ -319,7 +321,7 @@ impl Part {
 
 /// Puts cases of one shape together: the same number of layers, the same access.
 #[must_use]
-pub fn by_shape(cases: &[&'static Case]) -> Vec<Vec<&'static Case>> {
+pub(crate) fn by_shape(cases: &[&'static Case]) -> Vec<Vec<&'static Case>> {
     let mut shapes: Vec<((usize, Access), Vec<&'static Case>)> = Vec::new();
     for case in cases {
         let shape = (case.layers.len(), case.access);

@@ -100,7 +100,7 @@ pub enum Access {
 }
 
 /// Something that not every backing file system or kernel has. Found out by doing it on the backing file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Need {
     /// A single extended attribute of that many bytes.
     XattrSize(usize),

@@ -29,6 +29,7 @@ pub struct Context {
     entry: &'static Entry,
     variant: &'static Variant,
     store: Option<Store>,
+    keeps: bool,
     calendar: Calendar,
     plain_calendar: Calendar,
 }
@@ -48,11 +49,23 @@ impl Context {
             entry,
             variant,
             store: None,
+            keeps: false,
             calendar: Calendar::begin(),
             plain_calendar: Calendar::begin(),
         };
         context.reopen()?;
         Ok(context)
+    }
+
+    /// Has snapshots stay when the case ends, for looking at.
+    pub const fn keep(&mut self, keep: bool) {
+        self.keeps = keep;
+    }
+
+    /// Whether snapshots stay when the case ends.
+    #[must_use]
+    pub const fn keeps(&self) -> bool {
+        self.keeps
     }
 
     /// A directory on the backing file system, for what the case likes. It holds `store`, `mount` and `plain`.

@@ -5,11 +5,11 @@ use crate::op::{Expect, Op};
 use crate::tree::Result;
 
 /// What an operation gave: a value or an error number.
-pub type Given = Result<String>;
+pub(crate) type Given = Result<String>;
 
 /// Judges what an operation gave in the plain directory itself: a case that a plain directory does not keep is no case.
 #[must_use]
-pub fn plain(op: &Op, given: &Given) -> Option<Difference> {
+pub(crate) fn plain(op: &Op, given: &Given) -> Option<Difference> {
     let expected = match op.expect {
         Expect::Same => return None,
         Expect::Success if given.is_ok() => return None,
@@ -23,7 +23,7 @@ pub fn plain(op: &Op, given: &Given) -> Option<Difference> {
 
 /// Judges what an operation of a layer gave in the plain directory: it must succeed.
 #[must_use]
-pub fn plain_layer(op: &Op, given: &Given) -> Option<Difference> {
+pub(crate) fn plain_layer(op: &Op, given: &Given) -> Option<Difference> {
     let failed = given.is_err() && !matches!(op.expect, Expect::Failure(_));
     if failed {
         return Some(difference(op, "ok", given).seen_in("the plain directory"));
@@ -33,7 +33,7 @@ pub fn plain_layer(op: &Op, given: &Given) -> Option<Difference> {
 
 /// Judges what an operation gave on the driver.
 #[must_use]
-pub fn driver(op: &Op, plain: &Given, given: &Given) -> Option<Difference> {
+pub(crate) fn driver(op: &Op, plain: &Given, given: &Given) -> Option<Difference> {
     let kept = match op.expect {
         Expect::Success => given.is_ok(),
         Expect::Failure(code) => *given == Err(code),

@@ -10,19 +10,67 @@
 
 pub mod act;
 pub mod actor;
-pub mod batch;
+mod args;
+mod batch;
 pub mod calendar;
 pub mod case;
 pub mod cases;
+mod column;
 pub mod compare;
 pub mod context;
 pub mod difference;
 pub mod errno;
-pub mod judge;
+mod exit;
+mod judge;
+mod junit;
+mod lane;
 pub mod manifest;
+mod matrix;
+mod needs;
 pub mod op;
 pub mod prelude;
+mod runner;
+mod subject;
+mod suggest;
+mod table;
 pub mod tarball;
 pub mod terms;
 pub mod text;
 pub mod tree;
+mod verdict;
+
+pub use args::Args;
+
+use args::Command;
+
+/// Does what the command line asks for, and returns the exit code of the program.
+///
+/// # Errors
+///
+/// When a file cannot be written, standard output is closed or the testbed fails.
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    match &args.command {
+        None => runner::run(&args.run),
+        Some(Command::Run(run)) => runner::run(run),
+        Some(Command::List(list)) => match table::cases(&list.case) {
+            Ok(cases) => {
+                table::list(&cases)?;
+                Ok(exit::OK)
+            }
+            Err(error) => exit::refuse(exit::USAGE, &error.to_string()),
+        },
+        Some(Command::Coverage) => {
+            table::coverage()?;
+            Ok(exit::OK)
+        }
+        Some(Command::Deviations(deviations)) => {
+            let known = table::drivers();
+            if let Err(error) = subject::check_names("driver", &deviations.driver, &known) {
+                return exit::refuse(exit::USAGE, &error.to_string());
+            }
+            table::deviations(&deviations.driver)?;
+            Ok(exit::OK)
+        }
+        Some(Command::Faults(_)) => exit::refuse(exit::USAGE, "no fault can be planted yet"),
+    }
+}

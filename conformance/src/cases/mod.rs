@@ -157,27 +157,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-
-    /// How many checks each heading of the catalogue has, A to P; S is the list of seed behaviors.
-    const CATALOGUE: &[(char, u32)] = &[
-        ('A', 24),
-        ('B', 19),
-        ('C', 8),
-        ('D', 25),
-        ('E', 8),
-        ('F', 12),
-        ('G', 7),
-        ('H', 10),
-        ('I', 15),
-        ('J', 8),
-        ('K', 7),
-        ('L', 14),
-        ('M', 38),
-        ('N', 30),
-        ('O', 7),
-        ('P', 8),
-        ('S', 22),
-    ];
+    use crate::table::CATALOGUE;
 
     fn is_kebab(text: &str) -> bool {
         text.split('-').all(|word| {

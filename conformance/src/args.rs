@@ -1,0 +1,133 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+
+/// Judges storage drivers: union, copy-on-write, whiteout and life-cycle semantics against a plain directory.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs the cases; the same as no command.
+    Run(Box<RunArgs>),
+    /// Prints each case: id, numbers in the catalogue of checks, claim.
+    List(ListArgs),
+    /// Prints which numbers of the catalogue the cases cover, and which they do not.
+    Coverage,
+    /// Prints the declared deviations of every driver.
+    Deviations(DeviationsArgs),
+    /// Plants faults in a driver, one at a time, and counts those that the cases of their area catch.
+    Faults(FaultsArgs),
+}
+
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct RunArgs {
+    /// Run only what has this text in its name, `driver/variant/backing::group/claim`.
+    #[arg(value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// Judge these drivers.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub(crate) driver: Vec<String>,
+    /// Judge these variants of the drivers, or `all`; without it the default one.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub(crate) variant: Vec<String>,
+    /// Judge on these backing file systems, or `all`; without it the usual ones of each driver.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub(crate) backing: Vec<String>,
+    /// Run these cases, by id or by group.
+    #[arg(long, value_delimiter = ',', value_name = "ID")]
+    pub(crate) case: Vec<String>,
+    /// Have a skip of these drivers count as a failure, unless the file system or the kernel excuses it.
+    #[arg(long, value_delimiter = ',', value_name = "DRIVER")]
+    pub(crate) strict: Vec<String>,
+    /// Run every case in a store of its own.
+    #[arg(long)]
+    pub(crate) isolate: bool,
+    /// Leave the snapshots of failing cases and their file system behind, and say where.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Run the cases in the order that this number gives.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+    /// Run everything in that many orders; a verdict that differs is a failure.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub(crate) seeds: u64,
+    /// Run that many columns at once.
+    #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) jobs: u8,
+    /// Run cases that may upset the kernel here and not in the guest.
+    #[arg(long)]
+    pub(crate) risk_kernel: bool,
+    /// Run on a host where a container engine runs.
+    #[arg(long)]
+    pub(crate) on_live_host: bool,
+    /// What to print on standard output.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    /// Print JSON; short for `--format json`.
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+    /// Write a JUnit report.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Append the results, one JSON line each, as soon as they are known.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) results: Option<PathBuf>,
+    /// Make the throw-away file systems in this directory; without it that of `COWLAB_TEST_DIR`, else `/var/tmp`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// What to print on standard output.
+    pub(crate) const fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
+}
+
+/// What is printed on standard output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A mark per case, the failures, a matrix of groups.
+    #[default]
+    Text,
+    /// One JSON line per result.
+    Json,
+    /// The full matrix, case by column.
+    Markdown,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    /// List these cases, by id or by group.
+    #[arg(long, value_delimiter = ',', value_name = "ID")]
+    pub(crate) case: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeviationsArgs {
+    /// List those of these drivers.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub(crate) driver: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct FaultsArgs {
+    /// Plant only these faults.
+    #[arg(long, value_delimiter = ',', value_name = "ID")]
+    pub(crate) fault: Vec<String>,
+    /// Make the throw-away file system in this directory; without it that of `COWLAB_TEST_DIR`, else `/var/tmp`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Run on a host where a container engine runs.
+    #[arg(long)]
+    pub(crate) on_live_host: bool,
+}

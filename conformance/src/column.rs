@@ -1,0 +1,354 @@
+//! Runs cases in one column: one backing file system, one driver, one variant.
+//!
+//! Order: make the backing file system, ask the driver whether it runs there, try the needs of the cases, run the
+//! cases, run what failed again and alone, take the file system down, look for leaks and a tainted kernel.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use cowlab_driver::Error as DriverError;
+use cowlab_reports::result::{Status, Timestamp};
+use cowlab_sys::{Guard, mountinfo, process};
+use cowlab_testbed::{BackingFs, BackingOptions, Error as TestbedError, Run};
+
+use crate::batch::{Batch, Findings, by_shape};
+use crate::case::{Case, Need, Risk};
+use crate::context::{Context, Result};
+use crate::difference::Difference;
+use crate::needs::{self, Lacking};
+use crate::subject::Subject;
+use crate::text::Seeded;
+use crate::verdict::Verdict;
+
+/// How columns are run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Options {
+    /// Run every case alone.
+    pub(crate) isolate: bool,
+    /// Leave snapshots and file systems behind.
+    pub(crate) keep: bool,
+    /// The order of the cases; `None` means that of the catalogue.
+    pub(crate) seed: Option<u64>,
+    /// Run cases that may upset the kernel.
+    pub(crate) risky: bool,
+    /// Drivers of which a missing need is a failure, unless it is excused.
+    pub(crate) strict: Vec<String>,
+}
+
+/// How a case ended, and when it ran.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    /// The case.
+    pub(crate) case: &'static Case,
+    /// How.
+    pub(crate) verdict: Verdict,
+    /// When its work began.
+    pub(crate) started: Timestamp,
+    /// When it was known.
+    pub(crate) finished: Timestamp,
+}
+
+/// What a column found out.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// How each case ended.
+    pub(crate) ended: Vec<Ended>,
+    /// What the column left behind or upset: leaks, a tainted kernel.
+    pub(crate) trouble: Vec<String>,
+    /// What was kept, for looking at.
+    pub(crate) kept: Vec<PathBuf>,
+    /// The file system that holds what was kept.
+    pub(crate) held: Option<BackingFs>,
+}
+
+/// Runs cases in a column.
+#[must_use]
+pub(crate) fn run(
+    run: &Run,
+    subject: &Subject,
+    cases: &[&'static Case],
+    options: &Options,
+) -> Report {
+    let began = now();
+    let whole = |verdict: &Verdict| Report {
+        ended: cases
+            .iter()
+            .map(|case| ended(case, verdict.clone(), began))
+            .collect(),
+        ..Report::default()
+    };
+    let backing = match run.backing(subject.backing, &BackingOptions::default()) {
+        Ok(backing) => backing,
+        Err(TestbedError::Missing { what, remedy }) => {
+            return whole(&strict_skip(
+                subject,
+                options,
+                format!("{what} is missing: {remedy}"),
+            ));
+        }
+        Err(error) => return whole(&Verdict::fail(error.to_string())),
+    };
+    match (subject.entry.probe)(backing.mount_point(), subject.variant) {
+        Ok(()) => {}
+        Err(DriverError::Unavailable(missing)) => {
+            return whole(&strict_skip(subject, options, missing.to_string()));
+        }
+        Err(error) => return whole(&Verdict::fail(error.to_string())),
+    }
+    let mut column = Column {
+        subject,
+        options,
+        backing,
+        made: 0,
+        report: Report::default(),
+    };
+    let taint = process::kernel_taint().ok();
+    column.run_all(cases);
+    column.close(taint)
+}
+
+/// A skip for something that the host could have; in strict mode a failure.
+fn strict_skip(subject: &Subject, options: &Options, reason: String) -> Verdict {
+    if options
+        .strict
+        .iter()
+        .any(|driver| driver == subject.entry.name)
+    {
+        Verdict::fail(format!("skipped, which --strict forbids: {reason}"))
+    } else {
+        Verdict::skip(reason)
+    }
+}
+
+struct Column<'a> {
+    subject: &'a Subject,
+    options: &'a Options,
+    backing: BackingFs,
+    /// How many contexts there were.
+    made: usize,
+    report: Report,
+}
+
+impl Column<'_> {
+    fn run_all(&mut self, cases: &[&'static Case]) {
+        let mut cases = self.leave_out_what_cannot_run(cases);
+        if let Some(seed) = self.options.seed {
+            shuffle(&mut cases, seed);
+        }
+        let isolate = self.options.isolate;
+        let (alone, shared): (Vec<_>, Vec<_>) = cases
+            .into_iter()
+            .partition(|case| isolate || case.is_alone());
+        for cases in by_shape(&shared) {
+            let began = now();
+            match self.run_batch(&cases) {
+                Ok(findings) => {
+                    for (case, found) in findings {
+                        self.judge(case, found.as_ref(), began);
+                    }
+                }
+                Err(difference) => {
+                    // Nobody's in particular: each case is judged by a run of its own.
+                    tracing::debug!(%difference, "a batch ended early");
+                    for case in cases {
+                        self.judge_again(case, Some(&difference), began);
+                    }
+                }
+            }
+        }
+        for case in alone {
+            let began = now();
+            let found = self.run_alone(case, false);
+            self.judge(case, found.as_ref(), began);
+        }
+    }
+
+    /// Tries every need once; a case whose needs are not met ends as skipped.
+    fn leave_out_what_cannot_run(&mut self, cases: &[&'static Case]) -> Vec<&'static Case> {
+        let place = self.backing.mount_point().join("needs");
+        if let Err(error) = std::fs::create_dir(&place) {
+            self.report
+                .trouble
+                .push(format!("mkdir `{}`: {error}", place.display()));
+            return Vec::new();
+        }
+        let mut tried: BTreeMap<Need, Option<Lacking>> = BTreeMap::new();
+        let mut able = Vec::new();
+        for case in cases {
+            if case.risk == Risk::Kernel && !self.options.risky {
+                let reason = "waiting for the guest: the case may upset the kernel".to_owned();
+                self.report
+                    .ended
+                    .push(ended(case, Verdict::skip(reason), now()));
+                continue;
+            }
+            let lacking = case.needs.iter().find_map(|need| {
+                let tried = tried.entry(*need);
+                tried
+                    .or_insert_with(|| needs::lacking(*need, self.subject.backing, &place))
+                    .clone()
+            });
+            let Some(lacking) = lacking else {
+                able.push(*case);
+                continue;
+            };
+            let verdict = match lacking.excuse {
+                Some(_) => Verdict::skip(lacking.reason),
+                None => strict_skip(self.subject, self.options, lacking.reason),
+            };
+            self.report.ended.push(ended(case, verdict, now()));
+        }
+        able
+    }
+
+    /// Judges what was found in a batch; a failure is confirmed first.
+    fn judge(&mut self, case: &'static Case, found: Option<&Difference>, began: Timestamp) {
+        let verdict = self.verdict(case, found);
+        if verdict.status.is_failure() {
+            self.judge_again(case, found, began);
+        } else {
+            self.report.ended.push(ended(case, verdict, began));
+        }
+    }
+
+    /// Runs a case alone to confirm what was found.
+    fn judge_again(&mut self, case: &'static Case, found: Option<&Difference>, began: Timestamp) {
+        let first = self.verdict(case, found);
+        let alone = self.run_alone(case, self.options.keep);
+        let alone = self.verdict(case, alone.as_ref());
+        self.report
+            .ended
+            .push(ended(case, first.confirmed_by(alone), began));
+    }
+
+    fn verdict(&self, case: &Case, found: Option<&Difference>) -> Verdict {
+        let (variant, backing) = (self.subject.variant.name, self.subject.backing.name());
+        let mut declared = self.subject.entry.deviations_on(variant, backing);
+        Verdict::of(found, declared.find(|deviation| deviation.case == case.id))
+    }
+
+    fn run_batch(&mut self, cases: &[&'static Case]) -> Result<Findings> {
+        let mut context = self.context()?;
+        let done = Batch::shared(cases).run(&mut context);
+        self.look_for_leftovers(&context, done.is_ok());
+        done
+    }
+
+    fn run_alone(&mut self, case: &'static Case, keep: bool) -> Option<Difference> {
+        let mut context = match self.context() {
+            Ok(context) => context,
+            Err(difference) => return Some(difference),
+        };
+        context.keep(keep);
+        // A case that panics must not take the others with it.
+        let done = catch_unwind(AssertUnwindSafe(|| match case.run {
+            Some(function) => function(&mut context),
+            None => {
+                let findings = Batch::alone(case).run(&mut context)?;
+                findings
+                    .into_iter()
+                    .find_map(|(_, found)| found)
+                    .map_or(Ok(()), Err)
+            }
+        }));
+        let found = match done {
+            Ok(result) => result.err(),
+            Err(_) => Some(Difference::new(case.id, "end", "a result", "a panic")),
+        };
+        if keep {
+            self.report.kept.push(context.dir().to_owned());
+        } else {
+            self.look_for_leftovers(&context, found.is_none() && case.run.is_none());
+        }
+        found
+    }
+
+    fn context(&mut self) -> Result<Context> {
+        self.made += 1;
+        let dir = self
+            .backing
+            .mount_point()
+            .join(format!("run-{}", self.made));
+        Context::new(&dir, self.subject.entry, self.subject.variant)
+    }
+
+    /// Unmounts what a case left mounted, and reports it. After a batch of cases that are data the driver must have
+    /// nothing left on disk either.
+    fn look_for_leftovers(&mut self, context: &Context, is_clean: bool) {
+        for mount in mounts_below(context.dir()) {
+            self.report
+                .trouble
+                .push(format!("`{}` is still mounted", mount.display()));
+            if let Err(error) = cowlab_sys::mount::unmount(&mount) {
+                self.report.trouble.push(error.to_string());
+            }
+        }
+        if is_clean {
+            match context.store().driver().inventory() {
+                Ok(ids) if ids.is_empty() => {}
+                Ok(ids) => {
+                    let shown: Vec<_> = ids.iter().map(ToString::to_string).collect();
+                    let left = format!("removed snapshots are still on disk: {}", shown.join(" "));
+                    self.report.trouble.push(left);
+                }
+                Err(error) => self.report.trouble.push(error.to_string()),
+            }
+        }
+    }
+
+    fn close(mut self, taint: Option<u64>) -> Report {
+        if self.options.keep && !self.report.kept.is_empty() {
+            self.report.held = Some(self.backing);
+        } else if let Err(error) = self.backing.close() {
+            self.report.trouble.push(error.to_string());
+        }
+        match (taint, process::kernel_taint().ok()) {
+            (Some(before), Some(after)) if before != after => {
+                let text = format!("the kernel was tainted: {before} before, {after} after");
+                self.report.trouble.push(text);
+            }
+            _ => {}
+        }
+        self.report
+    }
+}
+
+fn mounts_below(dir: &Path) -> Vec<PathBuf> {
+    let Ok(mounts) = mountinfo::read_self() else {
+        return Vec::new();
+    };
+    let below = mountinfo::at_or_below(&mounts, dir);
+    below
+        .iter()
+        .rev()
+        .map(|mount| mount.mount_point.clone())
+        .collect()
+}
+
+fn ended(case: &'static Case, verdict: Verdict, started: Timestamp) -> Ended {
+    if verdict.status == Status::Fail {
+        tracing::debug!(case = case.id, reason = verdict.reason, "failed");
+    }
+    Ended {
+        case,
+        verdict,
+        started,
+        finished: now(),
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from(SystemTime::now())
+}
+
+/// Puts cases in the order of a seed (Fisher and Yates).
+fn shuffle(cases: &mut [&'static Case], seed: u64) {
+    let mut numbers = Seeded::new(seed);
+    for end in (1..cases.len()).rev() {
+        let bound = u64::try_from(end).unwrap_or(u64::MAX).saturating_add(1);
+        let chosen = usize::try_from(numbers.number() % bound).unwrap_or(end);
+        cases.swap(end, chosen);
+    }
+}

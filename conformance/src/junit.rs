@@ -1,0 +1,65 @@
+//! The JUnit report: a suite per column, a test case per case.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use cowlab_reports::result::Status;
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use crate::column::Ended;
+use crate::lane::Lane;
+
+/// Writes the report.
+///
+/// # Errors
+///
+/// When the file cannot be written.
+pub(crate) fn write(path: &Path, lanes: &[Arc<Lane>]) -> Result<()> {
+    let mut report = Report::new("cowlab conformance");
+    for lane in lanes {
+        let mut suite = TestSuite::new(lane.subject.to_string());
+        for ended in &lane.report().ended {
+            suite.add_test_case(test_case(lane, ended));
+        }
+        for trouble in &lane.report().trouble {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_message(trouble.as_str());
+            suite.add_test_case(TestCase::new("run/leaves-nothing-behind", status));
+        }
+        report.add_test_suite(suite);
+    }
+    let file =
+        File::create(path).with_context(|| format!("failed to make `{}`", path.display()))?;
+    report
+        .serialize(file)
+        .with_context(|| format!("failed to write `{}`", path.display()))
+}
+
+fn test_case(lane: &Lane, ended: &Ended) -> TestCase {
+    let verdict = &ended.verdict;
+    let reason = verdict.reason.clone().unwrap_or_default();
+    let status = match verdict.status {
+        Status::Pass | Status::Deviates => TestCaseStatus::success(),
+        Status::Skip => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(reason.as_str());
+            status
+        }
+        Status::Fail | Status::OrderDependent | Status::UnexpectedPass => {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_type(verdict.status.name());
+            status.set_message(reason.as_str());
+            status.set_description(lane.explain(ended.case, verdict));
+            status
+        }
+    };
+    let mut case = TestCase::new(ended.case.id, status);
+    case.set_classname(lane.subject.to_string());
+    case.set_time(ended.finished.since(ended.started));
+    if verdict.status == Status::Deviates {
+        case.set_system_out(format!("deviates as declared: {reason}"));
+    }
+    case
+}

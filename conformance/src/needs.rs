@@ -1,0 +1,209 @@
+//! Finds out, by doing it on the backing file system, whether what a case needs is there.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use cowlab_sys::at::{self, OFlags, RenameFlags};
+use cowlab_sys::file::{self, FallocateFlags, IFlags};
+use cowlab_sys::stat::{self, FileKind, Time};
+use cowlab_sys::{Error, Result, dir, fiemap, io, reflink, xattr};
+use cowlab_testbed::Backing;
+
+use crate::case::Need;
+
+/// Tells whether a file system lacks something by its nature.
+type Lacks = fn(Need) -> bool;
+
+/// What is known to be missing, by the nature of the file system: such a skip is no gap of the host, and
+/// passes in strict mode.
+///
+/// Sources: mkfs.xfs(8), `reflink`; ext4(5); XFS_SYMLINK_MAXLEN; tmpfs(5).
+const LACKS: &[(Backing, Lacks)] = &[
+    (Backing::Ext4, |need| match need {
+        Need::Reflink => true,
+        // One block of 4096 bytes for all attributes of a file (without the ea_inode feature).
+        Need::XattrSize(size) => size > 3900,
+        Need::FileSize(size) => size > 16 << 40,
+        _ => false,
+    }),
+    (
+        Backing::Xfs,
+        |need| matches!(need, Need::SymlinkTarget(size) if size > 1023),
+    ),
+    (Backing::XfsNoReflink, |need| match need {
+        Need::Reflink => true,
+        Need::SymlinkTarget(size) => size > 1023,
+        _ => false,
+    }),
+    (Backing::Btrfs, |need| match need {
+        // One leaf of 16 KiB for the item, its header and its name.
+        Need::XattrSize(size) => size > 16_000,
+        Need::ProjectQuota => true,
+        _ => false,
+    }),
+    (Backing::Tmpfs, |need| match need {
+        Need::Reflink | Need::Verity => true,
+        Need::SymlinkTarget(size) => size > 4095,
+        _ => false,
+    }),
+];
+
+/// What of a case is not here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lacking {
+    /// The need, and what refused it.
+    pub(crate) reason: String,
+    /// Why strict mode lets it pass, if it does.
+    pub(crate) excuse: Option<Excuse>,
+}
+
+/// Why something that is missing is no gap in the host's set-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Excuse {
+    /// The file system has not got it, whatever the host.
+    FileSystem,
+    /// The host's kernel has not got it: the guest's has.
+    Kernel,
+}
+
+/// Tries a need in an empty directory on the backing file system, and leaves the directory empty.
+#[must_use]
+pub(crate) fn lacking(need: Need, backing: Backing, place: &Path) -> Option<Lacking> {
+    let tried = try_need(need, place);
+    let emptied = empty(place);
+    let error = tried.and(emptied).err()?;
+    let by_nature = LACKS
+        .iter()
+        .any(|(kind, lacks)| *kind == backing && lacks(need));
+    let kernel = matches!(
+        need,
+        Need::ProjectQuota | Need::Verity | Need::IdMappedMount
+    );
+    let excuse = match (by_nature, kernel) {
+        (true, _) => Some(Excuse::FileSystem),
+        (false, true) => Some(Excuse::Kernel),
+        (false, false) => None,
+    };
+    let reason = match excuse {
+        Some(Excuse::Kernel) => format!("waiting for the guest: needs {need}; here: {error}"),
+        Some(Excuse::FileSystem) => format!("{backing} has not got {need}"),
+        None => format!("needs {need}; here: {error}"),
+    };
+    Some(Lacking { reason, excuse })
+}
+
+fn empty(place: &Path) -> Result<()> {
+    for entry in dir::read_dir(place)? {
+        dir::remove_tree(place.join(entry.name))?;
+    }
+    Ok(())
+}
+
+fn try_need(need: Need, place: &Path) -> Result<()> {
+    let path = place.join("probe");
+    let make = |name: &str| {
+        let path = place.join(name);
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        io("open", &path, options.open(&path))
+    };
+    match need {
+        Need::XattrSize(size) => {
+            make("probe")?;
+            xattr::set(&path, "user.probe", &vec![7; size])
+        }
+        Need::SymlinkTarget(size) => at::symlink("t".repeat(size), dir::open(place)?, "probe"),
+        Need::Reflink => {
+            let source = make("probe")?;
+            io("write", &path, fs::write(&path, [1; 4096]))?;
+            reflink::clone_file(&source, &make("clone")?)
+        }
+        Need::Acl => {
+            make("probe")?;
+            xattr::set(&path, "system.posix_acl_access", MINIMAL_ACL)
+        }
+        Need::Holes => has_holes(&make("probe")?),
+        Need::PunchHole => {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            file::fallocate(&make("probe")?, flags, 0, 4096)
+        }
+        Need::InodeFlags => {
+            let file = make("probe")?;
+            file::set_inode_flags(&file, IFlags::IMMUTABLE)?;
+            file::set_inode_flags(&file, IFlags::empty())
+        }
+        Need::TmpFile => {
+            let flags = OFlags::TMPFILE | OFlags::RDWR;
+            at::open(dir::open(place)?, ".", flags, 0o600).map(drop)
+        }
+        Need::DirectIo => {
+            make("probe")?;
+            at::open(dir::open(place)?, "probe", OFlags::RDWR | OFlags::DIRECT, 0).map(drop)
+        }
+        Need::FileHandles => file::has_handle(make("probe")?),
+        Need::RenameExchange => rename(place, RenameFlags::EXCHANGE),
+        Need::RenameWhiteout => rename(place, RenameFlags::WHITEOUT),
+        Need::TimesBefore1970 => keeps_time(place, -86_400),
+        Need::TimesAfter2038 => keeps_time(place, 4_000_000_000),
+        Need::FreeSpace(size) => {
+            let available = stat::statfs(place)?.available_bytes();
+            enough(available >= size, "statfs", place)
+        }
+        Need::FileSize(size) => io("ftruncate", &path, make("probe")?.set_len(size)),
+        // To be set up when the file system is made or mounted, which the host's testbed does not do.
+        Need::ProjectQuota | Need::Verity | Need::IdMappedMount => enough(false, "set up", place),
+    }
+}
+
+/// An access control list as the kernel keeps it (linux/posix_acl_xattr.h): version 2, then owner rw, user 1 r,
+/// group r, mask r, others nothing; tag, permissions, id.
+const MINIMAL_ACL: &[u8] = &[
+    2, 0, 0, 0, //
+    1, 0, 6, 0, 255, 255, 255, 255, //
+    2, 0, 4, 0, 1, 0, 0, 0, //
+    4, 0, 4, 0, 255, 255, 255, 255, //
+    16, 0, 4, 0, 255, 255, 255, 255, //
+    32, 0, 0, 0, 255, 255, 255, 255, //
+];
+
+fn has_holes(file: &File) -> Result<()> {
+    io("ftruncate", "", file.set_len(1 << 20))?;
+    enough(
+        fiemap::data_segments(file)?.is_empty(),
+        "lseek",
+        Path::new("probe"),
+    )
+}
+
+fn rename(place: &Path, flags: RenameFlags) -> Result<()> {
+    let dir = dir::open(place)?;
+    at::mknod(&dir, "a", FileKind::Regular, 0o600, 0)?;
+    if flags == RenameFlags::EXCHANGE {
+        at::mknod(&dir, "b", FileKind::Regular, 0o600, 0)?;
+    }
+    at::rename(&dir, "a", &dir, "b", flags)
+}
+
+fn keeps_time(place: &Path, sec: i64) -> Result<()> {
+    let dir = dir::open(place)?;
+    at::mknod(&dir, "probe", FileKind::Regular, 0o600, 0)?;
+    let time = Time { sec, nsec: 5 };
+    at::set_times(&dir, "probe", time, time)?;
+    enough(
+        at::stat(dir.as_fd(), "probe")?.mtime == time,
+        "utimensat",
+        place,
+    )
+}
+
+fn enough(holds: bool, call: &'static str, path: &Path) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    Err(Error::Sys {
+        call,
+        path: path.to_owned(),
+        source: cowlab_sys::Errno::OPNOTSUPP,
+    })
+}
