@@ -284,7 +284,7 @@ pub fn chmod(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> Result<()> {
 ///
 /// As [`chmod`].
 pub fn chmod_descriptor(fd: impl AsFd, mode: u32) -> Result<()> {
-    let path = descriptor_path(fd);
+    let path = descriptor_path(&fd);
     let mode = Mode::from_raw_mode(mode);
     sys("chmod", &path, rustix::fs::chmod(&path, mode))
 }

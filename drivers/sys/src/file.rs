@@ -83,7 +83,7 @@ pub fn try_lock(file: impl AsFd) -> Result<()> {
 /// Returns [`crate::Error::Sys`].
 pub fn link_unnamed(file: impl AsFd, dir: impl AsFd, name: impl AsRef<Path>) -> Result<()> {
     let name = name.as_ref();
-    let path = at::descriptor_path(file);
+    let path = at::descriptor_path(&file);
     sys(
         "linkat",
         name,

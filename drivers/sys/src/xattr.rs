@@ -96,7 +96,7 @@ pub fn read_all_fd(fd: impl AsFd) -> Result<Vec<(OsString, Vec<u8>)>> {
 ///
 /// Returns [`crate::Error::Sys`].
 pub fn get_fd(fd: impl AsFd, name: impl AsRef<OsStr>) -> Result<Option<Vec<u8>>> {
-    let (path, name) = (&at::descriptor_path(fd), name.as_ref());
+    let (path, name) = (&at::descriptor_path(&fd), name.as_ref());
     value("getxattr", path, |buffer| {
         rustix::fs::getxattr(path, name, buffer)
     })
@@ -108,7 +108,8 @@ pub fn get_fd(fd: impl AsFd, name: impl AsRef<OsStr>) -> Result<Option<Vec<u8>>>
 ///
 /// As [`set`].
 pub fn set_fd(fd: impl AsFd, name: impl AsRef<OsStr>, value: &[u8]) -> Result<()> {
-    let path = at::descriptor_path(fd);
+    // Borrowed: a descriptor that was given away would be closed before the call.
+    let path = at::descriptor_path(&fd);
     let result = rustix::fs::setxattr(&path, name.as_ref(), value, XattrFlags::empty());
     sys("setxattr", name.as_ref(), result)
 }
@@ -120,7 +121,8 @@ pub fn set_fd(fd: impl AsFd, name: impl AsRef<OsStr>, value: &[u8]) -> Result<()
 ///
 /// Returns [`crate::Error::Sys`].
 pub fn remove_fd(fd: impl AsFd, name: impl AsRef<OsStr>) -> Result<()> {
-    let path = at::descriptor_path(fd);
+    // Borrowed: a descriptor that was given away would be closed before the call.
+    let path = at::descriptor_path(&fd);
     absent_is_fine(
         "removexattr",
         &path,
