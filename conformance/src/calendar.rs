@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cowlab_sys::stat::Time;
 
-/// What lies between two layers. File systems take times from a clock that advances by up to 10 ms (CONFIG_HZ=100),
-/// so two layers that are further apart never share a time.
+/// How far the clock that file systems take times from lags behind at most: one tick with CONFIG_HZ=100.
+const TICK: Duration = Duration::from_millis(10);
+/// What lies between two layers: longer than a tick, so that two layers never share a time.
 const PAUSE: Duration = Duration::from_millis(12);
 /// How far from the run a time lies that a case must have set, in seconds.
 const NEAR: i64 = 3600;
@@ -43,11 +44,9 @@ impl Calendar {
         thread::sleep(PAUSE);
         self.spans.push(Span {
             label: label.into(),
-            from: now(),
+            from: before_now(TICK),
             to: None,
         });
-        // What is done next gets a later time even from a clock that lags behind.
-        thread::sleep(PAUSE);
     }
 
     /// Ends the layer.
@@ -73,10 +72,15 @@ impl Calendar {
 }
 
 fn now() -> Time {
+    before_now(Duration::ZERO)
+}
+
+fn before_now(lag: Duration) -> Time {
     // A clock before 1970 makes every time one that was set, and only the comparison of times weaker.
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+        .unwrap_or_default()
+        .saturating_sub(lag);
     Time {
         sec: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
         nsec: now.subsec_nanos(),

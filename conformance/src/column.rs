@@ -6,16 +6,16 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cowlab_driver::Error as DriverError;
 use cowlab_reports::result::{Status, Timestamp};
 use cowlab_sys::{Guard, mountinfo, process};
-use cowlab_testbed::{BackingFs, BackingOptions, Error as TestbedError, Run};
+use cowlab_testbed::{BackingFs, BackingOptions, Error as TestbedError, Media, Run};
 
 use crate::batch::{Batch, Findings, by_shape};
 use crate::case::{Case, Need, Risk};
-use crate::context::{Context, Result};
+use crate::context::Context;
 use crate::difference::Difference;
 use crate::needs::{self, Lacking};
 use crate::subject::Subject;
@@ -71,15 +71,14 @@ pub(crate) fn run(
     cases: &[&'static Case],
     options: &Options,
 ) -> Report {
-    let began = now();
     let whole = |verdict: &Verdict| Report {
         ended: cases
             .iter()
-            .map(|case| ended(case, verdict.clone(), began))
+            .map(|case| ended(case, verdict.clone(), Duration::ZERO))
             .collect(),
         ..Report::default()
     };
-    let backing = match run.backing(subject.backing, &BackingOptions::default()) {
+    let backing = match make_backing(run, subject) {
         Ok(backing) => backing,
         Err(TestbedError::Missing { what, remedy }) => {
             return whole(&strict_skip(
@@ -107,6 +106,20 @@ pub(crate) fn run(
     let taint = process::kernel_taint().ok();
     column.run_all(cases);
     column.close(taint)
+}
+
+/// Makes the file system in memory, so that flushes cost nothing, or on disk where memory is short.
+fn make_backing(run: &Run, subject: &Subject) -> Result<BackingFs, TestbedError> {
+    let in_memory = BackingOptions {
+        media: Media::Memory,
+        ..BackingOptions::default()
+    };
+    match run.backing(subject.backing, &in_memory) {
+        Err(TestbedError::NoSpace { .. }) => {
+            run.backing(subject.backing, &BackingOptions::default())
+        }
+        made => made,
+    }
 }
 
 /// A skip for something that the host could have; in strict mode a failure.
@@ -143,17 +156,19 @@ impl Column<'_> {
             .partition(|case| isolate || case.is_alone());
         for cases in by_shape(&shared) {
             let began = now();
-            match self.run_batch(&cases) {
+            let done = self.run_batch(&cases);
+            let share = now().since(began) / u32::try_from(cases.len()).unwrap_or(u32::MAX).max(1);
+            match done {
                 Ok(findings) => {
                     for (case, found) in findings {
-                        self.judge(case, found.as_ref(), began);
+                        self.judge(case, found.as_ref(), share);
                     }
                 }
                 Err(difference) => {
                     // Nobody's in particular: each case is judged by a run of its own.
                     tracing::debug!(%difference, "a batch ended early");
                     for case in cases {
-                        self.judge_again(case, Some(&difference), began);
+                        self.judge_again(case, Some(&difference), share);
                     }
                 }
             }
@@ -161,7 +176,7 @@ impl Column<'_> {
         for case in alone {
             let began = now();
             let found = self.run_alone(case, false);
-            self.judge(case, found.as_ref(), began);
+            self.judge(case, found.as_ref(), now().since(began));
         }
     }
 
@@ -181,7 +196,7 @@ impl Column<'_> {
                 let reason = "waiting for the guest: the case may upset the kernel".to_owned();
                 self.report
                     .ended
-                    .push(ended(case, Verdict::skip(reason), now()));
+                    .push(ended(case, Verdict::skip(reason), Duration::ZERO));
                 continue;
             }
             let lacking = case.needs.iter().find_map(|need| {
@@ -198,29 +213,31 @@ impl Column<'_> {
                 Some(_) => Verdict::skip(lacking.reason),
                 None => strict_skip(self.subject, self.options, lacking.reason),
             };
-            self.report.ended.push(ended(case, verdict, now()));
+            self.report.ended.push(ended(case, verdict, Duration::ZERO));
         }
         able
     }
 
     /// Judges what was found in a batch; a failure is confirmed first.
-    fn judge(&mut self, case: &'static Case, found: Option<&Difference>, began: Timestamp) {
+    fn judge(&mut self, case: &'static Case, found: Option<&Difference>, took: Duration) {
         let verdict = self.verdict(case, found);
         if verdict.status.is_failure() {
-            self.judge_again(case, found, began);
+            self.judge_again(case, found, took);
         } else {
-            self.report.ended.push(ended(case, verdict, began));
+            self.report.ended.push(ended(case, verdict, took));
         }
     }
 
     /// Runs a case alone to confirm what was found.
-    fn judge_again(&mut self, case: &'static Case, found: Option<&Difference>, began: Timestamp) {
+    fn judge_again(&mut self, case: &'static Case, found: Option<&Difference>, took: Duration) {
+        let began = now();
         let first = self.verdict(case, found);
         let alone = self.run_alone(case, self.options.keep);
         let alone = self.verdict(case, alone.as_ref());
+        let took = took + now().since(began);
         self.report
             .ended
-            .push(ended(case, first.confirmed_by(alone), began));
+            .push(ended(case, first.confirmed_by(alone), took));
     }
 
     fn verdict(&self, case: &Case, found: Option<&Difference>) -> Verdict {
@@ -229,7 +246,7 @@ impl Column<'_> {
         Verdict::of(found, declared.find(|deviation| deviation.case == case.id))
     }
 
-    fn run_batch(&mut self, cases: &[&'static Case]) -> Result<Findings> {
+    fn run_batch(&mut self, cases: &[&'static Case]) -> Result<Findings, Difference> {
         let mut context = self.context()?;
         let done = Batch::shared(cases).run(&mut context);
         self.look_for_leftovers(&context, done.is_ok());
@@ -265,7 +282,7 @@ impl Column<'_> {
         found
     }
 
-    fn context(&mut self) -> Result<Context> {
+    fn context(&mut self) -> Result<Context, Difference> {
         self.made += 1;
         let dir = self
             .backing
@@ -327,15 +344,18 @@ fn mounts_below(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn ended(case: &'static Case, verdict: Verdict, started: Timestamp) -> Ended {
+/// The end of a case now, its work having taken that long. A case of a batch counts its share of the batch.
+fn ended(case: &'static Case, verdict: Verdict, took: Duration) -> Ended {
     if verdict.status == Status::Fail {
         tracing::debug!(case = case.id, reason = verdict.reason, "failed");
     }
+    let finished = now();
+    let took = u64::try_from(took.as_millis()).unwrap_or(0);
     Ended {
         case,
         verdict,
-        started,
-        finished: now(),
+        started: Timestamp::from_millis(finished.millis().saturating_sub(took)),
+        finished,
     }
 }
 
