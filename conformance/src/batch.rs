@@ -187,6 +187,7 @@ impl Batch {
             part.perform_plain(stage, root)?;
         }
         context.calendars().0.close();
+        settle(root)?;
         for part in self.parts.iter_mut().filter(|part| part.is_open()) {
             part.plain = Manifest::capture(&root.join(&part.dir))?;
         }
@@ -202,6 +203,7 @@ impl Batch {
 
     /// Compares the active snapshot with the plain directory and returns what was seen of each case.
     fn look(&mut self, context: &Context, stage: &Stage, root: &Path) -> Result<Vec<Manifest>> {
+        settle(root)?;
         let mut seen = Vec::new();
         for part in &mut self.parts {
             let mut manifest = Manifest::default();
@@ -317,6 +319,12 @@ impl Part {
         }
         Ok(())
     }
+}
+
+/// Has the file system write what it holds back: until then, what is preallocated and what is data look alike to
+/// SEEK_HOLE on xfs.
+fn settle(root: &Path) -> Result<()> {
+    Ok(cowlab_sys::durability::syncfs(root)?)
 }
 
 /// Puts cases of one shape together: the same number of layers, the same access.

@@ -39,6 +39,18 @@ pub(crate) fn text(lanes: &[Arc<Lane>]) -> String {
             );
         }
     }
+    push(&mut text, &trouble(lanes));
+    text
+}
+
+/// What columns left behind or upset.
+fn trouble(lanes: &[Arc<Lane>]) -> String {
+    let mut text = String::new();
+    for lane in lanes {
+        for trouble in &lane.report().trouble {
+            push_line(&mut text, &format!("\n{}: {trouble}", lane.subject));
+        }
+    }
     text
 }
 
@@ -77,6 +89,7 @@ pub(crate) fn markdown(lanes: &[Arc<Lane>]) -> String {
         }
     }
     text.push('\n');
+    push(&mut text, &trouble(lanes));
     text
 }
 
