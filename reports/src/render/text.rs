@@ -54,22 +54,14 @@ pub(super) fn escape_markdown(text: &str) -> String {
     escaped
 }
 
-/// Puts text into a Markdown code span, with as many backticks around as it takes (CommonMark, "Code spans"). A bar
-/// would still end a table cell there, so it is escaped.
+/// Puts text into a Markdown code span. Text with a backtick or an angle bracket is escaped instead: renderers differ in
+/// where they see the end of a span, and what follows the end would be markup. A bar ends a table cell even in a span.
 pub(super) fn code(text: &str) -> String {
-    let text = on_one_line(text).replace('|', "\\|");
-    let mut longest = 0;
-    let mut current = 0;
-    for character in text.chars() {
-        current = if character == '`' { current + 1 } else { 0 };
-        longest = longest.max(current);
-    }
-    let fence = "`".repeat(longest + 1);
-    let pad = if longest > 0 { " " } else { "" };
-    if text.is_empty() {
-        String::new()
+    let text = on_one_line(text);
+    if text.is_empty() || text.contains(['`', '<']) {
+        escape_markdown(&text)
     } else {
-        format!("{fence}{pad}{text}{pad}{fence}")
+        format!("`{}`", text.replace('|', "\\|"))
     }
 }
 
@@ -93,7 +85,8 @@ mod tests {
             escape_markdown("<b>|*x*_y_`z`[a](b)"),
             "&lt;b&gt;\\|\\*x\\*\\_y\\_\\`z\\`\\[a\\](b)"
         );
-        assert_eq!(code("a`b``c|"), "``` a`b``c\\| ```");
+        assert_eq!(code("a`b|"), "a\\`b\\|");
+        assert_eq!(code("a|b"), "`a\\|b`");
         assert_eq!(code("plain"), "`plain`");
     }
 }
