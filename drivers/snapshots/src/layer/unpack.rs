@@ -204,7 +204,7 @@ impl Unpacker {
         let (dir, Some(lower)) = (self.view.upper(), &dirs.lower) else {
             unreachable!("the file was found there");
         };
-        let metadata = Metadata::read(at::open_path(lower, name)?, stat)?;
+        let metadata = Metadata::read(&at::open_path(lower, name)?, stat)?;
         match stat.kind() {
             FileKind::Regular => {
                 let source = File::from(at::open(lower, name, at::OFlags::RDONLY, 0)?);

@@ -95,7 +95,7 @@ pub(super) fn remove(dir: &File, name: &OsStr) -> Result<()> {
 }
 
 fn mark_opaque(dir: &File, name: &OsStr) -> Result<()> {
-    Ok(xattr::set_fd(at::enter(dir, name)?, OPAQUE_XATTR, b"y")?)
+    Ok(xattr::set_fd(&at::enter(dir, name)?, OPAQUE_XATTR, b"y")?)
 }
 
 /// What a removal leaves standing.
