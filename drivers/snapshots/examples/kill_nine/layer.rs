@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::Outcome;
 
 /// Files in a layer; enough that an apply or a copy lasts a while.
-pub(crate) const FILES: u64 = 24;
+pub(crate) const FILES: u64 = 96;
 
 /// A seeded generator (splitmix64): the same seed makes the same choices.
 pub(crate) struct Random(pub(crate) u64);
@@ -32,7 +32,7 @@ pub(crate) fn content(layer: &str, file: u64) -> Vec<u8> {
         seed.wrapping_mul(31).wrapping_add(byte.into())
     });
     let mut random = Random(seed);
-    let length = 1 + random.below(6000);
+    let length = 1 + random.below(3000);
     std::iter::repeat_with(|| random.next().to_le_bytes())
         .take(length / 8 + 1)
         .flatten()

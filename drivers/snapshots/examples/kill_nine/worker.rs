@@ -1,5 +1,6 @@
 //! A worker: one of the processes that are killed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -62,7 +63,14 @@ impl Worker<'_> {
         })?;
         let choice = self.random.below(10);
         if own.len() > KEPT || choice < 3 {
-            let Some(doomed) = own.get(self.random.below(own.len())) else {
+            // Now and then one that has children.
+            let parents: BTreeSet<_> = own.iter().filter_map(|info| info.parent.clone()).collect();
+            let any = self.random.below(8) == 0;
+            let fit: Vec<_> = own
+                .iter()
+                .filter(|info| any || !parents.contains(&info.key))
+                .collect();
+            let Some(doomed) = fit.get(self.random.below(fit.len())) else {
                 return Ok(());
             };
             return self.remove(&doomed.key);
