@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -198,6 +199,27 @@ impl Cmd {
     pub fn status_inherit(&self) -> Result<i32> {
         tracing::debug!(command = %self, "run");
         let status = io("execve", &self.program, self.command()?.status())?;
+        Ok(shell_status(status))
+    }
+
+    /// Runs the program with its standard output on this process's standard error: the result of a part
+    /// is progress to the whole. Returns its exit status as [`status_inherit`](Self::status_inherit).
+    ///
+    /// # Errors
+    ///
+    /// As [`output`](Self::output).
+    pub fn status_on_stderr(&self) -> Result<i32> {
+        tracing::debug!(command = %self, "run");
+        let stderr = io(
+            "dup",
+            "stderr",
+            std::io::stderr().as_fd().try_clone_to_owned(),
+        )?;
+        let status = io(
+            "execve",
+            &self.program,
+            self.command()?.stdout(stderr).status(),
+        )?;
         Ok(shell_status(status))
     }
 

@@ -1,2 +1,61 @@
-//! Placeholder until this program lands.
-fn main() {}
+//! `cowlab`, the copy-on-write lab: every command of the product.
+//!
+//! Verbs are subcommands, flags only filter. stdout is the result, stderr the progress. The exit codes are those of
+//! [`exit`]; `cargo xtask` builds this program and calls it.
+
+mod exit;
+mod report;
+mod sweep;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Which storage driver, on which backing file system, should containers on this host use, and what will it do to them?
+///
+/// The copy-on-write lab answers with evidence: it runs one list of semantics over every driver, measures what a
+/// copy-up and a byte changed really cost on this machine's kernel, and turns both into a report.
+///
+/// Everything runs on throw-away loop devices named `cowlab-test-...`, which are removed at the end; `cowlab sweep` removes what
+/// a killed run left.
+#[derive(Debug, Parser)]
+#[command(name = "cowlab", version, max_term_width = 100, after_help = exit::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check union, copy-on-write and whiteout semantics of every driver.
+    Conformance(Box<cowlab_conformance::Args>),
+    /// Measure copy-up latency, life-cycle latency and capacity overhead.
+    Bench(Box<cowlab_bench::Args>),
+    /// Probe, check, measure and judge: write a driver-selection report for this host.
+    Report(report::Args),
+    /// List, then remove, what killed runs left on this machine.
+    Sweep(sweep::Args),
+}
+
+fn main() -> ExitCode {
+    // One line a problem on stderr; `COWLAB_LOG=debug` shows commands, `trace` shows system calls.
+    let filter = EnvFilter::try_from_env("COWLAB_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .without_time()
+        .init();
+    let result = match Cli::parse().command {
+        Command::Conformance(args) => cowlab_conformance::run(&args),
+        Command::Bench(args) => cowlab_bench::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => exit::report(&error),
+    }
+}

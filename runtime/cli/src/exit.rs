@@ -1,0 +1,98 @@
+//! Exit codes, and from which error each comes.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Success.
+pub(crate) const OK: u8 = 0;
+/// A finding: a failed case, a relevant regression, something left behind.
+pub(crate) const FINDING: u8 = 1;
+/// Not enough evidence for an answer.
+pub(crate) const UNKNOWN: u8 = 3;
+/// Bad input data.
+pub(crate) const DATA: u8 = 65;
+/// A missing prerequisite.
+pub(crate) const UNAVAILABLE: u8 = 69;
+/// Stopped by the host guard.
+pub(crate) const GUARD: u8 = 75;
+/// Needs privilege.
+pub(crate) const PRIVILEGE: u8 = 77;
+
+/// The table for `--help`.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0    ok
+  1    a finding: a failed case, a relevant regression
+  2    usage
+  3    not enough evidence
+  65   bad input data
+  69   a missing prerequisite
+  75   stopped by the host guard
+  77   needs privilege
+  130  interrupted
+
+Environment:
+  COWLAB_TEST_DIR  where throw-away file systems are made (default /var/tmp)
+  COWLAB_LOG       warn, info, debug (external commands), trace (system calls)
+  NO_COLOR         no color";
+
+/// Prints an error with its causes on one line and picks its exit code.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    let code = code_of(error);
+    // Nothing is left to tell it to when stderr is closed.
+    if writeln!(std::io::stderr(), "cowlab: {error:#}").is_err() {
+        return ExitCode::from(FINDING);
+    }
+    ExitCode::from(code)
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    for cause in error.chain() {
+        if let Some(stop) = cause.downcast_ref::<Stop>() {
+            return stop.code;
+        }
+        if cause.is::<cowlab_driver::Missing>() {
+            return UNAVAILABLE;
+        }
+        if cause.is::<cowlab_reports::result::ReadError>() || cause.is::<cowlab_runtime::Error>() {
+            return DATA;
+        }
+        if let Some(cowlab_sys::Error::MissingProgram { .. }) = cause.downcast_ref() {
+            return UNAVAILABLE;
+        }
+    }
+    FINDING
+}
+
+/// A reason to stop, with its exit code.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    /// The exit code.
+    pub code: u8,
+    /// The message, whole.
+    pub message: String,
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Stop {}
+
+/// Refuses to go on without root.
+///
+/// # Errors
+///
+/// [`Stop`] with [`PRIVILEGE`].
+pub(crate) fn need_root(what: &str) -> anyhow::Result<()> {
+    if cowlab_sys::process::is_root() {
+        return Ok(());
+    }
+    Err(Stop {
+        code: PRIVILEGE,
+        message: format!("{what} mounts file systems and needs root: run it with sudo"),
+    }
+    .into())
+}

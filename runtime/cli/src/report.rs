@@ -1,0 +1,254 @@
+//! `cowlab report`: from nothing to a driver-selection report for this host.
+//!
+//! The parts are commands of their own, run as such, so that every section of the report can be repeated by the line
+//! printed beside it, and a part that fails takes nothing else down.
+
+mod image;
+mod probe;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, bail};
+use cowlab_reports::report::Written;
+use cowlab_reports::result::{
+    JsonLines, Line, ResultSet, Run as RunFacts, Skipped, Subject, Timestamp,
+};
+use cowlab_runtime::fingerprint;
+use cowlab_sys::cmd::Cmd;
+use cowlab_sys::interrupt;
+use cowlab_testbed::Run;
+
+use crate::exit::{self, Stop};
+
+/// Probes, checks, measures and judges the storage drivers on this host, and writes a report.
+///
+/// Takes about four minutes. Everything runs on throw-away loop devices; the report's directory is all that stays. Prints the
+/// path of the page.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// An OCI image layout as the image to measure with; without it one is made from a Debian root file system.
+    #[arg(long, value_name = "DIR")]
+    image: Option<PathBuf>,
+    /// Where the report is written.
+    #[arg(long, value_name = "DIR", default_value = "target/cowlab/report")]
+    out: PathBuf,
+    /// The directory that would hold the containers on this host.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib")]
+    storage: PathBuf,
+    /// Measure as long as good intervals take (about twenty minutes) instead of three minutes.
+    #[arg(long)]
+    full: bool,
+    /// Make the throw-away file systems in this directory; without it that of `COWLAB_TEST_DIR`, else `/var/tmp`.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Run on a host where a container engine runs.
+    #[arg(long)]
+    on_live_host: bool,
+}
+
+/// What the design has and this build has not: the reader of a report should not have to wonder.
+const ABSENT: &[(&str, &str)] = &[
+    (
+        "driver zfs",
+        "this build has no zfs driver; it needs ZFS, which this kernel may lack, and comes with the guest",
+    ),
+    (
+        "driver devicemapper-thin",
+        "this build has no devicemapper-thin driver; it needs device-mapper, which this kernel may lack, and comes with the guest",
+    ),
+];
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// When a part cannot run at all; a failed case or a finding is a result.
+pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    exit::need_root("cowlab report")?;
+    let engines = cowlab_testbed::live_host()?;
+    if !engines.is_empty() && !args.on_live_host {
+        return Err(Stop {
+            code: exit::GUARD,
+            message: format!(
+                "a container engine runs here ({}) and both would disturb each other: stop it or add --on-live-host",
+                engines.join(", ")
+            ),
+        }
+        .into());
+    }
+    interrupt::watch()?;
+    // Nobody else sees, copies or pins the mounts of this run.
+    cowlab_sys::process::unshare_mounts()?;
+    let parts = fresh_parts(&args.out)?;
+    let run = Run::start(args.dir.clone())?;
+    let made = make(args, engines, &run, &parts);
+    // Closed in either case, so that a failure does not hide what is left behind.
+    let closed = run.close();
+    let set = made?;
+    closed?;
+    let written = cowlab_reports::report::write(&args.out, &set)?;
+    fs::remove_dir_all(&parts)
+        .with_context(|| format!("failed to remove `{}`", parts.display()))?;
+    conclude(&set, &written)
+}
+
+/// Makes the directory for the results of the parts, without those of a run that was cut off.
+fn fresh_parts(out: &Path) -> anyhow::Result<PathBuf> {
+    let parts = out.join("parts");
+    if parts.exists() {
+        fs::remove_dir_all(&parts)
+            .with_context(|| format!("failed to remove `{}`", parts.display()))?;
+    }
+    fs::create_dir_all(&parts).with_context(|| format!("failed to make `{}`", parts.display()))?;
+    Ok(parts)
+}
+
+fn make(args: &Args, engines: Vec<String>, run: &Run, parts: &Path) -> anyhow::Result<ResultSet> {
+    let probes = parts.join("probes.jsonl");
+    let environment = fingerprint::environment(&args.storage, engines);
+    let facts = RunFacts {
+        id: run.id().to_owned(),
+        commit: fingerprint::commit(),
+    };
+    let mut lines = JsonLines::append(&probes, facts, &environment, now())?;
+    say("probing the drivers on every backing file system")?;
+    probe::every_driver(run, &mut |started, line| {
+        Ok(lines.line(started, now(), line)?)
+    })?;
+    for (what, why) in ABSENT {
+        let skipped = Skipped {
+            subject: Subject::Other,
+            what: (*what).to_owned(),
+            why: (*why).to_owned(),
+            waiting_for: Some(cowlab_reports::result::Place::Guest),
+            command: None,
+        };
+        lines.line(now(), now(), Line::Skipped(skipped))?;
+    }
+    let started = now();
+    let (layout, line) = image::provide(args.image.as_deref(), run, &mut |text| say(text))?;
+    lines.line(started, now(), line)?;
+    let mut set = ResultSet::read(&probes)?;
+    for part in commands(args, &layout, parts) {
+        set.merge(part.run()?);
+    }
+    Ok(set)
+}
+
+/// A command of this program whose results go into the report.
+struct Part {
+    what: &'static str,
+    arguments: Vec<String>,
+    results: PathBuf,
+}
+
+fn commands(args: &Args, layout: &Path, parts: &Path) -> Vec<Part> {
+    let common = |arguments: &mut Vec<String>| {
+        if let Some(dir) = &args.dir {
+            arguments.extend(["--dir".to_owned(), dir.display().to_string()]);
+        }
+        if args.on_live_host {
+            arguments.push("--on-live-host".to_owned());
+        }
+    };
+    let conformance = parts.join("conformance.jsonl");
+    let mut check = [
+        "conformance",
+        "--results",
+        &conformance.display().to_string(),
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    common(&mut check);
+    let bench = parts.join("bench.jsonl");
+    let mut measure = [
+        "bench",
+        "run",
+        "--out",
+        &bench.display().to_string(),
+        "--image",
+        &layout.display().to_string(),
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    if !args.full {
+        measure.push("--quick".to_owned());
+    }
+    common(&mut measure);
+    vec![
+        Part {
+            what: "checking semantics",
+            arguments: check,
+            results: conformance,
+        },
+        Part {
+            what: "measuring",
+            arguments: measure,
+            results: bench,
+        },
+    ]
+}
+
+impl Part {
+    fn run(&self) -> anyhow::Result<ResultSet> {
+        say(&format!(
+            "{}: cowlab {}",
+            self.what,
+            self.arguments.join(" ")
+        ))?;
+        let program = std::env::current_exe().context("failed to find this program's own file")?;
+        let status = Cmd::new(program).args(&self.arguments).status_on_stderr()?;
+        if interrupt::requested() || status == i32::from(interrupt::EXIT_CODE) {
+            return Err(Stop {
+                code: interrupt::EXIT_CODE,
+                message: "interrupted, nothing is left mounted".to_owned(),
+            }
+            .into());
+        }
+        // A finding is a result like any other; anything else is no result.
+        if ![i32::from(exit::OK), i32::from(exit::FINDING)].contains(&status)
+            || !self.results.exists()
+        {
+            bail!(
+                "`cowlab {}` ended with exit code {status}",
+                self.arguments.join(" ")
+            );
+        }
+        Ok(ResultSet::read(&self.results)?)
+    }
+}
+
+/// Says where the page is, and whether it holds a failure.
+fn conclude(set: &ResultSet, written: &Written) -> anyhow::Result<u8> {
+    let page = fs::canonicalize(&written.html).unwrap_or_else(|_| written.html.clone());
+    let verdict = &written.report.verdict;
+    match &verdict.choice {
+        Some(choice) => say(&format!(
+            "{} (confidence: {})",
+            choice.column.label(),
+            verdict.confidence.name()
+        ))?,
+        None => say("unknown: the evidence does not carry a choice")?,
+    }
+    writeln!(std::io::stdout(), "{}", page.display())?;
+    Ok(
+        if set.outcomes().any(|outcome| outcome.status.is_failure()) {
+            exit::FINDING
+        } else if verdict.choice.is_none() {
+            exit::UNKNOWN
+        } else {
+            exit::OK
+        },
+    )
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stderr(), "{text}")?)
+}
+
+fn now() -> Timestamp {
+    Timestamp::from(SystemTime::now())
+}

@@ -1,0 +1,107 @@
+//! Which driver runs on which backing file system here, found out by doing it.
+
+use std::path::Path;
+
+use cowlab_driver::{Entry, Error as DriverError, Variant};
+use cowlab_reports::result::{Availability, Deviation, Impact, Line, Place, Probe, Timestamp};
+use cowlab_sys::Guard;
+use cowlab_testbed::{Backing, BackingOptions, Error as TestbedError, Run};
+
+/// Big enough for every mkfs: xfs wants 300 MB.
+const SIZE: u64 = 320 << 20;
+
+/// Probes every driver in its default variant on every backing file system.
+///
+/// # Errors
+///
+/// What the testbed could not do for another reason than a missing program, and what `emit` returned.
+pub(super) fn every_driver(
+    run: &Run,
+    emit: &mut dyn FnMut(Timestamp, Line) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    for backing in Backing::ALL {
+        let options = BackingOptions {
+            bytes: SIZE,
+            ..BackingOptions::default()
+        };
+        match run.backing(backing, &options) {
+            Ok(mut filesystem) => {
+                for entry in cowlab_drivers::all() {
+                    let started = super::now();
+                    let found =
+                        availability(entry, entry.default_variant(), filesystem.mount_point());
+                    emit(started, line(entry, backing, found))?;
+                }
+                filesystem.close()?;
+            }
+            Err(TestbedError::Missing { what, remedy }) => {
+                for entry in cowlab_drivers::all() {
+                    let found = Availability::Missing {
+                        what: what.clone(),
+                        remedy: Some(remedy.clone()),
+                    };
+                    emit(super::now(), line(entry, backing, found))?;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn availability(entry: &Entry, variant: &'static Variant, dir: &Path) -> Availability {
+    match (entry.probe)(dir, variant) {
+        Ok(()) => Availability::Available,
+        Err(DriverError::Unavailable(missing)) => Availability::Missing {
+            what: missing.what,
+            remedy: Some(missing.remedy),
+        },
+        Err(error) => Availability::Missing {
+            what: error.to_string(),
+            remedy: None,
+        },
+    }
+}
+
+fn line(entry: &Entry, backing: Backing, availability: Availability) -> Line {
+    let variant = entry.default_variant().name;
+    let deviations = match availability {
+        Availability::Available => entry
+            .deviations_on(variant, backing.name())
+            .map(declared)
+            .collect(),
+        Availability::Missing { .. } => Vec::new(),
+    };
+    Line::Driver(Probe {
+        driver: entry.name.to_owned(),
+        variant: variant.to_owned(),
+        backing: Some(backing.name().to_owned()),
+        place: Place::Host,
+        availability,
+        deviations,
+    })
+}
+
+fn declared(deviation: &cowlab_driver::Deviation) -> Deviation {
+    Deviation {
+        case: deviation.case.to_owned(),
+        observed: deviation.observed.to_owned(),
+        because: deviation.because.to_owned(),
+        impact: impact(deviation.impact),
+        see: deviation
+            .see
+            .iter()
+            .map(|source| (*source).to_owned())
+            .collect(),
+    }
+}
+
+fn impact(impact: cowlab_driver::Impact) -> Impact {
+    match impact {
+        cowlab_driver::Impact::DataLoss => Impact::DataLoss,
+        cowlab_driver::Impact::Isolation => Impact::Isolation,
+        cowlab_driver::Impact::AppVisible => Impact::AppVisible,
+        cowlab_driver::Impact::Performance => Impact::Performance,
+        cowlab_driver::Impact::Cosmetic => Impact::Cosmetic,
+    }
+}
