@@ -77,7 +77,7 @@ impl Store {
         match self.fill(name, &begun, source, options) {
             Ok(applied) => Ok(applied),
             Err(error) => {
-                self.take_back(begun);
+                self.take_back(begun, &error);
                 Err(error)
             }
         }

@@ -73,7 +73,7 @@ impl Store {
             .create(begun.id, begun.parent.as_ref(), &create_options)
             .map_err(Error::driver("prepare", key))
             .and_then(|()| self.end(&begun, Durability::Commit));
-        made.inspect_err(|_| self.take_back(begun))
+        made.inspect_err(|error| self.take_back(begun, error))
     }
 
     /// Writes the intent to make a snapshot and takes its lock.
@@ -99,7 +99,7 @@ impl Store {
             };
             let id = row::next_id(tx)?;
             // Before others can see the row, or recovery could take the intent for a dead process's.
-            let lock = self.locks.try_take(id, Hold::Exclusive)?;
+            let lock = self.locks.take(id, Hold::Exclusive)?;
             let lock = lock.ok_or_else(|| Error::in_progress(key))?;
             let head = parent.as_ref().map(Chain::head);
             row::insert(tx, id, key, (operation, kind), head)?;
@@ -123,8 +123,16 @@ impl Store {
     /// Removes whatever a failed creation or apply made, and its intent.
     ///
     /// Where that fails too, for want of space for example, the intent stays for the next open.
-    pub(crate) fn take_back(&self, begun: Begun) {
-        match self.undo_creation(begun.id) {
+    pub(crate) fn take_back(&self, begun: Begun, error: &Error) {
+        let undone = match error {
+            // Somebody else's data has the number, as after a database was taken from a backup: it is
+            // not ours to delete. `check` moves it away.
+            Error::Driver { reason, .. } if matches!(**reason, cowlab_driver::Error::Exists(_)) => {
+                self.database.write_at_last(|tx| row::delete(tx, begun.id))
+            }
+            _ => self.undo_creation(begun.id),
+        };
+        match undone {
             Ok(()) => begun.lock.retire(),
             Err(error) => tracing::error!(
                 id = %begun.id, %error,

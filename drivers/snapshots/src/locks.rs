@@ -6,10 +6,11 @@
 //! shares it. Recovery takes an intent only with its lock, so it never meets a live operation.
 //!
 //! Removing a lock file is a race in general: one process may wait on the removed inode while another
-//! locks a new file of the same name. Here the race has no effect. A lock file is removed only
-//! by who holds it exclusively and has dropped the row; numbers are never reused; and everybody
-//! reads the row again under the lock. Who locked the removed inode therefore finds no row and does
-//! nothing.
+//! locks a new file of the same name, and both hold "the" lock. Here the race has no effect, by two
+//! rules. A lock file is removed only by who holds it exclusively, when its number was given out and
+//! its row is gone: since numbers are never reused, no row of that number comes again. And everybody
+//! reads the row again under the lock: who locked the removed inode finds none and does nothing. The
+//! file of a number not yet given out belongs to who is about to give it out, and stays.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

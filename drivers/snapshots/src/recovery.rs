@@ -93,14 +93,16 @@ impl Store {
         // The inventory before the rows: a row is written before its data and deleted after it, so
         // data without a row is unknown for certain, or gone by now.
         let inventory = self.inventory()?;
-        let rows = self.database.read(|tx| row::every(tx))?;
-        let known: BTreeSet<_> = rows.iter().map(|row| row.id).collect();
-        for id in inventory.difference(&known) {
-            report.quarantined.extend(self.quarantine(*id)?);
-        }
         if let Some(last) = inventory.last() {
             // A database from a backup would give out numbers that are in use.
             self.database.write(|tx| row::skip_ids(tx, *last))?;
+        }
+        let (rows, last) = self
+            .database
+            .read(|tx| Ok((row::every(tx)?, row::last_id(tx)?)))?;
+        let known: BTreeSet<_> = rows.iter().map(|row| row.id).collect();
+        for id in inventory.difference(&known) {
+            report.quarantined.extend(self.quarantine(*id)?);
         }
         report.missing = self.missing(&rows, &inventory)?;
         report.doubtful = rows
@@ -114,7 +116,7 @@ impl Store {
             .collect();
         report.database = self.database.findings()?;
         report.snapshots = rows.len();
-        self.remove_stale_locks(&known)?;
+        self.remove_stale_locks(&known, last)?;
         if !report.is_sound() {
             tracing::warn!(?report, "the store is not sound");
         }
@@ -165,10 +167,11 @@ impl Store {
         Ok(moved)
     }
 
-    /// Removes lock files that processes left when they died at the very end of a removal.
-    fn remove_stale_locks(&self, known: &BTreeSet<SnapshotId>) -> Result<()> {
+    /// Removes lock files that processes left when they died at the very end of a removal. Numbers up to
+    /// `last` were given out; the file of a later one belongs to a creation that is about to begin.
+    fn remove_stale_locks(&self, known: &BTreeSet<SnapshotId>, last: u32) -> Result<()> {
         for id in self.locks.ids()? {
-            if known.contains(&id) {
+            if known.contains(&id) || id.number() > last {
                 continue;
             }
             if let Some(lock) = self.locks.try_take(id, Hold::Exclusive)?

@@ -174,8 +174,8 @@ fn all(connection: &Connection, clause: &str) -> Result<Vec<Row>> {
         .collect::<rusqlite::Result<_>>()?)
 }
 
-/// The number that the next [`insert`] gives.
-pub(crate) fn next_id(connection: &Connection) -> Result<SnapshotId> {
+/// The last number that was given out, or 0.
+pub(crate) fn last_id(connection: &Connection) -> Result<u32> {
     let last: Option<u32> = connection
         .query_row(
             "SELECT seq FROM sqlite_sequence WHERE name = 'snapshots'",
@@ -183,7 +183,13 @@ pub(crate) fn next_id(connection: &Connection) -> Result<SnapshotId> {
             |row| row.get(0),
         )
         .optional()?;
-    SnapshotId::new(last.unwrap_or(0).saturating_add(1)).ok_or_else(Error::used_up)
+    Ok(last.unwrap_or(0))
+}
+
+/// The number that the next [`insert`] gives.
+pub(crate) fn next_id(connection: &Connection) -> Result<SnapshotId> {
+    let next = last_id(connection)?.saturating_add(1);
+    SnapshotId::new(next).ok_or_else(Error::used_up)
 }
 
 /// Skips numbers up to `used`, so that [`insert`] never gives them.

@@ -155,6 +155,37 @@ fn the_first_open_after_a_reboot_checks_everything() {
 }
 
 #[test]
+fn data_that_has_the_next_number_is_not_deleted() {
+    let place = Place::new();
+    let store = place.open();
+    let stray = place.root().join("driver/1");
+    std::fs::create_dir_all(stray.join("fs")).unwrap();
+    let refused = store.prepare("key", None, &PrepareOptions::default());
+    assert_eq!(
+        message(refused),
+        "prepare `key`: snapshot `1` already exists"
+    );
+    assert!(stray.exists() && keys(&store).is_empty());
+    assert_eq!(store.check().unwrap().quarantined.len(), 1);
+    prepare(&store, "key", None, "a");
+}
+
+#[test]
+fn the_lock_file_of_a_number_to_come_is_left_alone() {
+    let place = Place::new();
+    let store = place.open();
+    prepare(&store, "gone", None, "a");
+    store.remove("gone").unwrap();
+    let locks = place.root().join("locks");
+    for number in ["1", "2"] {
+        std::fs::write(locks.join(number), "").unwrap();
+    }
+    store.check().unwrap();
+    assert!(!locks.join("1").exists());
+    assert!(locks.join("2").exists());
+}
+
+#[test]
 fn a_check_of_a_store_in_use_finds_nothing() {
     let place = Place::new();
     let store = place.open();
