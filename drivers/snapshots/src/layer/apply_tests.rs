@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::EntryName;
-use super::apply::Duplicates;
-use super::crafted::{Tar, applied, apply, checksum, header, listing, refused};
+use super::apply::{ApplyOptions, Duplicates, Target, apply_to};
+use super::crafted::{Tar, applied, apply, checksum, header, listing, padded, record, refused};
 use super::error::LayerError;
 
 fn base() -> Tar {
@@ -309,4 +309,37 @@ fn a_mode_is_set_whatever_the_mask() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o7777, 0o6777);
+}
+
+#[test]
+fn whiteouts_come_in_the_kernels_form_too() {
+    let device = Tar::default().raw(&[&header(b"e", b'3', 0, b"")]);
+    assert_eq!(about(&device, "e"), [""; 0]);
+    let opaque = record("SCHILY.xattr.trusted.overlay.opaque", b"y");
+    let size = u64::try_from(opaque.len()).unwrap();
+    let pax = [&header(b"pax", b'x', size, b"")[..], &padded(&opaque)].concat();
+    let layer = Tar::default()
+        .raw(&[&pax, &header(b"d", b'5', 0, b"")])
+        .file("d/n", b"");
+    assert_eq!(about(&layer, "d"), ["d/", "d/n="]);
+}
+
+#[test]
+fn notes_of_overlayfs_are_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let records: [(&str, &[u8]); 3] = [
+        ("SCHILY.xattr.trusted.overlay.redirect", b"/etc"),
+        ("SCHILY.xattr.trusted.overlay.metacopy", b""),
+        ("SCHILY.xattr.security.selinux", b"x"),
+    ];
+    let archive = Tar::default().pax("f", &records, b"").end();
+    let target = Target::base(dir.path()).unwrap();
+    let applied = apply_to(target, &mut &archive[..], &ApplyOptions::default()).unwrap();
+    assert_eq!(applied.counts.dropped_xattrs, 3);
+    let names = cowlab_sys::xattr::list(dir.path().join("f")).unwrap();
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.to_string_lossy().contains("overlay"))
+    );
 }

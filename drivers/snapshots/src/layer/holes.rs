@@ -50,6 +50,16 @@ pub(super) fn pieces(file: &File, size: u64) -> Result<Option<Vec<Piece>>> {
             offset += u64::try_from(wanted).unwrap_or(end - offset);
         }
     }
+    // GNU tar gives a file that ends in a hole its size only by an empty piece at the end.
+    if pieces
+        .last()
+        .is_none_or(|last| last.offset + last.length < size)
+    {
+        pieces.push(Piece {
+            offset: size,
+            length: 0,
+        });
+    }
     Ok(Some(pieces))
 }
 
@@ -84,6 +94,14 @@ mod tests {
         // A file system without holes reports none.
         if let Some(pieces) = pieces(&file, 10 << 20).unwrap() {
             assert_eq!(pieces, expected);
+        }
+        file.set_len(20 << 20).unwrap();
+        if let Some(pieces) = pieces(&file, 20 << 20).unwrap() {
+            let end = Piece {
+                offset: 20 << 20,
+                length: 0,
+            };
+            assert_eq!(pieces, [&expected[..], &[end]].concat());
         }
         assert_eq!(
             super::pieces(&tempfile::tempfile().unwrap(), 0).unwrap(),

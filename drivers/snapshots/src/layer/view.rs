@@ -229,6 +229,7 @@ impl View {
             .count();
         self.leave_to(common + 1)?;
         let mut links = 0;
+        let mut last_link = EntryName::default();
         let mut ahead: Vec<(Cow<'_, [u8]>, bool)> = parents[common..]
             .iter()
             .rev()
@@ -238,7 +239,8 @@ impl View {
             match &*name {
                 b"" | b"." => continue,
                 b".." if self.is_at_root() => {
-                    let reason = "a symbolic link on its way climbs above the root";
+                    let reason =
+                        format!("a symbolic link on its way, {last_link}, climbs too high");
                     return Err(LayerError::escape(entry, reason));
                 }
                 b".." => {
@@ -251,6 +253,7 @@ impl View {
                 Step::Entered => {}
                 Step::Link(target) => {
                     links += 1;
+                    last_link = EntryName::new(&*target);
                     if links > LINKS {
                         let reason = "the symbolic links on its way are a loop, or too many";
                         return Err(LayerError::escape(entry, reason));
@@ -262,7 +265,9 @@ impl View {
                     ahead.extend(parts.map(|part| (Cow::Owned(part.to_vec()), true)));
                 }
                 Step::Missing if create => {
-                    let reason = "a symbolic link on its way leads to no directory of the layer";
+                    let reason = format!(
+                        "a symbolic link on its way, {last_link}, leads to no directory in it"
+                    );
                     return Err(LayerError::escape(entry, reason));
                 }
                 Step::Missing => return Ok(false),
