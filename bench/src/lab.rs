@@ -106,12 +106,31 @@ impl Lab {
     ///
     /// What the driver or the mount could not do. The snapshot is gone then.
     pub(crate) fn fresh(&mut self, parent: Option<&Chain>) -> anyhow::Result<Active> {
+        let chain = self.create(parent)?;
+        self.mount(chain)
+    }
+
+    /// Makes a writable snapshot on top of `parent`, to be mounted later.
+    ///
+    /// # Errors
+    ///
+    /// What the driver could not do.
+    pub(crate) fn create(&mut self, parent: Option<&Chain>) -> anyhow::Result<Chain> {
         let id = SnapshotId::new(self.next).context("the driver has no snapshot number left")?;
         self.next += 1;
-        let driver = self.driver()?;
-        driver.create(id, parent, &CreateOptions::default())?;
+        self.driver()?
+            .create(id, parent, &CreateOptions::default())?;
         let ancestors = parent.map_or_else(Vec::new, |parent| parent.iter().collect());
-        let chain = Chain::new(id, ancestors);
+        Ok(Chain::new(id, ancestors))
+    }
+
+    /// Mounts a snapshot that was made before.
+    ///
+    /// # Errors
+    ///
+    /// What the driver or the mount could not do. The snapshot is gone then.
+    pub(crate) fn mount(&self, chain: Chain) -> anyhow::Result<Active> {
+        let driver = self.driver()?;
         let mounted = driver
             .activate(&chain, Access::ReadWrite)
             .and_then(|mounts| Ok((mounts.mount_at(&self.target)?, mounts)));
@@ -122,8 +141,8 @@ impl Lab {
                 guard,
             }),
             Err(error) => {
-                driver.deactivate(id)?;
-                driver.destroy(id)?;
+                driver.deactivate(chain.head())?;
+                driver.destroy(chain.head())?;
                 Err(error.into())
             }
         }

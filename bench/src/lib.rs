@@ -16,6 +16,7 @@ mod proofs;
 pub mod sampler;
 pub mod schedule;
 mod series;
+pub mod single;
 mod space;
 mod stand;
 mod storehouse;

@@ -16,7 +16,10 @@ use crate::workloads;
 pub const SEED: u64 = 20_261_102;
 
 /// The time a quick run is to take.
-const QUICK: Duration = Duration::from_secs(170);
+const QUICK: Duration = Duration::from_secs(150);
+
+/// The time a full run is to take.
+const FULL: Duration = Duration::from_secs(18 * 60);
 
 /// Room on a backing file system beyond what a workload allocates: journals, inode tables, reserves, and so much that
 /// no file system is more than 80 percent full.
@@ -85,7 +88,11 @@ impl Plan {
             image: Vec::new(),
             image_bytes: OWN_IMAGE,
             dir: None,
-            time: (effort == Effort::Quick).then_some(QUICK),
+            time: match effort {
+                Effort::Smoke => None,
+                Effort::Quick => Some(QUICK),
+                Effort::Full => Some(FULL),
+            },
         }
     }
 
@@ -210,17 +217,16 @@ impl Leg {
     /// The size that a backing file system is made with.
     #[must_use]
     pub fn bytes(&self, backing: Backing, image: Bytes) -> Bytes {
-        let allocate = |subject: &Subject| (self.workload.footprint)(&self.points, subject, image);
+        let needs = (self.workload.footprint)(&self.points, image);
         let subjects = self
             .subjects
             .iter()
             .filter(|subject| subject.backing == backing);
-        let mut used: Bytes = subjects.clone().map(allocate).sum();
-        if self.workload.floor.is_some() {
-            used += subjects.map(allocate).max().unwrap_or_default();
-        }
-        // One and a half times: copy-on-write file systems slow down, and count differently, when they fill up.
-        let bytes = used + Bytes(used.0 / 2) + SLACK;
+        let keepers = subjects.count() + usize::from(self.workload.floor.is_some());
+        let kept: Bytes = std::iter::repeat_n(needs.kept, keepers).sum();
+        let used = kept + needs.working;
+        // A quarter more: copy-on-write file systems slow down, and count differently, when they fill up.
+        let bytes = used + Bytes(used.0 / 4) + SLACK;
         Bytes(
             bytes
                 .0
@@ -289,6 +295,6 @@ impl Leg {
             .iter()
             .map(|point| arms.clone().count() + usize::from(controls && point.control))
             .sum();
-        per_subject * self.subjects.len() * self.workload.numbers
+        per_subject * self.subjects.len() * self.workload.numbers()
     }
 }

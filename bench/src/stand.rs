@@ -167,9 +167,6 @@ impl Stand {
     ///
     /// What is left behind.
     pub(crate) fn close(mut self) -> anyhow::Result<()> {
-        for (_, rig) in self.seats.iter_mut().flatten() {
-            rig.suspend()?;
-        }
         self.seats.clear();
         Ok(self.fs.close()?)
     }

@@ -31,16 +31,16 @@ pub struct Workload {
     pub arms: &'static [Arm],
     /// The units of its samples.
     pub units: &'static [Unit],
-    /// Numbers that one sample of an arm gives.
-    pub numbers: usize,
+    /// Values of the parameter `op` where one sample gives a number for each of them; empty where it does not.
+    pub parts: &'static [&'static str],
     /// What its numbers are about, which decides where and how often it runs.
     pub nature: Nature,
     /// Whether a subject is measured at an effort, where the command line does not name its variant.
     pub applies: fn(&Subject, Effort) -> bool,
     /// The points of its grid at an effort.
     pub points: fn(Effort) -> Vec<Point>,
-    /// The most bytes that a subject of it allocates on a backing at those points, `image` being the size of the image.
-    pub footprint: fn(&[Point], &Subject, image: Bytes) -> Bytes,
+    /// What a subject of it allocates on its backing file system at those points, `image` being the size of the image.
+    pub footprint: fn(&[Point], image: Bytes) -> Footprint,
     /// Makes the rig of a subject.
     pub rig: MakeRig,
     /// Makes the rig of the plain backing file system, where there is such a floor.
@@ -48,6 +48,12 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// Numbers that one sample of an arm gives.
+    #[must_use]
+    pub fn numbers(&self) -> usize {
+        self.units.len() * self.parts.len().max(1)
+    }
+
     /// Whether it takes an A/A control.
     #[must_use]
     pub fn has_control(&self) -> bool {
@@ -64,6 +70,15 @@ pub enum Nature {
     ColdTime,
     /// Space: the same on every medium and in every run, so few samples on one medium are enough.
     Space,
+}
+
+/// The room that a subject needs at the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// Bytes that stay as long as the rig does.
+    pub kept: Bytes,
+    /// Further bytes during a sample. Samples are taken one after the other, so subjects share this room.
+    pub working: Bytes,
 }
 
 /// How much is measured.

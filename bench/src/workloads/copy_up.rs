@@ -20,7 +20,7 @@ use crate::lab::{Active, Lab};
 use crate::operation::{Operation, Target};
 use crate::schedule::Random;
 use crate::subject::Subject;
-use crate::workload::{Effort, Nature, Point, Reading, Rig, Role, Site, Workload};
+use crate::workload::{Effort, Footprint, Nature, Point, Reading, Rig, Role, Site, Workload};
 
 /// Sizes of the file, from an empty one to one that no page cache of a small machine likes.
 pub(crate) const SIZES: [Bytes; 6] = [
@@ -60,7 +60,7 @@ pub(crate) const WARM: Workload = Workload {
         Arm::FloorPlain,
     ],
     units: &[Unit::Ns],
-    numbers: 1,
+    parts: &[],
     nature: Nature::Time,
     applies: |_, _| true,
     points: warm_points,
@@ -82,8 +82,8 @@ pub(crate) const COLD: Workload = Workload {
     question: "How long does the first change of a file of the image take when nothing of it is in the page cache?",
     requires: &["cachestat(2), Linux 6.5, to verify the page cache"],
     phases: &[
-        "unmount and mount the backing file system",
         "prepare",
+        "unmount and mount the backing file system",
         "mount",
         "flush",
         "CHANGE",
@@ -93,7 +93,7 @@ pub(crate) const COLD: Workload = Workload {
     ],
     arms: &[Arm::Driver, Arm::FloorPlain],
     units: &[Unit::Ns],
-    numbers: 1,
+    parts: &[],
     nature: Nature::ColdTime,
     applies: |_, _| true,
     points: cold_points,
@@ -114,18 +114,19 @@ fn warm_points(effort: Effort) -> Vec<Point> {
     for operation in Operation::ALL {
         for size in SIZES {
             let headline = operation == HEADLINE;
-            let large = size >= Bytes::mib(16);
-            let samples = match effort {
-                Effort::Smoke if size == Bytes::kib(4) => 1,
-                Effort::Smoke => 0,
-                Effort::Quick if headline && large => 1,
-                Effort::Quick if large => u32::from(size == Bytes::mib(16)),
-                Effort::Quick => 2,
-                Effort::Full if size >= Bytes::mib(128) => 2,
-                Effort::Full if large => 4,
-                Effort::Full => 8,
+            let samples = match (effort, size.0 >> 20) {
+                (Effort::Smoke, _) => u32::from(size == Bytes::kib(4)),
+                // Six of the quoted operation in three blocks, or in two: an interval wants five samples.
+                (Effort::Quick, 128..) => 1 + u32::from(headline),
+                (Effort::Quick, 16..) if !headline => 1,
+                (Effort::Quick, _) => 3,
+                (Effort::Full, 128..) => 1 + u32::from(headline),
+                (Effort::Full, 16..) => 2,
+                (Effort::Full, _) => 3,
             };
-            let control = headline || effort == Effort::Full;
+            // One operation tells the noise of all of them. A control of the largest size would take as long as all
+            // others together.
+            let control = headline && (effort == Effort::Full || size < Bytes::mib(128));
             points.push(point(samples, control, operation, size));
         }
     }
@@ -153,12 +154,15 @@ fn point(samples: u32, control: bool, operation: Operation, size: Bytes) -> Poin
     Point::new(samples, control, &parameters)
 }
 
-/// Lower files of every size; the largest once more for the copy, and once more for what a driver that copies whole
-/// snapshots needs.
-fn footprint(points: &[Point], _: &Subject, _: Bytes) -> Bytes {
+/// Keeps a lower file of every size; a sample needs room for the copy of the largest one, and as much again for a driver
+/// that copies whole snapshots beforehand.
+fn footprint(points: &[Point], _: Bytes) -> Footprint {
     let sizes = sizes(points);
     let largest = sizes.iter().copied().max().unwrap_or_default();
-    sizes.into_iter().map(Bytes).sum::<Bytes>() + Bytes(2 * largest)
+    Footprint {
+        kept: sizes.into_iter().map(Bytes).sum(),
+        working: Bytes(2 * largest),
+    }
 }
 
 /// The sizes of the files that a list of points needs, each once.
@@ -192,6 +196,9 @@ struct DriverRig {
     lab: Lab,
     backing: PathBuf,
     bases: BTreeMap<u64, Chain>,
+    /// Snapshots made before the last mount of the backing file system: a driver that copies whole snapshots has the
+    /// data in the page cache once it made one.
+    ready: BTreeMap<u64, Chain>,
     state: State,
 }
 
@@ -208,8 +215,21 @@ impl DriverRig {
             lab,
             backing: site.backing().to_owned(),
             bases,
+            ready: BTreeMap::new(),
             state,
         })
+    }
+
+    /// Mounts a fresh snapshot over the lower file of a point.
+    fn fresh(&mut self, point: &Point) -> anyhow::Result<Active> {
+        let base = self
+            .bases
+            .get(&point.size().0)
+            .context("no lower file of that size was made")?;
+        match self.ready.remove(&point.size().0) {
+            Some(chain) => self.lab.mount(chain),
+            None => self.lab.fresh(Some(base)),
+        }
     }
 
     /// Times the first change in a snapshot, and where it says something, the same change again.
@@ -263,8 +283,7 @@ impl DriverRig {
 
     /// Truncates a file that was copied up with its data: a second truncation would find nothing to do.
     fn truncate_floor(&mut self, point: &Point) -> anyhow::Result<Reading> {
-        let base = self.base(point)?;
-        let active = self.lab.fresh(Some(&base))?;
+        let active = self.fresh(point)?;
         let size = point.size().0;
         let mut target = Target::new(active.dir().join(name(size)), size);
         let reading = change(Operation::WriteByte, &mut target)
@@ -272,19 +291,11 @@ impl DriverRig {
         self.lab.finish(active)?;
         reading
     }
-
-    fn base(&self, point: &Point) -> anyhow::Result<Chain> {
-        self.bases
-            .get(&point.size().0)
-            .cloned()
-            .context("no lower file of that size was made")
-    }
 }
 
 impl Rig for DriverRig {
     fn take(&mut self, point: &Point, role: Role) -> anyhow::Result<Vec<Reading>> {
-        let base = self.base(point)?;
-        let active = self.lab.fresh(Some(&base))?;
+        let active = self.fresh(point)?;
         let readings = self.change(&active, point, role);
         self.lab.finish(active)?;
         let mut readings = readings?;
@@ -296,6 +307,14 @@ impl Rig for DriverRig {
     }
 
     fn suspend(&mut self) -> anyhow::Result<()> {
+        if self.state == State::Cold {
+            for (size, base) in &self.bases {
+                if !self.ready.contains_key(size) {
+                    let chain = self.lab.create(Some(base))?;
+                    self.ready.insert(*size, chain);
+                }
+            }
+        }
         self.lab.suspend();
         Ok(())
     }

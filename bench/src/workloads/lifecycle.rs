@@ -15,7 +15,7 @@ use cowlab_sys::Guard;
 
 use crate::storehouse::{Storehouse, unflushed};
 use crate::subject::Subject;
-use crate::workload::{Effort, Nature, Point, Reading, Rig, Role, Site, Workload};
+use crate::workload::{Effort, Footprint, Nature, Point, Reading, Rig, Role, Site, Workload};
 use crate::workloads::copy_up::write_file;
 
 /// Layers below the snapshot: one, a usual image, a deep one, and more than most builders make.
@@ -47,7 +47,14 @@ pub(crate) const LIFECYCLE: Workload = Workload {
     ],
     arms: &[Arm::Driver, Arm::Control],
     units: &[Unit::Ns],
-    numbers: 6,
+    parts: &[
+        "prepare",
+        "mount",
+        "unmount",
+        "commit",
+        "commit-none",
+        "remove",
+    ],
     nature: Nature::Time,
     applies: |_, _| true,
     points,
@@ -69,9 +76,12 @@ fn points(effort: Effort) -> Vec<Point> {
 }
 
 /// A driver that copies whole snapshots copies the base and one file a layer into each of them.
-fn footprint(points: &[Point], _: &Subject, _: Bytes) -> Bytes {
+fn footprint(points: &[Point], _: Bytes) -> Footprint {
     let depth = deepest(points);
-    Bytes((FILES + depth) * FILE * (depth + 2)) + Bytes::mib(16)
+    Footprint {
+        kept: Bytes((FILES + depth) * FILE * depth) + Bytes::mib(16),
+        working: Bytes::mib(8),
+    }
 }
 
 fn deepest(points: &[Point]) -> u64 {

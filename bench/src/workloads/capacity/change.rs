@@ -13,7 +13,7 @@ use super::{Mark, readings};
 use crate::lab::Lab;
 use crate::schedule::Random;
 use crate::subject::Subject;
-use crate::workload::{Effort, Nature, Point, Reading, Rig, Role, Site, Workload};
+use crate::workload::{Effort, Footprint, Nature, Point, Reading, Rig, Role, Site, Workload};
 use crate::workloads::copy_up::{SIZES, sizes, write_file};
 
 /// Bytes changed: the least, a page, and more than most files have.
@@ -32,7 +32,7 @@ pub(crate) const CHANGE: Workload = Workload {
     ],
     arms: &[Arm::Driver, Arm::FloorPlain],
     units: &[Unit::Bytes, Unit::Inodes],
-    numbers: 2,
+    parts: &[],
     nature: Nature::Space,
     applies: |_, _| true,
     points,
@@ -63,11 +63,14 @@ fn points(effort: Effort) -> Vec<Point> {
     points
 }
 
-/// Lower files of every size, and the largest once more in the snapshot that changes it, twice as vfs copies it first.
-fn footprint(points: &[Point], _: &Subject, _: Bytes) -> Bytes {
+/// Keeps a lower file of every size; a sample needs room for the largest one twice, as vfs copies it beforehand.
+fn footprint(points: &[Point], _: Bytes) -> Footprint {
     let sizes = sizes(points);
     let largest = sizes.iter().copied().max().unwrap_or_default();
-    sizes.into_iter().map(Bytes).sum::<Bytes>() + Bytes(2 * largest) + Bytes::mib(8)
+    Footprint {
+        kept: sizes.into_iter().map(Bytes).sum(),
+        working: Bytes(2 * largest) + Bytes::mib(8),
+    }
 }
 
 #[derive(Debug)]

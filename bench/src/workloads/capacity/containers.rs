@@ -14,7 +14,7 @@ use crate::image;
 use crate::plan::OWN_IMAGE;
 use crate::storehouse::Storehouse;
 use crate::subject::Subject;
-use crate::workload::{Effort, Nature, Point, Reading, Rig, Role, Site, Workload};
+use crate::workload::{Effort, Footprint, Nature, Point, Reading, Rig, Role, Site, Workload};
 
 /// Containers at a time: an idle one, and ten of one image.
 const COUNTS: [u64; 2] = [1, 10];
@@ -32,7 +32,7 @@ pub(crate) const CONTAINERS: Workload = Workload {
     ],
     arms: &[Arm::Driver],
     units: &[Unit::Bytes, Unit::Inodes],
-    numbers: 2,
+    parts: &[],
     nature: Nature::Space,
     applies: super::usual_variants,
     points: |effort| {
@@ -46,13 +46,14 @@ pub(crate) const CONTAINERS: Workload = Workload {
             .map(|count| Point::new(1, false, &[(names::CONTAINERS, (*count).into())]))
             .collect()
     },
-    footprint: |points, _, _| {
-        let most = points
+    // A driver that copies whole snapshots copies the image for each of its eleven layers and for each container.
+    footprint: |points, _| Footprint {
+        kept: Bytes(OWN_IMAGE.0 * 11),
+        working: points
             .iter()
-            .map(|point| point.number(names::CONTAINERS))
-            .max();
-        // A driver that copies whole snapshots copies the image for each of its eleven layers and for each container.
-        Bytes(OWN_IMAGE.0 * (11 + most.unwrap_or_default()))
+            .map(|point| Bytes(OWN_IMAGE.0 * point.number(names::CONTAINERS)))
+            .max()
+            .unwrap_or_default(),
     },
     rig: |site, subject, _| Ok(Box::new(StoreRig::new(site, subject)?)),
     floor: None,

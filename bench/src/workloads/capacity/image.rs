@@ -10,7 +10,7 @@ use super::{Mark, counted_by_store, readings};
 use crate::image;
 use crate::storehouse::Storehouse;
 use crate::subject::Subject;
-use crate::workload::{Nature, Point, Reading, Rig, Role, Site, Workload};
+use crate::workload::{Footprint, Nature, Point, Reading, Rig, Role, Site, Workload};
 
 /// The workload.
 pub(crate) const IMAGE: Workload = Workload {
@@ -26,12 +26,15 @@ pub(crate) const IMAGE: Workload = Workload {
     ],
     arms: &[Arm::Driver],
     units: &[Unit::Bytes, Unit::Inodes],
-    numbers: 2,
+    parts: &[],
     nature: Nature::Space,
     applies: super::usual_variants,
     points: |_| vec![Point::new(1, false, &[])],
     // A driver that copies whole snapshots copies the image for every layer; images of more than twelve are rare.
-    footprint: |_, _, image| Bytes(image.0 * 12),
+    footprint: |_, image| Footprint {
+        kept: Bytes::default(),
+        working: Bytes(image.0 * 12),
+    },
     rig: |site, subject, _| Ok(Box::new(StoreRig::new(site, subject)?)),
     floor: None,
 };

@@ -1,0 +1,116 @@
+//! One backing file system of one workload without a plan around it, sample by sample: what criterion drives.
+//!
+//! There are no restart blocks and no interleaving here. It is the same rig and the same clock as in a run, for a quick
+//! look at one series; what is to be compared comes from a run.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use cowlab_reports::result::{Arm, Parameters, Unit};
+use cowlab_testbed::{Backing, Run};
+
+use crate::plan::{Leg, Plan};
+use crate::stand::{Stand, Who};
+use crate::subject::Subject;
+use crate::workload::{Point, Role};
+
+/// A mounted backing file system with the rigs of every subject on it.
+#[derive(Debug)]
+pub struct Single {
+    // Before the run that they belong to, so that they are dropped first.
+    stand: Stand,
+    run: Run,
+    refused: Vec<(usize, anyhow::Error)>,
+}
+
+impl Single {
+    /// Makes the file system and the rigs of a leg of a plan.
+    ///
+    /// # Errors
+    ///
+    /// What the testbed could not do.
+    pub fn make(plan: &Plan, leg: &Leg, backing: Backing) -> anyhow::Result<Self> {
+        let run = Run::start(plan.dir.clone())?;
+        let mut refused = Vec::new();
+        let stand = Stand::make(&run, plan, leg, backing, &mut refused)?;
+        Ok(Self {
+            stand,
+            run,
+            refused,
+        })
+    }
+
+    /// Takes one sample of a subject of the leg at a point and returns the driver's time, where a sample gives several
+    /// the one at `parameters`.
+    ///
+    /// # Errors
+    ///
+    /// What the subject lacks here, what failed, and a change that was timed and could not be seen.
+    pub fn sample(
+        &mut self,
+        subject: usize,
+        point: &Point,
+        parameters: &Parameters,
+    ) -> anyhow::Result<Duration> {
+        if let Some((_, error)) = self.refused.iter().find(|(index, _)| *index == subject) {
+            anyhow::bail!("{error:#}");
+        }
+        let seat = self
+            .stand
+            .seats()
+            .find(|(_, who)| *who == Who::Subject(subject))
+            .map(|(seat, _)| seat)
+            .context("the subject is on another file system")?;
+        let (_, taken) = self
+            .stand
+            .take(seat, point, Role::Measure)
+            .context("the rig is gone")?;
+        let value = taken?
+            .into_iter()
+            .find(|reading| {
+                reading.arm == Arm::Driver
+                    && reading.unit == Unit::Ns
+                    && reading.parameters == *parameters
+            })
+            .and_then(|reading| reading.value)
+            .context("what was timed was not seen to happen")?;
+        Ok(Duration::from_secs_f64(value / 1e9))
+    }
+
+    /// Takes everything down.
+    ///
+    /// # Errors
+    ///
+    /// What is left behind.
+    pub fn close(self) -> anyhow::Result<()> {
+        self.stand.close()?;
+        Ok(self.run.close()?)
+    }
+}
+
+/// The parameters of every number that a sample at a point gives.
+#[must_use]
+pub fn numbers(leg: &Leg, point: &Point) -> Vec<Parameters> {
+    if leg.workload.parts.is_empty() {
+        return vec![point.parameters.clone()];
+    }
+    let with = |part: &&str| {
+        let mut parameters = point.parameters.clone();
+        parameters.insert(cowlab_reports::result::names::OP.to_owned(), (*part).into());
+        parameters
+    };
+    leg.workload.parts.iter().map(with).collect()
+}
+
+/// The name of a series on the command line: backing, driver with its variant, and what was varied.
+#[must_use]
+pub fn name(subject: &Subject, parameters: &Parameters) -> String {
+    let column = subject.column();
+    let values: Vec<String> = parameters.values().map(ToString::to_string).collect();
+    format!(
+        "{}/{}/{}",
+        column.backing,
+        column.driver_name(),
+        values.join("/")
+    )
+}
