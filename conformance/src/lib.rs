@@ -21,6 +21,7 @@ pub mod context;
 pub mod difference;
 pub mod errno;
 mod exit;
+mod faults;
 mod judge;
 mod junit;
 mod lane;
@@ -71,6 +72,6 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             table::deviations(&deviations.driver)?;
             Ok(exit::OK)
         }
-        Some(Command::Faults(_)) => exit::refuse(exit::USAGE, "no fault can be planted yet"),
+        Some(Command::Faults(faults)) => faults::run(faults),
     }
 }

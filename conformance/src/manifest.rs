@@ -14,7 +14,7 @@ use std::path::Path;
 use cowlab_sys::at::{self, OFlags};
 use cowlab_sys::dir::{self, DirEntry};
 use cowlab_sys::stat::{self, FileKind, Stat, Time};
-use cowlab_sys::{Result, fiemap, io, xattr};
+use cowlab_sys::{Result, fiemap, io, page_cache, xattr};
 use sha2::{Digest, Sha256};
 
 use crate::terms::Kind;
@@ -162,6 +162,10 @@ fn content(dir: impl AsFd, name: &OsStr, stat: &Stat) -> Result<Content> {
             // Looking must not change access times, which cases look at.
             let file = at::open(dir, name, OFlags::RDONLY | OFlags::NOATIME, 0)?;
             let file = File::from(file);
+            if stat.size > UNIT {
+                // What was read of a preallocated range counts as data on xfs while it is in the cache.
+                page_cache::evict(&file)?;
+            }
             let segments = fiemap::data_segments(&file)?;
             let content = io(
                 "read",

@@ -11,6 +11,7 @@ use cowlab_sys::{Error, Result, dir, fiemap, io, reflink, xattr};
 use cowlab_testbed::Backing;
 
 use crate::case::Need;
+use crate::errno::Code;
 
 /// Tells whether a file system lacks something by its nature.
 type Lacks = fn(Need) -> bool;
@@ -72,7 +73,7 @@ pub(crate) enum Excuse {
 pub(crate) fn lacking(need: Need, backing: Backing, place: &Path) -> Option<Lacking> {
     let tried = try_need(need, place);
     let emptied = empty(place);
-    let error = tried.and(emptied).err()?;
+    let error = Code::from(tried.and(emptied).err()?);
     let by_nature = LACKS
         .iter()
         .any(|(kind, lacks)| *kind == backing && lacks(need));

@@ -55,6 +55,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
             keep: args.keep,
             seed: args.seed,
             risky: args.risk_kernel,
+            unconfirmed: false,
             strict: args.strict.clone(),
         },
         seeds: args.seeds,

@@ -68,6 +68,13 @@ impl Verdict {
         }
     }
 
+    /// The verdict with a text left out of its reason.
+    #[must_use]
+    pub(crate) fn without(mut self, text: &str) -> Self {
+        self.reason = self.reason.map(|reason| reason.replace(text, ""));
+        self
+    }
+
     /// The verdict to report when a failing case was run again, alone.
     #[must_use]
     pub(crate) fn confirmed_by(self, alone: Self) -> Self {

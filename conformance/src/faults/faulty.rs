@@ -1,0 +1,94 @@
+//! A driver that does one thing wrong and hands everything else on.
+
+use std::path::{Path, PathBuf};
+
+use cowlab_driver::{
+    Access, Candidates, Chain, CreateOptions, Driver, Durability, Mounts, Result, SnapshotId,
+    Staging, Usage,
+};
+
+use super::harm::Harm;
+
+/// A driver with a fault.
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    inner: Box<dyn Driver>,
+    harm: Harm,
+}
+
+impl Faulty {
+    /// Plants a fault in a driver that keeps a snapshot's changes in `<root>/<id>/diff`.
+    pub(crate) const fn new(inner: Box<dyn Driver>, harm: Harm) -> Self {
+        Self { inner, harm }
+    }
+
+    /// The chain, with the two newest ancestors swapped where that is the fault.
+    fn chain(&self, chain: &Chain) -> Chain {
+        let mut ancestors = chain.ancestors().to_vec();
+        if self.harm == Harm::SwapLowers && ancestors.len() > 1 {
+            ancestors.swap(0, 1);
+        }
+        Chain::new(chain.head(), ancestors)
+    }
+}
+
+impl Driver for Faulty {
+    fn create(
+        &self,
+        id: SnapshotId,
+        parent: Option<&Chain>,
+        options: &CreateOptions,
+    ) -> Result<()> {
+        self.inner.create(id, parent, options)
+    }
+
+    fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+        self.inner.activate(&self.chain(chain), access)
+    }
+
+    fn deactivate(&self, id: SnapshotId) -> Result<()> {
+        self.inner.deactivate(id)
+    }
+
+    fn staging(&self, chain: &Chain) -> Result<Staging> {
+        self.inner.staging(chain)
+    }
+
+    fn freeze(&self, id: SnapshotId, durability: Durability) -> Result<()> {
+        self.harm
+            .do_to(&self.root().join(id.to_string()).join("diff"))?;
+        self.inner.freeze(id, durability)
+    }
+
+    fn destroy(&self, id: SnapshotId) -> Result<()> {
+        if self.harm == Harm::KeepRemoved {
+            return Ok(());
+        }
+        self.inner.destroy(id)
+    }
+
+    fn usage(&self, id: SnapshotId) -> Result<Usage> {
+        let usage = self.inner.usage(id)?;
+        Ok(if self.harm == Harm::NoUsage {
+            Usage::default()
+        } else {
+            usage
+        })
+    }
+
+    fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>> {
+        self.inner.candidates(chain)
+    }
+
+    fn inventory(&self) -> Result<Vec<SnapshotId>> {
+        self.inner.inventory()
+    }
+
+    fn quarantine(&self, id: SnapshotId) -> Result<PathBuf> {
+        self.inner.quarantine(id)
+    }
+
+    fn root(&self) -> &Path {
+        self.inner.root()
+    }
+}

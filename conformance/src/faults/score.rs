@@ -1,0 +1,146 @@
+//! Runs the cases of each fault's area with the fault and without it, and counts.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use anyhow::Result;
+use cowlab_driver::Entry;
+use cowlab_reports::result::Status;
+use cowlab_sys::process;
+use cowlab_testbed::{Backing, Run};
+
+use super::{DRIVER, FAULTS, Fault};
+use crate::args::FaultsArgs;
+use crate::case::Case;
+use crate::cases;
+use crate::column::{self, Ended, Options};
+use crate::exit;
+use crate::subject::{Subject, check_names};
+
+/// Faults that are tried at once.
+const AT_ONCE: usize = 2;
+
+/// The first case of the fault's area that failed because of it, with what it found; or none.
+type Catch = Option<(&'static str, String)>;
+
+/// Plants faults and prints which are caught.
+///
+/// # Errors
+///
+/// When the testbed fails or standard output is closed.
+pub(crate) fn run(args: &FaultsArgs) -> Result<u8> {
+    let known: Vec<_> = FAULTS.iter().map(|fault| fault.id).collect();
+    if let Err(error) = check_names("fault", &args.fault, &known) {
+        return exit::refuse(exit::USAGE, &error.to_string());
+    }
+    let wanted =
+        |fault: &&Fault| args.fault.is_empty() || args.fault.iter().any(|id| id == fault.id);
+    let faults: Vec<_> = FAULTS.iter().filter(wanted).collect();
+    if let Some(code) = exit::unfit_host(args.on_live_host)? {
+        return Ok(code);
+    }
+    process::unshare_mounts()?;
+    let run = Run::start(args.dir.clone())?;
+    let passing = passing(&run, &faults)?;
+    let caught = try_all(&run, &faults, &passing)?;
+    run.close()?;
+    print(&faults, &caught)
+}
+
+/// The cases of the faults' areas that pass with no fault planted.
+fn passing(run: &Run, faults: &[&'static Fault]) -> Result<BTreeSet<&'static str>> {
+    let cases: Vec<_> = cases::all()
+        .filter(|case| {
+            faults
+                .iter()
+                .any(|fault| fault.area.contains(&case.group()))
+        })
+        .collect();
+    let entry =
+        cowlab_drivers::find(DRIVER).ok_or_else(|| anyhow::anyhow!("no driver `{DRIVER}`"))?;
+    let ended = run_cases(run, entry, &cases);
+    let pass = ended
+        .iter()
+        .filter(|ended| ended.verdict.status == Status::Pass);
+    Ok(pass.map(|ended| ended.case.id).collect())
+}
+
+fn run_cases(run: &Run, entry: &'static Entry, cases: &[&'static Case]) -> Vec<Ended> {
+    let subject = Subject {
+        entry,
+        variant: entry.default_variant(),
+        backing: Backing::Ext4,
+    };
+    let options = Options {
+        unconfirmed: true,
+        ..Options::default()
+    };
+    column::run(run, &subject, cases, &options).ended
+}
+
+fn try_all(
+    run: &Run,
+    faults: &[&'static Fault],
+    passing: &BTreeSet<&'static str>,
+) -> Result<Vec<Catch>> {
+    let next = Mutex::new(0..faults.len());
+    let caught = Mutex::new(vec![None; faults.len()]);
+    let work = || {
+        while let Some(index) = next.lock().unwrap_or_else(PoisonError::into_inner).next() {
+            let catch = try_one(run, faults[index], passing);
+            caught.lock().unwrap_or_else(PoisonError::into_inner)[index] = catch;
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(work);
+        }
+    });
+    Ok(caught.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn try_one(run: &Run, fault: &Fault, passing: &BTreeSet<&'static str>) -> Catch {
+    let cases: Vec<_> = cases::all()
+        .filter(|case| fault.area.contains(&case.group()) && passing.contains(case.id))
+        .collect();
+    let ended = run_cases(run, with_fault(fault), &cases);
+    let failed = ended
+        .into_iter()
+        .find(|ended| ended.verdict.status.is_failure())?;
+    Some((failed.case.id, failed.verdict.reason.unwrap_or_default()))
+}
+
+/// The registry's entry, opened with the fault. A handful are made in a process, and columns hold them for ever.
+fn with_fault(fault: &Fault) -> &'static Entry {
+    let entry =
+        cowlab_drivers::find(DRIVER).expect("the driver that faults are planted in is there");
+    Box::leak(Box::new(Entry {
+        name: entry.name,
+        summary: entry.summary,
+        variants: entry.variants,
+        requirements: entry.requirements,
+        deviations: entry.deviations,
+        probe: entry.probe,
+        open: fault.open,
+    }))
+}
+
+fn print(faults: &[&'static Fault], caught: &[Catch]) -> Result<u8> {
+    let mut out = io::stdout().lock();
+    for (fault, catch) in faults.iter().zip(caught) {
+        writeln!(out, "{}: {}", fault.id, fault.what)?;
+        match catch {
+            Some((case, reason)) => writeln!(out, "  caught by {case}: {reason}")?,
+            None => writeln!(out, "  NOT CAUGHT by any case of {}", fault.area.join(", "))?,
+        }
+    }
+    let count = caught.iter().flatten().count();
+    writeln!(out, "{count} of {} faults caught", faults.len())?;
+    Ok(if count == faults.len() {
+        exit::OK
+    } else {
+        exit::FINDING
+    })
+}
