@@ -232,7 +232,7 @@ fn environments_differ(before: &Environment, after: &Environment) -> Vec<String>
                 "frequency governor",
                 environment
                     .facts
-                    .get("governor")
+                    .get("cpufreq governor")
                     .cloned()
                     .unwrap_or_default(),
             ),

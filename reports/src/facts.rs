@@ -7,7 +7,7 @@ use crate::result::{
     Availability, Column, Environment, Impact, Media, Outcome, Place, ResultSet, SeriesId, Status,
     Unit, names,
 };
-use crate::statistics::{Estimate, Interval, Relevance, geometric_mean, relevance};
+use crate::statistics::{Estimate, Interval, Relevance, Summary, geometric_mean, relevance};
 
 /// Everything the rules may look at.
 #[derive(Debug, Clone, Default)]
@@ -121,7 +121,8 @@ impl<'a> Facts<'a> {
         Self {
             environment: set
                 .environments()
-                .into_values()
+                .into_iter()
+                .map(|(_, environment)| environment)
                 .find(|environment| environment.place == place),
             candidates: candidates(set, place),
             measurements: Measurements::new(set),
@@ -138,17 +139,15 @@ impl<'a> Facts<'a> {
         Some(storage.backing.as_str())
     }
 
-    /// Median of the quoted copy-up operation at a file size.
+    /// The quoted copy-up operation at a file size.
     #[must_use]
-    pub fn copy_up(&self, candidate: &Candidate, size: u64) -> Option<Estimate> {
+    pub fn copy_up(&self, candidate: &Candidate, size: u64) -> Option<Summary> {
         self.measurements.drivers().find_map(|(id, measurement)| {
             let wanted = id.workload == names::COPY_UP
                 && id.column == self.measured_column(candidate)
                 && measurement.series.text(names::OP) == Some(names::WRITE_BYTE)
                 && measurement.series.number(names::SIZE) == Some(size);
-            (wanted && measurement.summary.is_some())
-                .then(|| self.measurements.median(id))
-                .flatten()
+            measurement.summary.filter(|_| wanted)
         })
     }
 

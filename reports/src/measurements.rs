@@ -56,7 +56,7 @@ impl<'a> Measurements<'a> {
     /// Collects and summarizes every series. Where a series was measured more than once the last one counts.
     #[must_use]
     pub fn new(set: &'a ResultSet) -> Self {
-        let environments = set.environments();
+        let environments: BTreeMap<&str, &Environment> = set.environments().into_iter().collect();
         let mut by_id = BTreeMap::new();
         for record in set.records() {
             if let Line::Series(series) = &record.line {

@@ -349,8 +349,8 @@ fn copy_up_line(facts: &Facts<'_>, candidate: &Candidate) -> Option<Reason> {
     let times: Vec<String> = sizes
         .into_iter()
         .filter_map(|(size, name)| {
-            let median = facts.copy_up(candidate, size)?;
-            Some(format!("{} at {name}", units::duration(median.value)))
+            let median = facts.copy_up(candidate, size)?.median.value;
+            Some(format!("{} at {name}", units::duration(median)))
         })
         .collect();
     (!times.is_empty()).then(|| {
@@ -371,7 +371,7 @@ fn missing(facts: &Facts<'_>, winner: Option<&Assessed<'_>>, eligible: usize) ->
     };
     need(
         facts.candidates.iter().all(|one| one.judged() == 0),
-        "no conformance outcome: run `cowlab conformance`",
+        "no conformance outcome: run `cargo xtask conformance`",
     );
     need(
         winner.is_some() && eligible == 1,
@@ -384,7 +384,7 @@ fn missing(facts: &Facts<'_>, winner: Option<&Assessed<'_>>, eligible: usize) ->
     let pace = winner.and_then(|winner| facts.pace(winner.candidate, winner.candidate));
     need(
         pace.is_none(),
-        "no copy-up latency of the choice: run `cowlab bench run copy-up`",
+        "no copy-up latency of the choice: run `cargo xtask bench run copy-up`",
     );
     need(
         pace.is_some()
@@ -396,7 +396,7 @@ fn missing(facts: &Facts<'_>, winner: Option<&Assessed<'_>>, eligible: usize) ->
     );
     need(
         winner.is_none_or(|winner| facts.capacity(winner.candidate).is_none()),
-        "no capacity overhead of the choice: run `cowlab bench run capacity`",
+        "no capacity overhead of the choice: run `cargo xtask bench run capacity`",
     );
     let skipped = winner.map_or(0, |winner| winner.candidate.count(Status::Skip));
     if skipped > 0 {

@@ -21,8 +21,10 @@ pub(crate) struct Point {
     pub(crate) at: u64,
     /// The median.
     pub(crate) value: f64,
-    /// Its interval; none is drawn where there is none.
+    /// Its interval, a thick line.
     pub(crate) interval: Option<(f64, f64)>,
+    /// The range of the samples, a thin line, for a median without an interval.
+    pub(crate) range: Option<(f64, f64)>,
 }
 
 /// The medians of one column.
@@ -245,10 +247,18 @@ impl Curves {
         if is_floor {
             return Ok(());
         }
+        // A dashed bar would look shorter than it is.
+        let solid = Look {
+            pattern: 0,
+            ..curve.look
+        };
+        let solid = Paint::Look(solid).color();
         for point in &curve.points {
-            if let Some((low, high)) = point.interval {
+            let thin = point.range.map(|range| (range, 1));
+            let bar = point.interval.map(|interval| (interval, 3)).or(thin);
+            if let Some(((low, high), width)) = bar {
                 let ends = [place(point.at, low), place(point.at, high)];
-                root.draw(&PathElement::new(ends, paint.stroke_width(2)))?;
+                root.draw(&PathElement::new(ends, solid.stroke_width(width)))?;
             }
             draw_marker(root, place(point.at, point.value), curve.look)?;
         }

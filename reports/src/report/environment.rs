@@ -176,12 +176,12 @@ pub(super) fn commands(set: &ResultSet) -> Vec<CommandRow> {
             Line::Outcome(_) => {
                 commands
                     .entry((0, "conformance".to_owned()))
-                    .or_insert_with(|| "cowlab conformance".to_owned());
+                    .or_insert_with(|| "cargo xtask conformance".to_owned());
             }
             Line::Series(series) => {
                 commands
                     .entry((1, format!("workload {}", series.workload)))
-                    .or_insert_with(|| format!("cowlab bench run {}", series.workload));
+                    .or_insert_with(|| format!("cargo xtask bench run {}", series.workload));
             }
             _ => {}
         }
@@ -194,7 +194,7 @@ pub(super) fn commands(set: &ResultSet) -> Vec<CommandRow> {
         0,
         CommandRow {
             part: "this report".to_owned(),
-            command: "cowlab report".to_owned(),
+            command: "cargo xtask report".to_owned(),
         },
     );
     rows

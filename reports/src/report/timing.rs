@@ -41,6 +41,8 @@ pub struct TimingRow {
     pub high: Option<f64>,
     /// 95th percentile in nanoseconds.
     pub p95: f64,
+    /// Smallest sample in nanoseconds.
+    pub min: f64,
     /// Largest sample in nanoseconds.
     pub max: f64,
     /// Samples beyond 1.5 times the interquartile range.
@@ -177,6 +179,7 @@ fn timing(
         low: low(Some(summary.median)),
         high: high(Some(summary.median)),
         p95: summary.p95,
+        min: summary.min,
         max: summary.max,
         outliers: summary.outliers.total(),
         floor_plain: floor(Arm::FloorPlain),

@@ -179,7 +179,7 @@ impl Warning {
     pub fn advice(self) -> &'static str {
         match self {
             Self::FewSamples => {
-                "few samples: the interval is wide; run without --quick for a narrower one"
+                "few samples: intervals are wide or missing; a full run instead of a quick one narrows them"
             }
             Self::Outliers => {
                 "many outliers: something else used the machine; medians stand, tails do not"

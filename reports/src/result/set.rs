@@ -1,6 +1,5 @@
 //! All records of one or more results files, sorted by kind.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Environment, Image, Line, Outcome, Probe, ReadError, Reader, Record, Series, Skipped};
@@ -55,16 +54,19 @@ impl ResultSet {
         &self.notes
     }
 
-    /// Environments by id.
+    /// Environments with their ids, each once, in the order they were introduced.
     #[must_use]
-    pub fn environments(&self) -> BTreeMap<&str, &Environment> {
-        self.records
-            .iter()
-            .filter_map(|record| {
-                let facts = record.environment.facts.as_deref()?;
-                Some((record.environment.id.as_str(), facts))
-            })
-            .collect()
+    pub fn environments(&self) -> Vec<(&str, &Environment)> {
+        let mut environments: Vec<(&str, &Environment)> = Vec::new();
+        for record in &self.records {
+            let id = record.environment.id.as_str();
+            if let Some(facts) = record.environment.facts.as_deref()
+                && environments.iter().all(|(known, _)| *known != id)
+            {
+                environments.push((id, facts));
+            }
+        }
+        environments
     }
 
     /// The results of conformance cases.

@@ -5,7 +5,7 @@
 
 use super::{Applies, Finding, Rule, Weight};
 use crate::facts::{Candidate, Facts};
-use crate::statistics::Estimate;
+use crate::statistics::Summary;
 use crate::units;
 
 const KIB: u64 = 1024;
@@ -103,6 +103,18 @@ pub const RULES: &[Rule] = &[
         says: "vfs keeps a full copy of the tree per layer and container.",
         source: "https://docs.docker.com/engine/storage/drivers/vfs-driver/",
         applies: Applies::Candidate(full_copies),
+    },
+    Rule {
+        id: 57,
+        says: "Without redirect_dir a directory of the image can not be renamed (EXDEV).",
+        source: "https://docs.kernel.org/filesystems/overlayfs.html",
+        applies: Applies::Candidate(directory_renames),
+    },
+    Rule {
+        id: 58,
+        says: "With the index off a change splits the hard links of a file of the image.",
+        source: "https://docs.kernel.org/filesystems/overlayfs.html",
+        applies: Applies::Candidate(split_links),
     },
     Rule {
         id: 61,
@@ -243,23 +255,41 @@ fn size_limits(_: &Facts<'_>, candidate: &Candidate) -> Option<Finding> {
     Some(Finding::new(Weight::Note, text))
 }
 
+/// A median with its interval, or with the range of all samples where they are too few for one: a factor of [`FLAT`]
+/// between ranges that do not overlap is no accident.
+struct Spread {
+    median: f64,
+    low: f64,
+    high: f64,
+}
+
+fn spread(summary: Summary) -> Spread {
+    let interval = summary.median.interval;
+    Spread {
+        median: summary.median.value,
+        low: interval
+            .map_or(summary.min, |interval| interval.low)
+            .max(1.0),
+        high: interval
+            .map_or(summary.max, |interval| interval.high)
+            .max(1.0),
+    }
+}
+
 /// A copy that grows less than this many times from 4 KiB to the largest file does not copy the data.
 const FLAT: f64 = 4.0;
 
 fn whole_file_copies(facts: &Facts<'_>, candidate: &Candidate) -> Option<Finding> {
-    let small = facts.copy_up(candidate, 4 * KIB)?;
+    let small = spread(facts.copy_up(candidate, 4 * KIB)?);
     let (size, large) = [128 * MIB, 16 * MIB]
         .into_iter()
-        .find_map(|size| Some((size, facts.copy_up(candidate, size)?)))?;
-    let growth = |small: Estimate, large: Estimate| {
-        let (small, large) = (small.interval?, large.interval?);
-        (small.low > 0.0).then(|| (large.low / small.high, large.high / small.low))
-    };
-    let (least, most) = growth(small, large)?;
+        .find_map(|size| Some((size, spread(facts.copy_up(candidate, size)?))))?;
+    let least = large.low / small.high;
+    let most = large.high / small.low;
     let numbers = format!(
         "the first byte written costs {} in a file of 4 KiB and {} in one of {}",
-        units::duration(small.value),
-        units::duration(large.value),
+        units::duration(small.median),
+        units::duration(large.median),
         units::bytes(size as f64),
     );
     if least > FLAT {
@@ -318,6 +348,32 @@ fn full_copies(_: &Facts<'_>, candidate: &Candidate) -> Option<Finding> {
             "every layer and container is a full copy of the tree",
         )
     })
+}
+
+/// Variants that switch `redirect_dir` on; metacopy needs it.
+fn redirects(candidate: &Candidate) -> bool {
+    let variant = candidate.column.variant.as_str();
+    variant.contains("redirect_dir") || variant.contains("metacopy")
+}
+
+fn directory_renames(_: &Facts<'_>, candidate: &Candidate) -> Option<Finding> {
+    (candidate.column.driver == "overlay2" && !redirects(candidate)).then(|| {
+        Finding::new(
+            Weight::Note,
+            "programs that rename a directory of the image get EXDEV and have to copy it",
+        )
+    })
+}
+
+fn split_links(_: &Facts<'_>, candidate: &Candidate) -> Option<Finding> {
+    (candidate.column.driver == "overlay2" && !candidate.column.variant.contains("index")).then(
+        || {
+            Finding::new(
+                Weight::Note,
+                "the first change of a file of the image splits its hard links",
+            )
+        },
+    )
 }
 
 fn shared_dirty_pages(_: &Facts<'_>, candidate: &Candidate) -> Option<Finding> {

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::{Estimate, quantile, sorted};
+use super::Estimate;
 
 /// The factor below which no change is relevant, however quiet the run: 3 percent.
 pub const MINIMUM_CHANGE: f64 = 1.03;
@@ -14,7 +14,7 @@ pub const MINIMUM_CHANGE: f64 = 1.03;
 /// How far identical arms differed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct NoiseFloor {
-    /// A factor of at least [`MINIMUM_CHANGE`]; changes by less are noise.
+    /// A factor of at least [`MINIMUM_CHANGE`]; only intervals that lie beyond it are relevant.
     pub factor: f64,
     /// Number of A/A controls behind it; with none the factor is only the minimum.
     pub controls: usize,
@@ -34,19 +34,21 @@ pub enum Relevance {
     Unknown,
 }
 
-/// The noise floor from the ratios of A/A controls: the 95th percentile of their distances from 1, which with fewer
-/// than twenty controls is close to the largest.
+/// The noise floor from the ratios of A/A controls: how far the interval of any of them lies from 1.
+///
+/// What samples differ by is in their intervals already; the floor is what the intervals do not cover. So a noisy
+/// series has a wide interval and does not make all others look noisy, and no control of a run is ever relevant in it.
+/// A control without an interval says nothing.
 #[must_use]
 pub fn noise_floor(controls: &[Estimate]) -> NoiseFloor {
-    let distances = sorted(
-        controls
-            .iter()
-            .filter(|control| control.value > 0.0)
-            .map(|control| control.value.ln().abs()),
-    );
-    let distance = quantile(&distances, 950).unwrap_or(0.0);
+    let distances: Vec<f64> = controls
+        .iter()
+        .filter_map(|control| control.interval)
+        .filter(|interval| interval.low > 0.0)
+        .map(|interval| interval.low.max(1.0 / interval.high).max(1.0))
+        .collect();
     NoiseFloor {
-        factor: distance.exp().max(MINIMUM_CHANGE),
+        factor: distances.iter().copied().fold(MINIMUM_CHANGE, f64::max),
         controls: distances.len(),
     }
 }
@@ -84,9 +86,21 @@ mod tests {
 
     #[test]
     fn the_floor_is_the_same_in_both_directions() {
-        let up = noise_floor(&[estimate(1.25, 1.0, 1.5)]);
-        let down = noise_floor(&[estimate(0.8, 0.6, 1.0)]);
+        let up = noise_floor(&[estimate(1.5, 1.25, 2.0)]);
+        let down = noise_floor(&[estimate(0.7, 0.5, 0.8)]);
+        assert!((up.factor - 1.25).abs() < 1e-12);
         assert!((up.factor - down.factor).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_wide_interval_around_one_is_no_noise_of_others() {
+        let floor = noise_floor(&[estimate(3.0, 0.5, 9.0), estimate(1.01, 0.99, 1.02)]);
+        assert_eq!((floor.factor, floor.controls), (MINIMUM_CHANGE, 2));
+        let point = Estimate {
+            value: 3.0,
+            interval: None,
+        };
+        assert_eq!(noise_floor(&[point]).controls, 0);
     }
 
     #[test]

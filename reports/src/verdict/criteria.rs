@@ -45,16 +45,6 @@ pub const CRITERIA: &[Criterion] = &[
         },
     },
     Criterion {
-        name: "data or isolation",
-        grades: |_, candidates| each(candidates, |one| i64::from(endangers(one).is_some())),
-        lost: |_, _, loser| {
-            format!(
-                "declares a deviation that endangers data or isolation: `{}`",
-                endangers(loser).unwrap_or_default()
-            )
-        },
-    },
-    Criterion {
         name: STORAGE,
         grades: |facts, candidates| {
             each(candidates, |one| {
@@ -66,6 +56,16 @@ pub const CRITERIA: &[Criterion] = &[
                 "needs a new {} file system, the storage directory is on {}",
                 loser.candidate.column.backing,
                 facts.storage().unwrap_or_default()
+            )
+        },
+    },
+    Criterion {
+        name: "data or isolation",
+        grades: |_, candidates| each(candidates, |one| i64::from(endangers(one).is_some())),
+        lost: |_, _, loser| {
+            format!(
+                "declares a deviation that endangers data or isolation: `{}`",
+                endangers(loser).unwrap_or_default()
             )
         },
     },

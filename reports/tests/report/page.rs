@@ -87,7 +87,7 @@ fn the_page_says_what_the_results_say() {
         "needs project quotas",
         "the kernel module <code>zfs</code>",
         "waiting for",
-        "<code class=\"command\">cowlab bench run copy-up</code>",
+        "<code class=\"command\">cargo xtask bench run copy-up</code>",
         "debian:bookworm",
         "software cost alone",
         "0 B",

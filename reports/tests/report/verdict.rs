@@ -151,7 +151,7 @@ fn without_conformance_the_verdict_is_unknown() {
     let verdict = judge(&set(copy_ups(), "run", 0));
     assert_eq!(verdict.choice, None);
     assert_eq!(verdict.confidence, Confidence::Unknown);
-    assert!(verdict.missing[0].contains("cowlab conformance"));
+    assert!(verdict.missing[0].contains("cargo xtask conformance"));
     assert!(because(&verdict, "overlay2 on ext4").contains("did not judge"));
 
     let verdict = judge(&ResultSet::default());

@@ -120,23 +120,38 @@ fn skipped_cases_table(reasons: &BTreeMap<&str, BTreeMap<&str, usize>>) -> Marku
     }
 }
 
-pub(super) fn environment(report: &Report) -> Markup {
-    let mut environments: Vec<&str> = Vec::new();
+/// Environments by id with their facts, in the order of the results.
+fn machines(report: &Report) -> Vec<(&str, Vec<(&str, &str)>)> {
+    let mut machines: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
     for row in &report.environments {
-        if !environments.contains(&row.environment.as_str()) {
-            environments.push(&row.environment);
+        let fact = (row.fact.as_str(), row.value.as_str());
+        match machines.last_mut() {
+            Some((id, facts)) if *id == row.environment => facts.push(fact),
+            _ => machines.push((&row.environment, vec![fact])),
         }
     }
+    machines
+}
+
+pub(super) fn environment(report: &Report) -> Markup {
+    let machines = machines(report);
+    let first: Vec<(&str, &str)> = machines
+        .first()
+        .cloned()
+        .map_or_else(Vec::new, |(_, facts)| facts);
     html! {
         section id="environment" class="card" {
             h2 { "Environment, and how to repeat" }
-            @for id in environments {
+            @for (number, (id, facts)) in machines.iter().enumerate() {
                 div class="scroll" tabindex="0" {
                     table class="narrow" {
-                        caption { "Machine " code { (Shown(id)) } }
+                        caption {
+                            "Environment " code { (Shown(id)) }
+                            @if number > 0 { ", where it differs from the first" }
+                        }
                         tbody {
-                            @for row in report.environments.iter().filter(|row| row.environment == id) {
-                                tr { th scope="row" { (Shown(&row.fact)) } td { (Shown(&row.value)) } }
+                            @for fact in facts.iter().filter(|fact| number == 0 || !first.contains(fact)) {
+                                tr { th scope="row" { (Shown(fact.0)) } td { (Shown(fact.1)) } }
                             }
                         }
                     }

@@ -9,11 +9,7 @@ use crate::report::{CaseRow, ColumnRow, Report};
 use crate::result::{Column, Status};
 
 pub(super) fn section(report: &Report) -> Markup {
-    let failures: Vec<&CaseRow> = report
-        .cases
-        .iter()
-        .filter(|row| row.status.is_failure())
-        .collect();
+    let failures = failures(&report.cases);
     html! {
         section id="conformance" class="card" {
             h2 { "Conformance" }
@@ -28,7 +24,7 @@ pub(super) fn section(report: &Report) -> Markup {
                 (failed(&failures))
                 (deviations(report))
                 (matrix(report))
-                (repeat("cowlab conformance"))
+                (repeat("cargo xtask conformance"))
             }
         }
     }
@@ -98,20 +94,44 @@ fn share(row: &ColumnRow) -> Markup {
     }
 }
 
-fn failed(failures: &[&CaseRow]) -> Markup {
+/// One failure and the columns that show it alike.
+type Failure<'a> = (&'a CaseRow, Vec<&'a CaseRow>);
+
+/// Failures, those with the worst impact first; columns that differ from the claim in the same way share one.
+fn failures(rows: &[CaseRow]) -> Vec<Failure<'_>> {
+    let mut failures: BTreeMap<_, Vec<&CaseRow>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.status.is_failure()) {
+        let alike = (row.impact, &row.case, row.status, &row.reason);
+        failures.entry(alike).or_default().push(row);
+    }
+    failures
+        .into_values()
+        .filter_map(|rows| Some((*rows.first()?, rows)))
+        .collect()
+}
+
+fn failed(failures: &[Failure<'_>]) -> Markup {
     html! {
         h3 { "Failures" }
         @if failures.is_empty() {
             p class="note good" { "No case failed." }
         }
-        @for row in failures {
+        @for (row, rows) in failures {
             article class="failure" {
                 h4 {
                     span class={ "status " (row.status) } { (sign(row.status)) " " (row.status) }
-                    " " code { (Shown(&row.case)) } " in " (column(&row.column()))
+                    " " code { (Shown(&row.case)) }
+                    " " span class={ "impact " (row.impact) } { (row.impact) }
                 }
-                p { (Prose(&row.claim)) " " span class={ "impact " (row.impact) } { (row.impact) } }
+                p { (Prose(&row.claim)) }
                 @if !row.reason.is_empty() { pre { (Shown(&row.reason)) } }
+                p class="muted" {
+                    "In "
+                    @for (index, row) in rows.iter().enumerate() {
+                        @if index > 0 { ", " }
+                        (column(&row.column()))
+                    }
+                }
                 (command(&row.repeat))
             }
         }

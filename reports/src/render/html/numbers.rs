@@ -31,8 +31,9 @@ pub(super) fn section(report: &Report, looks: &Looks) -> Result<Markup, ReportEr
                 p class="note" { "Nothing was timed." }
             } @else {
                 p {
-                    "Medians with 95 % intervals over restart blocks. A difference counts only where its whole interval "
-                    "lies beyond the noise: how far identical arms (A/A) of the same run differed, at least 3 %."
+                    "Medians with 95 % intervals over restart blocks, thick in the plots; thin is the range of samples too "
+                    "few for an interval. A difference counts only where its whole interval lies beyond the noise: how far "
+                    "the intervals of identical arms (A/A) of the same run lay from no difference, at least 3 %."
                 }
                 (noise(&report.noise))
                 @for family in shown { (family) }
@@ -127,7 +128,7 @@ fn show(family: &Family<'_>, looks: &Looks, number: usize) -> Result<Markup, Rep
                 }
             }
             div class="tables" { @for (case, rows) in &cases { (table(family, case, rows)) } }
-            (repeat(&format!("cowlab bench run {}", family.workload)))
+            (repeat(&format!("cargo xtask bench run {}", family.workload)))
         }
     })
 }
@@ -136,6 +137,7 @@ fn show(family: &Family<'_>, looks: &Looks, number: usize) -> Result<Markup, Rep
 fn title(workload: &str) -> String {
     match workload {
         names::COPY_UP => "First change of a file of the image (copy-up)".to_owned(),
+        "copy-up/cold" => "First change of a file that is not in memory (cold copy-up)".to_owned(),
         names::LIFECYCLE => "Life of a snapshot".to_owned(),
         other => other.to_owned(),
     }
@@ -182,9 +184,9 @@ fn plots(
         return Ok(Vec::new());
     }
     let ends = |row: &&TimingRow| {
-        let low = row.low.unwrap_or(row.median);
+        let low = row.low.unwrap_or(row.min);
         let floor = row.floor_plain.unwrap_or(low);
-        [low.min(floor), row.high.unwrap_or(row.median)]
+        [low.min(floor), row.high.unwrap_or(row.max)]
     };
     let all = || family.rows.iter().flat_map(ends);
     let range = (
@@ -234,6 +236,7 @@ fn curves(rows: &[&TimingRow], looks: &Looks) -> Vec<Curve> {
             at,
             value: row.median,
             interval: row.low.zip(row.high),
+            range: Some((row.min, row.max)),
         });
         if let Some(floor) = row.floor_plain {
             floors.entry(&row.backing).or_default().insert(at, floor);
@@ -243,6 +246,7 @@ fn curves(rows: &[&TimingRow], looks: &Looks) -> Vec<Curve> {
         at,
         value,
         interval: None,
+        range: None,
     };
     let floors = floors.into_iter().map(|(backing, points)| Curve {
         look: Looks::floor(backing),
@@ -386,7 +390,12 @@ fn timing(row: &TimingRow, has_plain: bool, has_copied_up: bool) -> Markup {
     html! {
         tr {
             th scope="row" { (column(&row.column())) }
-            td class="number" { (measured(row.median, row.low.zip(row.high), Unit::Ns)) }
+            td class="number" {
+                (measured(row.median, row.low.zip(row.high), Unit::Ns))
+                @if row.low.is_none() && row.samples > 1 {
+                    span class="range" { "range " (units::duration(row.min)) " – " (units::duration(row.max)) }
+                }
+            }
             td class="number" { (measured(row.p95, None, Unit::Ns)) }
             @if has_plain {
                 td class="number" { (floor(row.floor_plain)) }

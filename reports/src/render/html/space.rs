@@ -60,7 +60,7 @@ fn show(
             } @else {
                 details { summary { "The numbers" } (table(heading, rows)) }
             }
-            (repeat(&format!("cowlab bench run {workload}")))
+            (repeat(&format!("cargo xtask bench run {workload}")))
         }
     })
 }
