@@ -25,6 +25,18 @@ pub(super) const CASES: &[Case] = &[
         ..Case::BASE
     },
     Case {
+        id: "layer/opaque-attribute-is-an-opaque-whiteout",
+        spec: "A directory entry with overlayfs's opaque attribute hides what lower layers have in it, and shows no attribute.",
+        see: &[
+            "overlayfs.rst, whiteouts and opaque directories",
+            "umoci tests, overlayfs rootfs",
+        ],
+        catalogue: &["B07", "C02", "K05"],
+        impact: Impact::DataLoss,
+        run: Some(opaque_attribute),
+        ..Case::BASE
+    },
+    Case {
         id: "layer/types-are-replaced",
         spec: "An entry of another type takes the place of what lower layers and earlier entries have under its name.",
         see: &["image-spec layer.md, Changesets over existing files"],
@@ -181,6 +193,29 @@ fn whiteouts_in_any_order(context: &mut Context) -> Result<()> {
         "base",
         "again=1 d/(old=1 sub/(old=1)) e/(old=1) g/(x=1) gone=1",
     )
+}
+
+fn opaque_attribute(context: &mut Context) -> Result<()> {
+    apply_entries(
+        context,
+        "base",
+        None,
+        &[Entry::dir("d"), Entry::file("d/old", "1")],
+    )?;
+    let opaque = Entry::dir("d").record("SCHILY.xattr.trusted.overlay.opaque", "y");
+    apply_entries(
+        context,
+        "top",
+        Some("base"),
+        &[opaque, Entry::file("d/new", "2")],
+    )?;
+    shows(context, "top", "d/(new=2)")?;
+    context.with_view("top", |dir| {
+        let names = Tree::open(dir)?
+            .xattr_names("/d")
+            .map_err(|code| Difference::new("/d", "attributes", "ok", code))?;
+        expect("/d", "attributes", 0, names.len())
+    })
 }
 
 fn types_are_replaced(context: &mut Context) -> Result<()> {

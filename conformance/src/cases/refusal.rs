@@ -417,7 +417,8 @@ pub(super) fn fill(filler: &Path, dir: &Path) -> Result<()> {
     let mut size = 0;
     // Not in one call: some file systems keep a reserve that statfs counts as free.
     for step in [64 << 20, 8 << 20, 1 << 20] {
-        while cowlab_sys::stat::statfs(dir)?.available_bytes() > LEFT + step {
+        // What root may take, the reserve included.
+        while free_bytes(dir)? > LEFT + step {
             if cowlab_sys::file::fallocate(
                 &file,
                 cowlab_sys::file::FallocateFlags::empty(),
@@ -432,6 +433,11 @@ pub(super) fn fill(filler: &Path, dir: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn free_bytes(dir: &Path) -> Result<u64> {
+    let found = cowlab_sys::stat::statfs(dir)?;
+    Ok(found.free * found.block_size)
 }
 
 fn foreign_driver_root(context: &mut Context) -> Result<()> {

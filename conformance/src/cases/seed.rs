@@ -247,26 +247,37 @@ fn containers_are_isolated(context: &mut Context) -> Result<()> {
     )
 }
 
-/// The directory on disk that shows a committed snapshot's own layer, read off its mount data.
-fn layer_directory(context: &Context, name: &str) -> Result<PathBuf> {
-    let key = format!("{name}.where");
-    context.store().view(&key, name)?;
-    let mounts = context.store().mounts(&key)?;
-    context.store().remove(&key)?;
-    let own = match mounts {
+/// The directory on disk of a snapshot's own layer, where a driver has one: that of its child `key`, which the mount
+/// data names, with the parent's number in place of the child's.
+fn layer_directory(context: &Context, key: &str, parent: &str) -> Result<PathBuf> {
+    let store = context.store();
+    let (child, parent) = (
+        store.stat(key)?.id.to_string(),
+        store.stat(parent)?.id.to_string(),
+    );
+    let own = match store.mounts(key)? {
         Mounts::Bind { source, .. } => Some(source),
         Mounts::FileSystem(spec) => spec.options.iter().find_map(|option| match option {
-            MountOption::Text(key, value) if key == "lowerdir+" => Some(PathBuf::from(value)),
+            MountOption::Text(name, value) if name == "upperdir" => Some(PathBuf::from(value)),
             _ => None,
         }),
     };
-    own.ok_or_else(|| Difference::new(name, "directory", "in the mount data", "none"))
+    let own = own.ok_or_else(|| Difference::new(key, "directory", "in the mount data", "none"))?;
+    let renumber = |part: std::path::Component<'_>| -> PathBuf {
+        let part = part.as_os_str();
+        if *part == *child {
+            parent.as_str().into()
+        } else {
+            part.into()
+        }
+    };
+    Ok(own.components().map(renumber).collect())
 }
 
 fn file_put_into_a_base_layer(context: &mut Context) -> Result<()> {
     context.layer(None, "top", &[write("/f", "f")])?;
     start(context, "before")?;
-    let layer = layer_directory(context, "top")?;
+    let layer = layer_directory(context, "before", "top")?;
     if let Err(error) = std::fs::write(layer.join("put"), "put") {
         let code = Code::from_raw(error.raw_os_error().unwrap_or_default());
         return Err(Difference::new("base", "put a file", "ok", code));

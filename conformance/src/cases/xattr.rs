@@ -17,7 +17,6 @@ pub(super) const CASES: &[Case] = &[
                 dir("/d", 0o755),
                 write("/d/f", "f"),
                 write("/g", "g"),
-                link("/g", "/h"),
                 dir("/e", 0o755),
                 write("/e/x", "x"),
             ],
