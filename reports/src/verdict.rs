@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::facts::{Candidate, Facts};
 use crate::result::{Column, Impact, Status};
 use crate::rules::{self, Applied, Weight};
+use crate::statistics::NoiseFloor;
 use crate::units;
 
 pub use criteria::{CRITERIA, Criterion};
@@ -369,36 +370,41 @@ fn missing(facts: &Facts<'_>, winner: Option<&Assessed<'_>>, eligible: usize) ->
             missing.push(what.to_owned());
         }
     };
+    let unjudged = facts.candidates.iter().all(|one| one.judged() == 0);
     need(
-        facts.candidates.iter().all(|one| one.judged() == 0),
+        unjudged,
         "no conformance outcome: run `cargo xtask conformance`",
-    );
-    need(
-        winner.is_some() && eligible == 1,
-        "only one candidate could be judged: there was nothing to compare with",
     );
     need(
         facts.storage().is_none(),
         "the file system below the storage directory is not known",
     );
-    let pace = winner.and_then(|winner| facts.pace(winner.candidate, winner.candidate));
+    let Some(winner) = winner else {
+        need(
+            !unjudged,
+            "no candidate that was judged is free of failures that endanger data or isolation",
+        );
+        return missing;
+    };
     need(
-        pace.is_none(),
+        eligible == 1,
+        "only one candidate could be judged: there was nothing to compare with",
+    );
+    let measured = facts.pace(winner.candidate, winner.candidate).is_some();
+    need(
+        !measured,
         "no copy-up latency of the choice: run `cargo xtask bench run copy-up`",
     );
+    let controls = |(_, noise): (_, &NoiseFloor)| noise.controls > 0;
     need(
-        pace.is_some()
-            && !facts
-                .measurements
-                .noise()
-                .any(|(_, noise)| noise.controls > 0),
-        "no A/A control: the noise of the timings is not known",
+        measured && !facts.measurements.noise().any(controls),
+        "no A/A control with an interval: the noise of the timings is not known",
     );
     need(
-        winner.is_none_or(|winner| facts.capacity(winner.candidate).is_none()),
+        facts.capacity(winner.candidate).is_none(),
         "no capacity overhead of the choice: run `cargo xtask bench run capacity`",
     );
-    let skipped = winner.map_or(0, |winner| winner.candidate.count(Status::Skip));
+    let skipped = winner.candidate.count(Status::Skip);
     if skipped > 0 {
         missing.push(match skipped {
             1 => "1 conformance case of the choice was skipped".to_owned(),
