@@ -5,6 +5,7 @@
 //! knowledge of drivers, cases or workloads.
 
 mod ci;
+mod commit;
 mod exit;
 mod flags;
 mod ordinary;

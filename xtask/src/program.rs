@@ -8,6 +8,7 @@ use anyhow::Context;
 use cowlab_sys::Cmd;
 use serde::Deserialize;
 
+use crate::commit;
 use crate::exit::{self, Refusal};
 use crate::flags;
 use crate::setup::{self, Consent, Purpose};
@@ -27,10 +28,10 @@ pub(crate) fn run(verb: &str, flags: flags::Program) -> anyhow::Result<u8> {
         _ => &[Purpose::Build, Purpose::Run],
     };
     setup::ensure(purposes, Consent::from_flag(yes))?;
-    let program = build()?;
+    let program = command()?;
     // Not as a child: an interrupt must end the program, which then cleans up, and leave nobody who
     // returns to the shell before it is done.
-    match Cmd::new(program).arg(verb).args(arguments).exec()? {}
+    match program.arg(verb).args(arguments).exec()? {}
 }
 
 /// Builds the program and returns where it lies.
@@ -47,6 +48,15 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
         return Err(Refusal::new(exit::FINDING, format!("`{cargo}` failed")).into());
     }
     Ok(target_directory()?.join("release/cowlab"))
+}
+
+/// Builds the program and prepares to run it; it writes the commit that it is told into its results.
+pub(crate) fn command() -> anyhow::Result<Cmd> {
+    let program = Cmd::new(build()?);
+    Ok(match commit::checked_out() {
+        Some(commit) => program.env("COWLAB_COMMIT", commit),
+        None => program,
+    })
 }
 
 /// Where cargo puts what it builds, whatever its configuration says.

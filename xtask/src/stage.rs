@@ -101,9 +101,7 @@ impl Job {
                 "needs root: it mounts file systems on loop devices",
             )
             .into()),
-            Self::Cowlab(arguments) => {
-                program::exit_code(&Cmd::new(program::build()?).args(*arguments))
-            }
+            Self::Cowlab(arguments) => program::exit_code(&program::command()?.args(*arguments)),
             Self::OrdinaryUser => ordinary::run(),
             Self::Tidy => tidy::run(root),
         }

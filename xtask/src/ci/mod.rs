@@ -4,6 +4,8 @@ mod stages;
 
 use std::path::Path;
 
+use cowlab_sys::interrupt;
+
 use crate::exit::{self, Refusal};
 use crate::flags;
 use crate::setup::{self, Consent, Purpose};
@@ -20,6 +22,8 @@ pub(crate) fn run(root: &Path, flags: &flags::Ci) -> anyhow::Result<u8> {
     }
     let stages = select(STAGES, &flags.stages)?;
     setup::ensure(&purposes(&stages), Consent::from_flag(flags.yes))?;
+    // A stage gets the signal of the terminal as well, and takes its mounts back while it is waited for.
+    interrupt::watch()?;
     let mut finished = Vec::new();
     for (index, stage) in stages.iter().enumerate() {
         terminal::heading(&format!(
@@ -39,11 +43,14 @@ pub(crate) fn run(root: &Path, flags: &flags::Ci) -> anyhow::Result<u8> {
                 stage.name, stage.name
             ));
         }
-        if failed && !flags.keep_going {
+        if interrupt::requested() || (failed && !flags.keep_going) {
             break;
         }
     }
     summarize(&stages, &finished);
+    if interrupt::requested() {
+        return Ok(interrupt::EXIT_CODE);
+    }
     Ok(exit_code(&finished))
 }
 

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use cowlab_sys::Cmd;
+use cowlab_sys::interrupt;
 
+use crate::commit;
 use crate::exit::{self, Refusal};
 use crate::flags;
 use crate::program;
@@ -77,7 +78,8 @@ pub(crate) fn run(root: &Path, flags: &flags::Verify) -> anyhow::Result<u8> {
     setup::ensure(NEEDS, Consent::from_flag(flags.yes))?;
     // Here, so that no claim is charged for it.
     program::build()?;
-    let commit = commit();
+    let commit = commit::checked_out().unwrap_or_else(|| "unknown".to_owned());
+    interrupt::watch()?;
     let mut failed = 0_usize;
     for (index, claim) in claims.iter().enumerate() {
         let stage = &claim.stage;
@@ -90,6 +92,11 @@ pub(crate) fn run(root: &Path, flags: &flags::Verify) -> anyhow::Result<u8> {
         ));
         terminal::note(format_args!("    {}", stage.job.line()));
         let record = prove(root, claim, &commit);
+        if interrupt::requested() {
+            // What was cut short says nothing about the claim.
+            terminal::error("interrupted");
+            return Ok(interrupt::EXIT_CODE);
+        }
         terminal::note(format_args!("    {}", record.sentence()));
         failed += usize::from(!record.holds);
         publish(&root.join(PUBLISHED), &record)?;
@@ -182,29 +189,6 @@ fn read(log: &Path) -> anyhow::Result<Vec<Record>> {
                 .with_context(|| format!("`{}:{}` is no record", log.display(), index + 1))
         })
         .collect()
-}
-
-/// The commit that is checked out, marked if tracked files differ from it.
-fn commit() -> String {
-    let git = |arguments: &[&str]| Cmd::new("git").args(arguments).read();
-    let Ok(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else {
-        return "unknown".to_owned();
-    };
-    // The results themselves are no change of what they are about.
-    let changes = git(&[
-        "status",
-        "--porcelain",
-        "--untracked-files=no",
-        "--",
-        ".",
-        ":!reports/published",
-    ]);
-    let mark = if changes.is_ok_and(|changes| changes.is_empty()) {
-        ""
-    } else {
-        "-changed"
-    };
-    format!("{commit}{mark}")
 }
 
 #[cfg(test)]

@@ -1,0 +1,25 @@
+//! The commit that results are about.
+
+use cowlab_sys::Cmd;
+
+/// The commit that is checked out, with `-changed` where tracked files differ from it; `None` without git or outside
+/// of a repository.
+pub(crate) fn checked_out() -> Option<String> {
+    let git = |arguments: &[&str]| Cmd::new("git").args(arguments).read();
+    let commit = git(&["rev-parse", "--short=12", "HEAD"]).ok()?;
+    // The results themselves are no change of what they are about.
+    let changes = git(&[
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ".",
+        ":!reports/published",
+    ]);
+    let mark = if changes.is_ok_and(|changes| changes.is_empty()) {
+        ""
+    } else {
+        "-changed"
+    };
+    Some(format!("{commit}{mark}"))
+}
