@@ -65,7 +65,9 @@ pub(crate) struct Report {
     pub(crate) held: Option<BackingFs>,
 }
 
-/// Runs cases in a column.
+/// Runs cases in a column, with a mount namespace of its own: a namespace that another column's case or another
+/// program makes meanwhile would hold copies of the mounts, and the store would find snapshots in use. What is kept for
+/// looking at has to be mounted where people are.
 #[must_use]
 pub(crate) fn run(
     run: &Run,
@@ -73,30 +75,36 @@ pub(crate) fn run(
     cases: &[&'static Case],
     options: &Options,
 ) -> Report {
-    let whole = |verdict: &Verdict| Report {
-        ended: cases
-            .iter()
-            .map(|case| ended(case, verdict.clone(), Duration::ZERO))
-            .collect(),
+    if options.keep {
+        return run_here(run, subject, cases, options);
+    }
+    process::with_private_mounts(|| run_here(run, subject, cases, options))
+        .unwrap_or_else(|error| whole(cases, &Verdict::fail(error.to_string())))
+}
+
+fn whole(cases: &[&'static Case], verdict: &Verdict) -> Report {
+    let ended = |case: &&'static Case| ended(case, verdict.clone(), Duration::ZERO);
+    Report {
+        ended: cases.iter().map(ended).collect(),
         ..Report::default()
-    };
+    }
+}
+
+fn run_here(run: &Run, subject: &Subject, cases: &[&'static Case], options: &Options) -> Report {
     let backing = match make_backing(run, subject) {
         Ok(backing) => backing,
         Err(TestbedError::Missing { what, remedy }) => {
-            return whole(&strict_skip(
-                subject,
-                options,
-                format!("{what} is missing: {remedy}"),
-            ));
+            let reason = format!("{what} is missing: {remedy}");
+            return whole(cases, &strict_skip(subject, options, reason));
         }
-        Err(error) => return whole(&Verdict::fail(error.to_string())),
+        Err(error) => return whole(cases, &Verdict::fail(error.to_string())),
     };
     match (subject.entry.probe)(backing.mount_point(), subject.variant) {
         Ok(()) => {}
         Err(DriverError::Unavailable(missing)) => {
-            return whole(&strict_skip(subject, options, missing.to_string()));
+            return whole(cases, &strict_skip(subject, options, missing.to_string()));
         }
-        Err(error) => return whole(&Verdict::fail(error.to_string())),
+        Err(error) => return whole(cases, &Verdict::fail(error.to_string())),
     }
     let mut column = Column {
         subject,

@@ -162,16 +162,19 @@ fn content(dir: impl AsFd, name: &OsStr, stat: &Stat) -> Result<Content> {
             // Looking must not change access times, which cases look at.
             let file = at::open(dir, name, OFlags::RDONLY | OFlags::NOATIME, 0)?;
             let file = File::from(file);
-            if stat.size > UNIT {
-                // What was read of a preallocated range counts as data on xfs while it is in the cache.
-                page_cache::evict(&file)?;
-            }
+            // What was read of a preallocated range counts as data on xfs and ext4 while it is in the cache.
+            let evict = || match stat.size > UNIT {
+                true => page_cache::evict(&file),
+                false => Ok(()),
+            };
+            evict()?;
             let segments = fiemap::data_segments(&file)?;
             let content = io(
                 "read",
                 Path::new(name),
                 file_content(&file, stat.size, &segments),
             )?;
+            evict()?;
             Ok((content, segments))
         }
         _ => Ok((String::new(), Vec::new())),

@@ -8,7 +8,6 @@ use std::time::SystemTime;
 use anyhow::{Result, anyhow};
 use cowlab_reports::result::{JsonLines, Line, Run as RunFacts, Timestamp};
 use cowlab_runtime::fingerprint;
-use cowlab_sys::process;
 use cowlab_testbed::{Run, base_directory, live_host};
 use libtest_mimic::{Arguments, FormatSetting};
 
@@ -43,10 +42,6 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
     };
     if let Some(code) = exit::unfit_host(args.on_live_host)? {
         return Ok(code);
-    }
-    if !args.keep {
-        // Namespaces that others make meanwhile would hold copies of the mounts, and snapshots would be in use.
-        process::unshare_mounts()?;
     }
     let shared = Arc::new(Shared {
         run: Run::start(args.dir.clone())?,

@@ -8,7 +8,6 @@ use std::thread;
 use anyhow::Result;
 use cowlab_driver::Entry;
 use cowlab_reports::result::Status;
-use cowlab_sys::process;
 use cowlab_testbed::{Backing, Run};
 
 use super::{DRIVER, FAULTS, Fault};
@@ -41,7 +40,6 @@ pub(crate) fn run(args: &FaultsArgs) -> Result<u8> {
     if let Some(code) = exit::unfit_host(args.on_live_host)? {
         return Ok(code);
     }
-    process::unshare_mounts()?;
     let run = Run::start(args.dir.clone())?;
     let passing = passing(&run, &faults)?;
     let caught = try_all(&run, &faults, &passing)?;
