@@ -6,10 +6,12 @@
 //! number of links and where holes are.
 //!
 //! A driver's candidates only shorten the walk. They are a superset of what changed, so names that
-//! are looked at and not listed by the driver, or listed and unchanged, make no difference.
+//! are looked at and not listed by the driver, or listed and unchanged, make no difference. One
+//! thing no driver knows: overlayfs breaks a link by copying one name up, and the other names, which
+//! it did not touch, are one file less. Only then the parent is searched for these.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
@@ -20,7 +22,7 @@ use cowlab_sys::{FileKind, Stat, at, dir, stat};
 use super::compare::{Comparison, Depth};
 use super::cursor::Cursor;
 use super::error::Result;
-use super::groups::Groups;
+use super::groups::{Groups, Inode, linked};
 
 /// A path that differs from the parent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -73,6 +75,11 @@ pub fn between(
             walk.parent = Some(parent);
             let tree = candidates.map_or_else(Node::subtree, Node::from_candidates);
             walk.root(&tree, &parent_stat, &child_stat)?;
+            let missed = walk.groups.incomplete();
+            if candidates.is_some() && !missed.is_empty() {
+                let found = walk.other_names(&missed)?;
+                walk.root(&Node::from_candidates(&found), &parent_stat, &child_stat)?;
+            }
         }
     }
     Ok(walk.finish())
@@ -237,8 +244,7 @@ impl Walk {
         self.path.extend_from_slice(name.as_bytes());
         let parent = at::stat_if_present(self.parent_dir(), name)?;
         let child = at::stat_if_present(self.child.dir(), name)?;
-        self.groups
-            .note(&self.path, parent.as_ref(), child.as_ref());
+        let mut is_kept = false;
         let is_directory = |stat: &Stat| stat.kind() == FileKind::Directory;
         match (&parent, &child) {
             (None, None) => {}
@@ -263,6 +269,8 @@ impl Walk {
                 let dirs = (parent_cursor.dir(), self.child.dir());
                 if self.comparison.differ(dirs, name, (parent, child), depth)? {
                     self.note(ChangeKind::Modified);
+                } else {
+                    is_kept = true;
                 }
                 let has_more = node.reach > Some(Reach::Entry) || !node.below.is_empty();
                 if is_directory(child) && has_more {
@@ -272,8 +280,28 @@ impl Walk {
                 }
             }
         }
+        self.groups
+            .note(&self.path, parent.as_ref(), child.as_ref(), is_kept);
         self.path.truncate(above);
         Ok(None)
+    }
+
+    /// Searches the parent for names of these files that were not looked at.
+    fn other_names(&mut self, files: &HashSet<Inode>) -> Result<Vec<Candidate>> {
+        let mut found = Vec::new();
+        self.path.clear();
+        let groups = &self.groups;
+        let parent = self.parent.as_mut().expect("two trees are compared");
+        descend(parent, &mut self.path, &mut |path, stat| {
+            if let Some(inode) = linked(stat).filter(|inode| files.contains(inode))
+                && !groups.has_seen(inode, path)
+            {
+                let path = OsStr::from_bytes(&path[1..]).into();
+                let reach = Reach::Entry;
+                found.push(Candidate { path, reach });
+            }
+        })?;
+        Ok(found)
     }
 
     /// The names to compare in the current directories.
@@ -314,7 +342,7 @@ impl Walk {
             found.push((path.to_vec(), *stat));
         })?;
         for (path, stat) in found {
-            self.groups.note(&path, None, Some(&stat));
+            self.groups.note(&path, None, Some(&stat), false);
             self.changes.push((path, ChangeKind::Added));
         }
         Ok(())
@@ -332,7 +360,7 @@ impl Walk {
         parent.enter(name)?;
         let groups = &mut self.groups;
         descend(parent, &mut self.path, &mut |path, stat| {
-            groups.note(path, Some(stat), None);
+            groups.note(path, Some(stat), None, false);
         })?;
         parent.leave()?;
         Ok(())

@@ -374,22 +374,51 @@ fn changes_name_what_happened() {
 }
 
 #[test]
-fn a_link_more_or_less_changes_all_names() {
+fn names_of_one_file_change_together() {
+    use ChangeKind::{Added, Deleted, Modified};
     let (before, after) = two_copies(|dir| {
         fs::create_dir_all(dir.join("d")).unwrap();
         fs::write(dir.join("d/a"), "a").unwrap();
         fs::hard_link(dir.join("d/a"), dir.join("f")).unwrap();
         fs::hard_link(dir.join("d/a"), dir.join("g")).unwrap();
     });
-    assert_eq!(kinds(before.path(), after.path()), []);
-    fs::remove_dir_all(after.path().join("d")).unwrap();
-    set_time(after.path(), (5, 5));
-    use ChangeKind::{Deleted, Modified};
-    let expected = [(Deleted, "/d"), (Modified, "/f"), (Modified, "/g")];
-    assert_eq!(
-        kinds(before.path(), after.path()),
-        expected.map(|(kind, path)| (kind, path.into()))
-    );
+    let (before, after) = (before.path(), after.path());
+    let check = |expected: &[(ChangeKind, &str)]| {
+        set_time(after, (5, 5));
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(kind, path)| (*kind, (*path).into()))
+            .collect();
+        assert_eq!(kinds(before, after), expected);
+    };
+    check(&[]);
+    // One name less changes no other.
+    fs::remove_dir_all(after.join("d")).unwrap();
+    check(&[(Deleted, "/d")]);
+    // A further name, and a name that is a file of its own, change all that are left.
+    fs::hard_link(after.join("g"), after.join("h")).unwrap();
+    check(&[
+        (Deleted, "/d"),
+        (Modified, "/f"),
+        (Modified, "/g"),
+        (Added, "/h"),
+    ]);
+    fs::remove_file(after.join("h")).unwrap();
+    fs::remove_file(after.join("g")).unwrap();
+    fs::write(after.join("g"), "a").unwrap();
+    for name in [after.join("f"), after.join("g"), before.join("f")] {
+        set_time(&name, (3, 3));
+    }
+    check(&[(Deleted, "/d"), (Modified, "/f"), (Modified, "/g")]);
+
+    // A driver that lists one of the two is enough.
+    let listed = [("d", Reach::Entry), ("g", Reach::Entry)];
+    let listed = listed.map(|(path, reach)| Candidate {
+        path: path.into(),
+        reach,
+    });
+    let whole = between(Some(before), after, None).unwrap();
+    assert_eq!(between(Some(before), after, Some(&listed)).unwrap(), whole);
 }
 
 #[test]

@@ -1,22 +1,30 @@
 //! Hard links: which names are one file, before and after.
 //!
-//! A name has changed when the set of names that it is one file with has. Not all names need be
-//! looked at to know: a name that is in one of the two sets only has changed itself, so it is among
-//! those looked at, and comparing the sets cut down to these gives the same answer.
+//! A name that is otherwise unchanged counts as modified when it is one file with others than
+//! before: with a name that was added or replaced, or without one that is unchanged as well. What
+//! was one file with it and is removed or replaced now makes no difference: applying the layer
+//! takes that name away and leaves the rest together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use cowlab_sys::{FileKind, Stat};
 
 /// A file: the device and the inode.
-type Inode = (u64, u64);
+pub(super) type Inode = (u64, u64);
 
 /// The names of files that have several, in both trees.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
-    parent: HashMap<Inode, Vec<usize>>,
-    child: HashMap<Inode, Vec<usize>>,
+    parent: HashMap<Inode, Group>,
+    child: HashMap<Inode, Group>,
     names: Vec<Name>,
+}
+
+/// The names of one file.
+#[derive(Debug, Default)]
+struct Group {
+    names: Vec<usize>,
+    links: u64,
 }
 
 #[derive(Debug)]
@@ -24,61 +32,90 @@ struct Name {
     path: Vec<u8>,
     parent: Option<Inode>,
     child: Option<Inode>,
-    /// Whether both trees have it: else it is added or deleted anyway.
-    is_in_both: bool,
+    /// Whether both trees have it and nothing else about it differs.
+    is_kept: bool,
+}
+
+/// The file that a name belongs to, if it has several names.
+pub(super) fn linked(stat: &Stat) -> Option<Inode> {
+    let is_linked = stat.nlink > 1 && stat.kind() != FileKind::Directory;
+    is_linked.then_some((stat.dev, stat.ino))
 }
 
 impl Groups {
-    /// Notes a name and what both trees have there.
-    pub(super) fn note(&mut self, path: &[u8], parent: Option<&Stat>, child: Option<&Stat>) {
-        let inode = |stat: &Stat| {
-            let is_linked = stat.nlink > 1 && stat.kind() != FileKind::Directory;
-            is_linked.then_some((stat.dev, stat.ino))
-        };
+    /// Notes a name, what both trees have there, and whether that is otherwise the same.
+    pub(super) fn note(
+        &mut self,
+        path: &[u8],
+        parent: Option<&Stat>,
+        child: Option<&Stat>,
+        is_kept: bool,
+    ) {
         let name = Name {
             path: path.to_vec(),
-            parent: parent.and_then(inode),
-            child: child.and_then(inode),
-            is_in_both: parent.is_some() && child.is_some(),
+            parent: parent.and_then(linked),
+            child: child.and_then(linked),
+            is_kept,
         };
         if name.parent.is_none() && name.child.is_none() {
             return;
         }
         let index = self.names.len();
-        for (groups, inode) in [
-            (&mut self.parent, name.parent),
-            (&mut self.child, name.child),
+        for (groups, inode, stat) in [
+            (&mut self.parent, name.parent, parent),
+            (&mut self.child, name.child, child),
         ] {
             if let Some(inode) = inode {
-                groups.entry(inode).or_default().push(index);
+                let group = groups.entry(inode).or_default();
+                group.names.push(index);
+                group.links = stat.map_or(0, |stat| stat.nlink);
             }
         }
         self.names.push(name);
     }
 
-    /// The names, in both trees, whose links are others than before.
-    pub(super) fn changed_names(self) -> Vec<Vec<u8>> {
-        let Self {
-            parent,
-            child,
-            names,
-        } = self;
-        let has_changed: Vec<bool> = names
-            .iter()
-            .enumerate()
-            .map(|(index, name)| {
-                let alone = [index];
-                let group = |groups: &HashMap<Inode, Vec<usize>>, inode: Option<Inode>| {
-                    inode.map_or_else(|| alone.to_vec(), |inode| groups[&inode].clone())
-                };
-                name.is_in_both && group(&parent, name.parent) != group(&child, name.child)
-            })
-            .collect();
-        let changed = names
-            .into_iter()
-            .zip(has_changed)
-            .filter(|(_, changed)| *changed);
-        changed.map(|(name, _)| name.path).collect()
+    /// Tells whether an otherwise unchanged name is one file with other names than before.
+    fn has_changed(&self, index: usize) -> bool {
+        let name = &self.names[index];
+        let alone = [index];
+        let group = |groups: &HashMap<Inode, Group>, inode: Option<Inode>| match inode {
+            Some(inode) => groups[&inode].names.clone(),
+            None => alone.to_vec(),
+        };
+        let mut before = group(&self.parent, name.parent);
+        before.retain(|index| self.names[*index].is_kept);
+        name.is_kept && before != group(&self.child, name.child)
+    }
+
+    /// The files of the parent of which a name may have changed that was not looked at: a name that
+    /// was looked at has left the others, and not all of them are known.
+    pub(super) fn incomplete(&self) -> HashSet<Inode> {
+        let left = |(index, name): (usize, &Name)| {
+            let inode = name.parent.filter(|_| name.is_kept)?;
+            let group = &self.parent[&inode];
+            let links = name.child.map_or(1, |child| self.child[&child].links);
+            let is_known = u64::try_from(group.names.len()).is_ok_and(|known| known >= group.links);
+            let has_left = links != group.links || self.has_changed(index);
+            (has_left && !is_known).then_some(inode)
+        };
+        self.names.iter().enumerate().filter_map(left).collect()
+    }
+
+    /// Whether a name was noted.
+    pub(super) fn has_seen(&self, inode: Inode, path: &[u8]) -> bool {
+        let names = self
+            .parent
+            .get(&inode)
+            .map_or(&[][..], |group| &group.names);
+        names.iter().any(|index| self.names[*index].path == path)
+    }
+
+    /// The names that are modified for their links alone.
+    pub(super) fn changed_names(&self) -> Vec<Vec<u8>> {
+        let changed = (0..self.names.len()).filter(|index| self.has_changed(*index));
+        changed
+            .map(|index| self.names[index].path.clone())
+            .collect()
     }
 }
 
@@ -100,14 +137,24 @@ mod tests {
     /// An inode and its links, if it is there.
     type Seen = Option<(u64, u64)>;
 
-    fn changed(names: &[(&str, Seen, Seen)]) -> Vec<String> {
+    fn groups(names: &[(&str, Seen, Seen)]) -> Groups {
         let mut groups = Groups::default();
         for (path, parent, child) in names {
             let stat = |pair: &Seen| pair.map(|(ino, nlink)| stat(ino, nlink));
-            groups.note(path.as_bytes(), stat(parent).as_ref(), stat(child).as_ref());
+            let (parent, child) = (stat(parent), stat(child));
+            let is_kept = parent.is_some() && child.is_some();
+            groups.note(path.as_bytes(), parent.as_ref(), child.as_ref(), is_kept);
         }
+        groups
+    }
+
+    fn changed(names: &[(&str, Seen, Seen)]) -> Vec<String> {
         let text = |path| String::from_utf8(path).unwrap();
-        groups.changed_names().into_iter().map(text).collect()
+        groups(names)
+            .changed_names()
+            .into_iter()
+            .map(text)
+            .collect()
     }
 
     #[test]
@@ -124,20 +171,35 @@ mod tests {
             ("c", Some((1, 3)), Some((8, 1))),
         ];
         assert_eq!(changed(&names), ["a", "b", "c"]);
-        // A link was added to a file that had one name; one was removed.
+        // A link was added to a file that had one name.
         assert_eq!(
             changed(&[("a", Some((1, 1)), Some((1, 2))), ("b", None, Some((1, 2)))]),
             ["a"]
         );
-        assert_eq!(
-            changed(&[("a", Some((1, 2)), Some((1, 1))), ("b", Some((1, 2)), None)]),
-            ["a"]
+        // One of two was removed: the other stays as it is.
+        assert!(
+            changed(&[("a", Some((1, 2)), Some((1, 1))), ("b", Some((1, 2)), None)]).is_empty()
         );
     }
 
     #[test]
-    fn what_was_not_looked_at_makes_no_difference() {
-        // Another name of the group is unchanged and no candidate.
-        assert!(changed(&[("a", Some((1, 2)), Some((7, 2)))]).is_empty());
+    fn names_that_were_not_looked_at_are_missed_only_where_they_matter() {
+        // Of two links one became a file of its own, and the other is unknown.
+        assert_eq!(
+            groups(&[("a", Some((1, 2)), Some((7, 1)))]).incomplete(),
+            [(1, 1)].into()
+        );
+        // Both are known; or nothing happened; or the name is gone.
+        let both = [
+            ("a", Some((1, 2)), Some((7, 1))),
+            ("b", Some((1, 2)), Some((1, 2))),
+        ];
+        assert!(groups(&both).incomplete().is_empty());
+        assert!(
+            groups(&[("a", Some((1, 2)), Some((1, 2)))])
+                .incomplete()
+                .is_empty()
+        );
+        assert!(groups(&[("a", Some((1, 2)), None)]).incomplete().is_empty());
     }
 }
