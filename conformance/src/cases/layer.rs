@@ -358,13 +358,14 @@ fn full_file_system(context: &mut Context) -> Result<()> {
     let before = context.manifest("base")?;
     let layer = archive(&[
         Entry::file("small", "x"),
-        Entry::file("large", vec![b'x'; 32 << 20]),
+        Entry::file("large", vec![b'x'; 64 << 20]),
     ]);
     let filler = context.dir().join("filler");
-    fill(&filler, context.dir())?;
+    let filled = fill(&filler, context.dir());
     let given = apply(context, "top", Some("base"), &layer);
     fs::remove_file(&filler)?;
-    refused("apply of 32 MiB into 4 MiB", "no space", given)?;
+    filled?;
+    refused("apply of 64 MiB into 24 MiB", "no space", given)?;
     context.reopen()?;
     refused("the name", "not found", context.store().stat("top"))?;
     expect(

@@ -203,6 +203,8 @@ pub(super) const CASES: &[Case] = &[
             write("/a/1", "1"),
             dir("/b", 0o755),
             write("/b/2", "2"),
+            mtime("/a", 1_000_000_000, 1),
+            mtime("/b", 1_000_000_000, 2),
         ]],
         steps: &[
             rename_with("/a", "/b", RenameHow::Exchange).succeeds(),
