@@ -110,7 +110,7 @@ const CHILD: &[Op] = &[
     remove_tree("/again"),
     dir("/again", 0o700),
     write("/again/new", "n"),
-    link("/link-a", "/link-c"),
+    link("/kept", "/kept-2"),
     symlink("elsewhere", "/symlink-2"),
     char_device("/device", 0o666, 1, 3),
     rename("/moved", "/dir/moved"),

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use cowlab_snapshots::{ApplyOptions, Error as StoreError, Filter};
+use cowlab_snapshots::{ApplyOptions, Duplicates, Error as StoreError, Filter};
 
 use crate::cases::layer::{apply, apply_entries, shows, summary};
 use crate::cases::refusal::refused;
@@ -41,6 +41,15 @@ pub(super) const CASES: &[Case] = &[
         catalogue: &["N02"],
         impact: Impact::Isolation,
         run: Some(names_that_lead_out),
+        ..Case::BASE
+    },
+    Case {
+        id: "hostile/duplicate-entries-are-refused",
+        spec: "A layer with one name twice, or a file where it has a directory, is refused unless the last one is asked for.",
+        see: &["image-spec layer.md, duplicate entries"],
+        catalogue: &["N19"],
+        impact: Impact::DataLoss,
+        run: Some(duplicate_entries),
         ..Case::BASE
     },
     Case {
@@ -229,6 +238,60 @@ fn nothing_left(context: &Context) -> Result<()> {
         "snapshots on disk",
         0,
         context.store().driver().inventory()?.len(),
+    )
+}
+
+fn duplicate_entries(context: &mut Context) -> Result<()> {
+    let layers = [
+        (
+            "a file twice",
+            "f=2",
+            vec![Entry::file("f", "1"), Entry::file("f", "2")],
+        ),
+        (
+            "a file where a directory was",
+            "d=2",
+            vec![
+                Entry::dir("d"),
+                Entry::file("d/f", "1"),
+                Entry::file("d", "2"),
+            ],
+        ),
+        (
+            "a directory where a file was",
+            "f/()",
+            vec![Entry::file("f", "1"), Entry::dir("f")],
+        ),
+        (
+            "a link where a file was",
+            "a=1 f=1",
+            vec![
+                Entry::file("a", "1"),
+                Entry::file("f", "2"),
+                Entry::link("f", "a"),
+            ],
+        ),
+    ];
+    let last_wins = ApplyOptions {
+        duplicates: Duplicates::LastWins,
+        ..ApplyOptions::default()
+    };
+    for (what, expected, entries) in layers {
+        let bytes = archive(&entries);
+        refused(what, "malformed", apply(context, what, None, &bytes))?;
+        nothing_left(context)?;
+        context
+            .store()
+            .apply(what, None, &mut bytes.as_slice(), &last_wins)?;
+        shows(context, what, expected)?;
+        context.store().remove(what)?;
+    }
+    // A directory may be named again.
+    apply_entries(
+        context,
+        "again",
+        None,
+        &[Entry::dir("d"), Entry::file("d/f", "1"), Entry::dir("d")],
     )
 }
 

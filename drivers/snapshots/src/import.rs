@@ -9,7 +9,7 @@ use std::io::Read;
 use cowlab_driver::{CreateOptions, Durability, Staging};
 
 use crate::info::{Info, Kind, Labels};
-use crate::layer::apply::{self, Counts, Target};
+use crate::layer::apply::{self, Counts, Duplicates, Target};
 use crate::layer::reader::{Content, ReadOptions};
 use crate::layer::{DiffId, Digest};
 use crate::lifecycle::Begun;
@@ -27,6 +27,8 @@ pub struct ApplyOptions {
     pub diff_id: Option<DiffId>,
     /// The most bytes that the archive may have, uncompressed.
     pub size_limit: Option<u64>,
+    /// What happens to a name that the archive has twice; directories aside, which may repeat.
+    pub duplicates: Duplicates,
     /// The labels of the committed snapshot.
     pub labels: Labels,
     /// What the committed snapshot survives.
@@ -126,7 +128,7 @@ impl Store {
             };
             let apply_options = apply::ApplyOptions {
                 read,
-                ..apply::ApplyOptions::default()
+                duplicates: options.duplicates,
             };
             target
                 .and_then(|target| apply::apply_to(target, source, &apply_options))

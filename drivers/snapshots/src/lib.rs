@@ -58,6 +58,7 @@ pub use import::{Applied, ApplyOptions};
 pub use info::{
     CommitOptions, Filter, Info, KEY_MAX, Kind, LABEL_MAX, Labels, PrepareOptions, StoreOptions,
 };
+pub use layer::apply::Duplicates;
 pub use layer::changes::{Change, ChangeKind};
 pub use layer::diff::{DiffOptions, Written};
 pub use layer::{DiffId, Digest, LayerError};

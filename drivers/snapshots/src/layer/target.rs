@@ -78,10 +78,10 @@ fn open_root(dir: &Path) -> Result<File> {
 /// What happens to an entry whose name the archive had before, with another type or as a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Duplicates {
-    /// It replaces what was there, as every unpacking tool has it.
-    #[default]
-    LastWins,
     /// It is an error, as the image specification has it (layer.md: layers "MUST NOT include
     /// duplicate entries").
+    #[default]
     Refused,
+    /// It replaces what was there, as unpacking tools have it: for layers that break the rule.
+    LastWins,
 }
