@@ -9,5 +9,6 @@ pub mod fingerprint;
 pub mod layout;
 pub mod sample;
 pub mod unpack;
+pub mod ustar;
 
 pub use error::{Error, Result};

@@ -223,6 +223,20 @@ impl Cmd {
         Ok(shell_status(status))
     }
 
+    /// Starts the program beside this process, with its standard output and error and with nothing to read.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::MissingProgram`], and [`Error::Sys`] where it cannot be started.
+    pub fn spawn(&self) -> Result<Running> {
+        tracing::debug!(command = %self, "start");
+        let child = self.command()?.stdin(Stdio::null()).spawn();
+        Ok(Running {
+            child: io("execve", &self.program, child)?,
+            program: self.program.clone(),
+        })
+    }
+
     /// Becomes the program, which keeps this process's number, terminal and signals; a success does
     /// not return, so that nothing is dropped.
     ///
@@ -308,6 +322,61 @@ impl Cmd {
     }
 }
 
+/// A program that runs beside this process. It ends with the handle at the latest: by SIGKILL, so what it holds is
+/// left as after a crash.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    program: OsString,
+}
+
+impl Running {
+    /// Returns the number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tells whether it has not ended yet.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Sys`].
+    pub fn is_alive(&mut self) -> Result<bool> {
+        Ok(io("waitpid", &self.program, self.child.try_wait())?.is_none())
+    }
+
+    /// Sends it SIGKILL and waits until it has ended; one that has ended already is left alone.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Sys`].
+    pub fn kill(&mut self) -> Result<()> {
+        io("kill", &self.program, self.child.kill())?;
+        self.wait().map(drop)
+    }
+
+    /// Waits until it has ended and returns its exit status as [`Cmd::status_inherit`] does.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Sys`].
+    pub fn wait(&mut self) -> Result<i32> {
+        Ok(shell_status(io(
+            "waitpid",
+            &self.program,
+            self.child.wait(),
+        )?))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Err(error) = self.kill() {
+            tracing::error!(pid = self.pid(), %error, "a program could not be ended");
+        }
+    }
+}
+
 impl fmt::Display for Cmd {
     /// Writes the command line as a shell would read it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -378,6 +447,18 @@ mod tests {
                 .unwrap(),
             "1"
         );
+    }
+
+    #[test]
+    fn a_running_program_ends_with_its_handle() {
+        let mut running = Cmd::new("sleep").arg("60").spawn().unwrap();
+        assert!(running.is_alive().unwrap());
+        running.kill().unwrap();
+        assert_eq!(running.wait().unwrap(), 128 + 9);
+        assert!(!running.is_alive().unwrap());
+        running.kill().unwrap();
+        let pid = Cmd::new("sleep").arg("60").spawn().unwrap().pid();
+        assert!(!crate::process::all().unwrap().contains(&pid));
     }
 
     #[test]

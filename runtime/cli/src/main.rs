@@ -4,6 +4,7 @@
 //! [`exit`]; `cargo xtask` builds this program and calls it.
 
 mod exit;
+mod prove;
 mod report;
 mod sweep;
 
@@ -37,6 +38,9 @@ enum Command {
     Report(report::Args),
     /// List, then remove, what killed runs left on this machine.
     Sweep(sweep::Args),
+    /// Prove a claim of the README; `cargo xtask verify` calls it.
+    #[command(hide = true)]
+    Prove(prove::Args),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => cowlab_bench::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Sweep(args) => sweep::run(&args),
+        Command::Prove(args) => prove::run(&args),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -3,46 +3,58 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::os::unix::process::parent_id;
 use std::path::PathBuf;
 
 use cowlab_driver::Mounts;
 use cowlab_snapshots::{Error, Filter, Info, Kind, Store};
 
-use crate::layer::{Random, archive_of, write_layer};
-use crate::{Outcome, Plan, chain};
+use super::layer::{archive_of, write_layer};
+use super::{Bench, WORKERS, WorkerArgs, chain};
+use crate::exit;
+use crate::prove::random::Random;
 
 /// Snapshots that a worker keeps before it removes more than it makes.
 const KEPT: usize = 8;
 /// Beyond this a chain gets no children.
 const DEEPEST: usize = 5;
 
-/// One worker: operations on snapshots of its own, on a base that all share, and on one key that all
-/// fight for, until it is killed.
-pub(crate) fn work(plan: &Plan, number: usize) -> Outcome<()> {
+/// One worker: operations on snapshots of its own, on a base that all share, and on one key that all fight for, until it
+/// is killed.
+///
+/// # Errors
+///
+/// The first error that no caller has to expect.
+pub(in crate::prove) fn work(args: &WorkerArgs) -> anyhow::Result<u8> {
     // Its mounts end with it.
-    if cowlab_sys::process::is_root() {
-        cowlab_sys::process::unshare_mounts()?;
-    }
-    let store = plan.open()?;
+    cowlab_sys::process::unshare_mounts()?;
+    let bench = Bench {
+        dir: args.place.clone(),
+        driver: args.driver,
+        workers: WORKERS,
+    };
+    let store = bench.open()?;
     let mut worker = Worker {
         journal: fs::OpenOptions::new()
             .append(true)
-            .open(plan.journal(number))?,
-        target: plan.dir.join(format!("mount-{number}")),
-        prefix: format!("w{number}/"),
-        random: Random(plan.seed),
-        seed: plan.seed,
+            .open(bench.journal(args.number))?,
+        target: bench.mount_point(args.number),
+        prefix: format!("w{}/", args.number),
+        random: Random(args.seed),
+        seed: args.seed,
         store: &store,
         made: 0,
     };
-    while !plan.dir.join("stop").exists() {
+    let parent = parent_id();
+    // Nobody is left to stop the orphan of a proof that was killed itself.
+    while !bench.stop().exists() && parent_id() == parent {
         if let Err(error) = worker.step() {
-            let note = plan.dir.join(format!("harmed-{number}"));
-            fs::write(note, format!("worker {number}: {error}\n"))?;
+            let note = format!("worker {}: {error:#}\n", args.number);
+            fs::write(bench.note(args.number), note)?;
             return Err(error);
         }
     }
-    Ok(())
+    Ok(exit::OK)
 }
 
 struct Worker<'store> {
@@ -56,7 +68,7 @@ struct Worker<'store> {
 }
 
 impl Worker<'_> {
-    fn step(&mut self) -> Outcome<()> {
+    fn step(&mut self) -> anyhow::Result<()> {
         let own = self.store.list(&Filter {
             prefix: Some(self.prefix.clone()),
             ..Filter::default()
@@ -86,13 +98,13 @@ impl Worker<'_> {
     }
 
     /// Writes to the journal, in one write, which a kill does not divide.
-    fn note(&mut self, what: &str, name: &str) -> Outcome<()> {
+    fn note(&mut self, what: &str, name: &str) -> anyhow::Result<()> {
         Ok(self
             .journal
             .write_all(format!("{what} {name}\n").as_bytes())?)
     }
 
-    fn parent(&mut self, own: &[Info]) -> Outcome<Option<String>> {
+    fn parent(&mut self, own: &[Info]) -> anyhow::Result<Option<String>> {
         let fit: Vec<_> = own
             .iter()
             .filter(|info| info.kind == Kind::Committed)
@@ -104,7 +116,7 @@ impl Worker<'_> {
         Ok(if deep { None } else { Some(parent.key.clone()) })
     }
 
-    fn remove(&mut self, name: &str) -> Outcome<()> {
+    fn remove(&mut self, name: &str) -> anyhow::Result<()> {
         self.note("remove", name)?;
         match self.store.remove(name) {
             Ok(()) => self.note("removed", name),
@@ -113,15 +125,15 @@ impl Worker<'_> {
         }
     }
 
-    fn apply(&mut self, name: &str, parent: Option<&str>) -> Outcome<()> {
+    fn apply(&mut self, name: &str, parent: Option<&str>) -> anyhow::Result<()> {
         self.note("apply", name)?;
-        let archive = archive_of(name);
+        let archive = archive_of(name)?;
         self.store
             .apply(name, parent, &mut archive.as_slice(), &Default::default())?;
         self.note("committed", name)
     }
 
-    fn commit(&mut self, name: &str, parent: Option<&str>) -> Outcome<()> {
+    fn commit(&mut self, name: &str, parent: Option<&str>) -> anyhow::Result<()> {
         let key = format!("{name}-active");
         self.note("prepare", &key)?;
         self.store.prepare(&key, parent, &Default::default())?;
@@ -139,7 +151,7 @@ impl Worker<'_> {
     }
 
     /// Prepares or removes what the others prepare and remove: one wins, the others are told.
-    fn fight(&mut self) -> Outcome<()> {
+    fn fight(&mut self) -> anyhow::Result<()> {
         self.note("fight", "shared")?;
         let result = if self.random.below(2) == 0 {
             let made = self

@@ -3,27 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use anyhow::{Context, bail};
 use cowlab_driver::{Access, Chain, Mounts};
 use cowlab_snapshots::{Filter, Kind, Store};
 use cowlab_sys::mount::DetachedMount;
 
-use crate::layer::{FILES, content, place_of};
-use crate::{Outcome, Plan, WORKERS, chain};
+use super::layer::{FILES, content, place_of};
+use super::{Bench, chain};
+use crate::prove::Findings;
 
 /// Looks at the store while the other workers go on.
-pub(crate) fn look(plan: &Plan, victim: usize, findings: &mut Vec<String>) -> Outcome<()> {
-    let store = plan.open()?;
+pub(super) fn look(bench: &Bench, victim: usize, findings: &mut Findings) -> anyhow::Result<()> {
+    let store = bench.open()?;
     for (key, error) in &store.recovery().failed {
-        findings.push(format!("`{key}` could not be settled: {error}"));
+        findings.add(format_args!("`{key}` could not be settled: {error}"));
     }
     let report = store.check()?;
     if !report.is_sound() {
-        findings.push(format!("the check found {report:?}"));
+        findings.add(format_args!("the check found {report:?}"));
     }
-    look_at_snapshots(plan, &store, victim, findings)?;
-    for number in 0..WORKERS {
-        if let Ok(note) = fs::read_to_string(plan.dir.join(format!("harmed-{number}"))) {
-            findings.push(note.trim().to_owned());
+    look_at_snapshots(bench, &store, victim, findings)?;
+    for number in 0..bench.workers {
+        if let Ok(note) = fs::read_to_string(bench.note(number)) {
+            findings.add(note.trim());
         }
     }
     Ok(())
@@ -31,11 +33,11 @@ pub(crate) fn look(plan: &Plan, victim: usize, findings: &mut Vec<String>) -> Ou
 
 /// Compares the snapshots of one worker, which is not running, with its journal and their names.
 fn look_at_snapshots(
-    plan: &Plan,
+    bench: &Bench,
     store: &Store,
     number: usize,
-    findings: &mut Vec<String>,
-) -> Outcome<()> {
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
     let all = store.list(&Filter {
         prefix: Some(format!("w{number}/")),
         kind: Some(Kind::Committed),
@@ -43,7 +45,7 @@ fn look_at_snapshots(
     })?;
     let there: BTreeSet<_> = all.into_iter().map(|info| info.key).collect();
     let mut promised = BTreeMap::new();
-    for line in fs::read_to_string(plan.journal(number))?.lines() {
+    for line in fs::read_to_string(bench.journal(number))?.lines() {
         match line.split_once(' ') {
             Some(("committed" | "kept", name)) => promised.insert(name.to_owned(), Some(true)),
             Some(("removed", name)) => promised.insert(name.to_owned(), Some(false)),
@@ -54,24 +56,24 @@ fn look_at_snapshots(
     for (name, state) in promised {
         // Active snapshots are removed as well.
         if state == Some(true) && !there.contains(&name) && !name.ends_with("-active") {
-            findings.push(format!("`{name}` was committed and is not there"));
+            findings.add(format_args!("`{name}` was committed and is not there"));
         }
         if state == Some(false) && store.stat(&name).is_ok() {
-            findings.push(format!("`{name}` was removed and is there"));
+            findings.add(format_args!("`{name}` was removed and is there"));
         }
     }
     for name in &there {
         if let Err(error) = look_at_content(store, name) {
-            findings.push(format!("`{name}` is not whole: {error}"));
+            findings.add(format_args!("`{name}` is not whole: {error:#}"));
         }
     }
     Ok(())
 }
 
-fn look_at_content(store: &Store, name: &str) -> Outcome<()> {
+fn look_at_content(store: &Store, name: &str) -> anyhow::Result<()> {
     let members = chain(store, name)?;
     let mut ids = members.iter().map(|info| info.id);
-    let head = ids.next().ok_or("no such snapshot")?;
+    let head = ids.next().context("no such snapshot")?;
     let detached;
     let mounts = store
         .driver()
@@ -88,10 +90,9 @@ fn look_at_content(store: &Store, name: &str) -> Outcome<()> {
         let dir = root.join(place_of(&layer));
         for file in 0..FILES {
             let path = dir.join(file.to_string());
-            if fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?
-                != content(&layer, file)
+            if fs::read(&path).with_context(|| path.display().to_string())? != content(&layer, file)
             {
-                return Err(format!("{} has other content", path.display()).into());
+                bail!("{} has other content", path.display());
             }
         }
         expected.insert(place_of(&layer));
@@ -99,35 +100,35 @@ fn look_at_content(store: &Store, name: &str) -> Outcome<()> {
     for entry in fs::read_dir(&root)? {
         let found = entry?.file_name().to_string_lossy().into_owned();
         if !expected.contains(&found) {
-            return Err(format!("`{found}` should not be there").into());
+            bail!("`{found}` should not be there");
         }
     }
     Ok(())
 }
 
 /// Looks at the store when nobody uses it: what is on disk is exactly what is in the database.
-pub(crate) fn look_at_rest(plan: &Plan, findings: &mut Vec<String>) -> Outcome<usize> {
-    for number in 0..WORKERS {
-        look(plan, number, findings)?;
+pub(super) fn look_at_rest(bench: &Bench, findings: &mut Findings) -> anyhow::Result<usize> {
+    for number in 0..bench.workers {
+        look(bench, number, findings)?;
     }
-    let store = plan.open()?;
+    let store = bench.open()?;
     let all = store.list(&Filter::default())?;
     let known: BTreeSet<_> = all.iter().map(|info| info.id).collect();
     let on_disk: BTreeSet<_> = store.driver().inventory()?.into_iter().collect();
     for id in known.symmetric_difference(&on_disk) {
-        findings.push(format!(
+        findings.add(format_args!(
             "snapshot {id} is on disk only, or in the database only"
         ));
     }
     for dir in ["tmp", "trash", "quarantine"] {
         for entry in fs::read_dir(store.driver().root().join(dir))? {
-            findings.push(format!("`{}` is left", entry?.path().display()));
+            findings.add(format_args!("`{}` is left", entry?.path().display()));
         }
     }
-    for entry in fs::read_dir(plan.dir.join("store/locks"))? {
+    for entry in fs::read_dir(bench.store().join("locks"))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if name != "open" && !known.iter().any(|id| id.to_string() == name) {
-            findings.push(format!("the lock `{name}` is left"));
+            findings.add(format_args!("the lock `{name}` is left"));
         }
     }
     let committed = all.iter().filter(|info| info.kind == Kind::Committed);

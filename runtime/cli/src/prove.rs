@@ -1,0 +1,187 @@
+//! `cowlab prove`: slow proofs of what the README promises, each with a measured answer.
+//!
+//! Called by `cargo xtask verify`, which publishes the outcome, and hidden from the help: a user has no need of them.
+//! A proof runs in a mount namespace of its own, on throw-away file systems, and exits with 0 where its claim holds and
+//! with 1 where it does not. Each takes a planted fault, under which it must not hold.
+
+mod kill_nine;
+mod memory;
+mod random;
+mod same_image;
+mod sweep_live;
+
+use std::fmt::Display;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Subcommand, ValueEnum};
+use cowlab_sys::cmd::Running;
+use cowlab_sys::{Cmd, Guard, interrupt};
+use cowlab_testbed::{Backing, BackingFs, BackingOptions, Media, Run};
+
+use crate::exit::{self, Stop};
+
+/// Proves a claim of the README.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    claim: Claim,
+    /// Where throw-away file systems are made; also COWLAB_TEST_DIR.
+    #[arg(long, value_name = "DIR", global = true)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Claim {
+    /// A store survives kill -9 of any of its processes, and another store does not notice.
+    KillNine(kill_nine::Args),
+    /// Applying a layer of 1 GiB stays under 64 MiB of resident memory.
+    Memory(memory::Args),
+    /// A sweep beside a live run and a live store removes nothing of theirs.
+    SweepBesideLive(sweep_live::Args),
+    /// An image is the same tree, and the same layers again, on every driver.
+    SameImageEveryDriver(same_image::Args),
+    /// One of the processes that `kill-nine` kills.
+    #[command(hide = true)]
+    KillNineWorker(kill_nine::WorkerArgs),
+    /// One of the processes that `sweep-beside-live` starts.
+    #[command(hide = true)]
+    SweepHolder(sweep_live::HolderArgs),
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// When the proof could not be made, which says nothing about the claim.
+pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    exit::need_root("cowlab prove")?;
+    match &args.claim {
+        Claim::KillNineWorker(worker) => return kill_nine::work(worker),
+        Claim::SweepHolder(holder) => return sweep_live::hold(holder),
+        _ => {}
+    }
+    interrupt::watch()?;
+    // Nobody else sees, copies or pins the mounts of a proof, and they end with it.
+    cowlab_sys::process::unshare_mounts()?;
+    let run = Run::start(args.dir.clone())?;
+    let mut findings = Findings::default();
+    let proved = match &args.claim {
+        Claim::KillNine(args) => kill_nine::prove(args, &run, &mut findings),
+        Claim::Memory(args) => memory::prove(args, &run, &mut findings),
+        Claim::SweepBesideLive(args) => sweep_live::prove(args, &run, &mut findings),
+        Claim::SameImageEveryDriver(args) => same_image::prove(args, &run, &mut findings),
+        Claim::KillNineWorker(_) | Claim::SweepHolder(_) => Ok(()),
+    };
+    // Closed in either case, so that a failure does not hide what is left behind.
+    let closed = run.close();
+    proved?;
+    closed?;
+    findings.conclude()
+}
+
+/// What speaks against a claim.
+#[derive(Debug, Default)]
+struct Findings(Vec<String>);
+
+impl Findings {
+    fn add(&mut self, finding: impl Display) {
+        self.0.push(finding.to_string());
+    }
+
+    fn are_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Prints the findings, each once, and the verdict; returns the exit code.
+    fn conclude(mut self) -> anyhow::Result<u8> {
+        self.0.sort();
+        self.0.dedup();
+        for finding in &self.0 {
+            say(format_args!("finding: {finding}"))?;
+        }
+        if self.are_none() {
+            say("the claim holds")?;
+            return Ok(exit::OK);
+        }
+        say("the claim does not hold")?;
+        Ok(exit::FINDING)
+    }
+}
+
+/// Prints a line of the result.
+fn say(line: impl Display) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout().lock(), "{line}")?)
+}
+
+/// Ends the proof where Ctrl-C was pressed: what is held is given back on the way out.
+fn stop_if_asked() -> anyhow::Result<()> {
+    if !interrupt::requested() {
+        return Ok(());
+    }
+    Err(Stop {
+        code: interrupt::EXIT_CODE,
+        message: "interrupted".to_owned(),
+    }
+    .into())
+}
+
+/// Makes a file system, has `work` done on it and takes it back, whatever became of the work.
+fn on_file_system<T>(
+    run: &Run,
+    backing: Backing,
+    media: Media,
+    bytes: u64,
+    work: impl FnOnce(&Path) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let options = BackingOptions {
+        bytes,
+        media,
+        ..BackingOptions::default()
+    };
+    let mut made: BackingFs = run.backing(backing, &options)?;
+    let done = work(made.mount_point());
+    let closed = made.close();
+    let done = done?;
+    closed?;
+    Ok(done)
+}
+
+/// Starts a subcommand of `prove` in a process of its own.
+fn start(arguments: impl IntoIterator<Item = String>) -> anyhow::Result<Running> {
+    let program = std::env::current_exe()?;
+    Ok(Cmd::new(program).arg("prove").args(arguments).spawn()?)
+}
+
+/// The drivers that the proofs know a file system for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Driver {
+    Overlay2,
+    Btrfs,
+    Vfs,
+}
+
+impl Driver {
+    const ALL: [Self; 3] = [Self::Overlay2, Self::Btrfs, Self::Vfs];
+
+    /// The name in the registry.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Overlay2 => "overlay2",
+            Self::Btrfs => "btrfs",
+            Self::Vfs => "vfs",
+        }
+    }
+
+    /// The file system that it is proved on.
+    const fn backing(self) -> Backing {
+        match self {
+            Self::Btrfs => Backing::Btrfs,
+            Self::Overlay2 | Self::Vfs => Backing::Ext4,
+        }
+    }
+
+    fn entry(self) -> &'static cowlab_driver::Entry {
+        cowlab_drivers::find(self.name()).expect("the registry has the drivers of the proofs")
+    }
+}

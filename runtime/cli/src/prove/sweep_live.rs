@@ -1,0 +1,242 @@
+//! Sweeps beside a live run and a live store, after killing other runs at different moments.
+//!
+//! All of it lies in one directory: a run that another process holds, with file systems and a mounted snapshot; a store
+//! as an engine would have it, on a loop device and in a directory that are named otherwise; a directory that only looks
+//! like a test run. The list of mounts, loop devices and files there is taken before a victim starts. The victim is
+//! killed with -9, `cowlab sweep` runs, and the list has to be the same again, entry by entry.
+
+mod holder;
+mod inventory;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use cowlab_snapshots::{Store, StoreOptions};
+use cowlab_sys::cmd::Running;
+use cowlab_sys::loopdev::{LoopDevice, LoopOptions};
+use cowlab_sys::{Cmd, Guard, MountSpec, mount};
+use cowlab_testbed::Run;
+
+use super::random::Random;
+use super::{Driver, Findings, say, start, stop_if_asked};
+use inventory::Inventory;
+
+pub(super) use holder::{HolderArgs, hold};
+
+/// How far apart the looks for a file of a holder are, and how many there are at most.
+const PAUSE: Duration = Duration::from_millis(10);
+const PAUSES: u32 = 6000;
+/// A victim needs this long until all is made, or a little less: the moments are drawn from it.
+const MAKING: Duration = Duration::from_millis(500);
+/// The size of the engine's file system, in bytes.
+const SPACE: u64 = 128 << 20;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// How many runs are killed, the last one after it made everything.
+    #[arg(long, value_name = "COUNT", default_value_t = 12)]
+    kills: u32,
+    /// What decides when.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+    /// Have the sweep go wrong.
+    #[arg(long, value_enum)]
+    fault: Option<Fault>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Fault {
+    /// The live run loses the lock by which it is known to live.
+    LockLost,
+}
+
+/// Proves the claim.
+pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::Result<()> {
+    let place = run.scratch("place")?;
+    let mut engine = Engine::make(&place)?;
+    let proved = with_live(args, &place, findings);
+    let closed = engine.close();
+    proved?;
+    closed
+}
+
+fn with_live(args: &Args, place: &Path, findings: &mut Findings) -> anyhow::Result<()> {
+    let alike = place.join("cowlab-test-alike");
+    fs::create_dir(&alike)?;
+    fs::write(alike.join("file"), "not ours")?;
+    let mut live = Holder::start(place, "live")?;
+    live.wait_until_ready()?;
+    if args.fault == Some(Fault::LockLost) {
+        fs::remove_file(live.run()?.join("lock"))?;
+    }
+    let mut random = Random(args.seed);
+    for number in 1..=args.kills {
+        stop_if_asked()?;
+        let moment = (number < args.kills).then(|| {
+            let longest = usize::try_from(MAKING.as_micros()).unwrap_or(usize::MAX);
+            Duration::from_micros(u64::try_from(random.below(longest)).unwrap_or(0))
+        });
+        sweep_beside(place, moment, findings)?;
+        if !live.process.is_alive()? {
+            findings.add("the live run ended before its time");
+        }
+        if !findings.are_none() {
+            break;
+        }
+    }
+    fs::write(&live.stop, "")?;
+    let status = live.process.wait()?;
+    if status != 0 {
+        findings.add(format_args!("the live run ended with {status}"));
+    }
+    Ok(())
+}
+
+/// Kills a run at a moment, or when it made everything, and sweeps.
+fn sweep_beside(
+    place: &Path,
+    moment: Option<Duration>,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let before = Inventory::take(place)?;
+    let mut victim = Holder::start(place, "victim")?;
+    match moment {
+        Some(moment) => std::thread::sleep(moment),
+        None => victim.wait_until_ready()?,
+    }
+    victim.process.kill()?;
+    victim.forget()?;
+    let dead = Inventory::take(place)?;
+    let sweep = Cmd::new(std::env::current_exe()?)
+        .args(["sweep", "--yes", "--dir"])
+        .arg(place)
+        .output()?;
+    if sweep.status != Some(0) {
+        findings.add(format_args!(
+            "the sweep ended with {:?}: {}",
+            sweep.status,
+            String::from_utf8_lossy(&sweep.stderr).trim()
+        ));
+    }
+    let after = Inventory::take(place)?;
+    for difference in before.differences(&after) {
+        findings.add(difference);
+    }
+    let moment = moment.map_or("when all was made".to_owned(), |moment| {
+        format!("after {} ms", moment.as_millis())
+    });
+    say(format_args!(
+        "killed {moment}: the dead run left {}; swept: {}, {} before it",
+        dead.beyond(&before),
+        after.count(),
+        before.count()
+    ))
+}
+
+/// Another process of this program with a run.
+struct Holder {
+    process: Running,
+    ready: PathBuf,
+    stop: PathBuf,
+}
+
+impl Holder {
+    fn start(place: &Path, name: &str) -> anyhow::Result<Self> {
+        let (ready, stop) = (
+            place.join(format!("{name}-ready")),
+            place.join(format!("{name}-stop")),
+        );
+        let process = start([
+            "sweep-holder".to_owned(),
+            format!("--in={}", place.display()),
+            format!("--ready={}", ready.display()),
+            format!("--stop={}", stop.display()),
+        ])?;
+        Ok(Self {
+            process,
+            ready,
+            stop,
+        })
+    }
+
+    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        for _ in 0..PAUSES {
+            if self.ready.exists() {
+                return Ok(());
+            }
+            if !self.process.is_alive()? {
+                bail!("a process with a run ended with {}", self.process.wait()?);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        bail!("a process with a run made nothing");
+    }
+
+    /// The directory of its run.
+    fn run(&self) -> anyhow::Result<PathBuf> {
+        let text = fs::read_to_string(&self.ready)
+            .with_context(|| format!("failed to read `{}`", self.ready.display()))?;
+        Ok(text.into())
+    }
+
+    /// Removes the file by which it told that it was ready, whole or not.
+    fn forget(&self) -> anyhow::Result<()> {
+        for file in [&self.ready, &self.ready.with_extension("written")] {
+            if file.exists() {
+                fs::remove_file(file)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A store in use, made by nothing that the sweep knows.
+#[derive(Debug)]
+struct Engine {
+    /// In the order in which they are taken back.
+    guards: Vec<Box<dyn Guard>>,
+}
+
+impl Engine {
+    fn make(place: &Path) -> anyhow::Result<Self> {
+        let dir = place.join("engine");
+        let (image, disk, merged) = (dir.join("image"), dir.join("disk"), dir.join("merged"));
+        for made in [&dir, &disk, &merged] {
+            fs::create_dir(made)?;
+        }
+        fs::File::create(&image)?.set_len(SPACE)?;
+        let device = LoopDevice::attach(&image, LoopOptions::default())?;
+        Cmd::new("mkfs.ext4").arg("-q").arg(device.path()).run()?;
+        let spec = MountSpec {
+            fstype: "ext4".to_owned(),
+            source: Some(device.path().to_path_buf()),
+            ..MountSpec::default()
+        };
+        let mounted = mount::mount(&spec, &disk)?;
+        let snapshot = hold_snapshot(&disk.join("store"), &merged)?;
+        Ok(Self {
+            guards: vec![Box::new(snapshot), Box::new(mounted), Box::new(device)],
+        })
+    }
+
+    fn close(&mut self) -> anyhow::Result<()> {
+        for guard in &mut self.guards {
+            guard.close()?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a store with overlay2 and mounts an active snapshot of it.
+fn hold_snapshot(store: &Path, target: &Path) -> anyhow::Result<cowlab_snapshots::Mounted> {
+    let store = Store::open(store, Driver::Overlay2.entry(), &StoreOptions::default())?;
+    store.prepare("layer", None, &Default::default())?;
+    store.commit("layer", "base", &Default::default())?;
+    store.prepare("container", Some("base"), &Default::default())?;
+    let mounted = store.mount("container", target)?;
+    fs::write(target.join("file"), "alive")?;
+    Ok(mounted)
+}
