@@ -16,7 +16,7 @@ use crate::workloads;
 pub const SEED: u64 = 20_261_102;
 
 /// The time a quick run is to take.
-const QUICK: Duration = Duration::from_secs(150);
+const QUICK: Duration = Duration::from_secs(160);
 
 /// The time a full run is to take.
 const FULL: Duration = Duration::from_secs(18 * 60);
@@ -102,7 +102,7 @@ impl Plan {
         let mut legs = Vec::new();
         for workload in &self.workloads {
             for media in self.media_of(workload) {
-                let points = self.points(workload);
+                let points = self.points(workload, media);
                 let mut subjects = self.wanted.subjects(self.effort, media);
                 if self.wanted.variants.is_empty() {
                     subjects.retain(|subject| (workload.applies)(subject, self.effort));
@@ -132,8 +132,8 @@ impl Plan {
         one.copied().into_iter().collect()
     }
 
-    fn points(&self, workload: &Workload) -> Vec<Point> {
-        let mut points = (workload.points)(self.effort);
+    fn points(&self, workload: &Workload, media: Media) -> Vec<Point> {
+        let mut points = (workload.points)(self.effort, media);
         if !self.only_sizes.is_empty() {
             points.retain(|point| self.only_sizes.contains(&point.size().0));
         }
@@ -249,19 +249,25 @@ impl Leg {
                 Duration::from_millis(500) + budget::transfer(self.media, written)
             })
             .sum();
+        let subjects = u32::try_from(self.subjects.len()).unwrap_or(u32::MAX);
+        let rigs = self.sample_time(None) * subjects;
         let blocks = u32::try_from(self.blocks).unwrap_or(u32::MAX);
-        making + self.block_time() * blocks
+        making + rigs + self.block_time() * blocks
     }
 
     /// The time of one restart block.
     fn block_time(&self) -> Duration {
-        let nature = self.workload.nature;
         self.points
             .iter()
-            .map(|point| {
-                budget::sample(self.media, nature, point.size()) * self.arms(point) * point.samples
-            })
+            .map(|point| self.sample_time(Some(point)) * self.arms(point) * point.samples)
             .sum()
+    }
+
+    /// The time of a sample at a point, or of making a rig.
+    fn sample_time(&self, point: Option<&Point>) -> Duration {
+        let lives = (self.workload.lives)(&self.points, point);
+        let bytes = point.map_or(Bytes::default(), Point::size);
+        budget::sample(self.media, self.workload.nature, lives, bytes)
     }
 
     /// Samples of one restart block.

@@ -33,6 +33,12 @@ impl Subject {
         }
     }
 
+    /// Whether it is the driver as it is used when nothing else is asked for.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.variant.name == self.entry.default_variant().name
+    }
+
     /// The name of its directories.
     #[must_use]
     pub fn name(&self) -> String {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use cowlab_driver::Bytes;
 use cowlab_reports::result::{Arm, CacheState, Parameter, Parameters, Unit, Warning, names};
 
+use cowlab_testbed::Media;
+
 use crate::subject::Subject;
 
 /// Makes the rig of a subject, ready to be sampled at all these points.
@@ -37,10 +39,12 @@ pub struct Workload {
     pub nature: Nature,
     /// Whether a subject is measured at an effort, where the command line does not name its variant.
     pub applies: fn(&Subject, Effort) -> bool,
-    /// The points of its grid at an effort.
-    pub points: fn(Effort) -> Vec<Point>,
+    /// The points of its grid at an effort on a medium.
+    pub points: fn(Effort, Media) -> Vec<Point>,
     /// What a subject of it allocates on its backing file system at those points, `image` being the size of the image.
     pub footprint: fn(&[Point], image: Bytes) -> Footprint,
+    /// How many snapshots live and die in making a rig, and in one sample at a point: what the time depends on.
+    pub lives: fn(&[Point], Option<&Point>) -> u32,
     /// Makes the rig of a subject.
     pub rig: MakeRig,
     /// Makes the rig of the plain backing file system, where there is such a floor.

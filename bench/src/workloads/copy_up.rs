@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use cowlab_driver::{Bytes, Chain};
 use cowlab_reports::result::{Arm, CacheState, Unit, Warning, names};
+use cowlab_testbed::Media;
 
 use crate::cache;
 use crate::lab::{Active, Lab};
@@ -65,6 +66,7 @@ pub(crate) const WARM: Workload = Workload {
     applies: |_, _| true,
     points: warm_points,
     footprint,
+    lives,
     rig: |site, subject, points| {
         Ok(Box::new(DriverRig::new(
             site,
@@ -98,6 +100,7 @@ pub(crate) const COLD: Workload = Workload {
     applies: |_, _| true,
     points: cold_points,
     footprint,
+    lives,
     rig: |site, subject, points| {
         Ok(Box::new(DriverRig::new(
             site,
@@ -109,32 +112,53 @@ pub(crate) const COLD: Workload = Workload {
     floor: Some(|site, points| Ok(Box::new(PlainRig::new(site, points, State::Cold)?))),
 };
 
-fn warm_points(effort: Effort) -> Vec<Point> {
+fn warm_points(effort: Effort, media: Media) -> Vec<Point> {
     let mut points = Vec::new();
     for operation in Operation::ALL {
         for size in SIZES {
-            let headline = operation == HEADLINE;
-            let samples = match (effort, size.0 >> 20) {
-                (Effort::Smoke, _) => u32::from(size == Bytes::kib(4)),
-                // Six of the quoted operation in three blocks, or in two: an interval wants five samples.
-                (Effort::Quick, 128..) => 1 + u32::from(headline),
-                (Effort::Quick, 16..) if !headline => 1,
-                (Effort::Quick, _) => 3,
-                (Effort::Full, 128..) => 1 + u32::from(headline),
-                (Effort::Full, 16..) => 2,
-                (Effort::Full, _) => 3,
-            };
+            let samples = samples(effort, media, operation, size);
             // One operation tells the noise of all of them. A control of the largest size would take as long as all
             // others together.
-            let control = headline && (effort == Effort::Full || size < Bytes::mib(128));
-            points.push(point(samples, control, operation, size));
+            let small = size < Bytes::mib(128);
+            let control = operation == HEADLINE && (effort == Effort::Full || small);
+            if samples > 0 {
+                points.push(point(samples, control, operation, size));
+            }
         }
     }
-    points.retain(|point| point.samples > 0);
     points
 }
 
-fn cold_points(effort: Effort) -> Vec<Point> {
+/// Samples of each arm in a restart block. The quoted operation gets at least five in two blocks, which an interval
+/// wants; in a quick run the others get them only where a copy is cheap.
+fn samples(effort: Effort, media: Media, operation: Operation, size: Bytes) -> u32 {
+    let quoted = operation == HEADLINE;
+    let mebibytes = size.0 >> 20;
+    match effort {
+        Effort::Smoke => u32::from(size == Bytes::kib(4)),
+        Effort::Quick if quoted => {
+            if mebibytes >= 128 {
+                2
+            } else {
+                3
+            }
+        }
+        Effort::Quick => match (media, mebibytes) {
+            // What metacopy is for, once.
+            (Media::Disk, 128..) => u32::from(operation == Operation::Chmod),
+            (Media::Disk, 16..) => 1,
+            (Media::Disk, _) => 3,
+            (Media::Memory, _) => 3 * u32::from([Bytes::kib(4), Bytes::mib(1)].contains(&size)),
+        },
+        Effort::Full => match mebibytes {
+            128.. => 1 + u32::from(quoted),
+            16.. => 2,
+            _ => 3,
+        },
+    }
+}
+
+fn cold_points(effort: Effort, _: Media) -> Vec<Point> {
     let sizes: &[Bytes] = match effort {
         Effort::Smoke => &[Bytes::kib(64)],
         Effort::Quick => &[Bytes::kib(64), Bytes::mib(16)],
@@ -162,6 +186,14 @@ fn footprint(points: &[Point], _: Bytes) -> Footprint {
     Footprint {
         kept: sizes.into_iter().map(Bytes).sum(),
         working: Bytes(2 * largest),
+    }
+}
+
+/// A lower file is a snapshot, and so is a sample.
+fn lives(points: &[Point], sample: Option<&Point>) -> u32 {
+    match sample {
+        Some(_) => 1,
+        None => u32::try_from(sizes(points).len()).unwrap_or(u32::MAX),
     }
 }
 

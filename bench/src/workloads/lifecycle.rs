@@ -12,6 +12,7 @@ use cowlab_driver::Bytes;
 use cowlab_reports::result::{Arm, CacheState, Unit, names};
 use cowlab_snapshots::{CommitOptions, PrepareOptions};
 use cowlab_sys::Guard;
+use cowlab_testbed::Media;
 
 use crate::storehouse::{Storehouse, unflushed};
 use crate::subject::Subject;
@@ -56,14 +57,22 @@ pub(crate) const LIFECYCLE: Workload = Workload {
         "remove",
     ],
     nature: Nature::Time,
-    applies: |_, _| true,
+    // A quick run makes sixty-four layers for every subject: variants, which differ in what is flushed, on disk alone.
+    applies: |subject, effort| {
+        effort != Effort::Quick || subject.media == Media::Disk || subject.is_default()
+    },
     points,
     footprint,
+    // A snapshot of the store takes about three times as long as one of the driver alone: rows, locks, busy checks.
+    lives: |points, sample| match sample {
+        Some(_) => 6,
+        None => 3 * u32::try_from(deepest(points)).unwrap_or(u32::MAX),
+    },
     rig: |site, subject, points| Ok(Box::new(StoreRig::new(site, subject, points)?)),
     floor: None,
 };
 
-fn points(effort: Effort) -> Vec<Point> {
+fn points(effort: Effort, _: Media) -> Vec<Point> {
     let point = |depth: u64, samples, control| {
         Point::new(samples, control, &[(names::DEPTH, depth.into())])
     };

@@ -37,6 +37,8 @@ pub fn find(name: &str) -> Vec<&'static Workload> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use cowlab_testbed::Media;
+
     use super::*;
     use crate::workload::Effort;
 
@@ -71,10 +73,13 @@ mod tests {
     fn every_effort_measures_something_and_no_point_twice() {
         for workload in all() {
             for effort in [Effort::Smoke, Effort::Quick, Effort::Full] {
-                let points = (workload.points)(effort);
-                let places: BTreeSet<_> = points.iter().map(|point| &point.parameters).collect();
-                assert_eq!(places.len(), points.len(), "{}", workload.id);
-                assert!(points.iter().any(|point| point.samples > 0));
+                for media in [Media::Disk, Media::Memory] {
+                    let points = (workload.points)(effort, media);
+                    let places: BTreeSet<_> =
+                        points.iter().map(|point| &point.parameters).collect();
+                    assert_eq!(places.len(), points.len(), "{}", workload.id);
+                    assert!(!points.is_empty() && points.iter().all(|point| point.samples > 0));
+                }
             }
         }
     }

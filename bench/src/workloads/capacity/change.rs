@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use cowlab_driver::{Bytes, Chain};
 use cowlab_reports::result::{Arm, Unit, names};
+use cowlab_testbed::Media;
 
 use super::{Mark, readings};
 use crate::lab::Lab;
@@ -37,11 +38,13 @@ pub(crate) const CHANGE: Workload = Workload {
     applies: |_, _| true,
     points,
     footprint,
+    // Waiting until the file system has settled takes as long as several snapshots.
+    lives: |_, sample| if sample.is_some() { 5 } else { 6 },
     rig: |site, subject, points| Ok(Box::new(DriverRig::new(site, subject, points)?)),
     floor: Some(|site, points| Ok(Box::new(PlainRig::new(site, points)?))),
 };
 
-fn points(effort: Effort) -> Vec<Point> {
+fn points(effort: Effort, _: Media) -> Vec<Point> {
     let mut points = Vec::new();
     for size in SIZES {
         for change in CHANGES {

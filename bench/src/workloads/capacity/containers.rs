@@ -35,7 +35,7 @@ pub(crate) const CONTAINERS: Workload = Workload {
     parts: &[],
     nature: Nature::Space,
     applies: super::usual_variants,
-    points: |effort| {
+    points: |effort, _| {
         let counts = if effort == Effort::Smoke {
             &COUNTS[..1]
         } else {
@@ -54,6 +54,11 @@ pub(crate) const CONTAINERS: Workload = Workload {
             .map(|point| Bytes(OWN_IMAGE.0 * point.number(names::CONTAINERS)))
             .max()
             .unwrap_or_default(),
+    },
+    lives: |_, sample| {
+        33 + sample.map_or(0, |point| {
+            u32::try_from(6 * point.number(names::CONTAINERS)).unwrap_or(u32::MAX)
+        })
     },
     rig: |site, subject, _| Ok(Box::new(StoreRig::new(site, subject)?)),
     floor: None,

@@ -29,12 +29,13 @@ pub(crate) const IMAGE: Workload = Workload {
     parts: &[],
     nature: Nature::Space,
     applies: super::usual_variants,
-    points: |_| vec![Point::new(1, false, &[])],
+    points: |_, _| vec![Point::new(1, false, &[])],
     // A driver that copies whole snapshots copies the image for every layer; images of more than twelve are rare.
     footprint: |_, image| Footprint {
         kept: Bytes::default(),
         working: Bytes(image.0 * 12),
     },
+    lives: |_, sample| if sample.is_some() { 66 } else { 0 },
     rig: |site, subject, _| Ok(Box::new(StoreRig::new(site, subject)?)),
     floor: None,
 };

@@ -70,5 +70,5 @@ fn counted_by_store(store: &Store) -> anyhow::Result<u64> {
 /// A variant changes how files are copied up, which neither an image nor an idle container does: a quick run measures
 /// the default of each driver.
 fn usual_variants(subject: &Subject, effort: Effort) -> bool {
-    effort == Effort::Full || subject.variant.name == subject.entry.default_variant().name
+    effort == Effort::Full || subject.is_default()
 }
