@@ -1,7 +1,7 @@
 //! What differs between a tree and its parent: exact, and the same whichever driver keeps them.
 //!
 //! Compared are type, mode, owner, size, modification time to the nanosecond, device number, link
-//! target, extended attributes (those that [`is_portable`](super::metadata::is_portable) knows as
+//! target, extended attributes (those that `is_portable` knows as
 //! content), content, and which names are one file. Not compared are access and change times, the
 //! number of links and where holes are.
 //!
