@@ -24,7 +24,8 @@ pub(crate) fn run(verb: &str, flags: flags::Program) -> anyhow::Result<u8> {
     let (yes, arguments) = without_yes(flags.arguments);
     let purposes: &[Purpose] = match verb {
         _ if asks_for_help(&arguments) => &[Purpose::Build],
-        "report" => &[Purpose::Build, Purpose::Run, Purpose::Report],
+        // It makes an image as well.
+        "report" | "prove" => &[Purpose::Build, Purpose::Run, Purpose::Report],
         _ => &[Purpose::Build, Purpose::Run],
     };
     setup::ensure(purposes, Consent::from_flag(yes))?;

@@ -3,12 +3,13 @@
 //!
 //! A new proof is one row of [`CLAIMS`]; the command behind it decides by its exit code.
 
+mod claims;
 mod record;
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::Context;
 use cowlab_sys::interrupt;
@@ -17,53 +18,12 @@ use crate::commit;
 use crate::exit::{self, Refusal};
 use crate::flags;
 use crate::program;
-use crate::setup::{self, Consent, Purpose};
-use crate::stage::{Job, Outcome, Stage};
+use crate::setup::{self, Consent};
+use crate::stage::Outcome;
 use crate::terminal;
 
+use self::claims::{CLAIMS, Claim, NEEDS};
 use self::record::Record;
-
-/// A stage that may also have to be quick.
-#[derive(Debug)]
-struct Claim {
-    stage: Stage,
-    /// The claim fails if it takes longer; the build is not counted.
-    within: Option<Duration>,
-}
-
-const NEEDS: &[Purpose] = &[Purpose::Build, Purpose::Run, Purpose::Report];
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// The claims, in the order in which they run.
-const CLAIMS: &[Claim] = &[
-    Claim {
-        stage: Stage {
-            name: "strict-conformance-in-a-minute",
-            claim: "Strict conformance of overlay2, btrfs and vfs passes in under a minute.",
-            needs: NEEDS,
-            job: Job::Cowlab(&["conformance", "--strict", "overlay2,btrfs,vfs"]),
-        },
-        within: Some(MINUTE),
-    },
-    Claim {
-        stage: Stage {
-            name: "report-in-fifteen-minutes",
-            claim: "The first report of a host takes under fifteen minutes.",
-            needs: NEEDS,
-            job: Job::Cowlab(&["report"]),
-        },
-        within: Some(MINUTE.saturating_mul(15)),
-    },
-    Claim {
-        stage: Stage {
-            name: "second-report-in-five-minutes",
-            claim: "Another report of the same host takes under five minutes.",
-            needs: NEEDS,
-            job: Job::Cowlab(&["report"]),
-        },
-        within: Some(MINUTE.saturating_mul(5)),
-    },
-];
 
 /// Where results go, relative to the root of the workspace.
 const PUBLISHED: &str = "reports/published";
@@ -194,19 +154,6 @@ fn read(log: &Path) -> anyhow::Result<Vec<Record>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_unique_and_claims_are_sentences() {
-        for (index, claim) in CLAIMS.iter().enumerate() {
-            assert!(
-                CLAIMS
-                    .iter()
-                    .skip(index + 1)
-                    .all(|other| other.stage.name != claim.stage.name)
-            );
-            assert!(claim.stage.claim.ends_with('.'), "{}", claim.stage.claim);
-        }
-    }
 
     #[test]
     fn an_unknown_claim_is_wrong_usage() {

@@ -129,10 +129,10 @@ fn sweep_beside(
         format!("after {} ms", moment.as_millis())
     });
     say(format_args!(
-        "killed {moment}: the dead run left {}; swept: {}, {} before it",
+        "killed {moment}: {} left; after the sweep {} of {} entries of the living are as before",
         dead.beyond(&before),
-        after.count(),
-        before.count()
+        after.kept_of(&before),
+        before.kept_of(&before),
     ))
 }
 

@@ -78,9 +78,12 @@ impl Inventory {
             .collect()
     }
 
-    /// How many there are of each.
-    pub(super) fn count(&self) -> Count {
-        Count(self.sets().map(BTreeSet::len))
+    /// How many entries of `before` are still the same.
+    pub(super) fn kept_of(&self, before: &Self) -> usize {
+        let pairs = self.sets().into_iter().zip(before.sets());
+        pairs
+            .map(|(now, before)| now.intersection(before).count())
+            .sum()
     }
 
     /// How many there are of each that `before` does not have.
