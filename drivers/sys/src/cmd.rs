@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -202,23 +201,18 @@ impl Cmd {
         Ok(shell_status(status))
     }
 
-    /// Runs the program with its standard output on this process's standard error: the result of a part
-    /// is progress to the whole. Returns its exit status as [`status_inherit`](Self::status_inherit).
+    /// Runs the program without its standard output: what it finds is read from its files, what it says of
+    /// its progress stays. Returns its exit status as [`status_inherit`](Self::status_inherit).
     ///
     /// # Errors
     ///
     /// As [`output`](Self::output).
-    pub fn status_on_stderr(&self) -> Result<i32> {
+    pub fn status_without_output(&self) -> Result<i32> {
         tracing::debug!(command = %self, "run");
-        let stderr = io(
-            "dup",
-            "stderr",
-            std::io::stderr().as_fd().try_clone_to_owned(),
-        )?;
         let status = io(
             "execve",
             &self.program,
-            self.command()?.stdout(stderr).status(),
+            self.command()?.stdout(Stdio::null()).status(),
         )?;
         Ok(shell_status(status))
     }

@@ -200,7 +200,9 @@ impl Part {
             self.arguments.join(" ")
         ))?;
         let program = std::env::current_exe().context("failed to find this program's own file")?;
-        let status = Cmd::new(program).args(&self.arguments).status_on_stderr()?;
+        let status = Cmd::new(program)
+            .args(&self.arguments)
+            .status_without_output()?;
         if interrupt::requested() || status == i32::from(interrupt::EXIT_CODE) {
             return Err(Stop {
                 code: interrupt::EXIT_CODE,

@@ -49,15 +49,27 @@ pub(super) fn every_driver(
     Ok(())
 }
 
-fn availability(entry: &Entry, variant: &'static Variant, dir: &Path) -> Availability {
+fn availability(
+    entry: &Entry,
+    variant: &'static Variant,
+    dir: &Path,
+    backing: Backing,
+) -> Availability {
+    // The throw-away directory means nothing to a reader of the report.
+    let named = |text: String| {
+        text.replace(
+            &format!("under `{}`", dir.display()),
+            &format!("on {}", backing.name()),
+        )
+    };
     match (entry.probe)(dir, variant) {
         Ok(()) => Availability::Available,
         Err(DriverError::Unavailable(missing)) => Availability::Missing {
-            what: missing.what,
+            what: named(missing.what),
             remedy: Some(missing.remedy),
         },
         Err(error) => Availability::Missing {
-            what: error.to_string(),
+            what: named(error.to_string()),
             remedy: None,
         },
     }
