@@ -28,8 +28,12 @@ pub(super) fn every_driver(
             Ok(mut filesystem) => {
                 for entry in cowlab_drivers::all() {
                     let started = super::now();
-                    let found =
-                        availability(entry, entry.default_variant(), filesystem.mount_point());
+                    let found = availability(
+                        entry,
+                        entry.default_variant(),
+                        filesystem.mount_point(),
+                        backing,
+                    );
                     emit(started, line(entry, backing, found))?;
                 }
                 filesystem.close()?;
