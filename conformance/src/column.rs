@@ -57,6 +57,8 @@ pub(crate) struct Ended {
 pub(crate) struct Report {
     /// How each case ended.
     pub(crate) ended: Vec<Ended>,
+    /// Why no case could run at all.
+    pub(crate) whole: Option<String>,
     /// What the column left behind or upset: leaks, a tainted kernel.
     pub(crate) trouble: Vec<String>,
     /// What was kept, for looking at.
@@ -82,10 +84,12 @@ pub(crate) fn run(
         .unwrap_or_else(|error| whole(cases, &Verdict::fail(error.to_string())))
 }
 
+/// The report of a column in which no case can run.
 fn whole(cases: &[&'static Case], verdict: &Verdict) -> Report {
     let ended = |case: &&'static Case| ended(case, verdict.clone(), Duration::ZERO);
     Report {
         ended: cases.iter().map(ended).collect(),
+        whole: verdict.reason.clone(),
         ..Report::default()
     }
 }
@@ -102,7 +106,8 @@ fn run_here(run: &Run, subject: &Subject, cases: &[&'static Case], options: &Opt
     match (subject.entry.probe)(backing.mount_point(), subject.variant) {
         Ok(()) => {}
         Err(DriverError::Unavailable(missing)) => {
-            return whole(cases, &strict_skip(subject, options, missing.to_string()));
+            let verdict = strict_skip(subject, options, missing.to_string());
+            return whole(cases, &verdict.in_place_of(backing.mount_point()));
         }
         Err(error) => return whole(cases, &Verdict::fail(error.to_string())),
     }
@@ -254,8 +259,7 @@ impl Column<'_> {
         let (variant, backing) = (self.subject.variant.name, self.subject.backing.name());
         let mut declared = self.subject.entry.deviations_on(variant, backing);
         let verdict = Verdict::of(found, declared.find(|deviation| deviation.case == case.id));
-        // The names of throw-away places change from run to run.
-        verdict.without(&self.backing.mount_point().display().to_string())
+        verdict.in_place_of(self.backing.mount_point())
     }
 
     fn run_batch(&mut self, cases: &[&'static Case]) -> Result<Findings, Difference> {

@@ -16,6 +16,7 @@ use crate::compare::{Times, first_difference};
 use crate::difference::Difference;
 use crate::manifest::Manifest;
 use crate::op::Op;
+use crate::terms::Kind;
 use crate::text;
 use crate::tree::Tree;
 
@@ -236,10 +237,11 @@ impl Context {
                 continue;
             };
             let moment = self.calendar.moment(entry.mtime);
-            // Two files of one layer that swapped their names have the same moment, but not the same content.
+            // Two entries of one layer that swapped their names have the same moment, but not the same content.
             let same = moment == self.calendar.moment(before.mtime)
                 && entry.kind == before.kind
-                && entry.content == before.content;
+                && entry.content == before.content
+                && (entry.kind != Kind::Dir || same_names(parent.below(path), child.below(path)));
             if same && moment != now && entry.mtime != before.mtime {
                 let path = text::escape(path);
                 let aspect = "modification time";
@@ -257,6 +259,15 @@ impl Context {
     pub fn unchanged(&self, before: &Manifest, after: &Manifest) -> Result<()> {
         first_difference(before, after, Times::Exact).map_or(Ok(()), Err)
     }
+}
+
+/// Whether two directories have the same names in them, at least one.
+fn same_names<'a>(
+    mut one: impl Iterator<Item = &'a [u8]>,
+    mut two: impl Iterator<Item = &'a [u8]>,
+) -> bool {
+    let first = one.next();
+    first.is_some() && first == two.next() && one.eq(two)
 }
 
 /// Expects two values to be equal.

@@ -95,6 +95,19 @@ impl Manifest {
         Ok(())
     }
 
+    /// The paths of what is below a directory, relative to it, in byte order.
+    pub fn below<'a>(&'a self, dir: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+        let mut prefix = dir.to_vec();
+        if !prefix.ends_with(b"/") {
+            prefix.push(b'/');
+        }
+        let from = prefix.clone();
+        let entries = self.entries.range(from..).map(|(path, _)| path.as_slice());
+        entries
+            .map_while(move |path| path.strip_prefix(prefix.as_slice()))
+            .filter(|path| !path.is_empty())
+    }
+
     /// The other names of each file that has several, by path.
     #[must_use]
     pub fn link_groups(&self) -> BTreeMap<&[u8], Vec<&[u8]>> {
@@ -232,6 +245,8 @@ mod tests {
         std::fs::hard_link(place.path().join("a"), place.path().join("b")).unwrap();
         let manifest = Manifest::capture(place.path()).unwrap();
         let groups = manifest.link_groups();
+        let below: Vec<_> = manifest.below(b"/").collect();
+        assert_eq!(below, [&b"a"[..], b"b", b"c"]);
         assert_eq!(groups[&b"/a"[..]], [&b"/a"[..], b"/b"]);
         assert!(!groups.contains_key(&b"/c"[..]));
     }

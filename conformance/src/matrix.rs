@@ -43,10 +43,16 @@ pub(crate) fn text(lanes: &[Arc<Lane>]) -> String {
     text
 }
 
-/// What columns left behind or upset.
+/// Why columns did not run, what others left behind or upset.
 fn trouble(lanes: &[Arc<Lane>]) -> String {
     let mut text = String::new();
     for lane in lanes {
+        if let Some(reason) = &lane.report().whole {
+            push_line(
+                &mut text,
+                &format!("\n{}: no case ran: {reason}", lane.subject),
+            );
+        }
         for trouble in &lane.report().trouble {
             push_line(&mut text, &format!("\n{}: {trouble}", lane.subject));
         }
@@ -135,7 +141,7 @@ type Rows = BTreeMap<(&'static str, String), Vec<String>>;
 /// The cases that ended so, with the columns in which they did for the same reason.
 fn rows(lanes: &[Arc<Lane>], status: Status) -> Rows {
     let mut rows = Rows::new();
-    for lane in lanes {
+    for lane in lanes.iter().filter(|lane| lane.report().whole.is_none()) {
         for ended in &lane.report().ended {
             if ended.verdict.status == status {
                 let reason = ended.verdict.reason.clone().unwrap_or_default();

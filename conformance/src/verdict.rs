@@ -1,5 +1,7 @@
 //! From a first difference to an outcome.
 
+use std::path::Path;
+
 use cowlab_driver::Deviation;
 use cowlab_reports::result::{Impact, Status};
 
@@ -68,10 +70,13 @@ impl Verdict {
         }
     }
 
-    /// The verdict with a text left out of its reason.
+    /// The verdict with the place of the backing file system, which has another name in every run, as `<backing>`.
     #[must_use]
-    pub(crate) fn without(mut self, text: &str) -> Self {
-        self.reason = self.reason.map(|reason| reason.replace(text, ""));
+    pub(crate) fn in_place_of(mut self, mount_point: &Path) -> Self {
+        let place = mount_point.display().to_string();
+        self.reason = self
+            .reason
+            .map(|reason| reason.replace(&place, "<backing>"));
         self
     }
 

@@ -10,6 +10,7 @@ use cowlab_snapshots::{
     CommitOptions, Error as StoreError, Filter, LayerError, PrepareOptions, Store, StoreOptions,
 };
 use cowlab_sys::cmd::Cmd;
+use cowlab_sys::file::FallocateFlags;
 
 use crate::cases::life::{read_text, write_text};
 use crate::context::Result;
@@ -414,33 +415,22 @@ fn full_file_system(context: &mut Context) -> Result<()> {
     )
 }
 
-/// Allocates nearly all that is free. The file system is small and throw-away.
+/// Allocates all that is free but [`LEFT`]. The file system is small and throw-away.
+///
+/// It allocates until nothing is left and gives some back: what statfs(2) counts as free has reserves in it that
+/// nobody may take (ext4's reserved clusters) or root alone.
 pub(super) fn fill(filler: &Path, dir: &Path) -> Result<()> {
     let file = fs::File::create(filler)?;
+    let flags = FallocateFlags::empty();
     let mut size = 0;
-    // Not in one call: some file systems keep a reserve that statfs counts as free.
-    for step in [64 << 20, 8 << 20, 1 << 20] {
-        // What root may take, the reserve included.
-        while free_bytes(dir)? > LEFT + step {
-            if cowlab_sys::file::fallocate(
-                &file,
-                cowlab_sys::file::FallocateFlags::empty(),
-                size,
-                step,
-            )
-            .is_err()
-            {
-                break;
-            }
+    for step in [64 << 20, 8 << 20, 1 << 20, 64 << 10] {
+        while cowlab_sys::file::fallocate(&file, flags, size, step).is_ok() {
             size += step;
         }
     }
-    Ok(())
-}
-
-fn free_bytes(dir: &Path) -> Result<u64> {
-    let found = cowlab_sys::stat::statfs(dir)?;
-    Ok(found.free * found.block_size)
+    file.set_len(size.saturating_sub(LEFT))?;
+    // btrfs frees space when the transaction that gave it back is on disk.
+    Ok(cowlab_sys::durability::syncfs(dir)?)
 }
 
 fn foreign_driver_root(context: &mut Context) -> Result<()> {
