@@ -33,7 +33,7 @@ pub(crate) mod exit {
     pub(crate) const USAGE: u8 = 2;
     /// Not one series could be judged.
     pub(crate) const INCONCLUSIVE: u8 = 3;
-    /// A results file that is none.
+    /// A results file or an image that is none.
     pub(crate) const DATA: u8 = 65;
     /// Nothing could be measured here.
     pub(crate) const UNAVAILABLE: u8 = 69;
@@ -67,13 +67,19 @@ fn guarded(
     work: fn(&RunArgs, &Plan, &mut Terminal) -> anyhow::Result<u8>,
 ) -> anyhow::Result<u8> {
     let mut terminal = Terminal::new();
-    let plan = match plan(args) {
+    let mut plan = match plan(args) {
         Ok(plan) => plan,
         Err(error) => {
             terminal.line(&format!("cowlab: {error:#}"));
             return Ok(exit::USAGE);
         }
     };
+    if let Some(dir) = &args.image
+        && let Err(error) = image(&mut plan, dir)
+    {
+        terminal.line(&format!("cowlab: {error:#}"));
+        return Ok(exit::DATA);
+    }
     if !cowlab_sys::process::is_root() {
         terminal.line("cowlab: bench mounts file systems and needs root: run it with sudo");
         return Ok(exit::PRIVILEGE);
@@ -140,9 +146,6 @@ fn plan(args: &RunArgs) -> anyhow::Result<Plan> {
     if args.blocks.is_some() || args.samples.is_some() {
         // Who says how often wants that, however long it takes.
         plan.time = None;
-    }
-    if let Some(dir) = &args.image {
-        image(&mut plan, dir)?;
     }
     Ok(plan)
 }
@@ -304,7 +307,7 @@ fn compare_files(args: &CompareArgs) -> anyhow::Result<u8> {
     let (before, after) = match sets {
         Ok(sets) => sets,
         Err(error) => {
-            terminal.line(&format!("cowlab: {:#}", anyhow::Error::from(error)));
+            terminal.line(&format!("cowlab: {error}"));
             return Ok(exit::DATA);
         }
     };
