@@ -20,6 +20,8 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Mounted {
     mount: Option<MountGuard>,
+    /// Whether the driver still holds something for the mount.
+    is_active: bool,
     id: SnapshotId,
     locks: Locks,
     driver: Arc<dyn Driver>,
@@ -54,7 +56,10 @@ impl Guard for Mounted {
     fn close(&mut self) -> Result<(), Leak> {
         if let Some(mount) = &mut self.mount {
             mount.close()?;
-            deactivate(&*self.driver, &self.locks, self.id);
+            // Once: the file system that the store is on may be gone when a closed guard is dropped.
+            if std::mem::take(&mut self.is_active) {
+                deactivate(&*self.driver, &self.locks, self.id);
+            }
         }
         Ok(())
     }
@@ -100,6 +105,7 @@ impl Store {
             .map_err(Error::driver("mount", key))?;
         Ok(Mounted {
             mount: Some(mount),
+            is_active: true,
             id: row.id,
             locks: self.locks.clone(),
             driver: Arc::clone(&self.driver),
