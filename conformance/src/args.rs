@@ -51,7 +51,7 @@ pub(crate) struct RunArgs {
     /// Run every case in a store of its own.
     #[arg(long)]
     pub(crate) isolate: bool,
-    /// Leave the snapshots of failing cases and their file system behind, and say where.
+    /// Leave what does not pass behind, with its last snapshot mounted, and say where.
     #[arg(long)]
     pub(crate) keep: bool,
     /// Run the cases in the order that this number gives.

@@ -116,7 +116,9 @@ impl Batch {
                 Access::View => self.view_stage(context, &stage, committed.last())?,
             }
         }
-        if !context.keeps() {
+        if context.keeps() {
+            leave_mounted(context, committed.last())?;
+        } else {
             for name in committed.iter().rev() {
                 context.store().remove(name)?;
             }
@@ -319,6 +321,16 @@ impl Part {
         }
         Ok(())
     }
+}
+
+/// Leaves the last snapshot mounted, for looking at.
+fn leave_mounted(context: &Context, name: Option<&String>) -> Result<()> {
+    if let Some(name) = name {
+        context.store().view("kept", name)?;
+        let mounted = context.store().mount("kept", &context.mount_point())?;
+        tracing::debug!(place = %mounted.keep().display(), "left mounted");
+    }
+    Ok(())
 }
 
 /// Has the file system write what it holds back: until then, what is preallocated and what is data look alike to

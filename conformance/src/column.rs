@@ -233,10 +233,12 @@ impl Column<'_> {
         able
     }
 
-    /// Judges what was found in a batch; a failure is confirmed first.
+    /// Judges what was found in a batch; a failure is confirmed first. What deviates runs alone as well where it is to be
+    /// kept.
     fn judge(&mut self, case: &'static Case, found: Option<&Difference>, took: Duration) {
         let verdict = self.verdict(case, found);
-        if verdict.status.is_failure() && !self.options.unconfirmed {
+        let wanted = self.options.keep && verdict.status == Status::Deviates;
+        if wanted || verdict.status.is_failure() && !self.options.unconfirmed {
             self.judge_again(case, found, took);
         } else {
             self.report.ended.push(ended(case, verdict, took));

@@ -55,6 +55,11 @@ impl Lane {
         self.report.get_or_init(|| self.run())
     }
 
+    /// What the column found out, if it ran and nobody else looks at it.
+    pub(crate) fn into_report(lane: Arc<Self>) -> Option<Report> {
+        Arc::into_inner(lane)?.report.into_inner()
+    }
+
     /// The end of a case.
     pub(crate) fn ended(&self, case: &Case) -> Option<&Ended> {
         self.report()
@@ -136,10 +141,13 @@ impl Lane {
     fn run(&self) -> Report {
         let shared = &self.shared;
         let first = self.run_once(shared.options.seed);
-        let merged = (1..shared.seeds).fold(first, |report, number| {
+        let mut merged = (1..shared.seeds).fold(first, |report, number| {
             let seed = shared.options.seed.unwrap_or(0).wrapping_add(number);
             merge(report, self.run_once(Some(seed)))
         });
+        // Whatever the order was that they ran in.
+        let place = |ended: &Ended| self.cases.iter().position(|case| case.id == ended.case.id);
+        merged.ended.sort_by_key(place);
         for ended in &merged.ended {
             self.write(ended);
         }

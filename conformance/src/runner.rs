@@ -43,8 +43,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
     if let Some(code) = exit::unfit_host(args.on_live_host)? {
         return Ok(code);
     }
+    let run = Run::start(args.dir.clone())?;
     let shared = Arc::new(Shared {
-        run: Run::start(args.dir.clone())?,
+        sink: sink(args, run.id())?,
+        run,
         options: Options {
             isolate: args.isolate,
             keep: args.keep,
@@ -54,7 +56,6 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
             strict: args.strict.clone(),
         },
         seeds: args.seeds,
-        sink: sink(args)?,
         unwritten: Mutex::default(),
     });
     let lanes = lanes(&subjects, &cases, args.filter.as_deref(), &shared);
@@ -149,19 +150,20 @@ fn finish(
         for dir in kept {
             writeln!(stderr, "  {}", dir.display())?;
         }
-        let shared = Arc::into_inner(shared);
-        if let Some(shared) = shared {
+        // What is kept outlives the run: it is over before the file systems are let go of.
+        let reports: Vec<_> = lanes.into_iter().filter_map(Lane::into_report).collect();
+        if let Some(shared) = Arc::into_inner(shared) {
             shared.run.keep();
         }
-        drop(lanes);
+        drop(reports);
     }
     Ok(if failed { exit::FINDING } else { exit::OK })
 }
 
 /// Opens what results are written to.
-fn sink(args: &RunArgs) -> Result<Box<Sink>> {
+fn sink(args: &RunArgs, run: &str) -> Result<Box<Sink>> {
     let facts = RunFacts {
-        id: std::process::id().to_string(),
+        id: run.to_owned(),
         commit: fingerprint::commit(),
     };
     let environment = fingerprint::environment(
