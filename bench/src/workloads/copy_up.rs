@@ -4,6 +4,8 @@
 //! only the file is copied up and no directory. Everything written is flushed before the clock starts, and the page
 //! cache is brought into the named state and looked at. A change that cannot be seen afterwards is not counted.
 
+mod points;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -14,27 +16,16 @@ use std::time::Duration;
 use anyhow::Context;
 use cowlab_driver::{Bytes, Chain};
 use cowlab_reports::result::{Arm, CacheState, Unit, Warning, names};
-use cowlab_testbed::Media;
 
 use crate::cache;
 use crate::lab::{Active, Lab};
 use crate::operation::{Operation, Target};
 use crate::schedule::Random;
 use crate::subject::Subject;
-use crate::workload::{Effort, Footprint, Nature, Point, Reading, Rig, Role, Site, Workload};
+use crate::workload::{Footprint, Nature, Point, Reading, Rig, Role, Site, Workload};
 
-/// Sizes of the file, from an empty one to one that no page cache of a small machine likes.
-pub(crate) const SIZES: [Bytes; 6] = [
-    Bytes(0),
-    Bytes::kib(4),
-    Bytes::kib(64),
-    Bytes::mib(1),
-    Bytes::mib(16),
-    Bytes::mib(128),
-];
-
-/// The operation whose whole range of sizes is measured at every effort: what an editor or a package manager does.
-pub(crate) const HEADLINE: Operation = Operation::WriteByte;
+pub(crate) use self::points::SIZES;
+use self::points::{cold_points, warm_points};
 
 /// Latency with the lower file in the page cache.
 pub(crate) const WARM: Workload = Workload {
@@ -111,72 +102,6 @@ pub(crate) const COLD: Workload = Workload {
     },
     floor: Some(|site, points| Ok(Box::new(PlainRig::new(site, points, State::Cold)?))),
 };
-
-fn warm_points(effort: Effort, media: Media) -> Vec<Point> {
-    let mut points = Vec::new();
-    for operation in Operation::ALL {
-        for size in SIZES {
-            let samples = samples(effort, media, operation, size);
-            // One operation tells the noise of all of them. A control of the largest size would take as long as all
-            // others together.
-            let small = size < Bytes::mib(128);
-            let control = operation == HEADLINE && (effort == Effort::Full || small);
-            if samples > 0 {
-                points.push(point(samples, control, operation, size));
-            }
-        }
-    }
-    points
-}
-
-/// Samples of each arm in a restart block. The quoted operation gets at least five in two blocks, which an interval
-/// wants; in a quick run the others get them only where a copy is cheap.
-fn samples(effort: Effort, media: Media, operation: Operation, size: Bytes) -> u32 {
-    let quoted = operation == HEADLINE;
-    let mebibytes = size.0 >> 20;
-    match effort {
-        Effort::Smoke => u32::from(size == Bytes::kib(4)),
-        Effort::Quick if quoted => {
-            if mebibytes >= 128 {
-                2
-            } else {
-                3
-            }
-        }
-        Effort::Quick => match (media, mebibytes) {
-            // What metacopy is for, once.
-            (Media::Disk, 128..) => u32::from(operation == Operation::Chmod),
-            (Media::Disk, 16..) => 1,
-            (Media::Disk, _) => 3,
-            (Media::Memory, _) => 3 * u32::from([Bytes::kib(4), Bytes::mib(1)].contains(&size)),
-        },
-        Effort::Full => match mebibytes {
-            128.. => 1 + u32::from(quoted),
-            16.. => 2,
-            _ => 3,
-        },
-    }
-}
-
-fn cold_points(effort: Effort, _: Media) -> Vec<Point> {
-    let sizes: &[Bytes] = match effort {
-        Effort::Smoke => &[Bytes::kib(64)],
-        Effort::Quick => &[Bytes::kib(64), Bytes::mib(16)],
-        Effort::Full => &SIZES[2..],
-    };
-    sizes
-        .iter()
-        .map(|size| point(1, false, HEADLINE, *size))
-        .collect()
-}
-
-fn point(samples: u32, control: bool, operation: Operation, size: Bytes) -> Point {
-    let parameters = [
-        (names::OP, operation.name().into()),
-        (names::SIZE, size.0.into()),
-    ];
-    Point::new(samples, control, &parameters)
-}
 
 /// Keeps a lower file of every size; a sample needs room for the copy of the largest one, and as much again for a driver
 /// that copies whole snapshots beforehand.
