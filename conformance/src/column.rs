@@ -4,6 +4,7 @@
 //! cases, run what failed again and alone, take the file system down, look for leaks and a tainted kernel.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -21,6 +22,9 @@ use crate::needs::{self, Lacking};
 use crate::subject::Subject;
 use crate::text::Seeded;
 use crate::verdict::Verdict;
+
+/// How the names of what a test run makes begin (the testbed's rule).
+const TEST_PREFIX: &[u8] = b"cowlab-test-";
 
 /// How columns are run.
 #[derive(Debug, Clone, Default)]
@@ -80,8 +84,30 @@ pub(crate) fn run(
     if options.keep {
         return run_here(run, subject, cases, options);
     }
-    process::with_private_mounts(|| run_here(run, subject, cases, options))
+    let column = || {
+        let_go_of_other_runs();
+        run_here(run, subject, cases, options)
+    };
+    process::with_private_mounts(column)
         .unwrap_or_else(|error| whole(cases, &Verdict::fail(error.to_string())))
+}
+
+/// Unmounts the copies of other runs' mounts that the new namespace has, so that those runs can take down theirs.
+fn let_go_of_other_runs() {
+    let mounts = mountinfo::read_self().unwrap_or_default();
+    let is_test = |path: &Path| {
+        let mut names = path.iter();
+        names.any(|name| name.as_bytes().starts_with(TEST_PREFIX))
+    };
+    for mount in mounts
+        .iter()
+        .rev()
+        .filter(|mount| is_test(&mount.mount_point))
+    {
+        if let Err(error) = cowlab_sys::mount::unmount(&mount.mount_point) {
+            tracing::debug!(%error, "another run's mount stays in this column's namespace");
+        }
+    }
 }
 
 /// The report of a column in which no case can run.
