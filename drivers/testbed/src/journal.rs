@@ -148,11 +148,23 @@ impl Record {
         })
     }
 
+    /// Returns the names of the images that the run announced on a tmpfs of its own.
+    pub(crate) fn images_in_memory(&self) -> impl Iterator<Item = &str> {
+        self.intents.iter().filter_map(|intent| match intent {
+            Intent::Image {
+                name, on: Some(_), ..
+            } => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
     /// Returns a name that the run cannot have given: a path, or without the run's prefix.
     fn foreign_name(&self) -> Option<&str> {
         let prefix = format!("{}-", directory_name(&self.origin.run));
         let own = |name: &&str| name.starts_with(&prefix) && is_single(name);
-        self.names().find(|name| !own(name))
+        self.names()
+            .chain(self.images_in_memory())
+            .find(|name| !own(name))
     }
 }
 
@@ -224,6 +236,8 @@ mod tests {
         assert_eq!((record.origin.pid, &record.intents[..]), (7, &intents[..]));
         let names: Vec<_> = record.names().collect();
         assert_eq!(names, [name("1-memory"), name("2-store")]);
+        let images: Vec<_> = record.images_in_memory().collect();
+        assert_eq!(images, [name("1-image")]);
         assert!(Journal::create(place.path(), origin()).is_err());
     }
 

@@ -132,10 +132,20 @@ pub(crate) fn mounts_below(directory: &Path) -> Result<Vec<MountEntry>> {
 }
 
 /// Returns the loop devices bound to files below `directory`, with the files.
+///
+/// An image on a tmpfs is below the directory as long as the tmpfs is mounted. Where that went with the mount namespace of
+/// a killed run, the device keeps the file, and the kernel shows its path from the root of the tmpfs: `/<image>`. It is
+/// known by its name, which the journal has.
 pub(crate) fn loops_below(directory: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let record = Record::read(directory)?;
+    let in_memory: Vec<_> = record.iter().flat_map(Record::images_in_memory).collect();
+    let is_lost = |image: &Path| {
+        let name = image.strip_prefix("/").ok();
+        name.is_some_and(|name| in_memory.iter().any(|image| name == Path::new(image)))
+    };
     let all = loopdev::list()?.into_iter();
     Ok(all
-        .filter(|(_, image)| image.starts_with(directory))
+        .filter(|(_, image)| image.starts_with(directory) || is_lost(&without_deleted(image)))
         .collect())
 }
 
