@@ -2,7 +2,8 @@
 //!
 //! All of it lies in one directory: a run that another process holds, with file systems and a mounted snapshot; a store
 //! as an engine would have it, on a loop device and in a directory that are named otherwise; a directory that only looks
-//! like a test run. The list of mounts, loop devices and files there is taken before a victim starts. The victim is
+//! like a test run. Every other victim has a mount namespace of its own, which a kill ends, and leaves loop devices only; the
+//! others leave their mounts as well. The list of mounts, loop devices and files there is taken before a victim starts. The victim is
 //! killed with -9, `cowlab sweep` runs, and the list has to be the same again, entry by entry.
 
 mod holder;
@@ -67,7 +68,7 @@ fn with_live(args: &Args, place: &Path, findings: &mut Findings) -> anyhow::Resu
     let alike = place.join("cowlab-test-alike");
     fs::create_dir(&alike)?;
     fs::write(alike.join("file"), "not ours")?;
-    let mut live = Holder::start(place, "live")?;
+    let mut live = Holder::start(place, "live", false)?;
     live.wait_until_ready()?;
     if args.fault == Some(Fault::LockLost) {
         fs::remove_file(live.run()?.join("lock"))?;
@@ -79,7 +80,7 @@ fn with_live(args: &Args, place: &Path, findings: &mut Findings) -> anyhow::Resu
             let longest = usize::try_from(MAKING.as_micros()).unwrap_or(usize::MAX);
             Duration::from_micros(u64::try_from(random.below(longest)).unwrap_or(0))
         });
-        sweep_beside(place, moment, findings)?;
+        sweep_beside(place, moment, number % 2 == 0, findings)?;
         if !live.process.is_alive()? {
             findings.add("the live run ended before its time");
         }
@@ -99,17 +100,19 @@ fn with_live(args: &Args, place: &Path, findings: &mut Findings) -> anyhow::Resu
 fn sweep_beside(
     place: &Path,
     moment: Option<Duration>,
+    private: bool,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let before = Inventory::take(place)?;
-    let mut victim = Holder::start(place, "victim")?;
+    let before = Inventory::take(place, &[])?;
+    let mut victim = Holder::start(place, "victim", private)?;
     match moment {
         Some(moment) => std::thread::sleep(moment),
         None => victim.wait_until_ready()?,
     }
     victim.process.kill()?;
     victim.forget()?;
-    let dead = Inventory::take(place)?;
+    let runs = runs_in(place)?;
+    let dead = Inventory::take(place, &runs)?;
     let sweep = Cmd::new(std::env::current_exe()?)
         .args(["sweep", "--yes", "--dir"])
         .arg(place)
@@ -121,7 +124,7 @@ fn sweep_beside(
             String::from_utf8_lossy(&sweep.stderr).trim()
         ));
     }
-    let after = Inventory::take(place)?;
+    let after = Inventory::take(place, &runs)?;
     for difference in before.differences(&after) {
         findings.add(difference);
     }
@@ -129,11 +132,24 @@ fn sweep_beside(
         format!("after {} ms", moment.as_millis())
     });
     say(format_args!(
-        "killed {moment}: {} left; after the sweep {} of {} entries of the living are as before",
+        "killed {moment}{}: {} left; after the sweep {} of {} entries of the living are as before",
+        if private { ", mounts of its own" } else { "" },
         dead.beyond(&before),
         after.kept_of(&before),
         before.kept_of(&before),
     ))
+}
+
+/// The names of the runs in `place`, dead and alive.
+fn runs_in(place: &Path) -> anyhow::Result<Vec<String>> {
+    let mut runs = Vec::new();
+    for entry in fs::read_dir(place)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.starts_with("cowlab-test-") {
+            runs.push(name);
+        }
+    }
+    Ok(runs)
 }
 
 /// Another process of this program with a run.
@@ -144,17 +160,19 @@ struct Holder {
 }
 
 impl Holder {
-    fn start(place: &Path, name: &str) -> anyhow::Result<Self> {
+    fn start(place: &Path, name: &str, private: bool) -> anyhow::Result<Self> {
         let (ready, stop) = (
             place.join(format!("{name}-ready")),
             place.join(format!("{name}-stop")),
         );
-        let process = start([
+        let private = private.then(|| "--private".to_owned());
+        let arguments = [
             "sweep-holder".to_owned(),
             format!("--in={}", place.display()),
             format!("--ready={}", ready.display()),
             format!("--stop={}", stop.display()),
-        ])?;
+        ];
+        let process = start(arguments.into_iter().chain(private))?;
         Ok(Self {
             process,
             ready,

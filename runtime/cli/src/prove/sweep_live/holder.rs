@@ -25,6 +25,9 @@ pub(in crate::prove) struct HolderArgs {
     /// The file that tells it to end.
     #[arg(long)]
     stop: PathBuf,
+    /// Whether its mounts end with it, as those of a test run do.
+    #[arg(long)]
+    private: bool,
 }
 
 /// Makes a run, holds it until told to end, and takes it back.
@@ -33,7 +36,9 @@ pub(in crate::prove) struct HolderArgs {
 ///
 /// Where something could not be made, is not as it was, or could not be taken back.
 pub(in crate::prove) fn hold(args: &HolderArgs) -> anyhow::Result<u8> {
-    // No mount namespace of its own: what a kill leaves mounted is for the sweep.
+    if args.private {
+        cowlab_sys::process::unshare_mounts()?;
+    }
     let run = Run::start(Some(args.place.clone()))?;
     let backing = |media| {
         let options = BackingOptions {

@@ -17,8 +17,9 @@ pub(super) struct Inventory {
 }
 
 impl Inventory {
-    /// Lists what is below `place`, in the file systems mounted there as well.
-    pub(super) fn take(place: &Path) -> anyhow::Result<Self> {
+    /// Lists what is below `place`, in the file systems mounted there as well, and loop devices of files whose file system
+    /// is mounted nowhere anymore and whose names begin with one of `runs`.
+    pub(super) fn take(place: &Path, runs: &[String]) -> anyhow::Result<Self> {
         let mut inventory = Self::default();
         for mount in mountinfo::at_or_below(&mountinfo::read_self()?, place) {
             inventory.mounts.insert(format!(
@@ -30,8 +31,9 @@ impl Inventory {
             ));
         }
         for (device, image) in loopdev::list()? {
-            // The path of a file on a tmpfs starts with where the tmpfs is mounted, as that of any other.
-            if image.starts_with(place) {
+            // A tmpfs went with the mount namespace of who was killed: the path begins at its root.
+            let lost = |run: &String| image.to_string_lossy().starts_with(&format!("/{run}-"));
+            if image.starts_with(place) || runs.iter().any(lost) {
                 let (device, image) = (device.display(), image.display());
                 inventory
                     .devices
