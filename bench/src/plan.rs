@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cowlab_driver::Bytes;
-use cowlab_reports::result::Arm;
+use cowlab_reports::result::{Arm, Parameters};
 use cowlab_testbed::{Backing, Media};
 
 use crate::budget::{self, Budget};
@@ -43,8 +43,8 @@ pub struct Plan {
     pub blocks: Option<usize>,
     /// Samples of an arm in a block, instead of what the grid says.
     pub samples: Option<u32>,
-    /// Only points at these file sizes, where a grid has sizes; all of them where empty.
-    pub only_sizes: Vec<u64>,
+    /// Only points at these parameters; all of a grid where empty.
+    pub only: Vec<Parameters>,
     /// Seed of the order and of all content.
     pub seed: u64,
     /// Layers of the image, oldest first, as tar archives; empty for one of the workload's own making.
@@ -83,7 +83,7 @@ impl Plan {
             effort,
             blocks: None,
             samples: None,
-            only_sizes: Vec::new(),
+            only: Vec::new(),
             seed: SEED,
             image: Vec::new(),
             image_bytes: OWN_IMAGE,
@@ -134,8 +134,8 @@ impl Plan {
 
     fn points(&self, workload: &Workload, media: Media) -> Vec<Point> {
         let mut points = (workload.points)(self.effort, media);
-        if !self.only_sizes.is_empty() {
-            points.retain(|point| self.only_sizes.contains(&point.size().0));
+        if !self.only.is_empty() {
+            points.retain(|point| self.only.contains(&point.parameters));
         }
         if let (Some(samples), Nature::Time) = (self.samples, workload.nature) {
             for point in &mut points {
