@@ -46,9 +46,14 @@ pub(crate) fn aa(args: &RunArgs, plan: &Plan, terminal: &mut Terminal) -> anyhow
     for suspect in &suspects {
         terminal.line(&format!("measured again: {suspect}"));
     }
-    plan.only = suspects
-        .iter()
-        .map(|one| one.id.parameters.clone())
+    let legs = plan.legs();
+    let points = legs.iter().flat_map(|leg| &leg.points);
+    // Without controls nothing would tell the noise.
+    let controls = points.filter(|point| point.control);
+    let suspicious = suspects.iter().map(|one| one.id.parameters.clone());
+    plan.only = controls
+        .map(|point| point.parameters.clone())
+        .chain(suspicious)
         .collect();
     plan.seed = plan.seed.wrapping_add(1);
     plan.blocks = Some(SECOND_LOOK);
@@ -64,7 +69,7 @@ pub(crate) fn aa(args: &RunArgs, plan: &Plan, terminal: &mut Terminal) -> anyhow
         .collect();
     print(&render(&first, false, args.format())?)?;
     print(&format!(
-        "{} of {} series differed by chance or not: {} did so again\n",
+        "{} of {} series differed at the first look, {} of them again at the second\n",
         suspects.len(),
         first.series.len(),
         confirmed.len()
