@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use cowlab_driver::Error as DriverError;
 use cowlab_reports::result::{Status, Timestamp};
-use cowlab_sys::{Guard, mountinfo, process};
+use cowlab_sys::{Guard, interrupt, mountinfo, process};
 use cowlab_testbed::{BackingFs, BackingOptions, Error as TestbedError, Media, Run};
 
 use crate::batch::{Batch, Findings, by_shape};
@@ -81,6 +81,9 @@ pub(crate) fn run(
     cases: &[&'static Case],
     options: &Options,
 ) -> Report {
+    if interrupt::requested() {
+        return whole(cases, &Verdict::skip("interrupted".to_owned()));
+    }
     if options.keep {
         return run_here(run, subject, cases, options);
     }
@@ -196,6 +199,9 @@ impl Column<'_> {
             .into_iter()
             .partition(|case| isolate || case.is_alone());
         for cases in by_shape(&shared) {
+            if self.interrupted(&cases) {
+                continue;
+            }
             let began = now();
             let done = self.run_batch(&cases);
             let share = now().since(began) / u32::try_from(cases.len()).unwrap_or(u32::MAX).max(1);
@@ -215,10 +221,29 @@ impl Column<'_> {
             }
         }
         for case in alone {
+            if self.interrupted(&[case]) {
+                continue;
+            }
             let began = now();
             let found = self.run_alone(case, false);
             self.judge(case, found.as_ref(), now().since(began));
         }
+    }
+
+    /// Whether a signal asked the run to stop: then these cases do not run, so that what is mounted is taken back soon.
+    fn interrupted(&mut self, cases: &[&'static Case]) -> bool {
+        if !interrupt::requested() {
+            return false;
+        }
+        let skipped = |case: &&'static Case| {
+            ended(
+                case,
+                Verdict::skip("interrupted".to_owned()),
+                Duration::ZERO,
+            )
+        };
+        self.report.ended.extend(cases.iter().map(skipped));
+        true
     }
 
     /// Tries every need once; a case whose needs are not met ends as skipped.

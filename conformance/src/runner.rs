@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use anyhow::{Result, anyhow};
 use cowlab_reports::result::{JsonLines, Line, Run as RunFacts, Timestamp};
 use cowlab_runtime::fingerprint;
+use cowlab_sys::interrupt;
 use cowlab_testbed::{Run, base_directory, live_host};
 use libtest_mimic::{Arguments, FormatSetting};
 
@@ -43,6 +44,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
     if let Some(code) = exit::unfit_host(args.on_live_host)? {
         return Ok(code);
     }
+    interrupt::watch()?;
     let run = Run::start(args.dir.clone())?;
     let shared = Arc::new(Shared {
         sink: sink(args, run.id())?,
@@ -156,6 +158,10 @@ fn finish(
             shared.run.keep();
         }
         drop(reports);
+    }
+    if interrupt::requested() {
+        writeln!(stderr, "interrupted, nothing is left mounted")?;
+        return Ok(interrupt::EXIT_CODE);
     }
     Ok(if failed { exit::FINDING } else { exit::OK })
 }
