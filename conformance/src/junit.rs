@@ -1,6 +1,6 @@
 //! The JUnit report: a suite per column, a test case per case.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,6 +29,9 @@ pub(crate) fn write(path: &Path, lanes: &[Arc<Lane>]) -> Result<()> {
             suite.add_test_case(TestCase::new("run/leaves-nothing-behind", status));
         }
         report.add_test_suite(suite);
+    }
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).with_context(|| format!("failed to make `{}`", dir.display()))?;
     }
     let file =
         File::create(path).with_context(|| format!("failed to make `{}`", path.display()))?;

@@ -6,7 +6,7 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Gid, Resource, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::{Error, Result, io, raw, sys};
+use crate::{Errno, Error, Result, io, mountinfo, raw, sys};
 
 /// Tells whether this process has root's user id in effect.
 pub fn is_root() -> bool {
@@ -185,7 +185,14 @@ pub fn open_files_limit() -> Limit {
 pub fn unshare_mounts() -> Result<()> {
     sys("unshare", "/", raw::unshare_mounts())?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    sys("mount --make-rprivate", "/", mount_change("/", private))
+    match mount_change("/", private) {
+        // The root of a chroot need not be a mount point: then what is mounted below it is made private.
+        Err(Errno::INVAL) => mountinfo::read_self()?.iter().try_for_each(|mount| {
+            let point = &mount.mount_point;
+            sys("mount --make-rprivate", point, mount_change(point, private))
+        }),
+        changed => sys("mount --make-rprivate", "/", changed),
+    }
 }
 
 /// Runs `body` in a thread with a mount namespace of its own, which ends with it, and the mounts
