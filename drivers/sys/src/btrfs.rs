@@ -31,6 +31,10 @@ pub const DIR_ITEM: u32 = 84;
 pub const DIR_INDEX: u32 = 96;
 /// `BTRFS_EXTENT_DATA_KEY`: extents of a file; the offset is that in the file.
 pub const EXTENT_DATA: u32 = 108;
+/// The object of the orphan items of a tree (`BTRFS_ORPHAN_OBJECTID`, -5).
+const ORPHAN_OBJECT: u64 = u64::MAX - 4;
+/// What is deleted and not yet cleaned away; its number is the offset.
+const ORPHAN_ITEM: u32 = 48;
 /// `BTRFS_ROOT_ITEM_KEY`: a subvolume, in [`ROOT_TREE`].
 pub const ROOT_ITEM: u32 = 132;
 /// `BTRFS_ROOT_REF_KEY`: a subvolume's children, in [`ROOT_TREE`].
@@ -199,6 +203,22 @@ fn split_item(bytes: &[u8]) -> Option<(ItemHeader, &[u8], &[u8])> {
         item_type: short(24)?,
     };
     Some((header, item, rest))
+}
+
+/// Tells whether deleted subvolumes still hold their space: the kernel's cleaner takes it back after the
+/// transaction that deleted them, and has an orphan item for each until then.
+///
+/// # Errors
+///
+/// Returns [`Error::Sys`]: `EPERM` without root.
+pub fn has_deletions_pending(fd: impl AsFd) -> Result<bool> {
+    let mut pending = false;
+    let key = SearchKey::items(ROOT_TREE, ORPHAN_OBJECT, ORPHAN_ITEM);
+    tree_search(fd, &key, |item, _| {
+        pending |= item.object == ORPHAN_OBJECT && item.item_type == ORPHAN_ITEM;
+        Ok::<(), Error>(())
+    })?;
+    Ok(pending)
 }
 
 /// Returns the id of the subvolume that `fd` is in.
