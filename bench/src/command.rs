@@ -13,7 +13,7 @@ use cowlab_runtime::{fingerprint, layout::Layout};
 use cowlab_testbed::Media;
 
 use crate::args::{Args, Command, CompareArgs, Format, ListArgs, RunArgs};
-use crate::budget::minutes;
+use crate::budget::{KEEP_FREE, minutes};
 use crate::plan::{OWN_IMAGE, Plan};
 use crate::proofs;
 use crate::sampler::{Interrupted, Summary, measure};
@@ -94,6 +94,9 @@ fn guarded(
     }
     if cfg!(debug_assertions) {
         terminal.line("this is a debug build: its times are not those of a release build");
+    }
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        terminal.line("debug messages are written while the clock runs: unset COWLAB_LOG");
     }
     cowlab_sys::interrupt::watch()?;
     match work(args, &plan, &mut terminal) {
@@ -177,6 +180,10 @@ fn run_plan(args: &RunArgs, plan: &Plan, terminal: &mut Terminal) -> anyhow::Res
         return Ok(exit::USAGE);
     }
     terminal.line(&format!("{budget}"));
+    if let Some(refusal) = refuse(plan, budget.disk)? {
+        terminal.line(&refusal);
+        return Ok(exit::GUARD);
+    }
     let environment = environment()?;
     let now = Timestamp::from(SystemTime::now());
     let run = Run {
@@ -208,6 +215,23 @@ fn run_plan(args: &RunArgs, plan: &Plan, terminal: &mut Terminal) -> anyhow::Res
         print(&tables.render(args.format() == Format::Markdown))?;
     }
     Ok(finish(&summary, terminal))
+}
+
+/// Why a run would take too much of the disk that carries its backing files.
+fn refuse(plan: &Plan, needed: Bytes) -> anyhow::Result<Option<String>> {
+    let dir = plan
+        .dir
+        .clone()
+        .unwrap_or_else(cowlab_testbed::base_directory);
+    let available = Bytes(cowlab_sys::stat::statfs(&dir)?.available_bytes());
+    let least = needed + KEEP_FREE;
+    Ok((available < least).then(|| {
+        format!(
+            "cowlab: `{}` has {available} free, and the run needs {needed} and leaves at least {KEEP_FREE}: free some, \
+             name another directory with --dir, or measure less at a time, as with --backing",
+            dir.display()
+        )
+    }))
 }
 
 fn finish(summary: &Summary, terminal: &Terminal) -> u8 {

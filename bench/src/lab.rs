@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cowlab_driver::{
-    Access, Chain, CreateOptions, Driver, Durability, Mounts, OpenOptions, SnapshotId,
+    Access, Allocation, Chain, CreateOptions, Driver, Durability, Mounts, OpenOptions, SnapshotId,
 };
 use cowlab_sys::{Guard, MountGuard, MountOption};
 
@@ -162,13 +162,13 @@ impl Lab {
         Ok(())
     }
 
-    /// Inodes that the snapshot allocates, where the file system below does not count them (btrfs).
+    /// What the snapshot allocates for itself, by its own files.
     ///
     /// # Errors
     ///
     /// What the driver could not read.
-    pub(crate) fn inodes(&self, active: &Active) -> anyhow::Result<u64> {
-        Ok(self.driver()?.usage(active.chain.head())?.exclusive.inodes)
+    pub(crate) fn own(&self, active: &Active) -> anyhow::Result<Allocation> {
+        Ok(self.driver()?.usage(active.chain.head())?.exclusive)
     }
 }
 

@@ -214,6 +214,16 @@ impl Leg {
         }
     }
 
+    /// The numbers of the subjects on some of the backing file systems.
+    #[must_use]
+    pub fn on(&self, group: &[Backing]) -> Vec<usize> {
+        let subjects = self.subjects.iter().enumerate();
+        subjects
+            .filter(|(_, subject)| group.contains(&subject.backing))
+            .map(|(index, _)| index)
+            .collect()
+    }
+
     /// The size that a backing file system is made with.
     #[must_use]
     pub fn bytes(&self, backing: Backing, image: Bytes) -> Bytes {

@@ -4,12 +4,13 @@
 //! block, because two drivers on two file systems that ran hours apart could not be compared. Within a block all arms
 //! on a file system take turns at every point. What a driver cannot do here is a skipped line, not the end of the run.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
+use cowlab_driver::{Bytes, Missing};
 use cowlab_reports::result::{Line, Skipped, Subject as Part, Timestamp, Warning};
-use cowlab_testbed::{Backing, Run};
+use cowlab_sys::{process, stat};
+use cowlab_testbed::{Backing, Media, Run};
 
 use crate::budget;
 use crate::plan::{Leg, Plan};
@@ -181,6 +182,12 @@ impl Sampler<'_> {
         collectors: &mut [Collector],
         circumstances: &mut Circumstances,
     ) -> anyhow::Result<()> {
+        if let Some(error) = self.no_room(leg, group)? {
+            for index in leg.on(group) {
+                self.skip(leg, index, &error)?;
+            }
+            return Ok(());
+        }
         let start = Instant::now();
         let mut random = Random::stream(self.plan.seed, &[leg.workload.id, leg.media.name()]);
         let mut stands = self.stands(leg, group)?;
@@ -196,12 +203,37 @@ impl Sampler<'_> {
         }
         for stand in stands {
             let device = stand.device()?;
+            let crowded = stand.is_nearly_full()?;
             for subject in stand.subjects() {
                 circumstances.devices.insert(subject, device.clone());
+                if crowded {
+                    circumstances.crowded.insert(subject);
+                }
             }
             stand.close()?;
         }
         Ok(())
+    }
+
+    /// Why a group cannot be made, all of it: half of it would be no comparison.
+    fn no_room(&self, leg: &Leg, group: &[Backing]) -> anyhow::Result<Option<anyhow::Error>> {
+        let size = |backing: &Backing| leg.bytes(*backing, self.plan.image_bytes);
+        let needed = group.iter().map(size).sum::<Bytes>() + budget::KEEP_FREE;
+        let (place, available) = match leg.media {
+            Media::Disk => (
+                "disk",
+                stat::statfs(self.run.directory())?.available_bytes(),
+            ),
+            Media::Memory => ("memory", process::available_memory()?),
+        };
+        Ok((available < needed.0).then(|| {
+            Missing {
+                what: format!("{needed} of {place} ({} are free)", Bytes(available)),
+                remedy: "free some, name another directory with --dir, or measure less at a time, as with --backing"
+                    .to_owned(),
+            }
+            .into()
+        }))
     }
 
     /// Makes the backing file systems of a group, and the rigs on them.
@@ -219,10 +251,8 @@ impl Sampler<'_> {
             match Stand::make(self.run, self.plan, leg, backing, &mut refused) {
                 Ok(stand) => stands.push(stand),
                 Err(error) if is_missing(&error) => {
-                    for (index, subject) in leg.subjects.iter().enumerate() {
-                        if subject.backing == backing {
-                            self.skip(leg, index, &error)?;
-                        }
+                    for index in leg.on(&[backing]) {
+                        self.skip(leg, index, &error)?;
                     }
                 }
                 Err(error) => return Err(error),
@@ -325,7 +355,6 @@ impl Sampler<'_> {
 
     fn circumstances(&self) -> Circumstances {
         Circumstances {
-            devices: BTreeMap::new(),
             warnings: self
                 .engines
                 .then_some(Warning::LiveEngine)
@@ -337,6 +366,7 @@ impl Sampler<'_> {
                 Effort::Quick => " --quick",
                 Effort::Full => "",
             },
+            ..Circumstances::default()
         }
     }
 

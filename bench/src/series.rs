@@ -87,6 +87,7 @@ impl Collector {
             }
             warnings.extend(judge(workload.nature, key.unit, &blocks));
             warnings.extend(circumstances.warnings.iter().copied());
+            warnings.extend(circumstances.crowding(workload.nature, key.subject));
             let device = circumstances.device(key.subject);
             warnings.extend(device_warnings(workload.nature, &device));
             series.push(Series {
@@ -112,6 +113,8 @@ impl Collector {
 pub(crate) struct Circumstances {
     /// The device below each subject.
     pub devices: BTreeMap<usize, Device>,
+    /// Subjects whose file system became nearly full.
+    pub(crate) crowded: BTreeSet<usize>,
     /// What holds for the whole run.
     pub warnings: Vec<Warning>,
     /// Seed of the run.
@@ -123,6 +126,11 @@ pub(crate) struct Circumstances {
 impl Circumstances {
     fn device(&self, subject: usize) -> Device {
         self.devices.get(&subject).cloned().unwrap_or_default()
+    }
+
+    /// A full file system allocates more slowly; what it allocates is the same.
+    fn crowding(&self, nature: Nature, subject: usize) -> Option<Warning> {
+        (nature != Nature::Space && self.crowded.contains(&subject)).then_some(Warning::NearlyFull)
     }
 
     /// The command that repeats a series.

@@ -1,9 +1,11 @@
 //! Space of a backing file system, taken when nothing is left to be written or freed.
 
+use std::fs::File;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
+use cowlab_sys::btrfs;
 use cowlab_sys::durability::syncfs;
 use cowlab_sys::stat::statfs;
 
@@ -28,15 +30,22 @@ pub(crate) struct Space {
 impl Space {
     /// Flushes the file system of `path` until its numbers stand still, and returns them.
     pub(crate) fn settled(path: &Path) -> anyhow::Result<Self> {
+        let dir = File::open(path)?;
+        let is_btrfs = btrfs::is_btrfs(path)?;
         let mut before = Self::now(path)?;
         let mut agreed = 1;
         for _ in 0..PATIENCE {
-            if agreed == AGREE {
+            let cleaning = is_btrfs && btrfs::has_deletions_pending(&dir)?;
+            if agreed == AGREE && !cleaning {
                 break;
             }
             sleep(PAUSE);
             let now = Self::now(path)?;
-            agreed = if now == before { agreed + 1 } else { 1 };
+            agreed = if now == before && !cleaning {
+                (agreed + 1).min(AGREE)
+            } else {
+                1
+            };
             before = now;
         }
         Ok(before)

@@ -161,6 +161,16 @@ impl Stand {
         })
     }
 
+    /// Whether the file system is so full that it allocates more slowly.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be read.
+    pub(crate) fn is_nearly_full(&self) -> anyhow::Result<bool> {
+        let found = cowlab_sys::stat::statfs(self.fs.mount_point())?;
+        Ok(found.free < found.blocks / 5)
+    }
+
     /// Takes everything down.
     ///
     /// # Errors

@@ -3,13 +3,33 @@
 use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use cowlab_reports::result::{Arm, Parameters, Series, SeriesId, Unit, names};
+use cowlab_reports::result::{Arm, Parameter, Parameters, Series, SeriesId, Unit, names};
 use cowlab_reports::statistics::{Estimate, summarize};
 use cowlab_reports::units;
 use hdrhistogram::Histogram;
 
+use crate::space::exact;
+
 /// Significant digits of the percentiles: 0.1 percent.
 const DIGITS: u8 = 3;
+
+const WHAT: &str = "what";
+const WHERE: &str = "where";
+const NOTES: &str = "notes";
+
+/// The columns of every table.
+const HEADER: [&str; 10] = [
+    WHAT,
+    WHERE,
+    "median",
+    "95 % interval",
+    "p95",
+    "p99",
+    "plain",
+    "copied up",
+    "n",
+    NOTES,
+];
 
 /// What is kept of a series for the tables: a few numbers, not the samples.
 #[derive(Debug, Clone)]
@@ -83,13 +103,6 @@ impl Tables {
             presets::NOTHING
         });
         table.set_content_arrangement(ContentArrangement::Disabled);
-        let timed = unit == Unit::Ns;
-        let mut header = vec!["what", "where", "median", "95 % interval"];
-        if timed {
-            header.extend(["p95", "p99"]);
-        }
-        header.extend(["plain", "copied up", "n", "notes"]);
-        table.set_header(header);
         let chosen = self
             .rows
             .iter()
@@ -97,18 +110,25 @@ impl Tables {
         let mut lines: Vec<_> = chosen.collect();
         // Points together, so that drivers stand below each other.
         lines.sort_by_key(|(id, _)| (&id.parameters, id.column.media, &id.column));
-        for (id, row) in lines {
-            table.add_row(self.cells(id, row, timed));
+        let rows: Vec<_> = lines.iter().map(|(id, row)| self.cells(id, row)).collect();
+        // No column without a cell: most workloads have no floor, and a short run has no interval.
+        let filled = |column: &usize| rows.iter().any(|row| !row[*column].is_empty());
+        let columns: Vec<usize> = (0..HEADER.len()).filter(filled).collect();
+        table.set_header(columns.iter().map(|column| HEADER[*column]));
+        for row in &rows {
+            table.add_row(columns.iter().map(|column| row[*column].as_str()));
         }
-        for column in 2..if timed { 9 } else { 7 } {
-            if let Some(column) = table.column_mut(column) {
+        for (index, column) in columns.iter().enumerate() {
+            let right = ![WHAT, WHERE, NOTES].contains(&HEADER[*column]);
+            if let (true, Some(column)) = (right, table.column_mut(index)) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
         table
     }
 
-    fn cells(&self, id: &SeriesId, row: &Row, timed: bool) -> Vec<String> {
+    /// A cell for each of [`HEADER`]; empty where there is nothing to say.
+    fn cells(&self, id: &SeriesId, row: &Row) -> [String; HEADER.len()] {
         let shown = |value| units::value(value, id.unit);
         let interval = row.median.interval.map_or_else(String::new, |interval| {
             format!("{} .. {}", shown(interval.low), shown(interval.high))
@@ -118,34 +138,40 @@ impl Tables {
                 .get(&id.with_arm(arm))
                 .map_or_else(String::new, |floor| shown(floor.median.value))
         };
-        let mut cells = vec![
-            point(&id.parameters),
+        let percentile = |value| {
+            if id.unit == Unit::Ns {
+                shown(value)
+            } else {
+                String::new()
+            }
+        };
+        [
+            point(&id.parameters, id.unit),
             id.column.to_string(),
             shown(row.median.value),
             interval,
-        ];
-        if timed {
-            cells.extend([shown(row.p95), shown(row.p99)]);
-        }
-        cells.extend([
+            percentile(row.p95),
+            percentile(row.p99),
             floor(Arm::FloorPlain),
             floor(Arm::FloorCopiedUp),
             row.samples.to_string(),
             row.notes.clone(),
-        ]);
-        cells
+        ]
     }
 }
 
-/// Parameters as people read them: sizes with their unit.
-fn point(parameters: &Parameters) -> String {
+/// Parameters as people read them: sizes with their unit, the flat size in that of the series.
+fn point(parameters: &Parameters, unit: Unit) -> String {
     let parts: Vec<String> = parameters
         .iter()
         .map(|(name, value)| {
             let bytes = [names::SIZE, names::CHANGE].contains(&name.as_str());
             match value {
-                cowlab_reports::result::Parameter::Number(number) if bytes => {
+                Parameter::Number(number) if bytes => {
                     format!("{name} {}", cowlab_driver::Bytes(*number))
+                }
+                Parameter::Number(number) if name == names::FLAT => {
+                    format!("{name} {}", units::value(exact(*number), unit))
                 }
                 _ if name == names::OP => value.to_string(),
                 _ => format!("{name} {value}"),
@@ -166,7 +192,7 @@ fn histogram(samples: impl Iterator<Item = f64>) -> Option<Histogram<u64>> {
 }
 
 fn value_at(histogram: &Histogram<u64>, quantile: f64) -> f64 {
-    crate::space::exact(histogram.value_at_quantile(quantile).min(histogram.max()))
+    exact(histogram.value_at_quantile(quantile).min(histogram.max()))
 }
 
 #[cfg(test)]
@@ -193,6 +219,6 @@ mod tests {
             ("depth".to_owned(), 8_u64.into()),
         ]
         .into();
-        assert_eq!(point(&parameters), "depth 8, chmod, size 4 KiB");
+        assert_eq!(point(&parameters, Unit::Ns), "depth 8, chmod, size 4 KiB");
     }
 }

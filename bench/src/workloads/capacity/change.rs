@@ -6,12 +6,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use cowlab_driver::{Bytes, Chain};
+use cowlab_driver::{Allocation, Bytes, Chain};
 use cowlab_reports::result::{Arm, Unit, names};
 use cowlab_testbed::Media;
 
 use super::{Mark, readings};
-use crate::lab::Lab;
+use crate::lab::{Active, Lab};
 use crate::schedule::Random;
 use crate::subject::Subject;
 use crate::workload::{Effort, Footprint, Nature, Point, Reading, Rig, Role, Site, Workload};
@@ -19,6 +19,9 @@ use crate::workloads::copy_up::{SIZES, sizes, write_file};
 
 /// Bytes changed: the least, a page, and more than most files have.
 const CHANGES: [Bytes; 3] = [Bytes(1), Bytes::kib(4), Bytes::mib(1)];
+
+/// How far two ways of counting may be apart.
+const TOLERANCE: Bytes = Bytes::mib(1);
 
 /// A change is aligned to pages, so that a page of it is one page of the file.
 const PAGE: u64 = 4096;
@@ -101,6 +104,27 @@ impl DriverRig {
     }
 }
 
+impl DriverRig {
+    fn inodes(&self, active: &Active) -> anyhow::Result<u64> {
+        Ok(self.lab.own(active)?.inodes)
+    }
+}
+
+/// Sets the file system's count beside the snapshot's own, by `st_blocks` and FIEMAP. They differ by metadata, and by
+/// what xfs reserves for writes to shared extents for some minutes; more than that means that something else wrote.
+fn cross_check(point: &Point, before: Mark, after: Mark, own: Allocation, grown: Allocation) {
+    let counted = after.bytes.saturating_sub(before.bytes);
+    let claimed = grown.bytes.0.saturating_sub(own.bytes.0);
+    if counted.abs_diff(claimed) > TOLERANCE.0 {
+        tracing::warn!(
+            size = %point.size(),
+            counted = %Bytes(counted),
+            claimed = %Bytes(claimed),
+            "the file system and the snapshot do not agree on what a change allocated"
+        );
+    }
+}
+
 impl Rig for DriverRig {
     fn take(&mut self, point: &Point, _: Role) -> anyhow::Result<Vec<Reading>> {
         let base = self
@@ -109,9 +133,11 @@ impl Rig for DriverRig {
             .context("no lower file of that size was made")?;
         let active = self.lab.fresh(Some(base))?;
         let measured = || -> anyhow::Result<Vec<Reading>> {
-            let before = Mark::now(&self.backing, || self.lab.inodes(&active))?;
+            let before = Mark::now(&self.backing, || self.inodes(&active))?;
+            let own = self.lab.own(&active)?;
             change(&active.dir().join("file"), point, self.seed)?;
-            let after = Mark::now(&self.backing, || self.lab.inodes(&active))?;
+            let after = Mark::now(&self.backing, || self.inodes(&active))?;
+            cross_check(point, before, after, own, self.lab.own(&active)?);
             Ok(readings(&point.parameters, Arm::Driver, before, after))
         }();
         self.lab.finish(active)?;
