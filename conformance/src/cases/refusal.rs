@@ -321,7 +321,7 @@ fn while_mounted_elsewhere(context: &mut Context) -> Result<()> {
         .args([
             "--mount",
             "--propagation",
-            "private",
+            "unchanged",
             "sh",
             "-c",
             HOLD_MOUNTS,
