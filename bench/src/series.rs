@@ -8,8 +8,12 @@ use cowlab_reports::statistics::{median, outliers, sorted};
 use crate::subject::Subject;
 use crate::workload::{Nature, Reading, Workload};
 
-/// Samples below which a series says that it has few: below them its interval is the span of what was seen.
-const FEW_SAMPLES: usize = 10;
+/// Samples below which a series says that it has few: with them its interval is little more than the span of what was
+/// seen, with fewer there may be none.
+const FEW_SAMPLES: usize = 6;
+
+/// Samples below which outliers and drift cannot be told from the ordinary.
+const ENOUGH_TO_JUDGE: usize = 10;
 
 /// Nanoseconds below which a median is close to the clock's resolution.
 const RESOLUTION: f64 = 1000.0;
@@ -171,6 +175,8 @@ fn judge(nature: Nature, unit: Unit, blocks: &[Vec<f64>]) -> Vec<Warning> {
     }
     if samples.len() < FEW_SAMPLES {
         warnings.push(Warning::FewSamples);
+    }
+    if samples.len() < ENOUGH_TO_JUDGE {
         return warnings;
     }
     if outliers(&samples).total() * OUTLIERS > samples.len() {

@@ -26,9 +26,9 @@ pub(super) fn warm_points(effort: Effort, media: Media) -> Vec<Point> {
     for operation in Operation::ALL {
         for size in SIZES {
             let samples = samples(effort, media, operation, size);
-            // One operation tells the noise of all of them. A control of the largest size would take as long as all
+            // One operation tells the noise of all of them. Controls of the two largest sizes would take as long as all
             // others together.
-            let small = size < Bytes::mib(128);
+            let small = size < Bytes::mib(16);
             let control = operation == HEADLINE && (effort == Effort::Full || small);
             if samples > 0 {
                 points.push(point(samples, control, operation, size));
