@@ -8,6 +8,7 @@ use super::tree::TextFile;
 const RANKS: &[(&str, u8)] = &[
     ("cowlab-sys", 0),
     ("cowlab-driver", 1),
+    ("cowlab-guest", 1),
     ("cowlab-overlay2", 2),
     ("cowlab-btrfs", 2),
     ("cowlab-vfs", 2),

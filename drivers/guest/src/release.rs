@@ -1,0 +1,78 @@
+//! The Debian releases that a guest can be made of.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// A Debian release: it picks the guest's kernel and ZFS together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Release {
+    /// Debian 12.
+    Bookworm,
+    /// Debian 12 with the kernel, ZFS and tools of its backports.
+    BookwormBackports,
+    /// Debian 13.
+    Trixie,
+    /// Debian unstable, which changes every day.
+    Sid,
+}
+
+impl Release {
+    /// Every release, oldest first.
+    pub const ALL: [Self; 4] = [
+        Self::Bookworm,
+        Self::BookwormBackports,
+        Self::Trixie,
+        Self::Sid,
+    ];
+
+    /// Returns the name, as on the command line and in the cache.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::BookwormBackports => "bookworm-backports",
+            Self::Trixie => "trixie",
+            Self::Sid => "sid",
+        }
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Release {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|release| release.name() == name)
+            .ok_or_else(|| Error::UnknownRelease { name: name.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_and_others_refused() {
+        for release in Release::ALL {
+            assert_eq!(release.name().parse::<Release>().unwrap(), release);
+            let spelled = serde_json::to_string(&release).unwrap();
+            assert_eq!(spelled, format!("\"{release}\""));
+        }
+        let error = "buster".parse::<Release>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "find the release `buster`: known are bookworm, bookworm-backports, trixie, sid"
+        );
+    }
+}
