@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use cowlab_reports::result::{Environment, Place, Storage};
+use cowlab_reports::result::{Environment, Storage};
 use cowlab_sys::cmd::Cmd;
 
 /// The programs whose version can change a result, and how each is asked for it.
@@ -37,7 +37,7 @@ pub fn environment(storage: &Path, engines: Vec<String>) -> Environment {
         distribution: field(&read("/etc/os-release"), "PRETTY_NAME", '=')
             .unwrap_or_else(|| "unknown".to_owned()),
         cowlab: env!("CARGO_PKG_VERSION").to_owned(),
-        place: Place::Host,
+        place: crate::guest::here(),
         tools: TOOLS
             .iter()
             .filter_map(|(name, args)| Some(((*name).to_owned(), version(name, args)?)))

@@ -6,6 +6,7 @@
 
 mod error;
 pub mod fingerprint;
+pub mod guest;
 pub mod layout;
 pub mod sample;
 pub mod unpack;
