@@ -346,7 +346,7 @@ fn compare_files(args: &CompareArgs) -> anyhow::Result<u8> {
 
 /// The exit code of a comparison.
 pub(crate) fn judge(comparison: &Comparison) -> u8 {
-    if comparison.has_regression() {
+    if comparison.has_finding() {
         exit::FINDING
     } else if comparison.is_inconclusive() {
         exit::INCONCLUSIVE

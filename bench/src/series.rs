@@ -102,6 +102,7 @@ impl Collector {
                 parameters: key.parameters,
                 unit: key.unit,
                 blocks,
+                counted: None,
                 cache: cache.unwrap_or(CacheState::Irrelevant),
                 warnings: warnings.into_iter().collect(),
                 device,

@@ -82,7 +82,13 @@ impl Tables {
     pub(crate) fn render(&self, markdown: bool) -> String {
         let mut text = String::new();
         for (workload, question) in &self.questions {
-            for unit in [Unit::Ns, Unit::Bytes, Unit::Inodes, Unit::Ratio] {
+            for unit in [
+                Unit::Ns,
+                Unit::Instructions,
+                Unit::Bytes,
+                Unit::Inodes,
+                Unit::Ratio,
+            ] {
                 let table = self.table(workload, unit, markdown);
                 if table.row_count() > 0 {
                     let mark = if markdown { "## " } else { "" };

@@ -3,14 +3,19 @@
 //! A series is compared with its namesake alone ([`SeriesId`]). Where kernel, processor, device, mount options or cache
 //! state differ, the comparison is refused with the differences: such a ratio would say something about the machines
 //! and be read as if it said something about the drivers.
+//!
+//! Times are judged by their intervals and the A/A controls. Counted series (unit `instructions`) have neither: they are
+//! the same in every run of one build, so a change is what lies beyond the spread over their seeds, and beyond 3 percent.
 
 use std::fmt;
 
 use serde::Serialize;
 
 use crate::measurements::{Measurement, Measurements};
-use crate::result::{Device, Environment, ResultSet, SeriesId, Unit};
-use crate::statistics::{Estimate, NoiseFloor, Pairing, Relevance, ratio, relevance};
+use crate::result::{Counted, Device, Environment, ResultSet, SeriesId, Unit};
+use crate::statistics::{
+    Estimate, MINIMUM_CHANGE, NoiseFloor, Pairing, Relevance, ratio, relevance,
+};
 
 /// What happened to a series between two result sets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,6 +44,8 @@ impl Change {
         match (self, unit) {
             (Self::Better, Unit::Ns) => "faster",
             (Self::Worse, Unit::Ns) => "slower",
+            (Self::Better, Unit::Instructions) => "fewer instructions",
+            (Self::Worse, Unit::Instructions) => "more instructions",
             (Self::Better, _) => "smaller",
             (Self::Worse, _) => "larger",
             (Self::NoRelevantChange, _) => "no relevant change",
@@ -93,10 +100,15 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Whether anything got relevantly worse (exit code 1).
+    /// Whether there is a finding (exit code 1): anything that got relevantly worse, and of what was counted any relevant
+    /// change. Fewer instructions without a reason are work that is no longer done.
     #[must_use]
-    pub fn has_regression(&self) -> bool {
-        self.count(&Change::Worse) > 0
+    pub fn has_finding(&self) -> bool {
+        self.series.iter().any(|compared| match compared.change {
+            Change::Worse => true,
+            Change::Better => compared.id.unit == Unit::Instructions,
+            _ => false,
+        })
     }
 
     /// Whether not one series could be judged (exit code 3).
@@ -134,8 +146,13 @@ pub fn compare(before: &ResultSet, after: &ResultSet) -> Comparison {
     let series = ids
         .into_iter()
         .map(|id| {
-            let noise = louder(before.noise_of(id), after.noise_of(id));
-            compare_one(id, before.get(id), after.get(id), noise)
+            let (old, new) = (before.get(id), after.get(id));
+            let noise = if id.unit == Unit::Instructions {
+                spread(&[old, new])
+            } else {
+                louder(before.noise_of(id), after.noise_of(id))
+            };
+            compare_one(id, old, new, noise)
         })
         .collect();
     Comparison { series }
@@ -146,6 +163,19 @@ fn louder(first: NoiseFloor, second: NoiseFloor) -> NoiseFloor {
         factor: first.factor.max(second.factor),
         // Without a control in one of the two sets its noise is not known.
         controls: first.controls.min(second.controls),
+    }
+}
+
+fn counted<'a>(measurement: Option<&Measurement<'a>>) -> Option<&'a Counted> {
+    measurement?.series.counted.as_ref()
+}
+
+/// The floor of a counted series: what the seeds of either side make of the same work, at least the minimum.
+fn spread(sides: &[Option<&Measurement<'_>>]) -> NoiseFloor {
+    let floors = || sides.iter().copied().filter_map(counted);
+    NoiseFloor {
+        factor: floors().fold(MINIMUM_CHANGE, |factor, one| factor.max(one.floor)),
+        controls: floors().map(|one| one.seeds.len()).min().unwrap_or(0),
     }
 }
 
@@ -161,7 +191,8 @@ fn compare_one(
         _ => (None, Change::New),
     };
     let median = |measurement: Option<&Measurement<'_>>| {
-        measurement.and_then(|measurement| Some(measurement.summary?.median))
+        let over_seeds = counted(measurement).map(point);
+        over_seeds.or_else(|| Some(measurement?.summary?.median))
     };
     Compared {
         id: id.clone(),
@@ -183,6 +214,9 @@ fn judge(
     if !reasons.is_empty() {
         return (None, Change::NotComparable(reasons));
     }
+    if unit == Unit::Instructions {
+        return judge_counts(counted(Some(before)), counted(Some(after)), noise);
+    }
     let Some(quotient) = ratio(
         &after.series.blocks,
         &before.series.blocks,
@@ -202,6 +236,43 @@ fn judge(
         Relevance::Unknown => Change::Unknown,
     };
     (Some(quotient), change)
+}
+
+/// Counts are exact, so there is no interval: the ratio of the medians is beyond the floor or it is not.
+fn judge_counts(
+    before: Option<&Counted>,
+    after: Option<&Counted>,
+    noise: &NoiseFloor,
+) -> (Option<Estimate>, Change) {
+    let (Some(before), Some(after)) = (before, after) else {
+        return (None, Change::Unknown);
+    };
+    if before.median == after.median {
+        return (Some(exactly(1.0)), Change::NoRelevantChange);
+    }
+    if before.median == 0 {
+        return (None, Change::Worse);
+    }
+    let quotient = after.median as f64 / before.median as f64;
+    let change = if quotient > noise.factor {
+        Change::Worse
+    } else if quotient < 1.0 / noise.factor {
+        Change::Better
+    } else {
+        Change::NoRelevantChange
+    };
+    (Some(exactly(quotient)), change)
+}
+
+fn point(counted: &Counted) -> Estimate {
+    exactly(counted.median as f64)
+}
+
+const fn exactly(value: f64) -> Estimate {
+    Estimate {
+        value,
+        interval: None,
+    }
 }
 
 /// What keeps two series from being compared, one phrase each.

@@ -144,6 +144,7 @@ impl<'a> Facts<'a> {
     pub fn copy_up(&self, candidate: &Candidate, size: u64) -> Option<Summary> {
         self.measurements.drivers().find_map(|(id, measurement)| {
             let wanted = id.workload == names::COPY_UP
+                && id.unit == Unit::Ns
                 && id.column == self.measured_column(candidate)
                 && measurement.series.text(names::OP) == Some(names::WRITE_BYTE)
                 && measurement.series.number(names::SIZE) == Some(size);
@@ -161,7 +162,8 @@ impl<'a> Facts<'a> {
         let mut ratios = Vec::new();
         let (mut slower, mut faster) = (0, 0);
         for (id, measurement) in self.measurements.drivers() {
-            if id.workload != names::COPY_UP || id.column != column {
+            let timed = id.workload == names::COPY_UP && id.unit == Unit::Ns;
+            if !timed || id.column != column {
                 continue;
             }
             let namesake = SeriesId {

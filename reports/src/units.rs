@@ -9,6 +9,7 @@ pub fn value(value: f64, unit: Unit) -> String {
         Unit::Ns => duration(value),
         Unit::Bytes => bytes(value),
         Unit::Inodes => digits(value),
+        Unit::Instructions => instructions(value),
         Unit::Ratio => times(value),
     }
 }
@@ -21,6 +22,7 @@ pub fn exact(value: f64, unit: Unit) -> String {
         Unit::Bytes => " bytes",
         Unit::Inodes => " inodes",
         Unit::Ratio => "",
+        Unit::Instructions => " instructions",
     };
     format!("{value}{unit}")
 }
@@ -46,6 +48,20 @@ pub fn bytes(bytes: f64) -> String {
             (KIB * KIB, "MiB"),
             (KIB * KIB * KIB, "GiB"),
             (KIB * KIB * KIB * KIB, "TiB"),
+        ],
+    )
+}
+
+/// Instructions: `12.3 k instr.`, `4.56 M instr.`
+#[must_use]
+pub fn instructions(count: f64) -> String {
+    scaled(
+        count,
+        &[
+            (1.0, "instr."),
+            (1e3, "k instr."),
+            (1e6, "M instr."),
+            (1e9, "G instr."),
         ],
     )
 }
@@ -140,6 +156,13 @@ mod tests {
         ] {
             assert_eq!(bytes(size), text);
         }
+    }
+
+    #[test]
+    fn counts_of_instructions_are_no_times() {
+        assert_eq!(value(12_340.0, Unit::Instructions), "12.3 k instr.");
+        assert_eq!(value(1_500_000.0, Unit::Instructions), "1.5 M instr.");
+        assert_eq!(exact(7.0, Unit::Instructions), "7 instructions");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::text::{code, escape_markdown as escape};
-use crate::report::{CapacityRow, Report, TimingRow};
+use crate::report::{CapacityRow, CountRow, Report, TimingRow};
 use crate::result::Unit;
 use crate::units;
 use crate::verdict::{Reason, Verdict};
@@ -16,6 +16,7 @@ pub(crate) fn markdown(report: &Report) -> String {
         conformance,
         failures_and_deviations,
         latency,
+        instructions,
         space,
         not_run,
         environment,
@@ -215,16 +216,9 @@ fn timing(row: &TimingRow) -> Vec<String> {
         })
     };
     let value = |value: Option<f64>| value.map_or_else(String::new, units::duration);
-    let at = row.at.map_or_else(String::new, |at| {
-        if row.axis == crate::result::names::SIZE {
-            units::bytes(at as f64)
-        } else {
-            format!("{} {at}", escape(&row.axis))
-        }
-    });
     vec![
         escape(&format!("{} {}", row.workload, row.case)),
-        at,
+        at(row.at, &row.axis),
         escape(&row.column().to_string()),
         units::duration(row.median),
         interval(row.low.zip(row.high)),
@@ -232,6 +226,51 @@ fn timing(row: &TimingRow) -> Vec<String> {
         value(row.excess_copied_up),
         format!("{} in {}", row.samples, row.blocks),
     ]
+}
+
+/// Counts are apart from what was timed: the unit is no time.
+fn instructions(text: &mut String, report: &Report) -> fmt::Result {
+    if report.counts.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "## Instructions\n")?;
+    let heading = [
+        "Workload",
+        "At",
+        "Column",
+        "Instructions",
+        "Plain backing",
+        "Copied up",
+        "Between the seeds",
+        "Seeds",
+    ];
+    table(text, &heading, report.counts.iter().map(count))
+}
+
+fn count(row: &CountRow) -> Vec<String> {
+    let value = |value: u64| units::value(value as f64, Unit::Instructions);
+    let floor = |floor: Option<u64>| floor.map_or_else(String::new, value);
+    vec![
+        escape(&format!("{} {}", row.workload, row.case)),
+        at(row.at, &row.axis),
+        escape(&row.column().to_string()),
+        value(row.median),
+        floor(row.plain),
+        floor(row.copied_up),
+        format!("{} %", units::digits((row.floor - 1.0) * 100.0)),
+        row.seeds.to_string(),
+    ]
+}
+
+/// The value on the x axis.
+fn at(value: Option<u64>, axis: &str) -> String {
+    value.map_or_else(String::new, |value| {
+        if axis == crate::result::names::SIZE {
+            units::bytes(value as f64)
+        } else {
+            format!("{} {value}", escape(axis))
+        }
+    })
 }
 
 fn space(text: &mut String, report: &Report) -> fmt::Result {

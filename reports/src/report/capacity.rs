@@ -74,7 +74,7 @@ const FIELDS: [&str; 5] = [
 pub(super) fn capacity(measurements: &Measurements<'_>) -> Vec<CapacityRow> {
     let mut rows: Vec<CapacityRow> = measurements
         .drivers()
-        .filter(|(id, _)| id.unit != Unit::Ns)
+        .filter(|(id, _)| matches!(id.unit, Unit::Bytes | Unit::Inodes | Unit::Ratio))
         .filter_map(|(id, measurement)| {
             let (series, summary) = (measurement.series, measurement.summary?);
             let number = |name| series.number(name);

@@ -167,6 +167,7 @@ fn tables(report: &Report) -> Result<Vec<(&'static str, Vec<u8>)>, ReportError> 
         ("conformance-cases", csv(&report.cases)),
         ("deviations", csv(&report.deviations)),
         ("timings", csv(&report.timings)),
+        ("instructions", csv(&report.counts)),
         ("capacity", csv(&report.capacity)),
         ("noise", csv(&report.noise)),
         ("skipped", csv(&report.skipped)),

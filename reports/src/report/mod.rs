@@ -6,6 +6,7 @@
 
 mod capacity;
 mod conformance;
+mod counts;
 mod environment;
 mod files;
 mod timing;
@@ -18,6 +19,7 @@ use crate::verdict::{Verdict, verdict};
 
 pub use capacity::CapacityRow;
 pub use conformance::{CaseRow, ColumnRow, DeviationRow};
+pub use counts::CountRow;
 pub use environment::{CommandRow, DriverRow, FactRow, SkippedRow};
 pub use files::{ReportError, Written, write};
 pub use timing::{NoiseRow, TimingRow};
@@ -50,6 +52,8 @@ pub struct Report {
     pub deviations: Vec<DeviationRow>,
     /// Timings: the driver, its floors, and its excess over them.
     pub timings: Vec<TimingRow>,
+    /// Instructions, where a deterministic guest counted them.
+    pub counts: Vec<CountRow>,
     /// Space taken.
     pub capacity: Vec<CapacityRow>,
     /// How far identical arms differed.
@@ -86,6 +90,7 @@ impl Report {
             cases: conformance::cases(set),
             deviations: conformance::deviations(set),
             timings: timing::timings(&facts.measurements),
+            counts: counts::counts(&facts.measurements),
             capacity: capacity::capacity(&facts.measurements),
             noise: timing::noise(&facts.measurements),
             skipped: environment::skipped(set),
@@ -100,7 +105,10 @@ impl Report {
     /// Whether nothing was judged and nothing was measured.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.cases.is_empty() && self.timings.is_empty() && self.capacity.is_empty()
+        self.cases.is_empty()
+            && self.timings.is_empty()
+            && self.counts.is_empty()
+            && self.capacity.is_empty()
     }
 }
 

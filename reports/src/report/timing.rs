@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::measurements::{Measurement, Measurements};
-use crate::result::{Arm, Column, Media, Parameter, Place, SeriesId, Unit, names};
+use crate::result::{Arm, Column, Media, Parameter, Place, Series, SeriesId, Unit, names};
 use crate::statistics::Estimate;
 
 /// One measurement of one column.
@@ -147,7 +147,7 @@ fn timing(
     measurement: &Measurement<'_>,
 ) -> Option<TimingRow> {
     let (series, summary) = (measurement.series, measurement.summary?);
-    let axis = AXES.into_iter().find(|axis| series.number(axis).is_some());
+    let axis = axis(series);
     let floor = |arm| {
         let floor = measurements.floor(id, arm)?.summary?;
         Some(floor.median.value)
@@ -196,8 +196,13 @@ fn timing(
     })
 }
 
+/// The parameter of a series that belongs on an x axis.
+pub(super) fn axis(series: &Series) -> Option<&'static str> {
+    AXES.into_iter().find(|axis| series.number(axis).is_some())
+}
+
 /// Every parameter but the axis: names by themselves, numbers with what they are.
-fn case(id: &SeriesId, axis: Option<&str>) -> String {
+pub(super) fn case(id: &SeriesId, axis: Option<&str>) -> String {
     let parts: Vec<String> = id
         .parameters
         .iter()

@@ -8,6 +8,7 @@
 //!
 //! The format is versioned ([`SCHEMA`]) and described for other programs by [`JSON_SCHEMA`].
 
+mod counted;
 mod environment;
 mod number;
 mod outcome;
@@ -19,6 +20,7 @@ mod set;
 mod time;
 mod writer;
 
+pub use counted::Counted;
 pub use environment::{Environment, EnvironmentRef, Storage};
 pub use outcome::{Impact, Outcome, Risk, Status};
 pub use place::{Column, Media, Place};

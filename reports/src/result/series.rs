@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Column, number};
+use super::{Column, Counted, number};
 
 /// Workload ids and parameter names that the report knows how to draw; every other workload becomes a plain table.
 pub mod names {
@@ -85,6 +85,9 @@ pub enum Unit {
     Inodes,
     /// A quotient without a unit.
     Ratio,
+    /// Instructions that a processor without caches would have executed, by the clock of a deterministic guest. A wait
+    /// for a timer counts as the instructions that fit into it. No unit of time: only counts are compared with it.
+    Instructions,
 }
 
 impl Unit {
@@ -96,6 +99,7 @@ impl Unit {
             Self::Bytes => "bytes",
             Self::Inodes => "inodes",
             Self::Ratio => "ratio",
+            Self::Instructions => "instructions",
         }
     }
 }
@@ -295,6 +299,9 @@ pub struct Series {
     /// Raw samples, one list per restart block, in the order they were taken.
     #[serde(with = "number")]
     pub blocks: Vec<Vec<f64>>,
+    /// Median and floor over the seeds, for series of unit `instructions` alone; each block is one of the seeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
     /// State of the page cache before each sample.
     pub cache: CacheState,
     /// What a reader has to know.

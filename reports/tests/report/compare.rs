@@ -33,7 +33,7 @@ fn changes(comparison: &Comparison, change: &Change) -> (usize, usize) {
 fn the_same_again_is_no_relevant_change() {
     let comparison = compare(&run(1e6, 0, |_| ()), &run(1e6, 1, |_| ()));
     assert_eq!(changes(&comparison, &Change::NoRelevantChange), (16, 16));
-    assert!(!comparison.has_regression());
+    assert!(!comparison.has_finding());
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn half_as_fast_is_a_regression_and_the_other_way_round_is_none() {
     let (slow, fast) = (run(2e6, 1, |_| ()), run(1e6, 0, |_| ()));
     let comparison = compare(&fast, &slow);
     assert_eq!(changes(&comparison, &Change::Worse), (16, 16));
-    assert!(comparison.has_regression());
+    assert!(comparison.has_finding());
     let line = comparison.series[0].to_string();
     assert!(line.contains("slower, 2.0"), "{line}");
     assert_eq!(changes(&compare(&slow, &fast), &Change::Better), (16, 16));
@@ -125,4 +125,61 @@ fn series_of_one_side_are_new_or_gone() {
     assert_eq!(changes(&comparison, &Change::Gone), (16, 16));
     let comparison = compare(&empty, &run(1e6, 0, |_| ()));
     assert_eq!(changes(&comparison, &Change::New), (16, 16));
+}
+
+/// A counted series of three seeds, each a little further from the first.
+fn counts(first: f64, step: f64) -> ResultSet {
+    let column = Column::new("overlay2", "ext4");
+    let blocks = (0..3).map(|seed| vec![first + step * f64::from(seed)]);
+    let parameters = [(names::OP.to_owned(), "chmod".into())].into();
+    let one = series(
+        names::COPY_UP,
+        &column,
+        Arm::Driver,
+        parameters,
+        Unit::Instructions,
+        blocks.collect(),
+    );
+    set([Line::Series(one)], "run", 1000)
+}
+
+fn verdict(before: &ResultSet, after: &ResultSet) -> (Change, bool) {
+    let comparison = compare(before, after);
+    assert!(!comparison.is_inconclusive());
+    (
+        comparison.series[0].change.clone(),
+        comparison.has_finding(),
+    )
+}
+
+#[test]
+fn counts_change_beyond_three_percent_without_a_control() {
+    let before = counts(1e6, 0.0);
+    let (same, three) = (Change::NoRelevantChange, counts(1.03e6, 0.0));
+    assert_eq!(verdict(&before, &before), (same.clone(), false));
+    assert_eq!(verdict(&before, &three), (same, false));
+    let (more, fewer) = (counts(1.04e6, 0.0), counts(0.96e6, 0.0));
+    assert_eq!(verdict(&before, &more), (Change::Worse, true));
+    assert_eq!(verdict(&before, &fewer), (Change::Better, true));
+    let line = compare(&before, &more).series[0].to_string();
+    assert!(
+        line.ends_with("more instructions, 1.040 times, noise 1.030"),
+        "{line}"
+    );
+}
+
+#[test]
+fn the_spread_over_the_seeds_of_either_side_is_the_floor_of_counts() {
+    let (steady, spread) = (counts(1.1e6, 0.0), counts(0.95e6, 0.05e6));
+    let same = (Change::NoRelevantChange, false);
+    assert_eq!(verdict(&spread, &steady), same);
+    assert_eq!(verdict(&steady, &spread), same);
+    assert_eq!(verdict(&spread, &counts(1.2e6, 0.0)), (Change::Worse, true));
+}
+
+#[test]
+fn work_where_there_was_none_is_a_change() {
+    let (none, some) = (counts(0.0, 0.0), counts(10.0, 0.0));
+    assert_eq!(verdict(&none, &some), (Change::Worse, true));
+    assert_eq!(verdict(&some, &none), (Change::Better, true));
 }

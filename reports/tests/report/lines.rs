@@ -37,6 +37,7 @@ fn series() -> Line {
         .into(),
         unit: Unit::Ns,
         blocks: vec![vec![1.0, 2.5], vec![1e300, 9_007_199_254_740_992.0], vec![]],
+        counted: None,
         cache: CacheState::Warm,
         warnings: vec![],
         device: Device::default(),

@@ -279,3 +279,39 @@ fn no_interval_is_shown_without_samples_for_it() {
     assert!(!page.contains("class=\"interval\""));
     assert!(page.contains("No A/A control ran"));
 }
+
+#[test]
+fn instructions_stand_apart_and_are_no_times() {
+    let column = Column::new("overlay2", "xfs");
+    let parameters = [
+        (names::OP.to_owned(), names::WRITE_BYTE.into()),
+        (names::SIZE.to_owned(), 4096.into()),
+    ];
+    let count = |arm, count: f64| {
+        let blocks = vec![vec![count], vec![count + 1000.0], vec![count - 1000.0]];
+        let parameters = parameters.clone().into();
+        let unit = Unit::Instructions;
+        Line::Series(synthetic::series(
+            names::COPY_UP,
+            &column,
+            arm,
+            parameters,
+            unit,
+            blocks,
+        ))
+    };
+    let lines = [count(Arm::Driver, 1.25e6), count(Arm::FloorPlain, 7e4)];
+    let files = files(&set(lines, "run", 0));
+    let page = &files["index.html"];
+    assert!(page.contains("href=\"#instructions\""));
+    assert!(page.contains("1.25 M instr."), "{page}");
+    assert!(page.contains("Nothing was timed."));
+    let markdown = &files["report.md"];
+    assert!(markdown.contains("## Instructions"));
+    assert!(
+        markdown.contains("1.25 M instr. | 70 k instr. |  | 0.16 % | 3"),
+        "{markdown}"
+    );
+    assert!(!files.contains_key("timings.csv") && files.contains_key("instructions.csv"));
+    assert!(!full()["index.html"].contains("id=\"instructions\""));
+}

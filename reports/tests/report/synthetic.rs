@@ -4,9 +4,9 @@
 use std::sync::LazyLock;
 
 use cowlab_reports::result::{
-    Arm, Availability, CacheState, Column, Deviation, Device, Environment, Image, Impact, Line,
-    Media, Outcome, Parameters, Place, Probe, Record, ResultSet, Risk, SCHEMA, Series, Skipped,
-    Status, Storage, Subject, Timestamp, Unit, Warning, names,
+    Arm, Availability, CacheState, Column, Counted, Deviation, Device, Environment, Image, Impact,
+    Line, Media, Outcome, Parameters, Place, Probe, Record, ResultSet, Risk, SCHEMA, Series,
+    Skipped, Status, Storage, Subject, Timestamp, Unit, Warning, names,
 };
 
 /// A name as a hostile image could bring it along.
@@ -201,6 +201,8 @@ pub(crate) fn series(
         arm,
         parameters,
         unit,
+        counted: (unit == Unit::Instructions)
+            .then(|| Counted::of(&[1, 2, 3], &blocks).expect("a block for each of three seeds")),
         blocks,
         cache: CacheState::Warm,
         warnings: vec![],

@@ -3,6 +3,7 @@
 
 mod closing;
 mod conformance;
+mod counts;
 mod element;
 mod numbers;
 mod space;
@@ -43,6 +44,7 @@ pub(crate) fn html(report: &Report) -> Result<String, ReportError> {
                     (verdict::section(report))
                     (conformance::section(report))
                     (numbers::section(report, &looks)?)
+                    (counts::section(report))
                     (space::section(report, &looks)?)
                     (closing::not_run(report))
                     (closing::environment(report))
@@ -89,6 +91,7 @@ fn header(report: &Report) -> Markup {
                     a href="#verdict" { "Verdict" }
                     a href="#conformance" { "Conformance" }
                     a href="#latency" { "Latency" }
+                    @if !report.counts.is_empty() { a href="#instructions" { "Instructions" } }
                     a href="#space" { "Space" }
                     a href="#not-run" { "Not run" }
                     a href="#environment" { "Environment" }

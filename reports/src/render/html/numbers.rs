@@ -96,7 +96,7 @@ fn noise(rows: &[NoiseRow]) -> Markup {
 }
 
 /// A factor as a change: 1.04 is 4 %.
-fn percent(factor: f64) -> String {
+pub(super) fn percent(factor: f64) -> String {
     format!("{} %", units::digits((factor - 1.0) * 100.0))
 }
 
