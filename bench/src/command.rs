@@ -92,6 +92,8 @@ fn guarded(
         ));
         return Ok(exit::GUARD);
     }
+    let dir = args.dir.clone();
+    cowlab_testbed::real_directory(&dir.unwrap_or_else(cowlab_testbed::base_directory))?;
     if cfg!(debug_assertions) {
         terminal.line("this is a debug build: its times are not those of a release build");
     }

@@ -12,6 +12,8 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const FINDING: u8 = 1;
 /// The command line names something that is not there.
 pub(crate) const USAGE: u8 = 2;
+/// No column can run here.
+pub(crate) const UNAVAILABLE: u8 = 69;
 /// The host guard stopped the run.
 pub(crate) const HOST_GUARD: u8 = 75;
 /// Root is needed.

@@ -11,6 +11,21 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use crate::column::Ended;
 use crate::lane::Lane;
 
+/// Makes sure that the report can be written, and makes its directory: nobody wants to learn that after the run.
+///
+/// # Errors
+///
+/// When the file cannot be made.
+pub(crate) fn check(path: &Path) -> Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).with_context(|| format!("failed to make `{}`", dir.display()))?;
+    }
+    // A report that is there stays until there is another.
+    let opened = File::options().append(true).create(true).open(path);
+    opened.with_context(|| format!("failed to make `{}`", path.display()))?;
+    Ok(())
+}
+
 /// Writes the report.
 ///
 /// # Errors
@@ -29,9 +44,6 @@ pub(crate) fn write(path: &Path, lanes: &[Arc<Lane>]) -> Result<()> {
             suite.add_test_case(TestCase::new("run/leaves-nothing-behind", status));
         }
         report.add_test_suite(suite);
-    }
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).with_context(|| format!("failed to make `{}`", dir.display()))?;
     }
     let file =
         File::create(path).with_context(|| format!("failed to make `{}`", path.display()))?;

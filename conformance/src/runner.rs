@@ -44,6 +44,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
     if let Some(code) = exit::unfit_host(args.on_live_host)? {
         return Ok(code);
     }
+    if let Some(path) = &args.junit
+        && let Err(error) = junit::check(path)
+    {
+        return exit::refuse(exit::USAGE, &format!("{error:#}"));
+    }
     interrupt::watch()?;
     let run = Run::start(args.dir.clone())?;
     let shared = Arc::new(Shared {
@@ -124,6 +129,7 @@ fn finish(
     if let Some(path) = &args.junit {
         junit::write(path, &lanes)?;
     }
+    let barred = barred(lanes.iter().map(|lane| lane.report().whole.as_deref()));
     let kept: Vec<_> = lanes
         .iter()
         .flat_map(|lane| lane.report().kept.clone())
@@ -163,7 +169,20 @@ fn finish(
         writeln!(stderr, "interrupted, nothing is left mounted")?;
         return Ok(interrupt::EXIT_CODE);
     }
+    if let (false, Some(reason)) = (failed, barred) {
+        return exit::refuse(
+            exit::UNAVAILABLE,
+            &format!("nothing can run here: {reason}"),
+        );
+    }
     Ok(if failed { exit::FINDING } else { exit::OK })
+}
+
+/// Why not one column could run; nothing where one could.
+fn barred<'a>(columns: impl Iterator<Item = Option<&'a str>>) -> Option<String> {
+    let mut reasons: Vec<&str> = columns.collect::<Option<_>>()?;
+    reasons.dedup();
+    Some(reasons.join("; "))
 }
 
 /// Opens what results are written to.
@@ -205,4 +224,17 @@ fn writer<W: Write + Send + 'static>(lines: JsonLines<W>) -> Box<Sink> {
             .line(started, finished, line)
             .map_err(|error| error.to_string())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_without_a_column_is_no_success() {
+        let none = "btrfs is missing";
+        let all = barred([Some(none), Some(none)].into_iter());
+        assert_eq!(all.as_deref(), Some(none));
+        assert_eq!(barred([Some(none), None].into_iter()), None);
+    }
 }

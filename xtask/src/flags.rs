@@ -49,9 +49,6 @@ pub(crate) enum Task {
     /// Builds cowlab and removes what dead test runs left behind (`cowlab sweep`).
     #[command(disable_help_flag = true)]
     Sweep(Program),
-    /// Builds cowlab and says what each driver can do on this host (`cowlab doctor`).
-    #[command(disable_help_flag = true)]
-    Doctor(Program),
     /// Builds cowlab and proves one claim (`cowlab prove`); `verify` proves them all.
     #[command(hide = true, disable_help_flag = true)]
     Prove(Program),

@@ -49,7 +49,6 @@ fn run(task: Task) -> anyhow::Result<u8> {
         Task::Bench(flags) => program::run("bench", flags),
         Task::Report(flags) => program::run("report", flags),
         Task::Sweep(flags) => program::run("sweep", flags),
-        Task::Doctor(flags) => program::run("doctor", flags),
         Task::Prove(flags) => program::run("prove", flags),
     }
 }

@@ -17,6 +17,17 @@ pub enum Error {
         /// What was to be done, as a verb.
         action: &'static str,
     },
+    /// The directory that runs are to be made in cannot hold any.
+    #[error(
+        "throw-away file systems cannot be made in `{}`: {reason}; make the directory, or name \
+         another with `--dir` or in `COWLAB_TEST_DIR`", directory.display()
+    )]
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A program or a part of the kernel is missing on this host.
     #[error("{what} is missing: {remedy}")]
     Missing {
@@ -27,8 +38,8 @@ pub enum Error {
     },
     /// Making it would leave too little space on the disk.
     #[error(
-        "`{}` has {} MiB to spare and {} MiB are needed; free some, or name another directory in \
-         `COWLAB_TEST_DIR`", directory.display(), available >> 20, needed >> 20
+        "`{}` has {} MiB to spare and {} MiB are needed; free some, or name another directory \
+         with `--dir` or in `COWLAB_TEST_DIR`", directory.display(), available >> 20, needed >> 20
     )]
     NoSpace {
         /// Where the space is needed.
@@ -134,7 +145,16 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "`/d` has 1 MiB to spare and 3 MiB are needed; free some, or name another directory \
-             in `COWLAB_TEST_DIR`"
+             with `--dir` or in `COWLAB_TEST_DIR`"
+        );
+        let error = Error::Directory {
+            directory: "/d".into(),
+            reason: "it is no directory".to_owned(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "throw-away file systems cannot be made in `/d`: it is no directory; make the \
+             directory, or name another with `--dir` or in `COWLAB_TEST_DIR`"
         );
         let source = cowlab_sys::Error::parse("a number", "x");
         let leaks = vec![Leak {

@@ -21,4 +21,4 @@ pub use backing::{Backing, BackingOptions, Media, UnknownName};
 pub use error::{Error, Result};
 pub use filesystem::{BackingFs, Description};
 pub use live_host::live_host;
-pub use run::{Run, base_directory};
+pub use run::{Run, base_directory, real_directory};

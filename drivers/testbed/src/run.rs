@@ -29,6 +29,32 @@ pub fn base_directory() -> PathBuf {
     named.map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
 }
 
+/// Returns the real path of a directory that runs are made in: the mount table has no symbolic links.
+///
+/// # Errors
+///
+/// Returns [`Error::Directory`] where it is none.
+pub fn real_directory(base: &Path) -> Result<PathBuf> {
+    let unusable = |reason: String| Error::Directory {
+        directory: base.to_owned(),
+        reason,
+    };
+    let real = std::fs::canonicalize(base).map_err(|error| unusable(plain(&error)))?;
+    if real.is_dir() {
+        Ok(real)
+    } else {
+        Err(unusable("it is no directory".to_owned()))
+    }
+}
+
+/// What the kernel says, without the number of the error.
+fn plain(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        kind => kind.to_string(),
+    }
+}
+
 /// A run of the testbed. Close it to learn what was left behind; dropping it takes down the same
 /// and logs.
 #[derive(Debug)]
@@ -56,7 +82,8 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::NotRoot`], and [`Error::Sys`] where the directory cannot be made.
+    /// Returns [`Error::NotRoot`], [`Error::Directory`] where nothing can be made in `base`, and
+    /// [`Error::Sys`].
     pub fn start(base: Option<PathBuf>) -> Result<Self> {
         if !process::is_root() {
             return Err(Error::NotRoot {
@@ -64,8 +91,7 @@ impl Run {
             });
         }
         let base = base.unwrap_or_else(base_directory);
-        // The mount table has real paths: symbolic links are resolved once, here.
-        let base = io("realpath", &base, std::fs::canonicalize(&base))?;
+        let base = real_directory(&base)?;
         for _ in 0..START_ATTEMPTS {
             if let Some(run) = Self::start_as(&base, &random_id()?)? {
                 tracing::debug!(directory = %run.directory().display(), "started a run");
@@ -85,7 +111,10 @@ impl Run {
         let directory = base.join(directory_name(id));
         match make_private_dir(&directory) {
             Err(error) if error.errno() == Some(Errno::EXIST) => return Ok(None),
-            result => result?,
+            result => result.map_err(|error| Error::Directory {
+                directory: base.to_owned(),
+                reason: error.to_string(),
+            })?,
         }
         let path = directory.join(LOCK);
         let lock = match FileLock::try_exclusive(&path) {
@@ -287,6 +316,23 @@ mod tests {
             crate::journal::run_of(&directory_name(&id)),
             Some(id.as_str())
         );
+    }
+
+    #[test]
+    fn runs_are_made_in_directories() {
+        let place = tempfile::tempdir().unwrap();
+        assert!(real_directory(place.path()).is_ok());
+        let refused = |path: PathBuf| match real_directory(&path) {
+            Err(Error::Directory { directory, reason }) => {
+                assert_eq!(directory, path);
+                reason
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(place.path().join("missing")), "it does not exist");
+        let file = place.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(refused(file), "it is no directory");
     }
 
     #[test]

@@ -8,10 +8,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use cowlab_sys::lock::FileLock;
-use cowlab_sys::{FileKind, Leak, dir, io, loopdev, mountinfo, process, stat};
+use cowlab_sys::{FileKind, Leak, dir, loopdev, mountinfo, process, stat};
 
 use crate::journal::{Origin, Record, run_of};
-use crate::run::{LOCK, is_in_place};
+use crate::run::{LOCK, is_in_place, real_directory};
 use crate::{Error, Result, teardown};
 
 /// What every test object's name begins with.
@@ -69,9 +69,10 @@ pub struct Survey {
 ///
 /// # Errors
 ///
-/// Returns [`Error::NotRoot`] where there is anything to look at, and [`Error::Sys`].
+/// Returns [`Error::NotRoot`] where there is anything to look at, [`Error::Directory`] where `base`
+/// is none, and [`Error::Sys`].
 pub fn survey(base: &Path) -> Result<Survey> {
-    let base = io("realpath", base, std::fs::canonicalize(base))?;
+    let base = real_directory(base)?;
     let mut survey = Survey::default();
     let mut entries = dir::read_dir(&base)?;
     entries.retain(|entry| entry.name.to_string_lossy().starts_with(PREFIX));

@@ -8,12 +8,24 @@ use super::{Environment, EnvironmentRef, Line, Record, SCHEMA, Timestamp};
 
 /// A line could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to write result to `{}`: {source}", path.display())]
-pub struct WriteError {
-    /// The results file.
-    pub path: PathBuf,
-    /// The reason.
-    pub source: io::Error,
+#[non_exhaustive]
+pub enum WriteError {
+    /// The file cannot be opened for appending, or made.
+    #[error("failed to open `{}` for results: {source}", path.display())]
+    Open {
+        /// The results file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The file is open and takes no line.
+    #[error("failed to write result to `{}`: {source}", path.display())]
+    Line {
+        /// The results file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
 }
 
 /// What the lines of one run share.
@@ -59,7 +71,7 @@ impl JsonLines<File> {
             }
             Ok(file)
         };
-        let file = open().map_err(|source| WriteError {
+        let file = open().map_err(|source| WriteError::Open {
             path: path.to_owned(),
             source,
         })?;
@@ -132,7 +144,7 @@ impl<W: Write> JsonLines<W> {
             writer.write_all(&text)?;
             writer.flush()
         };
-        write(&mut self.writer).map_err(|source| WriteError {
+        write(&mut self.writer).map_err(|source| WriteError::Line {
             path: self.path.clone(),
             source,
         })

@@ -3,10 +3,15 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use cowlab_reports::result::WriteError;
+use cowlab_testbed::Error as TestbedError;
+
 /// Success.
 pub(crate) const OK: u8 = 0;
 /// A finding: a failed case, a relevant regression, something left behind.
 pub(crate) const FINDING: u8 = 1;
+/// The command line names something that does not exist or cannot be used.
+pub(crate) const USAGE: u8 = 2;
 /// Not enough evidence for an answer.
 pub(crate) const UNKNOWN: u8 = 3;
 /// Bad input data.
@@ -40,10 +45,24 @@ Environment:
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let code = code_of(error);
     // Nothing is left to tell it to when stderr is closed.
-    if writeln!(std::io::stderr(), "cowlab: {error:#}").is_err() {
+    if writeln!(std::io::stderr(), "cowlab: {}", line(error)).is_err() {
         return ExitCode::from(FINDING);
     }
     ExitCode::from(code)
+}
+
+/// An error with its causes. A message that has its cause in it already is not told twice.
+fn line(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |line, cause| {
+        let cause = cause.to_string();
+        if line.is_empty() {
+            cause
+        } else if line.ends_with(&cause) {
+            line
+        } else {
+            format!("{line}: {cause}")
+        }
+    })
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
@@ -54,6 +73,12 @@ fn code_of(error: &anyhow::Error) -> u8 {
         if cause.is::<cowlab_driver::Missing>() {
             return UNAVAILABLE;
         }
+        if let Some(code) = cause.downcast_ref().and_then(testbed_code) {
+            return code;
+        }
+        if let Some(WriteError::Open { .. }) = cause.downcast_ref() {
+            return USAGE;
+        }
         if cause.is::<cowlab_reports::result::ReadError>() || cause.is::<cowlab_runtime::Error>() {
             return DATA;
         }
@@ -62,6 +87,17 @@ fn code_of(error: &anyhow::Error) -> u8 {
         }
     }
     FINDING
+}
+
+/// What the testbed refuses before it makes anything; anything else is a finding.
+const fn testbed_code(error: &TestbedError) -> Option<u8> {
+    match error {
+        TestbedError::Directory { .. } => Some(USAGE),
+        TestbedError::Missing { .. } => Some(UNAVAILABLE),
+        TestbedError::NoSpace { .. } | TestbedError::NoMemory { .. } => Some(GUARD),
+        TestbedError::NotRoot { .. } => Some(PRIVILEGE),
+        _ => None,
+    }
 }
 
 /// A reason to stop, with its exit code.
@@ -95,4 +131,38 @@ pub(crate) fn need_root(what: &str) -> anyhow::Result<()> {
         message: format!("{what} mounts file systems and needs root: run it with sudo"),
     }
     .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_code() {
+        let code = |error: TestbedError| code_of(&anyhow::Error::new(error).context("measure"));
+        let directory = "/d".into();
+        let reason = "it does not exist".to_owned();
+        assert_eq!(code(TestbedError::Directory { directory, reason }), USAGE);
+        let what = "mkfs.xfs".to_owned();
+        let remedy = "apt-get install xfsprogs".to_owned();
+        assert_eq!(code(TestbedError::Missing { what, remedy }), UNAVAILABLE);
+        let (needed, available) = (2, 1);
+        assert_eq!(code(TestbedError::NoMemory { needed, available }), GUARD);
+        let action = "start a test run";
+        assert_eq!(code(TestbedError::NotRoot { action }), PRIVILEGE);
+        assert_eq!(code_of(&anyhow!("anything else")), FINDING);
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let missing = std::path::Path::new("/nonexistent/results.jsonl");
+        let error = cowlab_reports::result::ResultSet::read(missing).expect_err("nothing is there");
+        let error = anyhow::Error::new(error).context("compare");
+        assert_eq!(
+            line(&error),
+            "compare: failed to read results `/nonexistent/results.jsonl`: No such file or directory (os error 2)"
+        );
+    }
 }

@@ -16,7 +16,7 @@ use cowlab_reports::report::Written;
 use cowlab_reports::result::{
     JsonLines, Line, ResultSet, Run as RunFacts, Skipped, Subject, Timestamp,
 };
-use cowlab_runtime::fingerprint;
+use cowlab_runtime::{fingerprint, layout::Layout};
 use cowlab_sys::cmd::Cmd;
 use cowlab_sys::interrupt;
 use cowlab_testbed::Run;
@@ -82,8 +82,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     interrupt::watch()?;
     // Nobody else sees, copies or pins the mounts of this run.
     cowlab_sys::process::unshare_mounts()?;
-    let parts = fresh_parts(&args.out)?;
+    if let Some(given) = &args.image {
+        // Before anything is made; unpacking it comes later.
+        Layout::open(given)?.image(None)?;
+    }
     let run = Run::start(args.dir.clone())?;
+    let parts = fresh_parts(&args.out).map_err(|error| Stop {
+        code: exit::USAGE,
+        message: format!("{error:#}: name another directory for the report with --out"),
+    })?;
     let made = make(args, engines, &run, &parts);
     // Closed in either case, so that a failure does not hide what is left behind.
     let closed = run.close();
@@ -210,10 +217,9 @@ impl Part {
             }
             .into());
         }
-        // A finding is a result like any other; anything else is no result.
-        if ![i32::from(exit::OK), i32::from(exit::FINDING)].contains(&status)
-            || !self.results.exists()
-        {
+        // A finding is a result like any other, and so is that nothing can run here; anything else is no result.
+        let results = [exit::OK, exit::FINDING, exit::UNAVAILABLE].map(i32::from);
+        if !results.contains(&status) || !self.results.exists() {
             bail!(
                 "`cowlab {}` ended with exit code {status}",
                 self.arguments.join(" ")
