@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cowlab_driver::{
-    Access, Allocation, Chain, CreateOptions, Driver, Durability, Mounts, OpenOptions, SnapshotId,
+    Access, Allocation, Chain, CreateOptions, Driver, Durability, Mounts, OpenOptions, Settings,
+    SnapshotId,
 };
 use cowlab_sys::{Guard, MountGuard, MountOption};
 
@@ -20,6 +21,7 @@ use crate::workload::Site;
 pub(crate) struct Lab {
     subject: Subject,
     root: PathBuf,
+    settings: Settings,
     target: PathBuf,
     driver: Option<Box<dyn Driver>>,
     next: u32,
@@ -43,13 +45,14 @@ impl Lab {
         let mut lab = Self {
             subject: *subject,
             root: site.dir.join("driver"),
+            settings: site.settings.clone(),
             target: site.target.clone(),
             driver: None,
             next: 1,
         };
         fs::create_dir_all(&site.dir)
             .with_context(|| format!("failed to make `{}`", site.dir.display()))?;
-        (subject.entry.probe)(&site.dir, subject.variant)?;
+        (subject.entry.probe)(&site.dir, subject.variant, &site.settings)?;
         lab.resume()?;
         Ok(lab)
     }
@@ -68,6 +71,7 @@ impl Lab {
         let options = OpenOptions {
             root: self.root.clone(),
             variant: self.subject.variant,
+            settings: self.settings.clone(),
             store: "cowlab-bench".to_owned(),
         };
         self.driver = Some((self.subject.entry.open)(&options)?);

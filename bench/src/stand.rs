@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use cowlab_driver::Settings;
 use cowlab_reports::result::Device;
 use cowlab_sys::Guard;
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Run};
@@ -59,6 +60,10 @@ impl Stand {
                 continue;
             }
             let site = stand.site(plan, &subject.name(), run.scratch("target")?);
+            let site = Site {
+                settings: stand.fs.places().fresh()?,
+                ..site
+            };
             match (leg.workload.rig)(&site, subject, &leg.points) {
                 Ok(rig) => stand.seats.push(Some((Who::Subject(index), rig))),
                 Err(error) => refused.push((index, error)),
@@ -74,6 +79,7 @@ impl Stand {
 
     fn site(&self, plan: &Plan, name: &str, target: PathBuf) -> Site {
         Site {
+            settings: Settings::new(),
             dir: self.fs.mount_point().join(name),
             backing: self.fs.mount_point().to_owned(),
             target,

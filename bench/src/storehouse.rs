@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use cowlab_driver::Durability;
+use cowlab_driver::{Durability, Settings};
 use cowlab_snapshots::{CommitOptions, PrepareOptions, Store, StoreOptions};
 use cowlab_sys::Guard;
 
@@ -16,6 +16,7 @@ use crate::workload::Site;
 pub(crate) struct Storehouse {
     subject: Subject,
     root: PathBuf,
+    settings: Settings,
     target: PathBuf,
     store: Option<Store>,
 }
@@ -25,10 +26,11 @@ impl Storehouse {
     pub(crate) fn open(site: &Site, subject: &Subject) -> anyhow::Result<Self> {
         fs::create_dir_all(&site.dir)
             .with_context(|| format!("failed to make `{}`", site.dir.display()))?;
-        (subject.entry.probe)(&site.dir, subject.variant)?;
+        (subject.entry.probe)(&site.dir, subject.variant, &site.settings)?;
         let mut house = Self {
             subject: *subject,
             root: site.dir.join("store"),
+            settings: site.settings.clone(),
             target: site.target.clone(),
             store: None,
         };
@@ -45,6 +47,7 @@ impl Storehouse {
     pub(crate) fn resume(&mut self) -> anyhow::Result<()> {
         let options = StoreOptions {
             variant: Some(self.subject.variant.name.to_owned()),
+            settings: self.settings.clone(),
             ..StoreOptions::default()
         };
         self.store = Some(Store::open(&self.root, self.subject.entry, &options)?);

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cowlab_driver::Bytes;
+use cowlab_driver::{Bytes, Settings};
 use cowlab_reports::result::{Arm, CacheState, Parameter, Parameters, Unit, Warning, names};
 
 use cowlab_testbed::Media;
@@ -203,6 +203,8 @@ pub struct Site {
     pub dir: PathBuf,
     /// The root of the backing file system.
     pub backing: PathBuf,
+    /// What a driver is told about its place here besides a directory.
+    pub settings: Settings,
     /// An empty directory to mount on.
     pub target: PathBuf,
     /// Seed of what it writes.

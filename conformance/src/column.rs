@@ -132,7 +132,11 @@ fn run_here(run: &Run, subject: &Subject, cases: &[&'static Case], options: &Opt
         }
         Err(error) => return whole(cases, &Verdict::fail(error.to_string())),
     };
-    match (subject.entry.probe)(backing.mount_point(), subject.variant) {
+    let settings = match backing.places().fresh() {
+        Ok(settings) => settings,
+        Err(error) => return whole(cases, &Verdict::fail(error.to_string())),
+    };
+    match (subject.entry.probe)(backing.mount_point(), subject.variant, &settings) {
         Ok(()) => {}
         Err(DriverError::Unavailable(missing)) => {
             let verdict = strict_skip(subject, options, missing.to_string());
@@ -357,7 +361,12 @@ impl Column<'_> {
             .backing
             .mount_point()
             .join(format!("run-{}", self.made));
-        Context::new(&dir, self.subject.entry, self.subject.variant)
+        Context::new(
+            &dir,
+            self.subject.entry,
+            self.subject.variant,
+            self.backing.places(),
+        )
     }
 
     /// Unmounts what a case left mounted, and reports it. After a batch of cases that are data the driver must have

@@ -6,9 +6,10 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cowlab_driver::{Entry, Variant};
+use cowlab_driver::{Entry, Settings, Variant};
 use cowlab_snapshots::{CommitOptions, PrepareOptions, Store, StoreOptions};
 use cowlab_sys::Guard;
+use cowlab_testbed::Places;
 
 use crate::actor::Actor;
 use crate::calendar::Calendar;
@@ -29,6 +30,8 @@ pub struct Context {
     dir: PathBuf,
     entry: &'static Entry,
     variant: &'static Variant,
+    places: Places,
+    settings: Settings,
     store: Option<Store>,
     keeps: bool,
     calendar: Calendar,
@@ -41,7 +44,12 @@ impl Context {
     /// # Errors
     ///
     /// When the store cannot be made.
-    pub fn new(dir: &Path, entry: &'static Entry, variant: &'static Variant) -> Result<Self> {
+    pub fn new(
+        dir: &Path,
+        entry: &'static Entry,
+        variant: &'static Variant,
+        places: Places,
+    ) -> Result<Self> {
         for part in ["", "mount", "plain-mount"] {
             fs::create_dir(dir.join(part))?;
         }
@@ -49,6 +57,8 @@ impl Context {
             dir: dir.to_owned(),
             entry,
             variant,
+            settings: places.fresh()?,
+            places,
             store: None,
             keeps: false,
             calendar: Calendar::begin(),
@@ -104,8 +114,21 @@ impl Context {
     pub fn store_options(&self) -> StoreOptions {
         StoreOptions {
             variant: Some(self.variant.name.to_owned()),
+            settings: self.settings.clone(),
             ..StoreOptions::default()
         }
+    }
+
+    /// The options of another store, in a place of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the place cannot be made.
+    pub fn options_of_another_store(&self) -> Result<StoreOptions> {
+        Ok(StoreOptions {
+            settings: self.places.fresh()?,
+            ..self.store_options()
+        })
     }
 
     /// The store.

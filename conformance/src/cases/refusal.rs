@@ -462,11 +462,8 @@ const USER_VERSION_AT: u64 = 60;
 fn newer_store(context: &mut Context) -> Result<()> {
     use std::os::unix::fs::FileExt;
     let root = context.dir().join("newer");
-    drop(Store::open(
-        &root,
-        context.entry(),
-        &context.store_options(),
-    )?);
+    let options = context.options_of_another_store()?;
+    drop(Store::open(&root, context.entry(), &options)?);
     let database = fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -475,7 +472,7 @@ fn newer_store(context: &mut Context) -> Result<()> {
     refused(
         "open",
         "newer",
-        Store::open(&root, context.entry(), &context.store_options()),
+        Store::open(&root, context.entry(), &options),
     )?;
     let mut version = [0; 4];
     database.read_exact_at(&mut version, USER_VERSION_AT)?;

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use cowlab_driver::{Error, Missing, ProbeDir, Result, Variant, make_dir};
+use cowlab_driver::{Error, Missing, ProbeDir, Result, Settings, Variant, make_dir};
 use cowlab_sys::{btrfs, io, process};
 
 use crate::driver::require_btrfs;
 use crate::{changes, subvolume};
 
 /// Makes a subvolume and a snapshot of it in `dir`, finds the change and deletes both.
-pub(crate) fn probe(dir: &Path, _variant: &'static Variant) -> Result<()> {
+pub(crate) fn probe(dir: &Path, _variant: &'static Variant, _settings: &Settings) -> Result<()> {
     if !process::is_root() {
         return Err(Error::Unavailable(Missing {
             what: "root (CAP_SYS_ADMIN)".to_owned(),

@@ -1,5 +1,6 @@
 //! What a driver says about itself: variants, needs, deviations and how to open it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -24,10 +25,14 @@ pub struct Entry {
     pub open: fn(&OpenOptions) -> Result<Box<dyn Driver>>,
 }
 
-/// Tries the driver in a directory that it may write, leaving nothing behind.
+/// Tries the driver in a directory that it may write, and with what [`Settings`] name, leaving nothing behind.
 ///
 /// An [`Unavailable`](crate::Error::Unavailable) error says what is missing and how to get it.
-pub type Probe = fn(&Path, &'static Variant) -> Result<()>;
+pub type Probe = fn(&Path, &'static Variant, &Settings) -> Result<()>;
+
+/// What a driver is told about its place besides the directory, by name: the `pool` it may use, for example. Each
+/// driver documents the names it reads and ignores others.
+pub type Settings = BTreeMap<String, String>;
 
 impl Entry {
     /// The variant of that name.
@@ -84,6 +89,8 @@ pub struct OpenOptions {
     pub root: PathBuf,
     /// The variant, recorded by the store and the same at every open.
     pub variant: &'static Variant,
+    /// What else there is to know about the place, recorded by the store and the same at every open.
+    pub settings: Settings,
     /// The identity of the store that owns the directory.
     pub store: String,
 }

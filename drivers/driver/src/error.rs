@@ -55,6 +55,16 @@ pub enum Error {
         /// Where the limit comes from.
         because: &'static str,
     },
+    /// The pool that the snapshots lie in is full, failed, gone or not ours.
+    #[error("pool `{pool}` {state}: {remedy}")]
+    Pool {
+        /// The pool's name.
+        pool: String,
+        /// How it is, with its numbers; goes on from the name.
+        state: String,
+        /// What to do.
+        remedy: String,
+    },
     /// The driver's directory belongs to another store.
     #[error("driver root `{}` belongs to store {owner}, not to store {opener}", root.display())]
     ForeignRoot {

@@ -43,7 +43,7 @@ mod units;
 
 pub use chain::{Chain, SnapshotId};
 pub use entry::{
-    Deviation, Entry, Impact, Missing, OpenOptions, Probe, Requirement, Scope, Variant,
+    Deviation, Entry, Impact, Missing, OpenOptions, Probe, Requirement, Scope, Settings, Variant,
 };
 pub use error::{Error, Result};
 pub use home::{Home, make_dir};

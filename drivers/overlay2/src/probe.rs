@@ -6,7 +6,7 @@ use std::path::Path;
 
 use cowlab_driver::{
     Access, Chain, CreateOptions, Driver, Durability, Error, Missing, OpenOptions, ProbeDir,
-    Result, SnapshotId, Variant,
+    Result, Settings, SnapshotId, Variant,
 };
 use cowlab_sys::guard::Guard;
 use cowlab_sys::{Errno, dir, io, process, xattr};
@@ -19,20 +19,21 @@ const CHILD: u32 = 2;
 
 /// Makes two snapshots in `dir`, mounts the second over the first, deletes through the mount and
 /// looks at what the kernel recorded.
-pub(crate) fn probe(dir: &Path, variant: &'static Variant) -> Result<()> {
+pub(crate) fn probe(dir: &Path, variant: &'static Variant, settings: &Settings) -> Result<()> {
     if !process::is_root() {
         return Err(missing("root (CAP_SYS_ADMIN)", "run as root"));
     }
     let place = ProbeDir::make(dir)?;
-    let tried = try_out(place.path(), variant);
+    let tried = try_out(place.path(), variant, settings);
     place.close()?;
     tried
 }
 
-fn try_out(place: &Path, variant: &'static Variant) -> Result<()> {
+fn try_out(place: &Path, variant: &'static Variant, settings: &Settings) -> Result<()> {
     let driver = Overlay2::open(&OpenOptions {
         root: place.join("driver"),
         variant,
+        settings: settings.clone(),
         store: "probe".to_owned(),
     })?;
     let id = |number| SnapshotId::new(number).ok_or_else(|| missing("a snapshot number", ""));

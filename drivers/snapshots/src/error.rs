@@ -76,6 +76,14 @@ pub enum Error {
         /// The rule that it breaks.
         reason: &'static str,
     },
+    /// A setting that cannot be recorded.
+    #[error("`{}` cannot be a setting: {reason}", name.escape_debug())]
+    InvalidSetting {
+        /// The setting's name.
+        name: String,
+        /// The rule that it breaks.
+        reason: &'static str,
+    },
     /// A limit of the store.
     #[error(
         "the store has used all {limit} snapshot numbers, which are never reused: make a new store"
@@ -105,7 +113,7 @@ pub enum Error {
         /// What it is instead.
         reason: String,
     },
-    /// The store was made with another driver, variant or driver root.
+    /// The store was made with another driver, variant, driver root or setting.
     #[error(
         "store `{}` was made with {what} `{recorded}`, not `{asked}`: open it with `{recorded}`, or make another store",
         path.display()
@@ -113,7 +121,7 @@ pub enum Error {
     Recorded {
         /// The store's root.
         path: PathBuf,
-        /// What differs: driver, variant or driver root.
+        /// What differs: driver, variant, driver root or setting.
         what: &'static str,
         /// What the store recorded.
         recorded: String,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cowlab_driver::{Bytes, Durability, SnapshotId};
+use cowlab_driver::{Bytes, Durability, Settings, SnapshotId};
 
 use crate::{Error, Result};
 
@@ -98,6 +98,8 @@ pub struct StoreOptions {
     pub variant: Option<String>,
     /// The driver's directory; `None` means the recorded one, or `driver` below the store's root.
     pub driver_root: Option<PathBuf>,
+    /// What the driver is told about its place besides the directory. What is not named here is as recorded.
+    pub settings: Settings,
     /// How long to wait for another process that writes to the database.
     pub database_timeout: Duration,
     /// How long to wait for another operation on the same snapshot.
@@ -109,6 +111,7 @@ impl Default for StoreOptions {
         Self {
             variant: None,
             driver_root: None,
+            settings: Settings::new(),
             database_timeout: Duration::from_secs(30),
             lock_timeout: Duration::from_secs(5),
         }

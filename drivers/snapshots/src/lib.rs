@@ -49,6 +49,7 @@ mod mounting;
 mod recovery;
 mod reserve;
 mod row;
+mod settings;
 mod shown;
 mod store;
 

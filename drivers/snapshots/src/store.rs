@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cowlab_driver::{Access, Chain, Driver, Entry, Mounts, OpenOptions, Usage, Variant};
+use cowlab_driver::{Access, Chain, Driver, Entry, Mounts, OpenOptions, Settings, Usage, Variant};
 use cowlab_sys::lock::FileLock;
 
 use crate::database::{self, Database};
@@ -13,6 +13,7 @@ use crate::info::{self, Filter, Info, Kind, StoreOptions};
 use crate::locks::{Hold, Locks, SnapshotLock};
 use crate::recovery::Recovery;
 use crate::row::{self, Row};
+use crate::settings;
 use crate::{Error, Result};
 
 /// Who a store is: recorded when it is made, checked at every open.
@@ -26,6 +27,8 @@ pub struct Identity {
     pub variant: String,
     /// The driver's directory.
     pub driver_root: PathBuf,
+    /// What the driver was told about its place besides.
+    pub settings: Settings,
 }
 
 /// A snapshot store.
@@ -68,6 +71,7 @@ impl Store {
         let driver = (entry.open)(&OpenOptions {
             root: identity.driver_root.clone(),
             variant,
+            settings: identity.settings.clone(),
             store: identity.uuid.clone(),
         })
         .map_err(Error::opening)?;
@@ -315,6 +319,8 @@ fn identify(
         (None, Some(asked)) => asked,
         (None, None) => root.join(DRIVER_DIR),
     };
+    let known = recorded.as_ref().map(|identity| &identity.settings);
+    let settings = settings::agreed(root, known, &options.settings)?;
     let uuid = match recorded {
         Some(identity) => identity.uuid,
         None => uuid(database)?,
@@ -324,6 +330,7 @@ fn identify(
         driver: entry.name.to_owned(),
         variant: variant.name.to_owned(),
         driver_root,
+        settings,
     };
     Ok((identity, variant))
 }
@@ -362,6 +369,8 @@ fn recorded(root: &Path, database: &Database) -> Result<Option<Identity>> {
     database.read(|tx| {
         let [uuid, driver, variant, driver_root] =
             ["uuid", "driver", "variant", "driver_root"].map(|name| database::meta(tx, name));
+        // Absent in a store made before there were settings.
+        let settings = database::meta(tx, "settings")?.unwrap_or_default();
         Ok(match (uuid?, driver?, variant?, driver_root?) {
             (Some(uuid), Some(driver), Some(variant), Some(driver_root)) => Some(Identity {
                 uuid,
@@ -369,6 +378,7 @@ fn recorded(root: &Path, database: &Database) -> Result<Option<Identity>> {
                 variant,
                 // Relative to the store, so that a store may be moved.
                 driver_root: root.join(driver_root),
+                settings: settings::of_text(&settings),
             }),
             _ => None,
         })
@@ -383,8 +393,10 @@ fn record(root: &Path, database: &Database, identity: &Identity) -> Result<()> {
         driver,
         variant,
         driver_root,
+        settings,
         ..
     } = identity;
+    let settings = settings::to_text(settings)?;
     let relative = driver_root.strip_prefix(root).unwrap_or(driver_root);
     let Some(relative) = relative.to_str() else {
         return Err(Error::NotAStore {
@@ -395,6 +407,7 @@ fn record(root: &Path, database: &Database, identity: &Identity) -> Result<()> {
     database.write(|tx| {
         database::set_meta(tx, "driver", driver)?;
         database::set_meta(tx, "variant", variant)?;
+        database::set_meta(tx, "settings", &settings)?;
         database::set_meta(tx, "driver_root", relative)
     })
 }

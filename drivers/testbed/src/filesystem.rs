@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::journal::Intent;
 use crate::run::{Shared, make_private_dir};
-use crate::{Backing, BackingOptions, Error, Media, Result, mkfs};
+use crate::{Backing, BackingOptions, Error, Media, Places, Result, mkfs};
 
 /// How often, and how far apart, to look whether an unmounted file system is gone: two seconds in
 /// all. A new mount namespace, of a container that starts, say, has a copy of all mounts at first.
@@ -53,6 +53,7 @@ pub struct BackingFs {
     options: BackingOptions,
     mount_point: PathBuf,
     spec: MountSpec,
+    places: Places,
     // In the order in which they are taken back.
     mount: Option<MountGuard>,
     device: Option<LoopDevice>,
@@ -89,6 +90,7 @@ impl BackingFs {
                 options: mkfs::mount_options(backing, options),
                 ..MountSpec::default()
             },
+            places: Places::default(),
             mount: None,
             device: None,
             image: None,
@@ -211,6 +213,11 @@ impl BackingFs {
     /// Returns where it is mounted.
     pub fn mount_point(&self) -> &Path {
         &self.mount_point
+    }
+
+    /// Returns what makes places for drivers that need more than a directory here.
+    pub fn places(&self) -> Places {
+        self.places.clone()
     }
 
     /// Returns the loop device below it; none for tmpfs.

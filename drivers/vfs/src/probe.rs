@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use cowlab_driver::{Error, Missing, ProbeDir, Result, Variant, make_dir};
+use cowlab_driver::{Error, Missing, ProbeDir, Result, Settings, Variant, make_dir};
 use cowlab_sys::at::open_path;
 use cowlab_sys::guard::Guard;
 use cowlab_sys::{FileKind, MountAttributes, Root, at, io, mount, process, xattr};
@@ -14,7 +14,7 @@ use crate::copy::copy_tree;
 const KEY: &str = "trusted.cowlab";
 
 /// Copies a small tree in `dir` and binds the copy.
-pub(crate) fn probe(dir: &Path, _variant: &'static Variant) -> Result<()> {
+pub(crate) fn probe(dir: &Path, _variant: &'static Variant, _settings: &Settings) -> Result<()> {
     if !process::is_root() {
         return Err(Error::Unavailable(Missing {
             what: "root (CAP_SYS_ADMIN)".to_owned(),

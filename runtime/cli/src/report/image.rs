@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use cowlab_driver::Entry;
+use cowlab_driver::{Entry, Settings};
 use cowlab_reports::result::{Image as ImageFacts, Line};
 use cowlab_runtime::layout::{Image, Layout};
 use cowlab_runtime::sample::{self, Origin};
@@ -79,7 +79,9 @@ fn sample_image(
 
 /// Opens a store with the first driver that runs here.
 fn workshop(dir: &Path) -> anyhow::Result<Store> {
-    let able = |entry: &&&'static Entry| (entry.probe)(dir, entry.default_variant()).is_ok();
+    let able = |entry: &&&'static Entry| {
+        (entry.probe)(dir, entry.default_variant(), &Settings::new()).is_ok()
+    };
     let entry = cowlab_drivers::all()
         .iter()
         .find(able)

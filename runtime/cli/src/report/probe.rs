@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cowlab_driver::{Entry, Error as DriverError, Variant};
+use cowlab_driver::{Entry, Error as DriverError, Settings};
 use cowlab_reports::result::{Availability, Deviation, Impact, Line, Place, Probe, Timestamp};
 use cowlab_sys::Guard;
 use cowlab_testbed::{Backing, BackingOptions, Error as TestbedError, Run};
@@ -28,12 +28,8 @@ pub(super) fn every_driver(
             Ok(mut filesystem) => {
                 for entry in cowlab_drivers::all() {
                     let started = super::now();
-                    let found = availability(
-                        entry,
-                        entry.default_variant(),
-                        filesystem.mount_point(),
-                        backing,
-                    );
+                    let settings = filesystem.places().fresh()?;
+                    let found = availability(entry, filesystem.mount_point(), &settings, backing);
                     emit(started, line(entry, backing, found))?;
                 }
                 filesystem.close()?;
@@ -53,12 +49,7 @@ pub(super) fn every_driver(
     Ok(())
 }
 
-fn availability(
-    entry: &Entry,
-    variant: &'static Variant,
-    dir: &Path,
-    backing: Backing,
-) -> Availability {
+fn availability(entry: &Entry, dir: &Path, settings: &Settings, backing: Backing) -> Availability {
     // The throw-away directory means nothing to a reader of the report.
     let named = |text: String| {
         text.replace(
@@ -66,7 +57,7 @@ fn availability(
             &format!("on {}", backing.name()),
         )
     };
-    match (entry.probe)(dir, variant) {
+    match (entry.probe)(dir, entry.default_variant(), settings) {
         Ok(()) => Availability::Available,
         Err(DriverError::Unavailable(missing)) => Availability::Missing {
             what: named(missing.what),
