@@ -23,5 +23,4 @@ pub use error::{Error, Result};
 pub use filesystem::{BackingFs, Description};
 pub use live_host::live_host;
 pub use places::Places;
-pub use run::{Run, base_directory};
 pub use run::{Run, base_directory, real_directory};
