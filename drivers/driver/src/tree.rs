@@ -3,7 +3,7 @@
 //! A walk goes by descriptors, so a tree may be deeper than a path can name. One descriptor is open
 //! for each level.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -130,7 +130,7 @@ pub struct Tally {
     exclusive: Allocation,
     shared: Bytes,
     /// Inodes with several names that were counted, by device and number.
-    linked: HashSet<(u64, u64)>,
+    linked: BTreeSet<(u64, u64)>,
 }
 
 impl Tally {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cowlab_driver::{Bytes, Durability, Settings, SnapshotId};
+use cowlab_sys::Chance;
 
 use crate::{Error, Result};
 
@@ -100,6 +101,8 @@ pub struct StoreOptions {
     pub driver_root: Option<PathBuf>,
     /// What the driver is told about its place besides the directory. What is not named here is as recorded.
     pub settings: Settings,
+    /// Where the UUID of a store that is made comes from.
+    pub chance: Chance,
     /// How long to wait for another process that writes to the database.
     pub database_timeout: Duration,
     /// How long to wait for another operation on the same snapshot.
@@ -112,6 +115,7 @@ impl Default for StoreOptions {
             variant: None,
             driver_root: None,
             settings: Settings::new(),
+            chance: Chance::Kernel,
             database_timeout: Duration::from_secs(30),
             lock_timeout: Duration::from_secs(5),
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cowlab_driver::{Access, Chain, Driver, Entry, Mounts, OpenOptions, Settings, Usage, Variant};
+use cowlab_sys::Chance;
 use cowlab_sys::lock::FileLock;
 
 use crate::database::{self, Database};
@@ -323,7 +324,7 @@ fn identify(
     let settings = settings::agreed(root, known, &options.settings)?;
     let uuid = match recorded {
         Some(identity) => identity.uuid,
-        None => uuid(database)?,
+        None => uuid(root, database, options.chance)?,
     };
     let identity = Identity {
         uuid,
@@ -354,13 +355,11 @@ fn same(a: &Path, b: &Path) -> bool {
 
 /// The store's own uuid, made and recorded at first. It comes before the driver is opened, so that a
 /// driver root claimed by a first open that failed is still ours at the next.
-fn uuid(database: &Database) -> Result<String> {
+fn uuid(root: &Path, database: &Database, chance: Chance) -> Result<String> {
     if let Some(uuid) = database.meta("uuid")? {
         return Ok(uuid);
     }
-    let path = Path::new("/proc/sys/kernel/random/uuid");
-    let uuid = cowlab_sys::io("read", path, fs::read_to_string(path))?;
-    let uuid = uuid.trim().to_owned();
+    let uuid = chance.uuid(&root.to_string_lossy())?;
     database.set_meta("uuid", &uuid)?;
     Ok(uuid)
 }

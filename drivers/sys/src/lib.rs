@@ -8,6 +8,7 @@
 
 pub mod at;
 pub mod btrfs;
+mod chance;
 pub mod cmd;
 pub mod dir;
 pub mod durability;
@@ -29,6 +30,7 @@ pub mod root;
 pub mod stat;
 pub mod xattr;
 
+pub use chance::Chance;
 pub use cmd::Cmd;
 pub use error::{Error, Result, io, sys};
 pub use guard::{Guard, Leak};

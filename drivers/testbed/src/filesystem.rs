@@ -26,7 +26,7 @@ pub struct Description {
     pub backing: String,
     /// The media's name, as [`Media::name`] has it.
     pub media: String,
-    /// The command that made the file system, without the device; none for tmpfs.
+    /// The command that made the file system, without the device and its UUID; none for tmpfs.
     pub mkfs: Option<String>,
     /// What mkfs says of its version; none for tmpfs.
     pub mkfs_version: Option<String>,
@@ -107,7 +107,9 @@ impl BackingFs {
 
     fn build(&mut self) -> Result<()> {
         let bytes = self.options.bytes;
-        if let Some(command) = mkfs::command(self.backing, self.options.preallocate) {
+        let uuid = self.run.chance().fixed_uuid(&self.name);
+        let preallocate = self.options.preallocate;
+        if let Some(command) = mkfs::command(self.backing, preallocate, uuid.as_deref()) {
             let directory = match self.options.media {
                 Media::Disk => self.run.directory().to_path_buf(),
                 Media::Memory => self.mount_memory()?,
@@ -289,7 +291,8 @@ impl BackingFs {
             .as_ref()
             .and_then(|image| mountinfo::of_path(&mounts, image));
         let program = self.backing.mkfs();
-        let command = mkfs::command(self.backing, self.options.preallocate);
+        // The UUID is left out like the device: it says whose file system this is, not what it is.
+        let command = mkfs::command(self.backing, self.options.preallocate, None);
         Ok(Description {
             backing: self.backing.name().to_owned(),
             media: match self.backing {

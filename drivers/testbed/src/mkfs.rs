@@ -19,21 +19,28 @@ pub(crate) fn sector_size(backing: Backing) -> Option<u32> {
     matches!(backing, Backing::Xfs | Backing::XfsNoReflink).then_some(XFS_SECTOR)
 }
 
-/// Returns the command that makes the file system, without the device; `None` for tmpfs.
-pub(crate) fn command(backing: Backing, preallocate: bool) -> Option<Cmd> {
+/// Returns the command that makes the file system, without the device; `None` for tmpfs. A UUID that is given replaces
+/// every random choice of mkfs; ext4 hashes names with a seed of its own beside the UUID.
+pub(crate) fn command(backing: Backing, preallocate: bool, uuid: Option<&str>) -> Option<Cmd> {
     let command = Cmd::new(backing.mkfs()?);
     // Lazy initialization would write in the background of the first measurements, and discarding
     // punches holes into the file behind the loop device.
     Some(match backing {
         Backing::Ext4 => {
             let discard = if preallocate { ",nodiscard" } else { "" };
-            let options = format!("lazy_itable_init=0,lazy_journal_init=0{discard}");
-            command.args(["-q", "-E"]).arg(options)
+            let seed = uuid.map_or_else(String::new, |uuid| format!(",hash_seed={uuid}"));
+            let options = format!("lazy_itable_init=0,lazy_journal_init=0{discard}{seed}");
+            let command = command.args(["-q", "-E"]).arg(options);
+            match uuid {
+                Some(uuid) => command.args(["-U", uuid]),
+                None => command,
+            }
         }
         Backing::Xfs | Backing::XfsNoReflink => {
             let reflink = u8::from(backing == Backing::Xfs);
             let command = command.args(["-q", "-s", &format!("size={XFS_SECTOR}"), "-m"]);
-            let command = command.arg(format!("reflink={reflink}"));
+            let uuid = uuid.map_or_else(String::new, |uuid| format!(",uuid={uuid}"));
+            let command = command.arg(format!("reflink={reflink}{uuid}"));
             if preallocate {
                 command.arg("-K")
             } else {
@@ -41,7 +48,10 @@ pub(crate) fn command(backing: Backing, preallocate: bool) -> Option<Cmd> {
             }
         }
         Backing::Btrfs => {
-            let command = command.arg("-q");
+            let mut command = command.arg("-q");
+            if let Some(uuid) = uuid {
+                command = command.args(["-U", uuid]);
+            }
             if preallocate {
                 command.arg("-K")
             } else {
@@ -131,7 +141,7 @@ mod tests {
     #[test]
     fn commands_keep_blocks_where_asked() {
         let line = |backing, preallocate| {
-            command(backing, preallocate)
+            command(backing, preallocate, None)
                 .map(|command| command.to_string())
                 .unwrap_or_default()
         };
@@ -149,6 +159,24 @@ mod tests {
         );
         assert_eq!(line(Backing::Btrfs, true), "mkfs.btrfs -q -K");
         assert_eq!(line(Backing::Tmpfs, true), "");
+    }
+
+    #[test]
+    fn a_uuid_leaves_nothing_to_chance() {
+        let line = |backing| {
+            command(backing, false, Some("u"))
+                .map(|command| command.to_string())
+                .unwrap_or_default()
+        };
+        assert_eq!(
+            line(Backing::Ext4),
+            "mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0,hash_seed=u -U u"
+        );
+        assert_eq!(
+            line(Backing::Xfs),
+            "mkfs.xfs -q -s size=4096 -m reflink=1,uuid=u"
+        );
+        assert_eq!(line(Backing::Btrfs), "mkfs.btrfs -q -U u");
     }
 
     #[test]

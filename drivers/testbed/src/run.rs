@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cowlab_sys::lock::FileLock;
-use cowlab_sys::{Errno, io, process, stat, sys};
+use cowlab_sys::{Chance, Errno, io, process, stat, sys};
 
 use crate::journal::{Intent, Journal, Origin, directory_name};
 use crate::{Backing, BackingFs, BackingOptions, Error, Media, Result, teardown};
@@ -66,6 +66,7 @@ pub struct Run {
 #[derive(Debug)]
 pub(crate) struct Shared {
     id: String,
+    chance: Chance,
     directory: PathBuf,
     journal: Mutex<Journal>,
     next: AtomicU32,
@@ -85,6 +86,16 @@ impl Run {
     /// Returns [`Error::NotRoot`], [`Error::Directory`] where nothing can be made in `base`, and
     /// [`Error::Sys`].
     pub fn start(base: Option<PathBuf>) -> Result<Self> {
+        Self::start_with(base, Chance::Kernel)
+    }
+
+    /// Starts a run whose id, and the UUIDs and hash seeds of whose file systems, come from `chance`: with a seed they
+    /// are the same in every run.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_with(base: Option<PathBuf>, chance: Chance) -> Result<Self> {
         if !process::is_root() {
             return Err(Error::NotRoot {
                 action: "start a test run",
@@ -92,8 +103,9 @@ impl Run {
         }
         let base = base.unwrap_or_else(base_directory);
         let base = real_directory(&base)?;
-        for _ in 0..START_ATTEMPTS {
-            if let Some(run) = Self::start_as(&base, &random_id()?)? {
+        for attempt in 0..START_ATTEMPTS {
+            let id = draw_id(chance, attempt)?;
+            if let Some(run) = Self::start_as(&base, &id, chance)? {
                 tracing::debug!(directory = %run.directory().display(), "started a run");
                 return Ok(run);
             }
@@ -107,7 +119,7 @@ impl Run {
 
     /// Starts a run of this id; `None` where the name is taken, or was swept in the moment between
     /// making the directory and locking it, in which it cannot be told from a dead one.
-    fn start_as(base: &Path, id: &str) -> Result<Option<Self>> {
+    fn start_as(base: &Path, id: &str, chance: Chance) -> Result<Option<Self>> {
         let directory = base.join(directory_name(id));
         match make_private_dir(&directory) {
             Err(error) if error.errno() == Some(Errno::EXIST) => return Ok(None),
@@ -127,6 +139,7 @@ impl Run {
         let journal = Journal::create(&directory, Origin::of_this_process(id)?)?;
         let shared = Shared {
             id: id.to_owned(),
+            chance,
             directory,
             journal: Mutex::new(journal),
             next: AtomicU32::new(1),
@@ -228,6 +241,11 @@ impl Shared {
         &self.directory
     }
 
+    /// Where identifiers of what the run makes come from.
+    pub(crate) fn chance(&self) -> Chance {
+        self.chance
+    }
+
     /// Tells whether the run is over: closed, or kept.
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::SeqCst)
@@ -297,12 +315,10 @@ pub(crate) fn is_in_place(lock: &FileLock) -> bool {
     matches!((held, there), (Ok(held), Ok(there)) if held == there)
 }
 
-/// Draws eight hexadecimal digits: the start of a random UUID, which is all random.
-fn random_id() -> Result<String> {
-    let path = "/proc/sys/kernel/random/uuid";
-    let uuid = io("read", path, std::fs::read_to_string(path))?;
-    let id = uuid.get(..8).map(str::to_owned);
-    Ok(id.ok_or_else(|| cowlab_sys::Error::parse(path, uuid))?)
+/// Draws eight hexadecimal digits: the start of a UUID, which is all random.
+fn draw_id(chance: Chance, attempt: u32) -> Result<String> {
+    let uuid = chance.uuid(&format!("run {attempt}"))?;
+    Ok(uuid.chars().take(8).collect())
 }
 
 #[cfg(test)]
@@ -311,11 +327,16 @@ mod tests {
 
     #[test]
     fn ids_have_eight_digits() {
-        let id = random_id().unwrap();
-        assert_eq!(
-            crate::journal::run_of(&directory_name(&id)),
-            Some(id.as_str())
-        );
+        for chance in [Chance::Kernel, Chance::Seed(1)] {
+            let id = draw_id(chance, 0).unwrap();
+            assert_eq!(
+                crate::journal::run_of(&directory_name(&id)),
+                Some(id.as_str())
+            );
+        }
+        let seeded = |attempt| draw_id(Chance::Seed(1), attempt).unwrap();
+        assert_eq!(seeded(0), seeded(0));
+        assert_ne!(seeded(0), seeded(1));
     }
 
     #[test]
