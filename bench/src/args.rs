@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cowlab_runtime::guest::Where;
 use cowlab_testbed::{Backing, Media};
 
 /// Measure copy-up latency, snapshot latency and capacity overhead.
@@ -71,6 +72,19 @@ pub(crate) struct RunArgs {
     /// Seed of the order and of all content.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Where to measure: on this host, or in the throw-away guest.
+    #[arg(long = "where", value_name = "PLACE", default_value_t)]
+    pub(crate) place: Where,
+    /// Count instructions on the guest's own clock instead of time: the same in every run, for comparing builds. The
+    /// workloads are copy-up and lifecycle, reduced; takes a few minutes. Needs `--where guest`.
+    #[arg(long, conflicts_with_all = ["quick", "smoke", "blocks", "image", "dir", "counted"])]
+    pub(crate) deterministic: bool,
+    /// Boots of the guest in a deterministic run, each with a seed of its own; 5 by default.
+    #[arg(long, value_name = "N", requires = "deterministic", value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub(crate) seeds: Option<u32>,
+    /// What `--deterministic` runs in the guest: this machine's clock counts instructions.
+    #[arg(long, hide = true, conflicts_with_all = ["quick", "smoke"])]
+    pub(crate) counted: bool,
     /// An OCI image layout for `capacity/image`, instead of a small image made for the purpose.
     #[arg(long, value_name = "DIR")]
     pub(crate) image: Option<PathBuf>,

@@ -8,17 +8,19 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 use cowlab_driver::Bytes;
 use cowlab_reports::compare::{Change, Comparison, compare};
-use cowlab_reports::result::{Environment, JsonLines, Line, ResultSet, Run, Timestamp};
+use cowlab_reports::result::{Environment, Line, ResultSet, Timestamp};
+use cowlab_runtime::guest::{self, Where};
 use cowlab_runtime::{fingerprint, layout::Layout};
 use cowlab_testbed::Media;
 
 use crate::args::{Args, Command, CompareArgs, Format, ListArgs, RunArgs};
 use crate::budget::{KEEP_FREE, minutes};
+use crate::counted;
+use crate::output::Output;
 use crate::plan::{OWN_IMAGE, Plan};
 use crate::proofs;
 use crate::sampler::{Interrupted, Summary, measure};
 use crate::subject::Wanted;
-use crate::table::Tables;
 use crate::terminal::Terminal;
 use crate::workload::Effort;
 use crate::workloads;
@@ -74,6 +76,9 @@ fn guarded(
             return Ok(exit::USAGE);
         }
     };
+    if args.deterministic {
+        return run_counted(args, &mut terminal);
+    }
     if let Some(dir) = &args.image
         && let Err(error) = image(&mut plan, dir)
     {
@@ -152,6 +157,12 @@ fn plan(args: &RunArgs) -> anyhow::Result<Plan> {
         // Who says how often wants that, however long it takes.
         plan.time = None;
     }
+    if args.place == Where::Guest && !args.deterministic {
+        bail!("`--where guest` measures nothing but instructions: add `--deterministic`");
+    }
+    if args.deterministic || args.counted {
+        counted::plan(args, &mut plan)?;
+    }
     Ok(plan)
 }
 
@@ -186,37 +197,38 @@ fn run_plan(args: &RunArgs, plan: &Plan, terminal: &mut Terminal) -> anyhow::Res
         terminal.line(&refusal);
         return Ok(exit::GUARD);
     }
-    let environment = environment()?;
-    let now = Timestamp::from(SystemTime::now());
-    let run = Run {
-        id: format!("{:x}-{}", now.millis(), std::process::id()),
-        commit: fingerprint::commit(),
-    };
-    let mut file = match &args.out {
-        Some(path) => Some(JsonLines::append(path, run.clone(), &environment, now)?),
-        None => None,
-    };
-    let mut tables = Tables::default();
-    let mut lines = match args.format() {
-        Format::Json => Some(JsonLines::new(stdout(), run, &environment, now)?),
-        Format::Text | Format::Markdown => None,
-    };
-    let summary = measure(plan, terminal, &mut |started, line: Line| {
-        let finished = Timestamp::from(SystemTime::now());
-        if let Some(file) = &mut file {
-            file.line(started, finished, line.clone())?;
-        }
-        if let Some(lines) = &mut lines {
-            lines.line(started, finished, line)?;
-        } else if let Line::Series(series) = &line {
-            tables.add(series);
-        }
-        Ok(())
+    let mut output = Output::open(args, &environment()?, fingerprint::commit())?;
+    let take = if args.counted { counted::take } else { measure };
+    let summary = take(plan, terminal, &mut |started, line: Line| {
+        output.line(started, line)
     })?;
-    if lines.is_none() {
-        print(&tables.render(args.format() == Format::Markdown))?;
-    }
+    output.finish()?;
     Ok(finish(&summary, terminal))
+}
+
+/// Boots guests that count instructions: no privilege of this host is needed, and nothing of it is measured.
+fn run_counted(args: &RunArgs, terminal: &mut Terminal) -> anyhow::Result<u8> {
+    let guest = match guest::find() {
+        Ok(guest) => guest,
+        Err(missing) => {
+            terminal.line(&format!("cowlab: {missing}"));
+            return Ok(exit::UNAVAILABLE);
+        }
+    };
+    if let Some(path) = &args.out {
+        // Better now than after all boots.
+        let mut options = fs::OpenOptions::new();
+        let opened = options.append(true).create(true).open(path);
+        opened.with_context(|| format!("failed to write `{}`", path.display()))?;
+    }
+    let started = Timestamp::from(SystemTime::now());
+    let counts = counted::boot(args, &*guest, terminal)?;
+    let mut output = Output::open(args, &counts.environment, counts.commit)?;
+    for line in counts.lines {
+        output.line(started, line)?;
+    }
+    output.finish()?;
+    Ok(finish(&counts.summary, terminal))
 }
 
 /// Why a run would take too much of the disk that carries its backing files.

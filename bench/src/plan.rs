@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cowlab_driver::Bytes;
 use cowlab_reports::result::{Arm, Parameters};
+use cowlab_sys::Chance;
 use cowlab_testbed::{Backing, Media};
 
 use crate::budget::{self, Budget};
@@ -47,6 +48,8 @@ pub struct Plan {
     pub only: Vec<Parameters>,
     /// Seed of the order and of all content.
     pub seed: u64,
+    /// Where identifiers of file systems and stores come from.
+    pub chance: Chance,
     /// Layers of the image, oldest first, as tar archives; empty for one of the workload's own making.
     pub image: Vec<PathBuf>,
     /// The most that one unpacked copy of the image allocates.
@@ -70,6 +73,8 @@ pub struct Leg {
     pub points: Vec<Point>,
     /// How often everything is mounted again.
     pub blocks: usize,
+    /// Whether all its backing file systems are mounted at the same time.
+    pub together: bool,
 }
 
 impl Plan {
@@ -79,17 +84,21 @@ impl Plan {
         Self {
             workloads: workloads::all().to_vec(),
             wanted: Wanted::default(),
-            media: vec![Media::Disk, Media::Memory],
+            media: match effort {
+                Effort::Counted => vec![Media::Memory],
+                _ => vec![Media::Disk, Media::Memory],
+            },
             effort,
             blocks: None,
             samples: None,
             only: Vec::new(),
             seed: SEED,
+            chance: Chance::Kernel,
             image: Vec::new(),
             image_bytes: OWN_IMAGE,
             dir: None,
             time: match effort {
-                Effort::Smoke => None,
+                Effort::Smoke | Effort::Counted => None,
                 Effort::Quick => Some(QUICK),
                 Effort::Full => Some(FULL),
             },
@@ -105,10 +114,16 @@ impl Plan {
                 let points = self.points(workload, media);
                 let mut subjects = self.wanted.subjects(self.effort, media);
                 if self.wanted.variants.is_empty() {
-                    subjects.retain(|subject| (workload.applies)(subject, self.effort));
+                    let counted = self.effort == Effort::Counted;
+                    subjects.retain(|subject| {
+                        (workload.applies)(subject, self.effort)
+                            && (subject.is_default() || !counted)
+                    });
                 }
                 if !points.is_empty() && !subjects.is_empty() {
                     legs.push(Leg {
+                        together: workload.nature != Nature::Space
+                            && self.effort != Effort::Counted,
                         workload,
                         media,
                         subjects,
@@ -147,7 +162,8 @@ impl Plan {
 
     fn blocks(&self, workload: &Workload) -> usize {
         let usual = match (workload.nature, self.effort) {
-            (_, Effort::Smoke) | (Nature::Space, Effort::Quick) => 1,
+            // A boot of its own with another seed is what a block is where instructions are counted.
+            (_, Effort::Smoke | Effort::Counted) | (Nature::Space, Effort::Quick) => 1,
             (Nature::Space, Effort::Full) => 3,
             (Nature::Time, Effort::Quick) => 3,
             (Nature::ColdTime, Effort::Quick) => 5,
@@ -204,13 +220,14 @@ impl Leg {
     }
 
     /// The backing file systems that are mounted at the same time. Times are compared across file systems and must
-    /// be taken together; sizes need not, and take less room one after the other.
+    /// be taken together; sizes and instructions need not, and take less room one after the other.
     #[must_use]
     pub fn groups(&self) -> Vec<Vec<Backing>> {
         let backings = self.backings();
-        match self.workload.nature {
-            Nature::Time | Nature::ColdTime => vec![backings],
-            Nature::Space => backings.into_iter().map(|backing| vec![backing]).collect(),
+        if self.together {
+            vec![backings]
+        } else {
+            backings.into_iter().map(|backing| vec![backing]).collect()
         }
     }
 

@@ -13,11 +13,12 @@ use cowlab_sys::{process, stat};
 use cowlab_testbed::{Backing, Media, Run};
 
 use crate::budget;
+use crate::counted::COUNTED;
 use crate::plan::{Leg, Plan};
 use crate::schedule::{Random, turns};
 use crate::series::{Circumstances, Collector};
 use crate::stand::{Stand, Who};
-use crate::workload::{Effort, Point, Role};
+use crate::workload::{Effort, Point, Reading, Role};
 
 /// Is told how far a run is, and says when to stop.
 pub trait Progress {
@@ -88,7 +89,7 @@ pub fn measure_copies(
     progress: &mut dyn Progress,
     emit: &mut dyn FnMut(usize, Timestamp, Line) -> anyhow::Result<()>,
 ) -> anyhow::Result<Summary> {
-    let run = Run::start(plan.dir.clone())?;
+    let run = Run::start_with(plan.dir.clone(), plan.chance)?;
     let mut sampler = Sampler {
         plan,
         run: &run,
@@ -301,6 +302,11 @@ impl Sampler<'_> {
         let Some((who, taken)) = stand.take(turn.seat, point, turn.role) else {
             return Ok(());
         };
+        let counts = self.plan.effort == Effort::Counted;
+        let taken = taken.map(|readings| match counts {
+            true => readings.into_iter().map(Reading::counted).collect(),
+            false => readings,
+        });
         match (taken, who) {
             (Ok(readings), Who::Subject(subject)) => {
                 for reading in &readings {
@@ -365,6 +371,7 @@ impl Sampler<'_> {
                 Effort::Smoke => " --smoke",
                 Effort::Quick => " --quick",
                 Effort::Full => "",
+                Effort::Counted => COUNTED,
             },
             ..Circumstances::default()
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cowlab_reports::result::{Arm, CacheState, Device, Parameters, Series, Unit, Warning};
 use cowlab_reports::statistics::{median, outliers, sorted};
 
+use crate::counted::COUNTED;
 use crate::subject::Subject;
 use crate::workload::{Nature, Reading, Workload};
 
@@ -93,7 +94,9 @@ impl Collector {
             warnings.extend(circumstances.warnings.iter().copied());
             warnings.extend(circumstances.crowding(workload.nature, key.subject));
             let device = circumstances.device(key.subject);
-            warnings.extend(device_warnings(workload.nature, &device));
+            if key.unit != Unit::Instructions {
+                warnings.extend(device_warnings(workload.nature, &device));
+            }
             series.push(Series {
                 workload: workload.id.to_owned(),
                 question: workload.question.to_owned(),
@@ -124,7 +127,7 @@ pub(crate) struct Circumstances {
     pub warnings: Vec<Warning>,
     /// Seed of the run.
     pub seed: u64,
-    /// Flag of the effort, such as ` --quick`; empty for a full run.
+    /// Flags of the effort, such as ` --quick`; empty for a full run.
     pub effort: &'static str,
 }
 
@@ -141,15 +144,16 @@ impl Circumstances {
     /// The command that repeats a series.
     fn repeat(&self, workload: &Workload, subject: &Subject) -> String {
         let column = subject.column();
+        let what = format!(
+            "cowlab bench run {} --driver {} --variant {} --backing {}",
+            workload.id, column.driver, column.variant, column.backing
+        );
+        if self.effort == COUNTED {
+            return what + COUNTED;
+        }
         format!(
-            "cowlab bench run {} --driver {} --variant {} --backing {} --media {} --seed {}{}",
-            workload.id,
-            column.driver,
-            column.variant,
-            column.backing,
-            column.media,
-            self.seed,
-            self.effort
+            "{what} --media {} --seed {}{}",
+            column.media, self.seed, self.effort
         )
     }
 }
@@ -168,7 +172,7 @@ fn weaker(before: Option<CacheState>, now: CacheState) -> CacheState {
 fn judge(nature: Nature, unit: Unit, blocks: &[Vec<f64>]) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let samples = sorted(blocks.iter().flatten().copied());
-    if nature == Nature::Space {
+    if nature == Nature::Space || unit == Unit::Instructions {
         return warnings;
     }
     if unit == Unit::Ns && median(&samples).is_some_and(|median| median < RESOLUTION) {

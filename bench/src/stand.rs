@@ -84,6 +84,7 @@ impl Stand {
             backing: self.fs.mount_point().to_owned(),
             target,
             seed: plan.seed,
+            chance: plan.chance,
             image: plan.image.clone(),
         }
     }

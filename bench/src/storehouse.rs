@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use cowlab_driver::{Durability, Settings};
 use cowlab_snapshots::{CommitOptions, PrepareOptions, Store, StoreOptions};
-use cowlab_sys::Guard;
+use cowlab_sys::{Chance, Guard};
 
 use crate::subject::Subject;
 use crate::workload::Site;
@@ -18,6 +18,7 @@ pub(crate) struct Storehouse {
     root: PathBuf,
     settings: Settings,
     target: PathBuf,
+    chance: Chance,
     store: Option<Store>,
 }
 
@@ -32,6 +33,7 @@ impl Storehouse {
             root: site.dir.join("store"),
             settings: site.settings.clone(),
             target: site.target.clone(),
+            chance: site.chance,
             store: None,
         };
         house.resume()?;
@@ -47,6 +49,7 @@ impl Storehouse {
     pub(crate) fn resume(&mut self) -> anyhow::Result<()> {
         let options = StoreOptions {
             variant: Some(self.subject.variant.name.to_owned()),
+            chance: self.chance,
             settings: self.settings.clone(),
             ..StoreOptions::default()
         };

@@ -2,7 +2,8 @@
 
 use anyhow::bail;
 use cowlab_driver::{Entry, Variant};
-use cowlab_reports::result::{Column, Media as Medium, Place};
+use cowlab_reports::result::{Column, Media as Medium};
+use cowlab_runtime::guest::here;
 use cowlab_testbed::{Backing, Media};
 
 use crate::workload::Effort;
@@ -29,7 +30,7 @@ impl Subject {
             variant: self.variant.name.to_owned(),
             backing: self.backing.name().to_owned(),
             media: medium(self.media),
-            place: Place::Host,
+            place: here(),
         }
     }
 

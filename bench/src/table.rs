@@ -61,14 +61,25 @@ impl Tables {
                 .as_ref()
                 .map_or(summary.max, |found| value_at(found, quantile))
         };
-        let notes: Vec<&str> = series
+        let mut notes: Vec<String> = series
             .warnings
             .iter()
-            .map(|warning| warning.name())
+            .map(|warning| warning.name().to_owned())
             .collect();
+        let mut median = summary.median;
+        if let Some(counted) = &series.counted {
+            median = Estimate {
+                value: exact(counted.median),
+                interval: None,
+            };
+            notes.push(format!(
+                "seeds differ {:.1} %",
+                (counted.floor - 1.0) * 100.0
+            ));
+        }
         let row = Row {
             samples: summary.samples,
-            median: summary.median,
+            median,
             p95: percentile(0.95),
             p99: percentile(0.99),
             notes: notes.join(", "),

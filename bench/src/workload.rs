@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use cowlab_driver::{Bytes, Settings};
 use cowlab_reports::result::{Arm, CacheState, Parameter, Parameters, Unit, Warning, names};
 
+use cowlab_sys::Chance;
 use cowlab_testbed::Media;
 
 use crate::subject::Subject;
@@ -90,6 +91,8 @@ pub struct Footprint {
 pub enum Effort {
     /// One sample of each kind, smallest sizes: shows that it works.
     Smoke,
+    /// What a deterministic guest counts in a few minutes: default variants, small sizes, few samples, since they repeat.
+    Counted,
     /// The whole first set in about three minutes.
     Quick,
     /// As long as good intervals need.
@@ -172,6 +175,23 @@ pub struct Reading {
     pub warning: Option<Warning>,
 }
 
+impl Reading {
+    /// The same in instructions, where it was taken on a clock that counts them.
+    #[must_use]
+    pub(crate) fn counted(self) -> Self {
+        if self.unit != Unit::Ns {
+            return self;
+        }
+        Self {
+            unit: Unit::Instructions,
+            value: self
+                .value
+                .map(|value| (value / crate::counted::NANOSECONDS).floor()),
+            ..self
+        }
+    }
+}
+
 /// One arm of one workload on one mounted backing file system.
 pub trait Rig: std::fmt::Debug {
     /// Takes one sample at a point: one reading of each number that the sample gives.
@@ -209,6 +229,8 @@ pub struct Site {
     pub target: PathBuf,
     /// Seed of what it writes.
     pub seed: u64,
+    /// Where identifiers of what it makes come from.
+    pub chance: Chance,
     /// Layers of the image, oldest first; empty where the workload makes its own.
     pub image: Vec<PathBuf>,
 }

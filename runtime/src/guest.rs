@@ -85,6 +85,8 @@ pub struct Job {
     pub files: Vec<(PathBuf, PathBuf)>,
     /// The time after which the guest is ended.
     pub time_limit: Duration,
+    /// Runs the guest by instructions, everything in memory, with this seed for what is otherwise chance.
+    pub deterministic: Option<u64>,
 }
 
 /// How a guest ended.

@@ -78,6 +78,7 @@ fn points(effort: Effort, _: Media) -> Vec<Point> {
     };
     match effort {
         Effort::Smoke => vec![point(1, 1, true)],
+        Effort::Counted => [1, 8].map(|depth| point(depth, 3, false)).to_vec(),
         // One control of five operations on every subject tells the noise.
         Effort::Quick => DEPTHS.map(|depth| point(depth, 3, depth == 8)).to_vec(),
         Effort::Full => DEPTHS.map(|depth| point(depth, 5, true)).to_vec(),

@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn every_effort_measures_something_and_no_point_twice() {
         for workload in all() {
-            for effort in [Effort::Smoke, Effort::Quick, Effort::Full] {
+            for effort in [Effort::Smoke, Effort::Counted, Effort::Quick, Effort::Full] {
                 for media in [Media::Disk, Media::Memory] {
                     let points = (workload.points)(effort, media);
                     let places: BTreeSet<_> =

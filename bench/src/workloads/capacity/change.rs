@@ -52,7 +52,7 @@ fn points(effort: Effort, _: Media) -> Vec<Point> {
     for size in SIZES {
         for change in CHANGES {
             let wanted = match effort {
-                Effort::Smoke => size == Bytes::kib(64) && change == Bytes(1),
+                Effort::Smoke | Effort::Counted => size == Bytes::kib(64) && change == Bytes(1),
                 // The largest file once: what any change of it costs is clear then.
                 Effort::Quick => size < Bytes::mib(128) || change == Bytes(1),
                 Effort::Full => true,

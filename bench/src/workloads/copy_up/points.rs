@@ -29,7 +29,10 @@ pub(super) fn warm_points(effort: Effort, media: Media) -> Vec<Point> {
             // One operation tells the noise of all of them. Controls of the two largest sizes would take as long as all
             // others together.
             let small = size < Bytes::mib(16);
-            let control = operation == HEADLINE && (effort == Effort::Full || small);
+            // What is counted differs by chance from seed to seed, and by nothing else.
+            let control = operation == HEADLINE
+                && effort != Effort::Counted
+                && (effort == Effort::Full || small);
             if samples > 0 {
                 points.push(point(samples, control, operation, size));
             }
@@ -45,6 +48,9 @@ fn samples(effort: Effort, media: Media, operation: Operation, size: Bytes) -> u
     let mebibytes = size.0 >> 20;
     match effort {
         Effort::Smoke => u32::from(size == Bytes::kib(4)),
+        Effort::Counted if mebibytes >= 128 => 0,
+        Effort::Counted if quoted => 3,
+        Effort::Counted => 3 * u32::from([Bytes::kib(4), Bytes::mib(1)].contains(&size)),
         Effort::Quick if quoted => {
             if mebibytes >= 128 {
                 2
@@ -70,7 +76,7 @@ fn samples(effort: Effort, media: Media, operation: Operation, size: Bytes) -> u
 /// The quoted operation alone: every sample costs a remount.
 pub(super) fn cold_points(effort: Effort, _: Media) -> Vec<Point> {
     let sizes: &[Bytes] = match effort {
-        Effort::Smoke => &[Bytes::kib(64)],
+        Effort::Smoke | Effort::Counted => &[Bytes::kib(64)],
         Effort::Quick => &[Bytes::kib(64), Bytes::mib(16)],
         Effort::Full => &SIZES[2..],
     };
