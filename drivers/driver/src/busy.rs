@@ -40,7 +40,20 @@ pub fn mounts_of(dirs: &[&Path]) -> Result<Vec<Holder>> {
 ///
 /// [`Error::Busy`], naming where and by whom.
 pub fn refuse_mounted(id: SnapshotId, dirs: &[&Path]) -> Result<()> {
-    let holders = mounts_of(dirs)?;
+    refuse(id, &mounts_of(dirs)?)
+}
+
+/// Refuses to go on while something is mounted that `shows` picks as the snapshot: for file systems of which a
+/// snapshot is one of its own.
+///
+/// # Errors
+///
+/// As [`refuse_mounted`].
+pub fn refuse_mounted_as(id: SnapshotId, shows: impl Fn(&MountEntry) -> bool) -> Result<()> {
+    refuse(id, &mounts_where(shows)?)
+}
+
+fn refuse(id: SnapshotId, holders: &[Holder]) -> Result<()> {
     if holders.is_empty() {
         return Ok(());
     }

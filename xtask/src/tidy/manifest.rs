@@ -12,6 +12,7 @@ const RANKS: &[(&str, u8)] = &[
     ("cowlab-overlay2", 2),
     ("cowlab-btrfs", 2),
     ("cowlab-vfs", 2),
+    ("cowlab-zfs", 2),
     ("cowlab-snapshots", 2),
     ("cowlab-drivers", 3),
     ("cowlab-testbed", 4),

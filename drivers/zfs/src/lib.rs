@@ -1,0 +1,135 @@
+//! zfs: a data set per snapshot.
+//!
+//! # On disk
+//!
+//! ```text
+//! <root>/store, tmp/, trash/, quarantine/    as cowlab_driver::Home has them; no snapshot lies here
+//! <root>/dataset                             the last part of the driver's data set's name
+//! <root>/mounts/{parent,child}               empty; mounted on in a private namespace, for `zfs diff`
+//!
+//! <base>                       the data set that the root directory is on
+//! <base>/cowlab-1f0c5a2e       the driver's data set, with the store's uuid as its property `cowlab:store`
+//! <base>/cowlab-1f0c5a2e/17    a snapshot of the store
+//! <base>/cowlab-1f0c5a2e/17@committed            what it was when it was frozen
+//! <base>/cowlab-1f0c5a2e/quarantine-17-0         what no store knew; never deleted here
+//! ```
+//!
+//! A child is a clone of its parent's `@committed`. The driver's data set has `mountpoint=legacy`, which all below it
+//! inherit: nothing is ever mounted behind a caller's back, neither at boot nor by `zfs mount -a`. An active
+//! snapshot is mounted by mount(2) from its data set, a frozen one, read-only, from its `@committed`. What else is set
+//! on the driver's data set is what images need (`xattr=sa`, `acltype=posix`) and what keeps others away
+//! (`com.sun:auto-snapshot=false`, for a periodic snapshot of a data set keeps it from being destroyed). All other
+//! properties, compression and record size among them, come from the base data set.
+//!
+//! # What the kernel does
+//!
+//! - Creating, cloning and destroying a data set and making a snapshot is each one synchronous task: all of it or
+//!   nothing, on disk when the call returns (dsl_synctask.c). So nothing is ever half made, and a removal that is cut
+//!   off has lost `@committed` at most, and goes on.
+//! - A mounted data set cannot be destroyed. A snapshot with clones cannot be destroyed either.
+//! - Space comes back a little after `destroy`, from the kernel's asynchronous freeing (zpool-features(7),
+//!   `async_destroy`).
+//! - What was fsynced before a power cut lies in the intent log until the data set is mounted, and a snapshot
+//!   does not hold the log. `freeze` therefore mounts the data set once, detached, before it makes `@committed`.
+//!
+//! # Differences and space
+//!
+//! `candidates` reads `zfs diff`, which costs O(changes) and names one path of a file only; the other names of
+//! a changed file with several are searched for in both trees, and only then. `zfs diff` wants both data sets
+//! mounted where it runs: they are, in a mount namespace that ends with the thread that made it. Where `zfs diff` cannot
+//! answer, change times of both trees are compared instead.
+//!
+//! Exclusive bytes are the data set's `used`: what was written since the clone was made, with its metadata, after
+//! compression. Its inodes are how many more objects there are than in the parent. Both are known once a
+//! transaction group is on disk, so `usage` waits for one.
+//!
+//! # Limits
+//!
+//! - A size limit is the property `quota`: what the snapshot holds of its own. It is enforced by transaction group,
+//!   so that a fast writer overshoots it a little (zfsprops(7), `quota`).
+//! - Durability: a snapshot is on disk when the call that makes it returns, whatever level was asked for. `Full`
+//!   waits for one more transaction group, for what else the driver wrote.
+//! - The length of a data set's name, 255 bytes, and its depth, 50, limit how deep the base data set may be.
+//! - Removing the root directory removes no data set: `zfs destroy -r` of the driver's data set does.
+
+#[cfg(not(feature = "zfs"))]
+mod absent;
+#[cfg(feature = "zfs")]
+mod busy;
+#[cfg(feature = "zfs")]
+mod candidates;
+#[cfg(feature = "zfs")]
+mod dataset;
+mod deviations;
+#[cfg(any(feature = "zfs", test))]
+mod diff;
+#[cfg(feature = "zfs")]
+mod driver;
+#[cfg(feature = "zfs")]
+mod place;
+#[cfg(feature = "zfs")]
+mod probe;
+#[cfg(any(feature = "zfs", test))]
+mod trees;
+#[cfg(feature = "zfs")]
+mod usage;
+
+use cowlab_driver::{Entry, Requirement, Variant};
+
+#[cfg(feature = "zfs")]
+pub use driver::Zfs;
+
+#[cfg(not(feature = "zfs"))]
+use absent::{open, probe};
+#[cfg(feature = "zfs")]
+use driver::open;
+#[cfg(feature = "zfs")]
+use probe::probe;
+
+/// zfs in the registry.
+pub const ENTRY: Entry = Entry {
+    name: NAME,
+    summary: "keeps each snapshot as a ZFS data set",
+    variants: &[Variant {
+        name: "default",
+        summary: "a clone of the parent's snapshot",
+        options: &[],
+    }],
+    requirements: &[
+        Requirement {
+            what: "root",
+            because: "mounting data sets and making device nodes in them need CAP_SYS_ADMIN",
+            remedy: "run as root",
+        },
+        Requirement {
+            what: "the cargo feature `zfs` and libzfs_core",
+            because: "data sets are made, cloned and destroyed through libzfs_core",
+            remedy: FEATURE_REMEDY,
+        },
+        Requirement {
+            what: "the ZFS kernel module",
+            because: "a snapshot is a data set",
+            remedy: "install `zfs-dkms` (Debian: contrib) and run `modprobe zfs`",
+        },
+        Requirement {
+            what: "the program `zfs`",
+            because: "properties, lists and differences are read with it",
+            remedy: "install the Debian package `zfsutils-linux` (contrib)",
+        },
+        Requirement {
+            what: "a mounted ZFS data set",
+            because: "snapshots are data sets below the one that the store is on",
+            remedy: "put the store on a ZFS data set: `zpool create POOL DEVICE`",
+        },
+    ],
+    deviations: deviations::DEVIATIONS,
+    probe,
+    open,
+};
+
+/// Docker's name for the driver.
+const NAME: &str = "zfs";
+
+/// How to get a program with the driver in it.
+const FEATURE_REMEDY: &str = "build with `--features zfs` where libzfslinux-dev (Debian: contrib) is installed, or run in the \
+     guest: `cargo xtask guest build`";

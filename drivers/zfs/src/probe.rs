@@ -1,0 +1,63 @@
+//! Finds out, by doing, whether data sets can be made, cloned, mounted and compared below a directory.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use cowlab_driver::{ProbeDir, Result, Settings, Variant, make_dir};
+use cowlab_sys::mount::DetachedMount;
+use cowlab_sys::{io, process};
+
+use crate::candidates::{self, Compared};
+use crate::dataset::{DataSets, check_length, missing};
+use crate::driver::mount_of;
+use crate::place;
+
+/// Makes a data set, a snapshot and a clone of it below that of `dir`, finds the change and destroys all three.
+pub(crate) fn probe(dir: &Path, _variant: &'static Variant, _settings: &Settings) -> Result<()> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    if !process::is_root() {
+        return Err(missing("root (CAP_SYS_ADMIN)", "run as root"));
+    }
+    let base = place::base_of(dir)?;
+    let datasets = DataSets::open()?;
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let top = format!("{base}/cowlab-probe-{}-{count}", std::process::id());
+    check_length(&top, "/1@committed")?;
+    let place = ProbeDir::make(dir)?;
+    place::make(&top, "probe")?;
+    let tried = try_out(&datasets, &top, place.path());
+    for name in ["/2", "/1@committed", "/1", ""] {
+        datasets.destroy(&format!("{top}{name}"))?;
+    }
+    place.close()?;
+    tried
+}
+
+fn try_out(datasets: &DataSets, top: &str, mounts: &Path) -> Result<()> {
+    for part in ["parent", "child"] {
+        make_dir(&mounts.join(part), 0o700)?;
+    }
+    let [parent, child] = ["1", "2"].map(|name| format!("{top}/{name}"));
+    let origin = format!("{parent}@committed");
+    datasets.create(&parent, None)?;
+    drop(DetachedMount::new(&mount_of(&parent, false))?);
+    datasets.snapshot(&origin)?;
+    datasets.create(&child, Some(&origin))?;
+    let mount = DetachedMount::new(&mount_of(&child, false))?;
+    let file = mount.path().join("file");
+    io("write", &file, std::fs::write(&file, "probe"))?;
+    drop(mount);
+    let found = candidates::find(&Compared {
+        top,
+        mounts,
+        parent: &origin,
+        child: &child,
+    })?;
+    if found.iter().any(|one| one.path == Path::new("file")) {
+        return Ok(());
+    }
+    Err(missing(
+        "`zfs diff` that finds a new file",
+        "install the `zfsutils-linux` that belongs to the ZFS module: `zfs version` shows both",
+    ))
+}
