@@ -92,6 +92,12 @@ const FIRST_SET: &[Row] = &[
         from: Effort::Smoke,
     },
     Row {
+        driver: "zfs",
+        variant: "default",
+        backings: &[Backing::Zfs],
+        from: Effort::Smoke,
+    },
+    Row {
         driver: "vfs",
         variant: "default",
         backings: &[Backing::Ext4],

@@ -24,6 +24,7 @@ pub(crate) struct Subject {
 const USUAL: &[(&str, &[Backing])] = &[
     ("overlay2", &[Backing::Ext4, Backing::Xfs, Backing::Btrfs]),
     ("btrfs", &[Backing::Btrfs]),
+    ("zfs", &[Backing::Zfs]),
     ("vfs", &[Backing::Ext4]),
 ];
 

@@ -18,17 +18,20 @@ pub enum Backing {
     XfsNoReflink,
     /// btrfs as mkfs makes it.
     Btrfs,
+    /// A ZFS pool with its root data set, 4096-byte sectors and no compression.
+    Zfs,
     /// tmpfs.
     Tmpfs,
 }
 
 impl Backing {
     /// All kinds.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Ext4,
         Self::Xfs,
         Self::XfsNoReflink,
         Self::Btrfs,
+        Self::Zfs,
         Self::Tmpfs,
     ];
 
@@ -39,6 +42,7 @@ impl Backing {
             Self::Xfs => "xfs",
             Self::XfsNoReflink => "xfs-noreflink",
             Self::Btrfs => "btrfs",
+            Self::Zfs => "zfs",
             Self::Tmpfs => "tmpfs",
         }
     }
@@ -57,6 +61,7 @@ impl Backing {
             Self::Ext4 => Some("mkfs.ext4"),
             Self::Xfs | Self::XfsNoReflink => Some("mkfs.xfs"),
             Self::Btrfs => Some("mkfs.btrfs"),
+            Self::Zfs => Some("zpool"),
             Self::Tmpfs => None,
         }
     }
@@ -85,6 +90,8 @@ impl Backing {
             Self::Xfs | Self::XfsNoReflink => 300 << 20,
             // mkfs.btrfs refuses less than 109 MiB for separate data and metadata.
             Self::Btrfs => 128 << 20,
+            // zpool refuses less than 64 MiB (SPA_MINDEVSIZE), and keeps at least 128 MiB back for itself.
+            Self::Zfs => 256 << 20,
             Self::Ext4 => 16 << 20,
             Self::Tmpfs => 1 << 20,
         }
@@ -201,10 +208,10 @@ mod tests {
         for media in [Media::Disk, Media::Memory] {
             assert_eq!(media.name().parse(), Ok(media));
         }
-        let error = "zfs".parse::<Backing>().unwrap_err().to_string();
+        let error = "ufs".parse::<Backing>().unwrap_err().to_string();
         assert_eq!(
             error,
-            "`zfs` is no backing file system; there are ext4, xfs, xfs-noreflink, btrfs, tmpfs"
+            "`ufs` is no backing file system; there are ext4, xfs, xfs-noreflink, btrfs, zfs, tmpfs"
         );
     }
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::journal::Intent;
 use crate::run::{Shared, make_private_dir};
+use crate::zpool::Pool;
 use crate::{Backing, BackingOptions, Error, Media, Places, Result, mkfs};
 
 /// How often, and how far apart, to look whether an unmounted file system is gone: two seconds in
@@ -56,6 +57,7 @@ pub struct BackingFs {
     places: Places,
     // In the order in which they are taken back.
     mount: Option<MountGuard>,
+    pool: Option<Pool>,
     device: Option<LoopDevice>,
     image: Option<PathBuf>,
     memory: Option<MountGuard>,
@@ -92,6 +94,7 @@ impl BackingFs {
             },
             places: Places::default(),
             mount: None,
+            pool: None,
             device: None,
             image: None,
             memory: None,
@@ -121,17 +124,18 @@ impl BackingFs {
             self.run.record(&Intent::Image { name, on, bytes })?;
             self.image = Some(image.clone());
             mkfs::make_image(&image, bytes)?;
-            command.arg(self.attach(&image)?).run()?;
+            let device = self.attach(&image)?;
+            match self.backing {
+                Backing::Zfs => self.make_pool(&device)?,
+                _ => command.arg(&device).run()?,
+            }
             if self.options.preallocate {
                 // Two ways into one file would not see each other's pages: the device goes first.
                 self.free_device()?;
                 mkfs::write_holes(&image)?;
                 self.attach(&image)?;
             }
-            self.spec.source = self
-                .device
-                .as_ref()
-                .map(|device| device.path().to_path_buf());
+            self.spec.source = self.source();
         } else {
             self.run.reserve(&self.mount_point, Media::Memory, bytes)?;
             self.spec.source = Some(self.name.clone().into());
@@ -186,7 +190,26 @@ impl BackingFs {
         Ok(self.device.insert(device).path().to_path_buf())
     }
 
+    fn make_pool(&mut self, device: &Path) -> Result<()> {
+        self.run.record(&Intent::Pool {
+            name: self.name.clone(),
+        })?;
+        self.pool = Some(Pool::create(&self.name, device)?);
+        Ok(())
+    }
+
+    /// What is mounted: the pool's root data set, or the device.
+    fn source(&self) -> Option<PathBuf> {
+        match (&self.pool, &self.device) {
+            (Some(_), _) => Some(self.name.clone().into()),
+            (None, device) => device.as_ref().map(|device| device.path().to_path_buf()),
+        }
+    }
+
     fn free_device(&mut self) -> Result<()> {
+        if let Some(pool) = &mut self.pool {
+            pool.export()?;
+        }
         if let Some(device) = &mut self.device {
             device.close()?;
         }
@@ -195,6 +218,9 @@ impl BackingFs {
     }
 
     fn mount_again(&mut self) -> Result<()> {
+        if let (Some(pool), Some(device)) = (&mut self.pool, &self.device) {
+            pool.import(device.path())?;
+        }
         let guard = mount(&self.spec, &self.mount_point).map_err(|error| match error.errno() {
             // fsopen(2) of a type that is neither built in nor a module.
             Some(Errno::NODEV) => Error::Missing {
@@ -245,7 +271,8 @@ impl BackingFs {
             mount.close()?;
             self.mount = None;
         }
-        let cold = self.cool_down();
+        let exported = self.pool.as_mut().map_or(Ok(()), Pool::export);
+        let cold = exported.and_then(|()| self.cool_down());
         // Mounted again in either case: the caller may go on without a cold cache.
         self.mount_again()?;
         cold
@@ -316,6 +343,10 @@ impl BackingFs {
             mount.close()?;
         }
         self.mount = None;
+        if let Some(pool) = &mut self.pool {
+            pool.close()?;
+        }
+        self.pool = None;
         if let Some(device) = &mut self.device {
             device.close()?;
         }
@@ -361,6 +392,9 @@ impl Guard for BackingFs {
                 .flatten()
             {
                 mount.keep();
+            }
+            if let Some(pool) = self.pool.take() {
+                pool.keep();
             }
             self.device.take().map(LoopDevice::keep);
             return Ok(());

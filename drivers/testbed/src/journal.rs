@@ -35,6 +35,8 @@ pub(crate) enum Intent {
     },
     /// A loop device bound to an image.
     Loop { image: String },
+    /// A ZFS pool on a loop device.
+    Pool { name: String },
 }
 
 /// Where a run comes from.
@@ -144,7 +146,10 @@ impl Record {
         self.intents.iter().filter_map(|intent| match intent {
             Intent::Directory { name } | Intent::Mount { name, .. } => Some(name.as_str()),
             Intent::Image { name, on: None, .. } => Some(name.as_str()),
-            Intent::Image { on: Some(_), .. } | Intent::Loop { .. } | Intent::Run(_) => None,
+            Intent::Image { on: Some(_), .. }
+            | Intent::Loop { .. }
+            | Intent::Pool { .. }
+            | Intent::Run(_) => None,
         })
     }
 
@@ -158,12 +163,21 @@ impl Record {
         })
     }
 
+    /// Returns the names of the ZFS pools that the run announced.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &str> {
+        self.intents.iter().filter_map(|intent| match intent {
+            Intent::Pool { name } => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
     /// Returns a name that the run cannot have given: a path, or without the run's prefix.
     fn foreign_name(&self) -> Option<&str> {
         let prefix = format!("{}-", directory_name(&self.origin.run));
         let own = |name: &&str| name.starts_with(&prefix) && is_single(name);
         self.names()
             .chain(self.images_in_memory())
+            .chain(self.pools())
             .find(|name| !own(name))
     }
 }
@@ -228,6 +242,9 @@ mod tests {
             Intent::Directory {
                 name: name("2-store"),
             },
+            Intent::Pool {
+                name: name("3-zfs"),
+            },
         ];
         for intent in &intents {
             journal.record(intent).unwrap();
@@ -238,6 +255,8 @@ mod tests {
         assert_eq!(names, [name("1-memory"), name("2-store")]);
         let images: Vec<_> = record.images_in_memory().collect();
         assert_eq!(images, [name("1-image")]);
+        let pools: Vec<_> = record.pools().collect();
+        assert_eq!(pools, [name("3-zfs")]);
         assert!(Journal::create(place.path(), origin()).is_err());
     }
 
@@ -267,12 +286,15 @@ mod tests {
             &name("1/x"),
             "cowlab-test-0123abcd",
         ] {
-            let intent = Intent::Directory {
-                name: name.to_string(),
-            };
-            let line = serde_json::to_string(&intent).unwrap();
-            let error = Record::parse(format!("{first}\n{line}\n").as_bytes()).unwrap_err();
-            assert_eq!(error, format!("`{name}` is no name of this run"));
+            let name = name.to_string();
+            for intent in [
+                Intent::Directory { name: name.clone() },
+                Intent::Pool { name: name.clone() },
+            ] {
+                let line = serde_json::to_string(&intent).unwrap();
+                let error = Record::parse(format!("{first}\n{line}\n").as_bytes()).unwrap_err();
+                assert_eq!(error, format!("`{name}` is no name of this run"));
+            }
         }
         assert!(Record::parse(format!("{first}\n{first}\n").as_bytes()).is_err());
         assert!(Record::parse(b"junk\n").is_err());

@@ -17,6 +17,7 @@ mod places;
 mod run;
 pub mod sweep;
 mod teardown;
+mod zpool;
 
 pub use backing::{Backing, BackingOptions, Media, UnknownName};
 pub use error::{Error, Result};

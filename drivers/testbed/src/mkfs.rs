@@ -6,7 +6,7 @@ use std::path::Path;
 
 use cowlab_sys::{Cmd, MountOption, fiemap, io};
 
-use crate::{Backing, BackingOptions, Result};
+use crate::{Backing, BackingOptions, Result, zpool};
 
 /// The logical sector size of xfs and its loop device: on a device of 4096-byte blocks, xfs with
 /// smaller sectors answers some operations with `ENOSYS`.
@@ -58,6 +58,7 @@ pub(crate) fn command(backing: Backing, preallocate: bool, uuid: Option<&str>) -
                 command
             }
         }
+        Backing::Zfs => zpool::command(),
         Backing::Tmpfs => return None,
     })
 }
@@ -78,10 +79,10 @@ pub(crate) fn mount_options(backing: Backing, options: &BackingOptions) -> Vec<M
 
 /// Returns the version of a mkfs program, in its own words.
 pub(crate) fn version(mkfs: &str) -> Result<String> {
-    let option = if mkfs == "mkfs.btrfs" {
-        "--version"
-    } else {
-        "-V"
+    let option = match mkfs {
+        "mkfs.btrfs" => "--version",
+        "zpool" => "version",
+        _ => "-V",
     };
     let output = Cmd::new(mkfs).arg(option).output()?;
     // mke2fs tells its version on standard error.

@@ -10,14 +10,16 @@ use std::path::{Path, PathBuf};
 use cowlab_sys::mountinfo::{self, MountEntry};
 use cowlab_sys::{Errno, Error as SysError, Leak, dir, holders, io, loopdev, mount, stat, sys};
 
-use crate::Result;
 use crate::journal::{JOURNAL, Record};
 use crate::run::LOCK;
+use crate::{Result, zpool};
 
 /// Returns what is mounted or bound below `directory`, innermost first, in words.
 pub(crate) fn leftovers(directory: &Path) -> Result<Vec<String>> {
     let mounts = mounts_below(directory)?.into_iter().rev();
     let mut found: Vec<_> = mounts.map(|mount| describe_mount(&mount)).collect();
+    let pools = pools_of(directory)?.into_iter();
+    found.extend(pools.map(|pool| zpool::describe(&pool)));
     let loops = loops_below(directory)?.into_iter();
     found.extend(loops.map(|(device, image)| describe_loop(&device, &image)));
     Ok(found)
@@ -52,6 +54,22 @@ pub(crate) fn take_down(directory: &Path) -> Result<Vec<Leak>> {
                 Ok(()) => progress = true,
                 Err(error) => resisting.push(busy_mount(mount, error)),
             }
+        }
+        for pool in pools_of(directory)? {
+            match zpool::destroy(&pool) {
+                Ok(()) => progress = true,
+                Err(source) => {
+                    let what = zpool::describe(&pool);
+                    resisting.push(Leak { what, source });
+                }
+            }
+        }
+        if !pools_of(directory)?.is_empty() {
+            // Its loop device would go on serving it and free itself at some time (loop(4), LO_FLAGS_AUTOCLEAR).
+            if progress {
+                continue;
+            }
+            return Ok(resisting);
         }
         let mounted = mountinfo::read_self()?;
         for (device, image) in loops_below(directory)? {
@@ -147,6 +165,18 @@ pub(crate) fn loops_below(directory: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
     Ok(all
         .filter(|(_, image)| image.starts_with(directory) || is_lost(&without_deleted(image)))
         .collect())
+}
+
+/// Returns the ZFS pools of the run in `directory` that the kernel knows.
+fn pools_of(directory: &Path) -> Result<Vec<String>> {
+    let record = Record::read(directory)?;
+    let announced: Vec<_> = record.iter().flat_map(Record::pools).collect();
+    if announced.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut pools = zpool::imported()?;
+    pools.retain(|pool| announced.contains(&pool.as_str()));
+    Ok(pools)
 }
 
 /// Frees a loop device that is bound to `image`, whether or not the file was removed since.
