@@ -4,14 +4,12 @@
 //! is compared by the layer.
 
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use cowlab_sys::stat::Time;
 
-/// How far the clock that file systems take times from lags behind at most: one tick with CONFIG_HZ=100.
-const TICK: Duration = Duration::from_millis(10);
-/// What lies between two layers: longer than a tick, so that two layers never share a time.
-const PAUSE: Duration = Duration::from_millis(12);
+/// How often to look whether the clock that files are stamped from has moved on: a fraction of the shortest tick.
+const LOOK: Duration = Duration::from_millis(1);
 /// How far from the run a time lies that a case must have set, in seconds.
 const NEAR: i64 = 3600;
 
@@ -34,17 +32,25 @@ impl Calendar {
     #[must_use]
     pub fn begin() -> Self {
         Self {
-            began: now(),
+            began: Time::now(),
             spans: Vec::new(),
         }
     }
 
-    /// Begins a layer, after a pause that sets it apart from what was before.
+    /// Begins a layer, once nothing can be stamped with a time from before it any more. How long that takes is up to
+    /// the kernel: a virtual machine that did not get its turn has late ticks.
     pub fn open(&mut self, label: impl Into<String>) {
-        thread::sleep(PAUSE);
+        let mut before = Time::now();
+        let mut from = Time::stamp();
+        while from <= before {
+            thread::sleep(LOOK);
+            from = Time::stamp();
+            // The clock may have been set back meanwhile.
+            before = before.min(Time::now());
+        }
         self.spans.push(Span {
             label: label.into(),
-            from: before_now(TICK),
+            from,
             to: None,
         });
     }
@@ -52,7 +58,7 @@ impl Calendar {
     /// Ends the layer.
     pub fn close(&mut self) {
         if let Some(span) = self.spans.last_mut() {
-            span.to = Some(now());
+            span.to = Some(Time::now());
         }
     }
 
@@ -71,22 +77,6 @@ impl Calendar {
     }
 }
 
-fn now() -> Time {
-    before_now(Duration::ZERO)
-}
-
-fn before_now(lag: Duration) -> Time {
-    // A clock before 1970 makes every time one that was set, and only the comparison of times weaker.
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .saturating_sub(lag);
-    Time {
-        sec: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
-        nsec: now.subsec_nanos(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,13 +85,28 @@ mod tests {
     fn a_time_is_named_by_its_layer() {
         let mut calendar = Calendar::begin();
         calendar.open("layer 1");
-        let first = now();
+        let first = Time::now();
         calendar.close();
         calendar.open("layer 2");
-        assert_eq!(calendar.moment(now()), "during layer 2");
+        assert_eq!(calendar.moment(Time::now()), "during layer 2");
         assert_eq!(calendar.moment(first), "during layer 1");
         assert_eq!(calendar.moment(calendar.began), "between layers");
         let set = Time { sec: -5, nsec: 7 };
         assert_eq!(calendar.moment(set), "-5.000000007");
+    }
+
+    #[test]
+    fn a_file_made_at_once_belongs_to_the_layer() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut calendar = Calendar::begin();
+        for number in 0..50 {
+            let label = format!("layer {number}");
+            calendar.open(&label);
+            let path = dir.path().join(&label);
+            std::fs::write(&path, "").unwrap();
+            calendar.close();
+            let made = cowlab_sys::stat::lstat(&path).unwrap().mtime;
+            assert_eq!(calendar.moment(made), format!("during {label}"));
+        }
     }
 }

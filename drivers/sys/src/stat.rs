@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::{Result, sys};
 
@@ -18,6 +19,30 @@ pub struct Time {
     pub sec: i64,
     /// Nanoseconds on top, below 1,000,000,000.
     pub nsec: u32,
+}
+
+impl Time {
+    /// The time of the day as exactly as the machine knows it. No file is stamped with a later one.
+    #[must_use]
+    pub fn now() -> Self {
+        Self::read(ClockId::Realtime)
+    }
+
+    /// The clock that file systems stamp from, which stands still between two ticks of the kernel's. Whatever is
+    /// stamped after this call is stamped with this time or a later one, however long a tick is late
+    /// (`ktime_get_coarse_real_ts64`; multigrain timestamps since 6.13 are only ever finer, thus later).
+    #[must_use]
+    pub fn stamp() -> Self {
+        Self::read(ClockId::RealtimeCoarse)
+    }
+
+    fn read(clock: ClockId) -> Self {
+        let time = clock_gettime(clock);
+        Self {
+            sec: time.tv_sec,
+            nsec: u32::try_from(time.tv_nsec).unwrap_or_default(),
+        }
+    }
 }
 
 /// The type of a file.
