@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
+use cowlab_runtime::guest::Where;
 
 /// Judges storage drivers: union, copy-on-write, whiteout and life-cycle semantics against a plain directory.
 #[derive(Debug, clap::Args)]
@@ -45,9 +46,16 @@ pub(crate) struct RunArgs {
     /// Run these cases, by id or by group.
     #[arg(long, value_delimiter = ',', value_name = "ID")]
     pub(crate) case: Vec<String>,
-    /// Have a skip of these drivers count as a failure, unless the file system or the kernel excuses it.
+    /// Have a skip of these drivers, or of `all`, count as a failure, unless the nature of the file system excuses it, or
+    /// with `--where host` the kernel.
     #[arg(long, value_delimiter = ',', value_name = "DRIVER")]
     pub(crate) strict: Vec<String>,
+    /// Run on this kernel (host), in the throw-away machine (guest), or each case where its needs are met (auto).
+    #[arg(long = "where", value_name = "PLACE", default_value_t)]
+    pub(crate) place: Where,
+    /// Run exactly the trials that this file names, one a line: what a host asks of its guest.
+    #[arg(long, value_name = "FILE", hide = true, conflicts_with_all = ["filter", "driver", "variant", "backing", "case"])]
+    pub(crate) trials: Option<PathBuf>,
     /// Run every case in a store of its own.
     #[arg(long)]
     pub(crate) isolate: bool,
@@ -63,7 +71,7 @@ pub(crate) struct RunArgs {
     /// Run that many columns at once.
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) jobs: u8,
-    /// Run cases that may upset the kernel here and not in the guest.
+    /// Run cases that may upset the kernel on the host and not in the guest.
     #[arg(long)]
     pub(crate) risk_kernel: bool,
     /// Run on a host where a container engine runs.

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use cowlab_driver::Error as DriverError;
-use cowlab_reports::result::{Status, Timestamp};
+use cowlab_reports::result::{Place, Status};
+use cowlab_runtime::guest;
 use cowlab_sys::{Guard, interrupt, mountinfo, process};
 use cowlab_testbed::{BackingFs, BackingOptions, Error as TestbedError, Media, Run};
 
@@ -18,7 +19,8 @@ use crate::batch::{Batch, Findings, by_shape};
 use crate::case::{Case, Need, Risk};
 use crate::context::Context;
 use crate::difference::Difference;
-use crate::needs::{self, Lacking};
+use crate::needs::{self, Excuse, Lacking};
+use crate::report::{Ended, Report, now};
 use crate::subject::Subject;
 use crate::text::Seeded;
 use crate::verdict::Verdict;
@@ -41,35 +43,22 @@ pub(crate) struct Options {
     pub(crate) unconfirmed: bool,
     /// Drivers of which a missing need is a failure, unless it is excused.
     pub(crate) strict: Vec<String>,
+    /// Why what is missing here does not run in the guest.
+    pub(crate) no_guest: NoGuest,
 }
 
-/// How a case ended, and when it ran.
-#[derive(Debug, Clone)]
-pub(crate) struct Ended {
-    /// The case.
-    pub(crate) case: &'static Case,
-    /// How.
-    pub(crate) verdict: Verdict,
-    /// When its work began.
-    pub(crate) started: Timestamp,
-    /// When it was known.
-    pub(crate) finished: Timestamp,
+/// Why nothing of a run is in the guest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum NoGuest {
+    /// Nobody asked for it: what the kernel lacks is excused.
+    #[default]
+    NotAsked,
+    /// It is wanted and not there: what, and how to get it.
+    Missing(String),
 }
 
-/// What a column found out.
-#[derive(Debug, Default)]
-pub(crate) struct Report {
-    /// How each case ended.
-    pub(crate) ended: Vec<Ended>,
-    /// Why no case could run at all.
-    pub(crate) whole: Option<String>,
-    /// What the column left behind or upset: leaks, a tainted kernel.
-    pub(crate) trouble: Vec<String>,
-    /// What was kept, for looking at.
-    pub(crate) kept: Vec<PathBuf>,
-    /// The file system that holds what was kept.
-    pub(crate) held: Option<BackingFs>,
-}
+/// Is told of each end of a case as soon as it is known.
+pub(crate) type News<'a> = &'a (dyn Fn(&Ended) + Sync);
 
 /// Runs cases in a column, with a mount namespace of its own: a namespace that another column's case or another
 /// program makes meanwhile would hold copies of the mounts, and the store would find snapshots in use. What is kept for
@@ -80,19 +69,24 @@ pub(crate) fn run(
     subject: &Subject,
     cases: &[&'static Case],
     options: &Options,
+    news: News<'_>,
 ) -> Report {
-    if interrupt::requested() {
-        return whole(cases, &Verdict::skip("interrupted".to_owned()));
-    }
-    if options.keep {
-        return run_here(run, subject, cases, options);
-    }
-    let column = || {
-        let_go_of_other_runs();
-        run_here(run, subject, cases, options)
+    let report = if interrupt::requested() {
+        whole(cases, &Verdict::skip("interrupted".to_owned()))
+    } else if options.keep {
+        run_here(run, subject, cases, options, news)
+    } else {
+        let column = || {
+            let_go_of_other_runs();
+            run_here(run, subject, cases, options, news)
+        };
+        process::with_private_mounts(column)
+            .unwrap_or_else(|error| whole(cases, &Verdict::fail(error.to_string())))
     };
-    process::with_private_mounts(column)
-        .unwrap_or_else(|error| whole(cases, &Verdict::fail(error.to_string())))
+    if report.whole.is_some() {
+        report.ended.iter().for_each(news);
+    }
+    report
 }
 
 /// Unmounts the copies of other runs' mounts that the new namespace has, so that those runs can take down theirs.
@@ -115,7 +109,7 @@ fn let_go_of_other_runs() {
 
 /// The report of a column in which no case can run.
 fn whole(cases: &[&'static Case], verdict: &Verdict) -> Report {
-    let ended = |case: &&'static Case| ended(case, verdict.clone(), Duration::ZERO);
+    let ended = |case: &&'static Case| Ended::now(case, verdict.clone(), Duration::ZERO);
     Report {
         ended: cases.iter().map(ended).collect(),
         whole: verdict.reason.clone(),
@@ -123,7 +117,13 @@ fn whole(cases: &[&'static Case], verdict: &Verdict) -> Report {
     }
 }
 
-fn run_here(run: &Run, subject: &Subject, cases: &[&'static Case], options: &Options) -> Report {
+fn run_here(
+    run: &Run,
+    subject: &Subject,
+    cases: &[&'static Case],
+    options: &Options,
+    news: News<'_>,
+) -> Report {
     let backing = match make_backing(run, subject) {
         Ok(backing) => backing,
         Err(TestbedError::Missing { what, remedy }) => {
@@ -147,6 +147,7 @@ fn run_here(run: &Run, subject: &Subject, cases: &[&'static Case], options: &Opt
     let mut column = Column {
         subject,
         options,
+        news,
         backing,
         made: 0,
         report: Report::default(),
@@ -157,7 +158,7 @@ fn run_here(run: &Run, subject: &Subject, cases: &[&'static Case], options: &Opt
 }
 
 /// Makes the file system in memory, so that flushes cost nothing, or on disk where memory is short.
-fn make_backing(run: &Run, subject: &Subject) -> Result<BackingFs, TestbedError> {
+pub(crate) fn make_backing(run: &Run, subject: &Subject) -> Result<BackingFs, TestbedError> {
     let in_memory = BackingOptions {
         media: Media::Memory,
         ..BackingOptions::default()
@@ -170,22 +171,40 @@ fn make_backing(run: &Run, subject: &Subject) -> Result<BackingFs, TestbedError>
     }
 }
 
-/// A skip for something that the host could have; in strict mode a failure.
+/// A skip for something that could be here; in strict mode a failure.
 fn strict_skip(subject: &Subject, options: &Options, reason: String) -> Verdict {
-    if options
-        .strict
-        .iter()
-        .any(|driver| driver == subject.entry.name)
-    {
+    let reason = match &options.no_guest {
+        NoGuest::Missing(what) => format!("{reason}; it would run in the guest, but {what}"),
+        NoGuest::NotAsked => reason,
+    };
+    let strict = |driver: &String| driver == subject.entry.name || driver == "all";
+    if options.strict.iter().any(strict) {
         Verdict::fail(format!("skipped, which --strict forbids: {reason}"))
     } else {
         Verdict::skip(reason)
     }
 }
 
+/// The verdict on a case that lacks something.
+fn without(subject: &Subject, options: &Options, lacking: Lacking) -> Verdict {
+    let is_host = guest::here() == Place::Host;
+    match lacking.excuse {
+        Some(Excuse::FileSystem) => Verdict::skip(lacking.reason),
+        // Who asks for this kernel alone gets what it has.
+        Some(Excuse::Kernel) if is_host && options.no_guest == NoGuest::NotAsked => {
+            Verdict::skip(format!(
+                "{}; without `--where host` it runs in the guest",
+                lacking.reason
+            ))
+        }
+        _ => strict_skip(subject, options, lacking.reason),
+    }
+}
+
 struct Column<'a> {
     subject: &'a Subject,
     options: &'a Options,
+    news: News<'a>,
     backing: BackingFs,
     /// How many contexts there were.
     made: usize,
@@ -239,15 +258,18 @@ impl Column<'_> {
         if !interrupt::requested() {
             return false;
         }
-        let skipped = |case: &&'static Case| {
-            ended(
-                case,
-                Verdict::skip("interrupted".to_owned()),
-                Duration::ZERO,
-            )
-        };
-        self.report.ended.extend(cases.iter().map(skipped));
+        for case in cases {
+            let verdict = Verdict::skip("interrupted".to_owned());
+            self.end(case, verdict, Duration::ZERO);
+        }
         true
+    }
+
+    /// Notes the end of a case, and tells it.
+    fn end(&mut self, case: &'static Case, verdict: Verdict, took: Duration) {
+        let ended = Ended::now(case, verdict, took);
+        (self.news)(&ended);
+        self.report.ended.push(ended);
     }
 
     /// Tries every need once; a case whose needs are not met ends as skipped.
@@ -262,28 +284,25 @@ impl Column<'_> {
         let mut tried: BTreeMap<Need, Option<Lacking>> = BTreeMap::new();
         let mut able = Vec::new();
         for case in cases {
-            if case.risk == Risk::Kernel && !self.options.risky {
-                let reason = "waiting for the guest: the case may upset the kernel".to_owned();
-                self.report
-                    .ended
-                    .push(ended(case, Verdict::skip(reason), Duration::ZERO));
-                continue;
+            let lacking = if case.risk == Risk::Kernel && !self.options.risky {
+                let reason = "the case may upset the kernel".to_owned();
+                let excuse = Some(Excuse::Kernel);
+                Some(Lacking { reason, excuse })
+            } else {
+                case.needs.iter().find_map(|need| {
+                    let tried = tried.entry(*need);
+                    tried
+                        .or_insert_with(|| needs::lacking(*need, self.subject.backing, &place))
+                        .clone()
+                })
+            };
+            match lacking {
+                Some(lacking) => {
+                    let verdict = without(self.subject, self.options, lacking);
+                    self.end(case, verdict, Duration::ZERO);
+                }
+                None => able.push(*case),
             }
-            let lacking = case.needs.iter().find_map(|need| {
-                let tried = tried.entry(*need);
-                tried
-                    .or_insert_with(|| needs::lacking(*need, self.subject.backing, &place))
-                    .clone()
-            });
-            let Some(lacking) = lacking else {
-                able.push(*case);
-                continue;
-            };
-            let verdict = match lacking.excuse {
-                Some(_) => Verdict::skip(lacking.reason),
-                None => strict_skip(self.subject, self.options, lacking.reason),
-            };
-            self.report.ended.push(ended(case, verdict, Duration::ZERO));
         }
         able
     }
@@ -296,7 +315,7 @@ impl Column<'_> {
         if wanted || verdict.status.is_failure() && !self.options.unconfirmed {
             self.judge_again(case, found, took);
         } else {
-            self.report.ended.push(ended(case, verdict, took));
+            self.end(case, verdict, took);
         }
     }
 
@@ -307,9 +326,7 @@ impl Column<'_> {
         let alone = self.run_alone(case, self.options.keep);
         let alone = self.verdict(case, alone.as_ref());
         let took = took + now().since(began);
-        self.report
-            .ended
-            .push(ended(case, first.confirmed_by(alone), took));
+        self.end(case, first.confirmed_by(alone), took);
     }
 
     fn verdict(&self, case: &Case, found: Option<&Difference>) -> Verdict {
@@ -420,25 +437,6 @@ fn mounts_below(dir: &Path) -> Vec<PathBuf> {
         .rev()
         .map(|mount| mount.mount_point.clone())
         .collect()
-}
-
-/// The end of a case now, its work having taken that long. A case of a batch counts its share of the batch.
-fn ended(case: &'static Case, verdict: Verdict, took: Duration) -> Ended {
-    if verdict.status == Status::Fail {
-        tracing::debug!(case = case.id, reason = verdict.reason, "failed");
-    }
-    let finished = now();
-    let took = u64::try_from(took.as_millis()).unwrap_or(0);
-    Ended {
-        case,
-        verdict,
-        started: Timestamp::from_millis(finished.millis().saturating_sub(took)),
-        finished,
-    }
-}
-
-fn now() -> Timestamp {
-    Timestamp::from(SystemTime::now())
 }
 
 /// Puts cases in the order of a seed (Fisher and Yates).

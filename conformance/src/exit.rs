@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use cowlab_sys::process;
-use cowlab_testbed::live_host;
+
+use crate::column::NoGuest;
 
 /// Everything is as claimed or declared.
 pub(crate) const OK: u8 = 0;
@@ -12,7 +13,7 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const FINDING: u8 = 1;
 /// The command line names something that is not there.
 pub(crate) const USAGE: u8 = 2;
-/// No column can run here.
+/// No column can run here, or the guest is asked for and not there.
 pub(crate) const UNAVAILABLE: u8 = 69;
 /// The host guard stopped the run.
 pub(crate) const HOST_GUARD: u8 = 75;
@@ -29,18 +30,28 @@ pub(crate) fn refuse(code: u8, reason: &str) -> Result<u8> {
     Ok(code)
 }
 
-/// Refuses a host on which the suite must not run; `None` where it may.
+/// Refuses to run without root on a host from which nothing can be sent to the guest.
+///
+/// # Errors
+///
+/// When standard error is closed.
+pub(crate) fn needs_root(no_guest: &NoGuest) -> Result<u8> {
+    let guest = match no_guest {
+        NoGuest::NotAsked => String::new(),
+        NoGuest::Missing(missing) => format!("; the guest needs no root, but {missing}"),
+    };
+    let reason = "mounting file systems needs root: run it as root or with `sudo`";
+    refuse(PRIVILEGE, &format!("{reason}{guest}"))
+}
+
+/// Refuses a host on which a container engine runs; `None` where none does.
 ///
 /// # Errors
 ///
 /// When the processes of the host cannot be listed.
-pub(crate) fn unfit_host(on_live_host: bool) -> Result<Option<u8>> {
-    if !process::is_root() {
-        let reason = "mounting file systems needs root: run it as root or with `sudo`";
-        return refuse(PRIVILEGE, reason).map(Some);
-    }
-    let engines = live_host()?;
-    if !engines.is_empty() && !on_live_host {
+pub(crate) fn live_host(allowed: bool) -> Result<Option<u8>> {
+    let engines = cowlab_testbed::live_host()?;
+    if !engines.is_empty() && !allowed {
         let reason = format!(
             "a container engine runs here ({}): the run loads its disk; add `--on-live-host` to run it nevertheless",
             engines.join(", ")
@@ -48,4 +59,16 @@ pub(crate) fn unfit_host(on_live_host: bool) -> Result<Option<u8>> {
         return refuse(HOST_GUARD, &reason).map(Some);
     }
     Ok(None)
+}
+
+/// Refuses a host on which nothing can be mounted, or should; `None` where it may.
+///
+/// # Errors
+///
+/// When the processes of the host cannot be listed.
+pub(crate) fn unfit_host(on_live_host: bool) -> Result<Option<u8>> {
+    if !process::is_root() {
+        return needs_root(&NoGuest::NotAsked).map(Some);
+    }
+    live_host(on_live_host)
 }

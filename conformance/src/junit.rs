@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use cowlab_reports::result::Status;
+use cowlab_reports::result::{Place, Status};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use crate::column::Ended;
 use crate::lane::Lane;
+use crate::outcome;
+use crate::report::Ended;
 
 /// Makes sure that the report can be written, and makes its directory: nobody wants to learn that after the run.
 ///
@@ -35,13 +36,13 @@ pub(crate) fn write(path: &Path, lanes: &[Arc<Lane>]) -> Result<()> {
     let mut report = Report::new("cowlab conformance");
     for lane in lanes {
         let mut suite = TestSuite::new(lane.subject.to_string());
-        for ended in &lane.report().ended {
+        for ended in &lane.ended() {
             suite.add_test_case(test_case(lane, ended));
         }
-        for trouble in &lane.report().trouble {
+        for trouble in &lane.trouble() {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
             status.set_message(trouble.as_str());
-            suite.add_test_case(TestCase::new("run/leaves-nothing-behind", status));
+            suite.add_test_case(TestCase::new(outcome::LEFTOVERS, status));
         }
         report.add_test_suite(suite);
     }
@@ -66,13 +67,16 @@ fn test_case(lane: &Lane, ended: &Ended) -> TestCase {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
             status.set_type(verdict.status.name());
             status.set_message(reason.as_str());
-            status.set_description(lane.explain(ended.case, verdict));
+            status.set_description(outcome::explain(&lane.subject, ended));
             status
         }
     };
     let mut case = TestCase::new(ended.case.id, status);
     case.set_classname(lane.subject.to_string());
     case.set_time(ended.finished.since(ended.started));
+    if ended.place == Place::Guest {
+        case.add_property(("place", Place::Guest.name()));
+    }
     if verdict.status == Status::Deviates {
         case.set_system_out(format!("deviates as declared: {reason}"));
     }

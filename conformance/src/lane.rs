@@ -1,212 +1,231 @@
-//! A column as a set of trials: it runs when the first of them asks, and each finds its verdict in it.
+//! A column as a set of trials: its part on the host runs when the first of them asks, its part in the guest runs beside
+//! it, and each trial finds its verdict in one of the two.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use cowlab_reports::result::{self, Column, Line, Outcome, Status, Timestamp};
+use cowlab_reports::result::{Line, Place, Status};
+use cowlab_runtime::guest;
 use cowlab_testbed::Run;
 use libtest_mimic::{Completion, Failed, Trial};
 
+use crate::away::{Away, trial};
 use crate::case::Case;
-use crate::cases;
-use crate::column::{self, Ended, Options, Report};
+use crate::column::{self, Options};
+use crate::outcome;
+use crate::report::{Ended, Report, now};
+use crate::results::Results;
 use crate::subject::Subject;
-use crate::verdict::{self, Verdict};
-
-/// Who writes results as they become known.
-pub(crate) type Sink = dyn Fn(Timestamp, Timestamp, Line) -> Result<(), String> + Send + Sync;
+use crate::verdict::Verdict;
 
 /// What all columns of a run share.
+#[derive(Debug)]
 pub(crate) struct Shared {
-    /// The testbed.
-    pub(crate) run: Run,
+    /// The testbed; none where everything runs in the guest.
+    pub(crate) run: Option<Run>,
     /// How columns are run.
     pub(crate) options: Options,
     /// In how many orders the cases are run.
     pub(crate) seeds: u64,
     /// Where results go.
-    pub(crate) sink: Box<Sink>,
-    /// What the sink could not write.
-    pub(crate) unwritten: Mutex<Vec<String>>,
+    pub(crate) results: Results,
+    /// What runs in the guest.
+    pub(crate) away: Away,
 }
 
 /// A column and the cases to run in it.
+#[derive(Debug)]
 pub(crate) struct Lane {
     /// What is judged.
     pub(crate) subject: Subject,
     /// The cases, in the order of the catalogue.
     pub(crate) cases: Vec<&'static Case>,
+    /// Those of them that run in the guest.
+    pub(crate) away: Vec<&'static Case>,
     shared: Arc<Shared>,
     report: OnceLock<Report>,
 }
 
 impl Lane {
-    pub(crate) fn new(subject: Subject, cases: Vec<&'static Case>, shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(
+        subject: Subject,
+        cases: Vec<&'static Case>,
+        away: Vec<&'static Case>,
+        shared: &Arc<Shared>,
+    ) -> Self {
         Self {
             subject,
             cases,
+            away,
             shared: Arc::clone(shared),
             report: OnceLock::new(),
         }
     }
 
-    /// What the column found out; runs it unless it ran.
+    /// What the column found out here; runs it unless it ran.
     pub(crate) fn report(&self) -> &Report {
         self.report.get_or_init(|| self.run())
     }
 
-    /// What the column found out, if it ran and nobody else looks at it.
+    /// What the column found out here, if it ran and nobody else looks at it.
     pub(crate) fn into_report(lane: Arc<Self>) -> Option<Report> {
         Arc::into_inner(lane)?.report.into_inner()
     }
 
-    /// The end of a case.
-    pub(crate) fn ended(&self, case: &Case) -> Option<&Ended> {
-        self.report()
-            .ended
+    /// How every case ended, wherever it ran, in the order of the catalogue.
+    pub(crate) fn ended(&self) -> Vec<Ended> {
+        let cases = self.cases.iter();
+        cases.filter_map(|case| self.ended_of(case)).collect()
+    }
+
+    /// What the column left behind or upset, wherever it ran.
+    pub(crate) fn trouble(&self) -> Vec<String> {
+        let mut trouble = self.report().trouble.clone();
+        if !self.away.is_empty() {
+            trouble.extend(self.shared.away.trouble(&self.subject));
+        }
+        trouble
+    }
+
+    /// Why no case ran at all, if none did for one reason.
+    pub(crate) fn whole(&self) -> Option<String> {
+        if self.away.is_empty() {
+            return self.report().whole.clone();
+        }
+        let ended = self.ended();
+        let (first, rest) = ended.split_first()?;
+        let reason = first.verdict.reason.as_ref()?;
+        let same = |ended: &Ended| {
+            ended.verdict.reason.as_ref() == Some(reason)
+                && ended.verdict.status == first.verdict.status
+        };
+        let ran = first.verdict.status == Status::Deviates;
+        (!ran && !rest.is_empty() && rest.iter().all(same)).then(|| reason.clone())
+    }
+
+    /// The cases that run here.
+    fn home(&self) -> Vec<&'static Case> {
+        let is_home = |case: &&'static Case| !self.is_away(case);
+        self.cases
             .iter()
-            .find(|ended| ended.case.id == case.id)
+            .filter(|case| is_home(case))
+            .copied()
+            .collect()
     }
 
-    /// The name of a case in this column.
-    pub(crate) fn trial_name(&self, case: &Case) -> String {
-        format!("{}::{}", self.subject, case.id)
+    fn is_away(&self, case: &Case) -> bool {
+        self.away.iter().any(|away| away.id == case.id)
     }
 
-    /// A trial per case, and one for what the column left behind.
+    /// The end of a case; waits for it.
+    fn ended_of(&self, case: &Case) -> Option<Ended> {
+        if self.is_away(case) {
+            return self.shared.away.ended(&trial(&self.subject, case));
+        }
+        let ended = &self.report().ended;
+        ended.iter().find(|ended| ended.case.id == case.id).cloned()
+    }
+
+    /// A trial per case that runs here, and one for what the column left behind.
     pub(crate) fn trials(lane: &Arc<Self>) -> Vec<Trial> {
-        let cases = lane.cases.iter().map(|case| {
-            let (lane, case) = (Arc::clone(lane), *case);
-            Trial::ignorable_test(lane.trial_name(case), move || lane.complete(case))
-        });
+        let home = lane.home();
         let last = Arc::clone(lane);
-        let name = format!("{}::run/leaves-nothing-behind", lane.subject);
-        let clean = Trial::test(name, move || {
-            let trouble = &last.report().trouble;
-            if trouble.is_empty() {
-                Ok(())
-            } else {
-                Err(Failed::from(trouble.join("\n")))
-            }
+        let clean = move || without_trouble(&last.report().trouble);
+        Self::trials_of(lane, home, clean)
+    }
+
+    /// The same for the cases that run in the guest.
+    pub(crate) fn trials_away(lane: &Arc<Self>) -> Vec<Trial> {
+        let last = Arc::clone(lane);
+        let clean = move || without_trouble(&last.shared.away.trouble(&last.subject));
+        let trials = Self::trials_of(lane, lane.away.clone(), clean).into_iter();
+        trials
+            .map(|trial| trial.with_kind(Place::Guest.name()))
+            .collect()
+    }
+
+    fn trials_of(
+        lane: &Arc<Self>,
+        cases: Vec<&'static Case>,
+        clean: impl FnOnce() -> Result<(), Failed> + Send + 'static,
+    ) -> Vec<Trial> {
+        if cases.is_empty() {
+            return Vec::new();
+        }
+        let name = format!("{}::{}", lane.subject, outcome::LEFTOVERS);
+        let cases = cases.into_iter().map(|case| {
+            let lane = Arc::clone(lane);
+            Trial::ignorable_test(trial(&lane.subject, case), move || lane.complete(case))
         });
-        cases.chain([clean]).collect()
+        cases.chain([Trial::test(name, clean)]).collect()
     }
 
     fn complete(&self, case: &'static Case) -> Result<Completion, Failed> {
-        let Some(ended) = self.ended(case) else {
+        let Some(ended) = self.ended_of(case) else {
             return Err(Failed::from("the case did not run"));
         };
         match ended.verdict.status {
             Status::Pass | Status::Deviates => Ok(Completion::Completed),
             Status::Skip => {
-                let reason = ended.verdict.reason.clone().unwrap_or_default();
+                let reason = ended.verdict.reason.unwrap_or_default();
                 Ok(Completion::ignored_with(reason))
             }
             Status::Fail | Status::OrderDependent | Status::UnexpectedPass => {
-                Err(Failed::from(self.explain(case, &ended.verdict)))
+                Err(Failed::from(outcome::explain(&self.subject, &ended)))
             }
         }
-    }
-
-    /// What a person needs to know of a failure: the claim, what was found, how to repeat it.
-    pub(crate) fn explain(&self, case: &Case, verdict: &Verdict) -> String {
-        format!(
-            "{}: {}\n  claim:  {}\n  source: {}\n  repeat: {}",
-            verdict.status,
-            verdict
-                .reason
-                .as_deref()
-                .unwrap_or("no reason was recorded"),
-            case.spec,
-            case.see.join("; "),
-            self.repeat(case, true),
-        )
-    }
-
-    /// The command that runs a case alone.
-    pub(crate) fn repeat(&self, case: &Case, keep: bool) -> String {
-        let Column {
-            driver,
-            variant,
-            backing,
-            ..
-        } = self.subject.column();
-        let keep = if keep { " --keep" } else { "" };
-        format!(
-            "cargo xtask conformance --driver {driver} --variant {variant} --backing {backing} --case {}{keep}",
-            case.id
-        )
     }
 
     fn run(&self) -> Report {
         let shared = &self.shared;
-        let first = self.run_once(shared.options.seed);
+        let home = self.home();
+        let (Some(run), false) = (&shared.run, home.is_empty()) else {
+            return Report::default();
+        };
+        let news = |ended: &Ended| {
+            // What differs between two orders is known at the end.
+            if shared.seeds == 1 {
+                self.write(ended);
+            }
+        };
+        let run_once = |seed| {
+            let options = Options {
+                seed,
+                ..shared.options.clone()
+            };
+            column::run(run, &self.subject, &home, &options, &news)
+        };
+        let first = run_once(shared.options.seed);
         let mut merged = (1..shared.seeds).fold(first, |report, number| {
             let seed = shared.options.seed.unwrap_or(0).wrapping_add(number);
-            merge(report, self.run_once(Some(seed)))
+            merge(report, run_once(Some(seed)))
         });
         // Whatever the order was that they ran in.
-        let place = |ended: &Ended| self.cases.iter().position(|case| case.id == ended.case.id);
+        let place = |ended: &Ended| home.iter().position(|case| case.id == ended.case.id);
         merged.ended.sort_by_key(place);
-        for ended in &merged.ended {
-            self.write(ended);
+        if shared.seeds > 1 {
+            merged.ended.iter().for_each(|ended| self.write(ended));
+        }
+        for trouble in &merged.trouble {
+            let line = outcome::of_trouble(&self.subject, guest::here(), trouble);
+            shared.results.line(now(), now(), &Line::Outcome(line));
         }
         merged
     }
 
-    fn run_once(&self, seed: Option<u64>) -> Report {
-        let options = Options {
-            seed,
-            ..self.shared.options.clone()
-        };
-        column::run(&self.shared.run, &self.subject, &self.cases, &options)
-    }
-
     fn write(&self, ended: &Ended) {
-        let line = Line::Outcome(self.outcome(ended));
-        if let Err(error) = (self.shared.sink)(ended.started, ended.finished, line) {
-            let mut unwritten = self
-                .shared
-                .unwritten
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            unwritten.push(error);
-        }
-    }
-
-    /// The outcome as results have it.
-    pub(crate) fn outcome(&self, ended: &Ended) -> Outcome {
-        let case = ended.case;
-        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        Outcome {
-            case: case.id.to_owned(),
-            numbers: owned(case.catalogue),
-            group: cases::title(case.group()).to_owned(),
-            claim: case.spec.to_owned(),
-            see: owned(case.see),
-            impact: case.impact,
-            risk: case.risk,
-            column: self.subject.column(),
-            status: ended.verdict.status,
-            reason: ended.verdict.reason.clone(),
-            deviation: ended.verdict.deviation.map(declared),
-            repeat: self.repeat(case, false),
-        }
+        let line = Line::Outcome(outcome::of(&self.subject, ended));
+        self.shared
+            .results
+            .line(ended.started, ended.finished, &line);
     }
 }
 
-/// A declared deviation as results have it.
-pub(crate) fn declared(deviation: &'static cowlab_driver::Deviation) -> result::Deviation {
-    result::Deviation {
-        case: deviation.case.to_owned(),
-        observed: deviation.observed.to_owned(),
-        because: deviation.because.to_owned(),
-        impact: verdict::impact(deviation.impact),
-        see: deviation
-            .see
-            .iter()
-            .map(|text| (*text).to_owned())
-            .collect(),
+fn without_trouble(trouble: &[String]) -> Result<(), Failed> {
+    if trouble.is_empty() {
+        Ok(())
+    } else {
+        Err(Failed::from(trouble.join("\n")))
     }
 }
 

@@ -11,6 +11,7 @@
 pub mod act;
 pub mod actor;
 mod args;
+mod away;
 mod batch;
 pub mod calendar;
 pub mod case;
@@ -19,6 +20,7 @@ mod column;
 pub mod compare;
 pub mod context;
 pub mod difference;
+mod errand;
 pub mod errno;
 mod exit;
 mod faults;
@@ -29,7 +31,11 @@ pub mod manifest;
 mod matrix;
 mod needs;
 pub mod op;
+mod outcome;
+mod placing;
 pub mod prelude;
+mod report;
+mod results;
 mod runner;
 mod subject;
 mod suggest;
@@ -39,6 +45,7 @@ pub mod terms;
 pub mod text;
 pub mod tree;
 mod verdict;
+mod wanted;
 
 pub use args::Args;
 

@@ -5,16 +5,17 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use comfy_table::{Table, presets};
-use cowlab_reports::result::Status;
+use cowlab_reports::result::{Place, Status};
 
 use crate::cases::GROUPS;
-use crate::column::Ended;
 use crate::lane::Lane;
+use crate::report::Ended;
 
 /// The compact matrix: a row per group with the counts of each column, then every case that did not pass everywhere.
 pub(crate) fn text(lanes: &[Arc<Lane>]) -> String {
     let mut text = String::new();
     let mut table = table(lanes, "group");
+    table.add_row(std::iter::once("place".to_owned()).chain(lanes.iter().map(|lane| place(lane))));
     for group in GROUPS {
         let cells: Vec<_> = lanes.iter().map(|lane| counts(lane, group.name)).collect();
         if cells.iter().any(|cell| !cell.is_empty()) {
@@ -47,13 +48,13 @@ pub(crate) fn text(lanes: &[Arc<Lane>]) -> String {
 fn trouble(lanes: &[Arc<Lane>]) -> String {
     let mut text = String::new();
     for lane in lanes {
-        if let Some(reason) = &lane.report().whole {
+        if let Some(reason) = &lane.whole() {
             push_line(
                 &mut text,
                 &format!("\n{}: no case ran: {reason}", lane.subject),
             );
         }
-        for trouble in &lane.report().trouble {
+        for trouble in &lane.trouble() {
             push_line(&mut text, &format!("\n{}: {trouble}", lane.subject));
         }
     }
@@ -77,11 +78,16 @@ pub(crate) fn markdown(lanes: &[Arc<Lane>]) -> String {
     for id in ids {
         push(&mut text, &format!("| {id} |"));
         for lane in lanes {
-            let ended = lane.report().ended.iter().find(|ended| ended.case.id == id);
+            let ended = lane.ended();
+            let ended = ended.iter().find(|ended| ended.case.id == id);
+            let mark = ended.map_or("", |ended| mark(ended.place));
             let cell = ended.map_or("", |ended| ended.verdict.status.name());
-            push(&mut text, &format!(" {cell} |"));
+            push(&mut text, &format!(" {cell}{mark} |"));
         }
         text.push('\n');
+    }
+    if lanes.iter().any(|lane| !lane.away.is_empty()) {
+        push_line(&mut text, "\n\\* in the guest");
     }
     for status in Status::ALL
         .into_iter()
@@ -109,14 +115,33 @@ fn table(lanes: &[Arc<Lane>], corner: &str) -> Table {
     table
 }
 
+/// Where the cases of a column ran.
+fn place(lane: &Lane) -> String {
+    let away = lane.ended();
+    let away = away.iter().filter(|ended| ended.place == Place::Guest);
+    match (lane.cases.len(), away.count()) {
+        (_, 0) => Place::Host.name().to_owned(),
+        (all, away) if all == away => Place::Guest.name().to_owned(),
+        (_, away) => format!("host, {away} in the guest"),
+    }
+}
+
+/// What marks a cell of the full matrix.
+const fn mark(place: Place) -> &'static str {
+    match place {
+        Place::Host => "",
+        Place::Guest => "\\*",
+    }
+}
+
 fn counts(lane: &Lane, group: &str) -> String {
-    let ended = lane.report().ended.iter();
-    summary(ended.filter(|ended| ended.case.group() == group))
+    let ended = lane.ended();
+    summary(ended.iter().filter(|ended| ended.case.group() == group))
 }
 
 fn total(lane: &Lane) -> String {
-    let mut text = summary(lane.report().ended.iter());
-    if !lane.report().trouble.is_empty() {
+    let mut text = summary(lane.ended().iter());
+    if !lane.trouble().is_empty() {
         text.push_str(", left something behind");
     }
     text
@@ -141,8 +166,8 @@ type Rows = BTreeMap<(&'static str, String), Vec<String>>;
 /// The cases that ended so, with the columns in which they did for the same reason.
 fn rows(lanes: &[Arc<Lane>], status: Status) -> Rows {
     let mut rows = Rows::new();
-    for lane in lanes.iter().filter(|lane| lane.report().whole.is_none()) {
-        for ended in &lane.report().ended {
+    for lane in lanes.iter().filter(|lane| lane.whole().is_none()) {
+        for ended in &lane.ended() {
             if ended.verdict.status == status {
                 let reason = ended.verdict.reason.clone().unwrap_or_default();
                 let columns = rows.entry((ended.case.id, reason)).or_default();

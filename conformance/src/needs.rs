@@ -87,9 +87,8 @@ pub(crate) fn lacking(need: Need, backing: Backing, place: &Path) -> Option<Lack
         (false, false) => None,
     };
     let reason = match excuse {
-        Some(Excuse::Kernel) => format!("waiting for the guest: needs {need}; here: {error}"),
         Some(Excuse::FileSystem) => format!("{backing} has not got {need}"),
-        None => format!("needs {need}; here: {error}"),
+        Some(Excuse::Kernel) | None => format!("needs {need}; here: {error}"),
     };
     Some(Lacking { reason, excuse })
 }

@@ -1,26 +1,30 @@
-//! Runs what the command line asks for: columns as trials, results as they become known, the matrix at the end.
+//! Runs what the command line asks for: columns as trials, on the host and in the guest at the same time, results as they
+//! become known, the matrix at the end.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::thread;
 
 use anyhow::{Result, anyhow};
-use cowlab_reports::result::{JsonLines, Line, Run as RunFacts, Timestamp};
-use cowlab_runtime::fingerprint;
+use cowlab_reports::result::Line;
+use cowlab_runtime::guest::Guest;
 use cowlab_sys::interrupt;
-use cowlab_testbed::{Run, base_directory, live_host};
-use libtest_mimic::{Arguments, FormatSetting};
+use cowlab_testbed::Run;
+use libtest_mimic::{Arguments, FormatSetting, Trial};
 
 use crate::args::{Format, RunArgs};
-use crate::case::Case;
+use crate::away::Away;
 use crate::column::Options;
+use crate::errand;
 use crate::exit;
 use crate::junit;
-use crate::lane::{Lane, Shared, Sink};
+use crate::lane::{Lane, Shared};
 use crate::matrix;
-use crate::subject::{Choice, Subject};
-use crate::table;
+use crate::outcome;
+use crate::placing::{self, Planned};
+use crate::report::now;
+use crate::results::Results;
+use crate::wanted::{self, Grounds, Wanted};
 
 /// Runs cases in columns and says how it ended.
 ///
@@ -28,31 +32,27 @@ use crate::table;
 ///
 /// When a file cannot be written or the testbed fails.
 pub(crate) fn run(args: &RunArgs) -> Result<u8> {
-    let choice = Choice {
-        drivers: args.driver.clone(),
-        variants: args.variant.clone(),
-        backings: args.backing.clone(),
+    let Wanted { columns, grounds } = match wanted::of(args)? {
+        Ok(wanted) => wanted,
+        Err(code) => return Ok(code),
     };
-    let chosen = choice.subjects().and_then(|subjects| {
-        crate::subject::check_names("driver", &args.strict, &table::drivers())?;
-        Ok((subjects, table::cases(&args.case)?))
-    });
-    let (subjects, cases) = match chosen {
-        Ok(chosen) => chosen,
-        Err(error) => return exit::refuse(exit::USAGE, &error.to_string()),
-    };
-    if let Some(code) = exit::unfit_host(args.on_live_host)? {
-        return Ok(code);
-    }
     if let Some(path) = &args.junit
         && let Err(error) = junit::check(path)
     {
         return exit::refuse(exit::USAGE, &format!("{error:#}"));
     }
     interrupt::watch()?;
-    let run = Run::start(args.dir.clone())?;
+    let run = match grounds.host {
+        true => Some(Run::start(args.dir.clone())?),
+        false => None,
+    };
+    let away = away(args, &grounds, run.as_ref(), &columns);
+    let asked = columns.iter().zip(&away);
+    let asked = asked.flat_map(|((subject, _), away)| away.iter().map(|case| (*subject, *case)));
+    let id = run.as_ref().map_or_else(own_id, |run| run.id().to_owned());
     let shared = Arc::new(Shared {
-        sink: sink(args, run.id())?,
+        results: Results::open(args, &id)?,
+        away: Away::new(asked),
         run,
         options: Options {
             isolate: args.isolate,
@@ -61,49 +61,67 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
             risky: args.risk_kernel,
             unconfirmed: false,
             strict: args.strict.clone(),
+            no_guest: grounds.no_guest,
         },
         seeds: args.seeds,
-        unwritten: Mutex::default(),
     });
-    let lanes = lanes(&subjects, &cases, args.filter.as_deref(), &shared);
-    if lanes.is_empty() {
-        let filter = args.filter.as_deref().unwrap_or_default();
-        return exit::refuse(
-            exit::USAGE,
-            &format!("no case in no column has `{filter}` in its name"),
-        );
-    }
-    let failed = run_trials(args, &lanes);
+    let lanes: Vec<_> = columns
+        .into_iter()
+        .zip(away)
+        .map(|((subject, cases), away)| Arc::new(Lane::new(subject, cases, away, &shared)))
+        .collect();
+    let failed = thread::scope(|scope| {
+        if let (Some(guest), true) = (&grounds.guest, shared.away.count() > 0) {
+            scope.spawn(|| run_away(guest.as_ref(), args, &shared));
+        }
+        run_trials(args, &lanes)
+    });
     finish(args, lanes, shared, failed)
 }
 
-fn lanes(
-    subjects: &[Subject],
-    cases: &[&'static Case],
-    filter: Option<&str>,
-    shared: &Arc<Shared>,
-) -> Vec<Arc<Lane>> {
-    let lanes = subjects.iter().map(|subject| {
-        let named = |case: &&&'static Case| {
-            filter.is_none_or(|text| format!("{subject}::{}", case.id).contains(text))
-        };
-        let cases: Vec<_> = cases.iter().filter(named).copied().collect();
-        Arc::new(Lane::new(*subject, cases, shared))
-    });
-    lanes.filter(|lane| !lane.cases.is_empty()).collect()
+/// What of each column runs in the guest.
+fn away(
+    args: &RunArgs,
+    grounds: &Grounds,
+    run: Option<&Run>,
+    columns: &[Planned],
+) -> Vec<Vec<&'static crate::case::Case>> {
+    let place = grounds.place;
+    let lacks = match run {
+        // Nothing can be sent away, or everything is.
+        _ if grounds.guest.is_none() => vec![placing::Lack::Nothing; columns.len()],
+        Some(run) => placing::lacks(run, columns),
+        None => vec![placing::Lack::Everything; columns.len()],
+    };
+    let columns = columns.iter().zip(lacks);
+    columns
+        .map(|((_, cases), lack)| match grounds.guest {
+            Some(_) => placing::away(cases, place, args.risk_kernel, &lack),
+            None => Vec::new(),
+        })
+        .collect()
+}
+
+/// The name of a run that makes nothing on the host.
+fn own_id() -> String {
+    format!("{:x}-{}", now().millis(), std::process::id())
+}
+
+/// Runs the part of the guest, and writes what is missing of it in the end.
+fn run_away(guest: &dyn Guest, args: &RunArgs, shared: &Shared) {
+    let ending = errand::run(guest, args, &shared.away, &shared.results);
+    for (subject, ended) in shared.away.close(&ending) {
+        let line = Line::Outcome(outcome::of(&subject, &ended));
+        shared.results.line(ended.started, ended.finished, &line);
+    }
 }
 
 /// Runs the trials and tells whether one failed.
 fn run_trials(args: &RunArgs, lanes: &[Arc<Lane>]) -> bool {
-    // The trials of the columns take turns, so that as many columns run at once as there are threads.
-    let mut turns: Vec<_> = lanes
-        .iter()
-        .map(|lane| Lane::trials(lane).into_iter())
-        .collect();
-    let mut trials = Vec::new();
-    while turns.iter().any(|lane| lane.len() > 0) {
-        trials.extend(turns.iter_mut().filter_map(Iterator::next));
-    }
+    // The trials of the columns take turns, so that as many columns run at once as there are threads. Those of the guest
+    // come last: they only wait, and would keep the others from running.
+    let mut trials = in_turns(lanes.iter().map(Lane::trials).collect());
+    trials.extend(lanes.iter().flat_map(Lane::trials_away));
     let arguments = Arguments {
         test_threads: Some(usize::from(args.jobs)),
         format: Some(FormatSetting::Terse),
@@ -112,6 +130,15 @@ fn run_trials(args: &RunArgs, lanes: &[Arc<Lane>]) -> bool {
         ..Arguments::default()
     };
     libtest_mimic::run(&arguments, trials).has_failed()
+}
+
+fn in_turns(lanes: Vec<Vec<Trial>>) -> Vec<Trial> {
+    let mut turns: Vec<_> = lanes.into_iter().map(Vec::into_iter).collect();
+    let mut trials = Vec::new();
+    while turns.iter().any(|lane| lane.len() > 0) {
+        trials.extend(turns.iter_mut().filter_map(Iterator::next));
+    }
+    trials
 }
 
 fn finish(
@@ -129,24 +156,17 @@ fn finish(
     if let Some(path) = &args.junit {
         junit::write(path, &lanes)?;
     }
-    let barred = barred(lanes.iter().map(|lane| lane.report().whole.as_deref()));
+    let barred = barred(lanes.iter().map(|lane| lane.whole()));
     let kept: Vec<_> = lanes
         .iter()
         .flat_map(|lane| lane.report().kept.clone())
         .collect();
-    let unwritten = shared
-        .unwritten
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    if let Some(error) = unwritten.into_iter().next() {
-        return Err(anyhow!(error));
-    }
+    shared.results.close()?;
     let mut stderr = io::stderr().lock();
     if kept.is_empty() {
         drop(lanes);
         let shared = Arc::into_inner(shared).ok_or_else(|| anyhow!("a column is still running"))?;
-        if let Err(error) = shared.run.close() {
+        if let Some(Err(error)) = shared.run.map(Run::close) {
             writeln!(stderr, "error: the run left something behind: {error}")?;
             failed = true;
         }
@@ -160,8 +180,8 @@ fn finish(
         }
         // What is kept outlives the run: it is over before the file systems are let go of.
         let reports: Vec<_> = lanes.into_iter().filter_map(Lane::into_report).collect();
-        if let Some(shared) = Arc::into_inner(shared) {
-            shared.run.keep();
+        if let Some(run) = Arc::into_inner(shared).and_then(|shared| shared.run) {
+            run.keep();
         }
         drop(reports);
     }
@@ -179,51 +199,10 @@ fn finish(
 }
 
 /// Why not one column could run; nothing where one could.
-fn barred<'a>(columns: impl Iterator<Item = Option<&'a str>>) -> Option<String> {
-    let mut reasons: Vec<&str> = columns.collect::<Option<_>>()?;
+fn barred(columns: impl Iterator<Item = Option<String>>) -> Option<String> {
+    let mut reasons: Vec<String> = columns.collect::<Option<_>>()?;
     reasons.dedup();
     Some(reasons.join("; "))
-}
-
-/// Opens what results are written to.
-fn sink(args: &RunArgs, run: &str) -> Result<Box<Sink>> {
-    let facts = RunFacts {
-        id: run.to_owned(),
-        commit: fingerprint::commit(),
-    };
-    let environment = fingerprint::environment(
-        args.dir.as_deref().unwrap_or(&base_directory()),
-        live_host()?,
-    );
-    let now = Timestamp::from(SystemTime::now());
-    let mut sinks: Vec<Box<Sink>> = Vec::new();
-    if let Some(path) = &args.results {
-        let lines = JsonLines::<File>::append(path, facts.clone(), &environment, now)?;
-        sinks.push(writer(lines));
-    }
-    if args.format() == Format::Json {
-        sinks.push(writer(JsonLines::new(
-            io::stdout(),
-            facts,
-            &environment,
-            now,
-        )?));
-    }
-    Ok(Box::new(move |started, finished, line: Line| {
-        sinks
-            .iter()
-            .try_for_each(|sink| sink(started, finished, line.clone()))
-    }))
-}
-
-fn writer<W: Write + Send + 'static>(lines: JsonLines<W>) -> Box<Sink> {
-    let lines = Mutex::new(lines);
-    Box::new(move |started, finished, line| {
-        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines
-            .line(started, finished, line)
-            .map_err(|error| error.to_string())
-    })
 }
 
 #[cfg(test)]
@@ -232,9 +211,9 @@ mod tests {
 
     #[test]
     fn a_run_without_a_column_is_no_success() {
-        let none = "btrfs is missing";
-        let all = barred([Some(none), Some(none)].into_iter());
-        assert_eq!(all.as_deref(), Some(none));
-        assert_eq!(barred([Some(none), None].into_iter()), None);
+        let none = || Some("btrfs is missing".to_owned());
+        let all = barred([none(), none()].into_iter());
+        assert_eq!(all, none());
+        assert_eq!(barred([none(), None].into_iter()), None);
     }
 }

@@ -132,11 +132,26 @@ pub(crate) fn check_names(what: &str, names: &[String], known: &[&str]) -> Resul
 }
 
 impl Subject {
+    /// Reads `driver/variant/backing`.
+    #[must_use]
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let mut words = name.split('/');
+        let entry = cowlab_drivers::find(words.next()?)?;
+        let variant = entry.variant(words.next()?)?;
+        let backing = words.next()?.parse().ok()?;
+        words.next().is_none().then_some(Self {
+            entry,
+            variant,
+            backing,
+        })
+    }
+
     /// The column as results name it.
     #[must_use]
     pub(crate) fn column(&self) -> Column {
         let mut column = Column::new(self.entry.name, self.backing.name());
         self.variant.name.clone_into(&mut column.variant);
+        column.place = cowlab_runtime::guest::here();
         column
     }
 }

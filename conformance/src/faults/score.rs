@@ -14,8 +14,9 @@ use super::{DRIVER, FAULTS, Fault};
 use crate::args::FaultsArgs;
 use crate::case::Case;
 use crate::cases;
-use crate::column::{self, Ended, Options};
+use crate::column::{self, Options};
 use crate::exit;
+use crate::report::Ended;
 use crate::subject::{Subject, check_names};
 
 /// Faults that are tried at once.
@@ -75,7 +76,7 @@ fn run_cases(run: &Run, entry: &'static Entry, cases: &[&'static Case]) -> Vec<E
         unconfirmed: true,
         ..Options::default()
     };
-    column::run(run, &subject, cases, &options).ended
+    column::run(run, &subject, cases, &options, &|_| {}).ended
 }
 
 fn try_all(

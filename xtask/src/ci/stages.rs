@@ -84,6 +84,8 @@ pub(super) const STAGES: &[Stage] = &[
         needs: PROGRAM,
         job: Job::Cowlab(&[
             "conformance",
+            "--where",
+            "host",
             "--strict",
             "overlay2,btrfs,vfs",
             "--junit",

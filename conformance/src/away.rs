@@ -1,0 +1,316 @@
+//! The part of a run that is in the guest: what was asked of it, what it said so far, how it ended.
+//!
+//! The guest's lines are taken as they come. A guest that ends before it said how every case ended leaves failures: a
+//! case that nobody saw is not one that was skipped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cowlab_reports::result::{Line, Outcome, Place, Record};
+use cowlab_runtime::guest::{Ending, Loss};
+use cowlab_sys::interrupt;
+
+use crate::case::Case;
+use crate::exit;
+use crate::outcome;
+use crate::report::Ended;
+use crate::subject::Subject;
+use crate::verdict::Verdict;
+
+/// The cases that the guest was asked to run.
+#[derive(Debug, Default)]
+pub(crate) struct Away {
+    asked: Vec<(String, Subject, &'static Case)>,
+    state: Mutex<State>,
+    news: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ended: BTreeMap<String, Ended>,
+    /// What columns left behind or upset.
+    trouble: BTreeMap<String, Vec<String>>,
+    over: bool,
+}
+
+impl Away {
+    /// Asks for cases, each with the column it runs in.
+    pub(crate) fn new(asked: impl IntoIterator<Item = (Subject, &'static Case)>) -> Self {
+        let asked = asked.into_iter();
+        Self {
+            asked: asked
+                .map(|(subject, case)| (trial(&subject, case), subject, case))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The trials that are asked for, a line each, in the order in which they are to run.
+    pub(crate) fn list(&self) -> String {
+        self.asked
+            .iter()
+            .map(|(trial, _, _)| format!("{trial}\n"))
+            .collect()
+    }
+
+    /// How many trials are asked for.
+    pub(crate) const fn count(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Takes a result.
+    ///
+    /// # Errors
+    ///
+    /// When it answers nothing that was asked.
+    pub(crate) fn take(&self, record: &Record) -> Result<(), String> {
+        let Line::Outcome(said) = &record.line else {
+            return Ok(());
+        };
+        let column = column_of(said);
+        let mut state = self.state();
+        if said.case == outcome::LEFTOVERS {
+            let trouble = said.reason.clone().unwrap_or_default();
+            state.trouble.entry(column).or_default().push(trouble);
+            return Ok(());
+        }
+        let name = format!("{column}::{}", said.case);
+        let asked = self.asked.iter().find(|(trial, _, _)| *trial == name);
+        let Some((_, subject, case)) = asked else {
+            return Err(format!("the guest ran `{name}`, which it was not asked to"));
+        };
+        if said.column.place != Place::Guest {
+            return Err(format!("the guest says that `{name}` ran on the host"));
+        }
+        let ended = outcome::ended(subject, case, said, record);
+        state.ended.insert(name, ended);
+        self.news.notify_all();
+        Ok(())
+    }
+
+    /// Ends the waiting, and returns the cases that the guest did not get to, each now a failure that says why.
+    pub(crate) fn close(&self, ending: &Ending) -> Vec<(Subject, Ended)> {
+        let mut state = self.state();
+        let loss = loss(ending, &state, self.asked.len());
+        let mut unfinished = Vec::new();
+        for (trial, subject, case) in &self.asked {
+            if state.ended.contains_key(trial) {
+                continue;
+            }
+            let verdict = unfinished_verdict(&loss, unfinished.is_empty());
+            let ended = Ended {
+                place: Place::Guest,
+                ..Ended::now(case, verdict, Duration::ZERO)
+            };
+            unfinished.push((*subject, ended.clone()));
+            state.ended.insert(trial.clone(), ended);
+        }
+        if let Some(loss) = &loss {
+            // Nobody looked at what these columns left behind; where all cases ended, the last column's end is the one
+            // that is missing.
+            let last = self.asked.last().map(|(_, subject, _)| subject);
+            let columns = unfinished.iter().map(|(subject, _)| subject);
+            let columns: BTreeSet<_> = columns.chain(last).map(ToString::to_string).collect();
+            for column in columns {
+                let trouble = state.trouble.entry(column).or_default();
+                trouble.push(loss.reason.clone());
+            }
+        }
+        state.over = true;
+        self.news.notify_all();
+        unfinished
+    }
+
+    /// How a case ended; waits for it.
+    pub(crate) fn ended(&self, trial: &str) -> Option<Ended> {
+        let mut state = self.state();
+        while !state.over && !state.ended.contains_key(trial) {
+            state = self.wait(state);
+        }
+        state.ended.get(trial).cloned()
+    }
+
+    /// What a column left behind in the guest; waits for the guest's end.
+    pub(crate) fn trouble(&self, subject: &Subject) -> Vec<String> {
+        let mut state = self.state();
+        while !state.over {
+            state = self.wait(state);
+        }
+        let trouble = state.trouble.get(&subject.to_string());
+        trouble.cloned().unwrap_or_default()
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.news
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name of a case in a column.
+pub(crate) fn trial(subject: &Subject, case: &Case) -> String {
+    format!("{subject}::{}", case.id)
+}
+
+/// The column of an outcome, as trials name it.
+fn column_of(said: &Outcome) -> String {
+    let column = &said.column;
+    format!("{}/{}/{}", column.driver, column.variant, column.backing)
+}
+
+/// Why what the guest said is not the whole, if it is not.
+fn loss(ending: &Ending, state: &State, asked: usize) -> Option<Loss> {
+    let code = match ending {
+        Ending::Lost(loss) => return Some(loss.clone()),
+        Ending::Exit(code) => *code,
+    };
+    let failed = |ended: &Ended| ended.verdict.status.is_failure();
+    let explained = !state.trouble.is_empty() || state.ended.values().any(failed);
+    let whole = state.ended.len() == asked;
+    match code {
+        0 if whole => None,
+        1 if whole && explained => None,
+        // Not one column could run: the skips say why.
+        code if whole && code == exit::UNAVAILABLE => None,
+        _ => Some(Loss {
+            reason: format!("the run in the guest ended with exit code {code}"),
+            console: String::new(),
+        }),
+    }
+}
+
+/// The verdict of a case that did not end. The console is shown once, with the case that was the next to end.
+fn unfinished_verdict(loss: &Option<Loss>, first: bool) -> Verdict {
+    if interrupt::requested() {
+        return Verdict::skip("interrupted".to_owned());
+    }
+    let reason = match loss {
+        Some(loss) if first => loss.to_string(),
+        Some(loss) => loss.reason.clone(),
+        None => "the guest did not run it".to_owned(),
+    };
+    Verdict::fail(format!("did not end in the guest: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use cowlab_reports::result::{EnvironmentRef, Status, Timestamp};
+
+    use super::*;
+    use crate::cases;
+
+    fn asked() -> (Subject, Vec<&'static Case>, Away) {
+        let subject = Subject::parse("vfs/default/ext4").unwrap();
+        let cases: Vec<_> = cases::all().take(3).collect();
+        let away = Away::new(cases.iter().map(|case| (subject, *case)));
+        (subject, cases, away)
+    }
+
+    fn record(outcome: Outcome) -> Record {
+        Record {
+            schema: 1,
+            run: "guest".to_owned(),
+            started: Timestamp::from_millis(1),
+            finished: Timestamp::from_millis(2),
+            commit: String::new(),
+            environment: EnvironmentRef {
+                id: "e".to_owned(),
+                facts: None,
+            },
+            line: Line::Outcome(outcome),
+        }
+    }
+
+    fn said(subject: &Subject, case: &'static Case, status: Status) -> Record {
+        let verdict = Verdict {
+            status,
+            reason: Some("what was seen".to_owned()),
+            deviation: None,
+        };
+        let ended = Ended {
+            place: Place::Guest,
+            ..Ended::now(case, verdict, Duration::ZERO)
+        };
+        record(outcome::of(subject, &ended))
+    }
+
+    #[test]
+    fn what_the_guest_says_is_the_end_of_its_trials() {
+        let (subject, cases, away) = asked();
+        for case in &cases {
+            away.take(&said(&subject, case, Status::Pass)).unwrap();
+        }
+        assert!(away.close(&Ending::Exit(0)).is_empty());
+        let ended = away.ended(&trial(&subject, cases[1])).unwrap();
+        assert_eq!(ended.verdict.status, Status::Pass);
+        assert_eq!(ended.place, Place::Guest);
+        assert_eq!(ended.finished, Timestamp::from_millis(2));
+        assert!(away.trouble(&subject).is_empty());
+    }
+
+    #[test]
+    fn a_guest_that_dies_leaves_failures_with_its_console() {
+        let (subject, cases, away) = asked();
+        away.take(&said(&subject, cases[0], Status::Pass)).unwrap();
+        let loss = Loss {
+            reason: "the guest was killed by signal 9".to_owned(),
+            console: "Kernel panic".to_owned(),
+        };
+        let unfinished = away.close(&Ending::Lost(loss));
+        let reasons: Vec<_> = unfinished
+            .iter()
+            .map(|(_, ended)| ended.verdict.reason.clone().unwrap())
+            .collect();
+        assert_eq!(unfinished.len(), 2);
+        assert!(reasons.iter().all(|reason| reason.contains("signal 9")));
+        assert!(reasons[0].contains("Kernel panic"));
+        assert!(!reasons[1].contains("Kernel panic"));
+        let ended = away.ended(&trial(&subject, cases[2])).unwrap();
+        assert_eq!(ended.verdict.status, Status::Fail);
+        assert_eq!(away.trouble(&subject), ["the guest was killed by signal 9"]);
+    }
+
+    #[test]
+    fn an_exit_code_has_to_agree_with_what_was_said() {
+        let trouble_after = |statuses: [Status; 3], code| {
+            let (subject, cases, away) = asked();
+            for (case, status) in cases.iter().zip(statuses) {
+                away.take(&said(&subject, case, status)).unwrap();
+            }
+            assert!(away.close(&Ending::Exit(code)).is_empty());
+            away.trouble(&subject).len()
+        };
+        let (pass, fail) = (Status::Pass, Status::Fail);
+        assert_eq!(trouble_after([pass; 3], 0), 0);
+        assert_eq!(trouble_after([pass, fail, pass], 1), 0);
+        assert_eq!(trouble_after([pass; 3], 1), 1);
+        assert_eq!(trouble_after([pass; 3], 77), 1);
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_refused() {
+        let (subject, cases, away) = asked();
+        let other = cases::all().nth(5).unwrap();
+        assert!(away.take(&said(&subject, other, Status::Pass)).is_err());
+        let mut host = said(&subject, cases[0], Status::Pass);
+        if let Line::Outcome(outcome) = &mut host.line {
+            outcome.column.place = Place::Host;
+        }
+        assert!(away.take(&host).is_err());
+    }
+
+    #[test]
+    fn what_a_column_left_behind_is_no_case() {
+        let (subject, _, away) = asked();
+        let trouble = outcome::of_trouble(&subject, Place::Guest, "`/x` is still mounted");
+        away.take(&record(trouble)).unwrap();
+        let unfinished = away.close(&Ending::Exit(1));
+        assert_eq!(unfinished.len(), 3);
+        assert_eq!(away.trouble(&subject)[0], "`/x` is still mounted");
+    }
+}

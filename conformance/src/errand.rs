@@ -1,0 +1,107 @@
+//! The run in the guest: the same verb, with the list of its trials, its results read as they come.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cowlab_reports::result::Record;
+use cowlab_runtime::guest::{self, Ending, Guest, Job, Loss};
+
+use crate::args::RunArgs;
+use crate::away::Away;
+use crate::results::Results;
+
+/// Where the guest finds the list.
+const TRIALS: &str = "/run/cowlab-trials";
+/// What a guest may take to boot and to make its file systems.
+const START: Duration = Duration::from_secs(180);
+/// What a trial may take where a processor is emulated.
+const TRIAL: Duration = Duration::from_secs(10);
+
+/// Runs what is asked for and returns how the guest ended.
+pub(crate) fn run(guest: &dyn Guest, args: &RunArgs, away: &Away, results: &Results) -> Ending {
+    let list = match list(away) {
+        Ok(list) => list,
+        Err(error) => {
+            return Ending::Lost(Loss {
+                reason: format!("failed to write the list of trials: {error}"),
+                console: String::new(),
+            });
+        }
+    };
+    let trials = u32::try_from(away.count()).unwrap_or(u32::MAX);
+    let orders = u32::try_from(args.seeds).unwrap_or(u32::MAX);
+    let job = Job {
+        arguments: arguments(args),
+        files: vec![(list.path().to_owned(), PathBuf::from(TRIALS))],
+        time_limit: START + TRIAL.saturating_mul(trials).saturating_mul(orders),
+    };
+    let mut take = |record: Record| {
+        away.take(&record)?;
+        results.record(record);
+        Ok(())
+    };
+    guest::stream(guest, &job, &mut take, &mut |line| {
+        tracing::warn!("guest: {line}");
+    })
+}
+
+fn list(away: &Away) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut list = tempfile::NamedTempFile::new()?;
+    list.write_all(away.list().as_bytes())?;
+    list.flush()?;
+    Ok(list)
+}
+
+/// The command line in the guest: the filters are in the list already.
+fn arguments(args: &RunArgs) -> Vec<OsString> {
+    let mut words: Vec<String> = [
+        "conformance",
+        "--where",
+        "host",
+        "--trials",
+        TRIALS,
+        "--json",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    // Nothing there is lost with the kernel. One column at a time: emulated processors are one.
+    words.extend(["--risk-kernel", "--jobs", "1"].map(str::to_owned));
+    if args.isolate {
+        words.push("--isolate".to_owned());
+    }
+    if let Some(seed) = args.seed {
+        words.extend(["--seed".to_owned(), seed.to_string()]);
+    }
+    if args.seeds > 1 {
+        words.extend(["--seeds".to_owned(), args.seeds.to_string()]);
+    }
+    if !args.strict.is_empty() {
+        words.extend(["--strict".to_owned(), args.strict.join(",")]);
+    }
+    words.into_iter().map(OsString::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guest_runs_the_list_and_nothing_else() {
+        let args = RunArgs {
+            filter: Some("rename".to_owned()),
+            driver: vec!["vfs".to_owned()],
+            strict: vec!["vfs".to_owned(), "btrfs".to_owned()],
+            seed: Some(7),
+            seeds: 1,
+            ..RunArgs::default()
+        };
+        let words = arguments(&args);
+        let line = words.join(&OsString::from(" "));
+        assert_eq!(
+            line,
+            "conformance --where host --trials /run/cowlab-trials --json --risk-kernel --jobs 1 --seed 7 --strict vfs,btrfs"
+        );
+    }
+}

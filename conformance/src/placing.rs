@@ -1,0 +1,180 @@
+//! Decides where each case of each column runs: on the host what the host can, else in the guest.
+//!
+//! What the host can is found out by doing it, on the same kinds of file systems that the columns will have. Only what a
+//! file system lacks by its nature stays on the host nevertheless: no other kernel would make up for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cowlab_driver::Error as DriverError;
+use cowlab_runtime::guest::Where;
+use cowlab_sys::Guard;
+use cowlab_testbed::{Backing, Error as TestbedError, Run};
+
+use crate::case::{Case, Need, Risk};
+use crate::column;
+use crate::needs::{self, Excuse};
+use crate::subject::Subject;
+
+/// A column and the cases to run in it.
+pub(crate) type Planned = (Subject, Vec<&'static Case>);
+
+/// What the host lacks for a column.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// Nothing at all.
+    #[default]
+    Nothing,
+    /// These needs of cases.
+    Needs(BTreeSet<Need>),
+    /// The driver or the file system: no case can run.
+    Everything,
+}
+
+impl Lack {
+    fn covers(&self, case: &Case) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Needs(needs) => case.needs.iter().any(|need| needs.contains(need)),
+            Self::Everything => true,
+        }
+    }
+}
+
+/// The cases of a column that run in the guest, which is there.
+#[must_use]
+pub(crate) fn away(
+    cases: &[&'static Case],
+    place: Where,
+    risky: bool,
+    lack: &Lack,
+) -> Vec<&'static Case> {
+    let goes = |case: &&'static Case| match place {
+        Where::Host => false,
+        Where::Guest => true,
+        Where::Auto => lack.covers(case) || (case.risk == Risk::Kernel && !risky),
+    };
+    cases.iter().filter(|case| goes(case)).copied().collect()
+}
+
+/// Finds out what the host lacks for each column.
+#[must_use]
+pub(crate) fn lacks(run: &Run, columns: &[Planned]) -> Vec<Lack> {
+    let mut lacks = vec![Lack::Nothing; columns.len()];
+    let mut backings: BTreeMap<Backing, Vec<usize>> = BTreeMap::new();
+    for (index, (subject, _)) in columns.iter().enumerate() {
+        backings.entry(subject.backing).or_default().push(index);
+    }
+    for indices in backings.values() {
+        for (index, lack) in indices.iter().zip(lacks_on(run, columns, indices)) {
+            lacks[*index] = lack;
+        }
+    }
+    lacks
+}
+
+/// The same for the columns on one backing file system.
+fn lacks_on(run: &Run, columns: &[Planned], indices: &[usize]) -> Vec<Lack> {
+    let chosen: Vec<&Planned> = indices.iter().map(|index| &columns[*index]).collect();
+    let Some((first, _)) = chosen.first() else {
+        return Vec::new();
+    };
+    let mut backing = match column::make_backing(run, first) {
+        Ok(backing) => backing,
+        Err(TestbedError::Missing { .. }) => return vec![Lack::Everything; chosen.len()],
+        // Whatever is wrong, the column will say it.
+        Err(_) => return vec![Lack::Nothing; chosen.len()],
+    };
+    let place = backing.mount_point().join("needs");
+    let mut tried = BTreeMap::new();
+    let mut lacks = Vec::new();
+    for (subject, cases) in chosen {
+        let Ok(settings) = backing.places().fresh() else {
+            lacks.push(Lack::Nothing);
+            continue;
+        };
+        let probed = (subject.entry.probe)(backing.mount_point(), subject.variant, &settings);
+        lacks.push(match probed {
+            Err(DriverError::Unavailable(_)) => Lack::Everything,
+            _ if std::fs::create_dir_all(&place).is_err() => Lack::Nothing,
+            _ => needed(cases, |need| {
+                *tried.entry(need).or_insert_with(|| {
+                    needs::lacking(need, subject.backing, &place)
+                        .is_some_and(|lacking| lacking.excuse != Some(Excuse::FileSystem))
+                })
+            }),
+        });
+    }
+    if let Err(leak) = backing.close() {
+        tracing::error!(%leak, "a file system that was tried is left for the run to take down");
+    }
+    lacks
+}
+
+fn needed(cases: &[&'static Case], mut is_lacking: impl FnMut(Need) -> bool) -> Lack {
+    let needs: BTreeSet<Need> = cases
+        .iter()
+        .flat_map(|case| case.needs)
+        .copied()
+        .filter(|need| is_lacking(*need))
+        .collect();
+    if needs.is_empty() {
+        Lack::Nothing
+    } else {
+        Lack::Needs(needs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Case = Case {
+        id: "area/plain",
+        ..Case::BASE
+    };
+    const LIMITED: Case = Case {
+        id: "area/limited",
+        needs: &[Need::Acl, Need::ProjectQuota],
+        ..Case::BASE
+    };
+    const RISKY: Case = Case {
+        id: "area/risky",
+        risk: Risk::Kernel,
+        ..Case::BASE
+    };
+    const CASES: [&Case; 3] = [&PLAIN, &LIMITED, &RISKY];
+
+    fn ids(place: Where, risky: bool, lack: &Lack) -> Vec<&'static str> {
+        let away = away(&CASES, place, risky, lack);
+        away.iter().map(|case| case.id).collect()
+    }
+
+    #[test]
+    fn auto_sends_away_what_the_host_lacks() {
+        let quota = Lack::Needs(BTreeSet::from([Need::ProjectQuota]));
+        assert_eq!(ids(Where::Auto, true, &Lack::Nothing), [""; 0]);
+        assert_eq!(ids(Where::Auto, true, &quota), ["area/limited"]);
+        assert_eq!(
+            ids(Where::Auto, false, &quota),
+            ["area/limited", "area/risky"]
+        );
+        assert_eq!(ids(Where::Auto, true, &Lack::Everything).len(), 3);
+    }
+
+    #[test]
+    fn a_named_place_is_kept_whatever_is_lacking() {
+        assert_eq!(ids(Where::Host, false, &Lack::Everything), [""; 0]);
+        assert_eq!(ids(Where::Guest, true, &Lack::Nothing).len(), 3);
+    }
+
+    #[test]
+    fn only_what_cases_need_is_tried() {
+        let mut tried = Vec::new();
+        let lack = needed(&CASES, |need| {
+            tried.push(need);
+            need == Need::Acl
+        });
+        assert_eq!(lack, Lack::Needs(BTreeSet::from([Need::Acl])));
+        assert_eq!(tried, [Need::Acl, Need::ProjectQuota]);
+    }
+}
