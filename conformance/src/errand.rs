@@ -36,6 +36,7 @@ pub(crate) fn run(guest: &dyn Guest, args: &RunArgs, away: &Away, results: &Resu
         arguments: arguments(args),
         files: vec![(list.path().to_owned(), PathBuf::from(TRIALS))],
         time_limit: START + TRIAL.saturating_mul(trials).saturating_mul(orders),
+        ..Job::default()
     };
     let mut take = |record: Record| {
         away.take(&record)?;
