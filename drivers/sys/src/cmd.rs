@@ -3,14 +3,18 @@
 //! Programs are looked up in `PATH` and in the `sbin` directories that an ordinary user's `PATH`
 //! lacks. They run with `LC_ALL=C`, so that what they print can be read. There is no shell.
 
+mod attached;
+
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 
 use crate::{Error, Result, io};
 
@@ -67,6 +71,7 @@ pub struct Cmd {
     variables: Vec<(OsString, OsString)>,
     stdin: Option<Vec<u8>>,
     directory: Option<PathBuf>,
+    inherited: Vec<Arc<OwnedFd>>,
 }
 
 impl Cmd {
@@ -78,6 +83,7 @@ impl Cmd {
             variables: vec![("LC_ALL".into(), "C".into())],
             stdin: None,
             directory: None,
+            inherited: Vec::new(),
         }
     }
 

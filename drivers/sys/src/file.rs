@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD};
+use rustix::fs::{AtFlags, CWD, MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 pub use rustix::fs::{FallocateFlags, IFlags};
@@ -89,6 +89,32 @@ pub fn link_unnamed(file: impl AsFd, dir: impl AsFd, name: impl AsRef<Path>) -> 
         name,
         rustix::fs::linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW),
     )
+}
+
+/// Makes a file without a name in `dir`, for reading and writing: it goes with its last descriptor, whatever ends the
+/// process.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`].
+pub fn unnamed(dir: &Path) -> Result<File> {
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    sys(
+        "open",
+        dir,
+        rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR),
+    )
+    .map(File::from)
+}
+
+/// Makes a file in memory; `name` is for `/proc` alone (memfd_create(2)).
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`].
+pub fn in_memory(name: &str) -> Result<File> {
+    let made = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC);
+    sys("memfd_create", name, made).map(File::from)
 }
 
 /// Tells whether the file system gives the file a handle (name_to_handle_at(2)).

@@ -28,6 +28,7 @@ mod raw;
 pub mod reflink;
 pub mod root;
 pub mod stat;
+pub mod terminal;
 pub mod xattr;
 
 pub use chance::Chance;

@@ -8,6 +8,8 @@
     reason = "ioctls and system calls without a safe binding end here"
 )]
 
+pub(crate) mod child;
+
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 

@@ -1,0 +1,83 @@
+//! The terminal that a person sits at: raw mode and its size.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+
+use crate::guard::{Guard, Leak, close_in_drop};
+use crate::{Result, io, sys};
+
+/// Rows and columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+}
+
+/// Returns the size of a terminal; `None` where the descriptor is none or nobody knows.
+pub fn size(fd: impl AsFd) -> Option<Size> {
+    let size = tcgetwinsize(fd).ok()?;
+    (size.ws_row > 0 && size.ws_col > 0).then_some(Size {
+        rows: size.ws_row,
+        columns: size.ws_col,
+    })
+}
+
+/// A terminal in raw mode: every key goes to the program, Ctrl-C as well. Closing it restores what was before.
+#[derive(Debug)]
+pub struct RawMode {
+    terminal: OwnedFd,
+    before: Option<Termios>,
+}
+
+impl RawMode {
+    /// Switches a terminal to raw mode.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Sys`]: `ENOTTY` where the descriptor is no terminal.
+    pub fn enter(fd: impl AsFd) -> Result<Self> {
+        let terminal = io("dup", "", fd.as_fd().try_clone_to_owned())?;
+        let before = sys("tcgetattr", "", tcgetattr(&terminal))?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        sys(
+            "tcsetattr",
+            "",
+            tcsetattr(&terminal, OptionalActions::Now, &raw),
+        )?;
+        Ok(Self {
+            terminal,
+            before: Some(before),
+        })
+    }
+}
+
+impl Guard for RawMode {
+    fn describe(&self) -> String {
+        "the terminal's raw mode".to_owned()
+    }
+
+    fn close(&mut self) -> std::result::Result<(), Leak> {
+        let Some(before) = &self.before else {
+            return Ok(());
+        };
+        let restored = tcsetattr(&self.terminal, OptionalActions::Now, before);
+        if let Err(error) = sys("tcsetattr", "", restored) {
+            return Err(Leak {
+                what: self.describe(),
+                source: error,
+            });
+        }
+        self.before = None;
+        Ok(())
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        close_in_drop(self);
+    }
+}
