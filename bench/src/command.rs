@@ -189,7 +189,7 @@ fn image(plan: &mut Plan, dir: &Path) -> anyhow::Result<()> {
 fn run_plan(args: &RunArgs, plan: &Plan, terminal: &mut Terminal) -> anyhow::Result<u8> {
     let budget = plan.budget();
     if budget.series == 0 {
-        terminal.line("cowlab: nothing of that can be measured: see `cowlab bench list`");
+        terminal.line("cowlab: nothing of that can be measured: see `cargo xtask bench list`");
         return Ok(exit::USAGE);
     }
     terminal.line(&format!("{budget}"));

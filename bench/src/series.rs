@@ -145,7 +145,7 @@ impl Circumstances {
     fn repeat(&self, workload: &Workload, subject: &Subject) -> String {
         let column = subject.column();
         let what = format!(
-            "cowlab bench run {} --driver {} --variant {} --backing {}",
+            "cargo xtask bench run {} --driver {} --variant {} --backing {}",
             workload.id, column.driver, column.variant, column.backing
         );
         if self.effort == COUNTED {
@@ -217,7 +217,10 @@ fn device_warnings(nature: Nature, device: &Device) -> Vec<Warning> {
 
 #[cfg(test)]
 mod tests {
+    use cowlab_testbed::Media;
+
     use super::*;
+    use crate::workload::Effort;
 
     fn block(values: &[u32]) -> Vec<f64> {
         values.iter().copied().map(f64::from).collect()
@@ -246,6 +249,34 @@ mod tests {
     fn blocks_that_drift_apart_are_marked() {
         let blocks = [block(&[5000; 6]), block(&[15_000; 6])];
         assert_eq!(judge(Nature::Time, Unit::Ns, &blocks), [Warning::Drift]);
+    }
+
+    #[test]
+    fn a_series_names_the_command_that_repeats_it() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            run: crate::args::RunArgs,
+        }
+        let workload = crate::workloads::all()[0];
+        let wanted = crate::subject::Wanted::default();
+        let circumstances = Circumstances {
+            effort: " --quick",
+            seed: 7,
+            ..Circumstances::default()
+        };
+        for subject in wanted.subjects(Effort::Full, Media::Disk) {
+            let line = circumstances.repeat(workload, &subject);
+            let words = line
+                .strip_prefix("cargo xtask bench run")
+                .unwrap()
+                .split(' ');
+            let parsed = <Line as clap::Parser>::try_parse_from(words).unwrap().run;
+            assert_eq!(parsed.ids, [workload.id]);
+            assert_eq!(parsed.variant, [subject.variant.name]);
+            assert_eq!(parsed.backing, [subject.backing]);
+            assert_eq!((parsed.seed, parsed.quick), (Some(7), true));
+        }
     }
 
     #[test]

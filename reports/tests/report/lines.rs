@@ -41,7 +41,7 @@ fn series() -> Line {
         cache: CacheState::Warm,
         warnings: vec![],
         device: Device::default(),
-        repeat: "cowlab bench run copy-up".to_owned(),
+        repeat: "cargo xtask bench run copy-up".to_owned(),
     })
 }
 
@@ -58,7 +58,7 @@ fn outcome() -> Line {
         status: Status::OrderDependent,
         reason: Some("line\nbreak and \u{fffd}".to_owned()),
         deviation: None,
-        repeat: "cowlab conformance --case whiteout/hides".to_owned(),
+        repeat: "cargo xtask conformance --case whiteout/hides".to_owned(),
     })
 }
 

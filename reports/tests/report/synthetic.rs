@@ -130,7 +130,7 @@ fn outcome(column: &Column, letter: &str, group: &str, number: usize, case: Stri
             see: vec!["https://docs.kernel.org/filesystems/overlayfs.html".to_owned()],
         }),
         repeat: format!(
-            "cowlab conformance --driver {} --case {case}",
+            "cargo xtask conformance --driver {} --case {case}",
             column.driver
         ),
         case,
@@ -215,7 +215,10 @@ pub(crate) fn series(
             preallocated: Some(true),
             below: Some("ext4".to_owned()),
         },
-        repeat: format!("cowlab bench run {workload} --driver {}", column.driver),
+        repeat: format!(
+            "cargo xtask bench run {workload} --driver {}",
+            column.driver
+        ),
     }
 }
 
@@ -362,7 +365,7 @@ pub(crate) fn rest() -> Vec<Line> {
             why: "the kernel has no project quotas".to_owned(),
             waiting_for: Some(Place::Guest),
             command: Some(
-                "cowlab conformance --place guest --case limits/project-quota".to_owned(),
+                "cargo xtask conformance --place guest --case limits/project-quota".to_owned(),
             ),
         }),
         Line::Image(Image {
@@ -391,7 +394,7 @@ pub(crate) fn failure(column: Column) -> Line {
             "/etc/{HOSTILE}: is there\nmode: 0644 instead of 0755"
         )),
         deviation: None,
-        repeat: format!("cowlab conformance --case '{HOSTILE}' --keep"),
+        repeat: format!("cargo xtask conformance --case '{HOSTILE}' --keep"),
     })
 }
 
