@@ -36,8 +36,13 @@ impl Space {
         let mut agreed = 1;
         for _ in 0..PATIENCE {
             let cleaning = is_btrfs && btrfs::has_deletions_pending(&dir)?;
+            if cleaning {
+                // Alone the cleaner looks around when a commit is due, every 30 seconds; this ioctl wakes it
+                // (btrfs_ioctl_sync and transaction_kthread in the kernel's fs/btrfs).
+                btrfs::sync(&dir)?;
+            }
             if agreed == AGREE && !cleaning {
-                break;
+                return Ok(before);
             }
             sleep(PAUSE);
             let now = Self::now(path)?;
@@ -48,6 +53,7 @@ impl Space {
             };
             before = now;
         }
+        tracing::warn!(path = %path.display(), "space still changes after ten seconds: sizes may be off");
         Ok(before)
     }
 

@@ -337,7 +337,8 @@ pub fn set_read_only(fd: impl AsFd, read_only: bool) -> Result<()> {
     )
 }
 
-/// Commits the running transaction and waits for it.
+/// Commits the running transaction and waits for it, and wakes the cleaner, which frees what deleted
+/// subvolumes held.
 ///
 /// # Errors
 ///
