@@ -12,6 +12,7 @@ pub fn all() -> &'static [&'static Entry] {
         &cowlab_overlay2::ENTRY,
         &cowlab_btrfs::ENTRY,
         &cowlab_zfs::ENTRY,
+        &cowlab_devicemapper_thin::ENTRY,
         &cowlab_vfs::ENTRY,
     ]
 }

@@ -181,6 +181,16 @@ pub trait Driver: Debug + Send + Sync {
     /// [`Error::NotFound`].
     fn quarantine(&self, id: SnapshotId) -> Result<PathBuf>;
 
+    /// Tells whether what the snapshots lie on, a pool for example, takes changes. Asked for the reason after
+    /// something failed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pool`], which names the pool and what to do.
+    fn health(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The directory that the driver keeps its data in.
     fn root(&self) -> &Path;
 }

@@ -7,6 +7,7 @@
 //! what it could not take back.
 
 pub mod at;
+pub mod block;
 pub mod btrfs;
 mod chance;
 pub mod cmd;

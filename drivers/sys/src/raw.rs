@@ -179,6 +179,15 @@ pub(crate) fn fiemap(fd: impl AsFd, request: &mut Fiemap) -> Result<()> {
     unsafe { exchange(fd.as_fd(), code::FS_IOC_FIEMAP, request) }
 }
 
+// SAFETY: an array of integers.
+unsafe impl Plain for [u64; 2] {}
+
+/// BLKDISCARD: gives up `length` bytes from `offset` on.
+pub(crate) fn discard(fd: impl AsFd, offset: u64, length: u64) -> Result<()> {
+    // SAFETY: BLKDISCARD reads two 64-bit integers.
+    unsafe { exchange(fd.as_fd(), code::BLKDISCARD, &mut [offset, length]) }
+}
+
 /// LOOP_CONFIGURE: binds a file to the loop device `fd`.
 pub(crate) fn loop_configure(fd: impl AsFd, config: &mut loop_config) -> Result<()> {
     // SAFETY: LOOP_CONFIGURE takes a `struct loop_config`.

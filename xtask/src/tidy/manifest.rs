@@ -11,6 +11,7 @@ const RANKS: &[(&str, u8)] = &[
     ("cowlab-guest", 1),
     ("cowlab-overlay2", 2),
     ("cowlab-btrfs", 2),
+    ("cowlab-devicemapper-thin", 2),
     ("cowlab-vfs", 2),
     ("cowlab-zfs", 2),
     ("cowlab-snapshots", 2),

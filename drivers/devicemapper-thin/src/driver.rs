@@ -1,0 +1,282 @@
+//! The driver itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cowlab_driver::{
+    Access, Allocation, Bytes, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home,
+    Mounts, OpenOptions, Result, SnapshotId, Staging, Usage, make_dir,
+};
+use cowlab_sys::durability::{fsync, fsync_dir, syncfs};
+use cowlab_sys::{dir, io, mountinfo, stat};
+
+use crate::NAME;
+use crate::record::{read_if_present, write_flushed};
+use crate::thin::{BASE, Thin};
+
+/// The devicemapper-thin driver of one directory and one pool.
+#[derive(Debug)]
+pub struct DeviceMapperThin {
+    home: Home,
+    thin: Thin,
+}
+
+impl DeviceMapperThin {
+    /// Opens the driver's directory and its pool. At first the pool has to be empty, and becomes this store's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] without device-mapper or without the name of a pool, [`Error::Pool`] for a pool that is
+    /// not there, not empty or not this store's, [`Error::ForeignRoot`] when another store made the directory.
+    pub fn open(options: &OpenOptions) -> Result<Self> {
+        let home = Home::open(&options.root, &options.store)?;
+        let thin = Thin::open(home.root(), options)?;
+        Ok(Self { home, thin })
+    }
+
+    fn frozen(&self, id: SnapshotId) -> Result<PathBuf> {
+        Ok(self.home.existing(id)?.join("frozen"))
+    }
+
+    /// The inodes that a child of a snapshot begins with.
+    fn inodes_of(&self, id: SnapshotId) -> Result<u64> {
+        let text = read_if_present(&self.frozen(id)?)?;
+        let inodes = text.as_deref().and_then(|text| text.trim().parse().ok());
+        inodes.ok_or_else(|| Error::Damaged {
+            id,
+            reason: "it is not frozen, so it cannot be a parent: commit it again".to_owned(),
+        })
+    }
+
+    fn show(&self, id: SnapshotId, access: Access) -> Result<Mounts> {
+        let path = self.home.existing(id)?;
+        if access == Access::ReadWrite {
+            if path.join("frozen").symlink_metadata().is_ok() {
+                return Err(Error::Frozen(id));
+            }
+            self.thin.pool.require_space(self.thin.record.mark)?;
+            self.thin.begin_writing(&path)?;
+        }
+        let node = self.thin.activate(id, access)?;
+        Ok(self.thin.filesystem.mounts(&node, access))
+    }
+
+    /// Whether everything that was written to an unfrozen snapshot got onto the pool.
+    fn require_whole(&self, id: SnapshotId) -> Result<()> {
+        let path = self.home.existing(id)?;
+        self.thin.end_writing(&path)?;
+        if path.join("suspect").symlink_metadata().is_err() {
+            return Ok(());
+        }
+        Err(Error::Damaged {
+            id,
+            reason: format!(
+                "pool `{}` refused writes while it was mounted, so what was written last may be \
+                 missing: remove it and make it again; the pool has to have space",
+                self.thin.pool.name
+            ),
+        })
+    }
+
+    /// Sees to it that the file system can be read without writing, and returns how many inodes it has in use.
+    fn settle(&self, id: SnapshotId, durability: Durability) -> Result<u64> {
+        let node = self.thin.activate(id, Access::ReadWrite)?;
+        let filesystem = self.thin.filesystem;
+        let mut state = filesystem.state(&node)?;
+        if state.is_clean != Some(true) {
+            filesystem.settle(&node)?;
+            state = filesystem.state(&node)?;
+        }
+        if state.has_errors || state.is_clean == Some(false) {
+            return Err(Error::Damaged {
+                id,
+                reason: format!(
+                    "the kernel found errors in its {}: remove it and make it again",
+                    filesystem.name()
+                ),
+            });
+        }
+        if durability >= Durability::Commit {
+            // A flush has the pool commit what the device has mapped.
+            fsync(&node)?;
+        }
+        Ok(state.inodes)
+    }
+
+    /// The inodes in use, of a mounted snapshot as well.
+    fn inodes_in_use(&self, id: SnapshotId) -> Result<u64> {
+        let found = self.thin.find(id)?;
+        if let Some(info) = &found {
+            let own = mountinfo::read_self()?;
+            if let Some(mount) = own.iter().find(|mount| mount.device == info.number) {
+                // What is still in memory counts as well.
+                syncfs(&mount.mount_point)?;
+                let now = stat::statfs(&mount.mount_point)?;
+                return Ok(now.files.saturating_sub(now.files_free));
+            }
+        }
+        let node = self.thin.activate(id, Access::ReadOnly)?;
+        let state = self.thin.filesystem.state(&node);
+        if found.is_none() {
+            self.thin.deactivate(id)?;
+        }
+        Ok(state?.inodes)
+    }
+}
+
+impl Driver for DeviceMapperThin {
+    fn create(
+        &self,
+        id: SnapshotId,
+        parent: Option<&Chain>,
+        options: &CreateOptions,
+    ) -> Result<()> {
+        if options.size_limit.is_some() {
+            return Err(Error::Unsupported {
+                driver: NAME,
+                what: "a size limit for one snapshot".to_owned(),
+                remedy: "every snapshot has the size of the setting `size`, its parents' content \
+                         included: make a store with another"
+                    .to_owned(),
+            });
+        }
+        let record = &self.thin.record;
+        let (origin, inodes) = match parent {
+            Some(parent) => {
+                let head = parent.head();
+                (head.number(), self.inodes_of(head)?)
+            }
+            None => (BASE, record.inodes.unwrap_or(0)),
+        };
+        self.thin.pool.require_space(record.mark)?;
+        self.home.create(id, |snapshot| {
+            // The record first: what is in the pool is then known to be ours, whenever this is cut off.
+            make_dir(snapshot, 0o700)?;
+            write_flushed(&snapshot.join("inodes"), &format!("{inodes}\n"))?;
+            fsync_dir(snapshot)?;
+            let made = self.thin.snapshot(id, origin);
+            if let Err(Error::Exists(_)) = made {
+                // Not ours to delete: the record goes, so that nobody takes the device for this snapshot.
+                dir::remove_tree(snapshot)?;
+            }
+            made
+        })
+    }
+
+    fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+        self.show(chain.head(), access)
+    }
+
+    fn deactivate(&self, id: SnapshotId) -> Result<()> {
+        self.thin.deactivate(id)?;
+        match self.home.existing(id) {
+            Ok(path) => self.thin.end_writing(&path),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn staging(&self, chain: &Chain) -> Result<Staging> {
+        let mounts = self.show(chain.head(), Access::ReadWrite)?;
+        Ok(Staging::Union(mounts))
+    }
+
+    fn freeze(&self, id: SnapshotId, durability: Durability) -> Result<()> {
+        let frozen = self.frozen(id)?;
+        if frozen.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        // Fails while it is mounted anywhere.
+        self.thin.deactivate(id)?;
+        self.thin.pool.require_space(self.thin.record.mark)?;
+        self.require_whole(id)?;
+        let path = self.home.existing(id)?;
+        self.thin.begin_writing(&path)?;
+        let settled = self.settle(id, durability);
+        let closed = self.thin.deactivate(id);
+        let inodes = settled.map_err(|error| self.thin.explain(error))?;
+        closed?;
+        self.require_whole(id)?;
+        write_flushed(&frozen, &format!("{inodes}\n"))?;
+        if durability >= Durability::Commit {
+            fsync_dir(&path)?;
+        }
+        Ok(())
+    }
+
+    fn destroy(&self, id: SnapshotId) -> Result<()> {
+        self.thin.deactivate(id)?;
+        if self.thin.is_quarantined(id)? {
+            return Ok(());
+        }
+        // A cut-off creation or removal may have left the thin device alone.
+        self.thin.delete(id)?;
+        self.home.destroy(id, |path| Ok(dir::remove_tree(path)?))
+    }
+
+    fn usage(&self, id: SnapshotId) -> Result<Usage> {
+        let path = self.home.existing(id)?;
+        let inodes = self.inodes_in_use(id)?;
+        let mapped = self.thin.pool.mapped(id.number().into())?;
+        let mapped = mapped.ok_or_else(|| self.thin.lost(id))?;
+        let before = read_if_present(&path.join("inodes"))?;
+        let before = before.and_then(|text| text.trim().parse().ok());
+        let before: u64 = before.unwrap_or(0);
+        Ok(Usage {
+            exclusive: Allocation {
+                bytes: Bytes(mapped.exclusive),
+                inodes: inodes.saturating_sub(before),
+            },
+            shared: Some(Allocation {
+                bytes: Bytes(mapped.shared),
+                inodes: before.min(inodes),
+            }),
+        })
+    }
+
+    fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>> {
+        self.home.existing(chain.head())?;
+        Ok(None)
+    }
+
+    /// The union of the records and of what the pool has, so that nothing is lost that a crash left in one of them.
+    fn inventory(&self) -> Result<Vec<SnapshotId>> {
+        let mut ids = self.home.inventory()?;
+        for device in self.thin.pool.devices()? {
+            let id = u32::try_from(device).ok().and_then(SnapshotId::new);
+            if let Some(id) = id
+                && !self.thin.is_quarantined(id)?
+            {
+                ids.push(id);
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// The thin device stays in the pool; a directory in `quarantine/` stands for it.
+    fn quarantine(&self, id: SnapshotId) -> Result<PathBuf> {
+        self.thin.deactivate(id)?;
+        match self.home.quarantine(id) {
+            Err(Error::NotFound(_)) => {}
+            moved => return moved,
+        }
+        if self.thin.pool.mapped(id.number().into())?.is_none() {
+            return Err(Error::NotFound(id));
+        }
+        let quarantine = self.home.root().join("quarantine");
+        let path = quarantine.join(format!("{id}.0"));
+        io("mkdir", &path, fs::create_dir(&path))?;
+        fsync_dir(&quarantine)?;
+        Ok(path)
+    }
+
+    fn health(&self) -> Result<()> {
+        let status = self.thin.pool.require_mark(self.thin.record.mark)?;
+        self.thin.pool.require_health(&status)
+    }
+
+    fn root(&self) -> &Path {
+        self.home.root()
+    }
+}
