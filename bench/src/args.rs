@@ -72,7 +72,8 @@ pub(crate) struct RunArgs {
     /// Seed of the order and of all content.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Where to measure: on this host, or in the throw-away guest.
+    /// Measure on this host (host), in the throw-away machine (guest), or each driver where it runs (auto). Times of
+    /// different places are never compared.
     #[arg(long = "where", value_name = "PLACE", default_value_t)]
     pub(crate) place: Where,
     /// Count instructions on the guest's own clock instead of time: the same in every run, for comparing builds. The
@@ -82,6 +83,12 @@ pub(crate) struct RunArgs {
     /// Boots of the guest in a deterministic run, each with a seed of its own; 5 by default.
     #[arg(long, value_name = "N", requires = "deterministic", value_parser = clap::value_parser!(u32).range(1..=99))]
     pub(crate) seeds: Option<u32>,
+    /// Only these columns, as `driver/variant/backing`: what a host asks of its guest.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', hide = true)]
+    pub(crate) only: Vec<String>,
+    /// Only files up to that many bytes.
+    #[arg(long, value_name = "BYTES", hide = true)]
+    pub(crate) largest: Option<u64>,
     /// What `--deterministic` runs in the guest: this machine's clock counts instructions.
     #[arg(long, hide = true, conflicts_with_all = ["quick", "smoke"])]
     pub(crate) counted: bool,

@@ -14,9 +14,11 @@ use cowlab_runtime::{fingerprint, layout::Layout};
 use cowlab_testbed::Media;
 
 use crate::args::{Args, Command, CompareArgs, Format, ListArgs, RunArgs};
+use crate::away;
 use crate::budget::{KEEP_FREE, minutes};
 use crate::counted;
 use crate::output::Output;
+use crate::placing::{Grounds, Split};
 use crate::plan::{OWN_IMAGE, Plan};
 use crate::proofs;
 use crate::sampler::{Interrupted, Summary, measure};
@@ -56,17 +58,29 @@ const STORAGE: &str = "/var/lib";
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     match &args.command {
         Command::Run(args) => guarded(args, run_plan),
-        Command::Aa(args) => guarded(args, proofs::aa),
-        Command::ReflinkFlat(args) => guarded(args, proofs::reflink_flat),
+        Command::Aa(args) => guarded(&on_host(args), |args, plan, _, terminal| {
+            proofs::aa(args, plan, terminal)
+        }),
+        Command::ReflinkFlat(args) => guarded(&on_host(args), |args, plan, _, terminal| {
+            proofs::reflink_flat(args, plan, terminal)
+        }),
         Command::List(args) => list(args),
         Command::Compare(args) => compare_files(args),
+    }
+}
+
+/// What is proved is proved of this host.
+fn on_host(args: &RunArgs) -> RunArgs {
+    RunArgs {
+        place: Where::Host,
+        ..args.clone()
     }
 }
 
 /// Checks who asks and where before anything is mounted, and turns an interruption into its exit code.
 fn guarded(
     args: &RunArgs,
-    work: fn(&RunArgs, &Plan, &mut Terminal) -> anyhow::Result<u8>,
+    work: fn(&RunArgs, &Plan, &Grounds, &mut Terminal) -> anyhow::Result<u8>,
 ) -> anyhow::Result<u8> {
     let mut terminal = Terminal::new();
     let mut plan = match plan(args) {
@@ -85,10 +99,12 @@ fn guarded(
         terminal.line(&format!("cowlab: {error:#}"));
         return Ok(exit::DATA);
     }
-    if !cowlab_sys::process::is_root() {
-        terminal.line("cowlab: bench mounts file systems and needs root: run it with sudo");
-        return Ok(exit::PRIVILEGE);
+    let grounds = Grounds::find(args.place);
+    if let Some((code, refusal)) = refused(args, &grounds) {
+        terminal.line(&refusal);
+        return Ok(code);
     }
+    plan.no_guest.clone_from(&grounds.missing);
     let engines = cowlab_testbed::live_host()?;
     if !engines.is_empty() && !args.on_live_host {
         terminal.line(&format!(
@@ -106,7 +122,7 @@ fn guarded(
         terminal.line("debug messages are written while the clock runs: unset COWLAB_LOG");
     }
     cowlab_sys::interrupt::watch()?;
-    match work(args, &plan, &mut terminal) {
+    match work(args, &plan, &grounds, &mut terminal) {
         // A program that was running may have failed of the same Ctrl-C.
         Err(error) if cowlab_sys::interrupt::requested() || error.is::<Interrupted>() => {
             terminal.line(&format!(
@@ -157,9 +173,8 @@ fn plan(args: &RunArgs) -> anyhow::Result<Plan> {
         // Who says how often wants that, however long it takes.
         plan.time = None;
     }
-    if args.place == Where::Guest && !args.deterministic {
-        bail!("`--where guest` measures nothing but instructions: add `--deterministic`");
-    }
+    plan.columns.clone_from(&args.only);
+    plan.largest = args.largest.map(Bytes);
     if args.deterministic || args.counted {
         counted::plan(args, &mut plan)?;
     }
@@ -186,22 +201,62 @@ fn image(plan: &mut Plan, dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run_plan(args: &RunArgs, plan: &Plan, terminal: &mut Terminal) -> anyhow::Result<u8> {
-    let budget = plan.budget();
-    if budget.series == 0 {
+/// Why nothing can be measured in the place that is asked for: the exit code and a line.
+fn refused(args: &RunArgs, grounds: &Grounds) -> Option<(u8, String)> {
+    match (&grounds.missing, grounds.host) {
+        (Some(missing), false) if args.place == Where::Guest => {
+            Some((exit::UNAVAILABLE, format!("cowlab: {missing}")))
+        }
+        (missing, false) if grounds.guest.is_none() => {
+            let guest = missing.as_ref().map_or_else(String::new, |missing| {
+                format!("; the guest needs no root, but {missing}")
+            });
+            let refusal = format!(
+                "cowlab: bench mounts file systems and needs root: run it with sudo{guest}"
+            );
+            Some((exit::PRIVILEGE, refusal))
+        }
+        _ => None,
+    }
+}
+
+fn run_plan(
+    args: &RunArgs,
+    plan: &Plan,
+    grounds: &Grounds,
+    terminal: &mut Terminal,
+) -> anyhow::Result<u8> {
+    if plan.budget().series == 0 {
         terminal.line("cowlab: nothing of that can be measured: see `cargo xtask bench list`");
         return Ok(exit::USAGE);
     }
-    terminal.line(&format!("{budget}"));
-    if let Some(refusal) = refuse(plan, budget.disk)? {
-        terminal.line(&refusal);
-        return Ok(exit::GUARD);
+    let Split { home, away } = grounds.split(plan)?;
+    let part = |columns: Vec<String>| Plan {
+        columns,
+        ..plan.clone()
+    };
+    let here = (!home.is_empty()).then(|| part(home));
+    if let Some(here) = &here {
+        let budget = here.budget();
+        terminal.line(&format!("{budget}"));
+        if let Some(refusal) = refuse(here, budget.disk)? {
+            terminal.line(&refusal);
+            return Ok(exit::GUARD);
+        }
     }
     let mut output = Output::open(args, &environment()?, fingerprint::commit())?;
-    let take = if args.counted { counted::take } else { measure };
-    let summary = take(plan, terminal, &mut |started, line: Line| {
-        output.line(started, line)
-    })?;
+    let mut summary = Summary::default();
+    if let Some(here) = &here {
+        let take = if args.counted { counted::take } else { measure };
+        summary = take(here, terminal, &mut |started, line: Line| {
+            output.line(started, line)
+        })?;
+    }
+    // After it, not beside it: the guest would take the processors from what is timed.
+    if let (Some(guest), false) = (&grounds.guest, away.is_empty()) {
+        terminal.line(&format!("in the guest: {}", away.join(", ")));
+        summary += away::measure(args, &part(away), &**guest, &mut output, terminal)?;
+    }
     output.finish()?;
     Ok(finish(&summary, terminal))
 }

@@ -5,6 +5,7 @@
 //! advice here: `cowlab-reports` judges, from the samples.
 
 mod args;
+mod away;
 pub mod budget;
 mod cache;
 mod command;
@@ -13,6 +14,7 @@ mod image;
 mod lab;
 pub mod operation;
 mod output;
+mod placing;
 pub mod plan;
 mod proofs;
 pub mod sampler;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Stdout, stdout};
 use std::time::SystemTime;
 
-use cowlab_reports::result::{Environment, JsonLines, Line, Run, Timestamp};
+use cowlab_reports::result::{Environment, JsonLines, Line, Record, Run, Timestamp};
 
 use crate::args::{Format, RunArgs};
 use crate::command::print;
@@ -13,6 +13,7 @@ use crate::table::Tables;
 /// The results of one run.
 #[derive(Debug)]
 pub(crate) struct Output {
+    run: Run,
     file: Option<JsonLines<File>>,
     lines: Option<JsonLines<Stdout>>,
     tables: Tables,
@@ -37,10 +38,11 @@ impl Output {
         };
         let format = args.format();
         let lines = match format {
-            Format::Json => Some(JsonLines::new(stdout(), run, environment, now)?),
+            Format::Json => Some(JsonLines::new(stdout(), run.clone(), environment, now)?),
             Format::Text | Format::Markdown => None,
         };
         Ok(Self {
+            run,
             file,
             lines,
             tables: Tables::default(),
@@ -57,6 +59,24 @@ impl Output {
         if let Some(lines) = &mut self.lines {
             lines.line(started, finished, line)?;
         } else if let Line::Series(series) = &line {
+            self.tables.add(series);
+        }
+        Ok(())
+    }
+
+    /// Takes what was found out in the guest: part of this run, in an environment of its own.
+    pub(crate) fn record(&mut self, record: Record) -> anyhow::Result<()> {
+        let record = Record {
+            run: self.run.id.clone(),
+            commit: self.run.commit.clone(),
+            ..record
+        };
+        if let Some(file) = &mut self.file {
+            file.record(&record)?;
+        }
+        if let Some(lines) = &mut self.lines {
+            lines.record(&record)?;
+        } else if let Line::Series(series) = &record.line {
             self.tables.add(series);
         }
         Ok(())

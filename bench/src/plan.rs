@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cowlab_driver::Bytes;
+use cowlab_driver::{Bytes, Missing};
 use cowlab_reports::result::{Arm, Parameters};
 use cowlab_sys::Chance;
 use cowlab_testbed::{Backing, Media};
@@ -36,6 +36,10 @@ pub struct Plan {
     pub workloads: Vec<&'static Workload>,
     /// What they are run on, without the medium.
     pub wanted: Wanted,
+    /// Only these columns, by [`Subject::key`]; all that are wanted where empty.
+    pub columns: Vec<String>,
+    /// Only files up to this size.
+    pub largest: Option<Bytes>,
     /// On which media.
     pub media: Vec<Media>,
     /// How much.
@@ -54,6 +58,8 @@ pub struct Plan {
     pub image: Vec<PathBuf>,
     /// The most that one unpacked copy of the image allocates.
     pub image_bytes: Bytes,
+    /// Why what cannot be measured here is not measured in the guest, where that was wanted.
+    pub no_guest: Option<Missing>,
     /// Where backing files are made, instead of the testbed's default.
     pub dir: Option<PathBuf>,
     /// The time to stay within: restart blocks are left out, down to two.
@@ -84,6 +90,8 @@ impl Plan {
         Self {
             workloads: workloads::all().to_vec(),
             wanted: Wanted::default(),
+            columns: Vec::new(),
+            largest: None,
             media: match effort {
                 Effort::Counted => vec![Media::Memory],
                 _ => vec![Media::Disk, Media::Memory],
@@ -96,6 +104,7 @@ impl Plan {
             chance: Chance::Kernel,
             image: Vec::new(),
             image_bytes: OWN_IMAGE,
+            no_guest: None,
             dir: None,
             time: match effort {
                 Effort::Smoke | Effort::Counted => None,
@@ -119,6 +128,9 @@ impl Plan {
                         (workload.applies)(subject, self.effort)
                             && (subject.is_default() || !counted)
                     });
+                }
+                if !self.columns.is_empty() {
+                    subjects.retain(|subject| self.columns.contains(&subject.key()));
                 }
                 if !points.is_empty() && !subjects.is_empty() {
                     legs.push(Leg {
@@ -152,6 +164,9 @@ impl Plan {
         if !self.only.is_empty() {
             points.retain(|point| self.only.contains(&point.parameters));
         }
+        if let Some(largest) = self.largest {
+            points.retain(|point| point.size() <= largest);
+        }
         if let (Some(samples), Nature::Time) = (self.samples, workload.nature) {
             for point in &mut points {
                 point.samples = samples;
@@ -170,6 +185,18 @@ impl Plan {
             (_, Effort::Full) => 10,
         };
         self.blocks.unwrap_or(usual)
+    }
+
+    /// Everything that is measured, each column once.
+    #[must_use]
+    pub fn subjects(&self) -> Vec<Subject> {
+        let mut subjects: Vec<Subject> = Vec::new();
+        for subject in self.legs().into_iter().flat_map(|leg| leg.subjects) {
+            if subjects.iter().all(|known| known.key() != subject.key()) {
+                subjects.push(subject);
+            }
+        }
+        subjects
     }
 
     /// What the run will cost.

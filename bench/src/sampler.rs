@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use cowlab_driver::{Bytes, Missing};
-use cowlab_reports::result::{Line, Skipped, Subject as Part, Timestamp, Warning};
+use cowlab_reports::result::{Line, Place, Skipped, Subject as Part, Timestamp, Warning};
+use cowlab_runtime::guest;
 use cowlab_sys::{process, stat};
 use cowlab_testbed::{Backing, Media, Run};
 
@@ -60,6 +61,14 @@ pub struct Summary {
     pub skipped: usize,
     /// Arms that failed.
     pub failed: usize,
+}
+
+impl std::ops::AddAssign for Summary {
+    fn add_assign(&mut self, other: Self) {
+        self.series += other.series;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+    }
 }
 
 /// Measures everything in a plan.
@@ -389,12 +398,16 @@ impl Sampler<'_> {
             .get(subject)
             .context("a skipped arm belongs to the leg")?;
         let column = subject.column();
+        let no_guest = self.plan.no_guest.as_ref().filter(|_| is_missing(error));
+        let guest = no_guest.map_or_else(String::new, |missing| {
+            format!("; it would run in the guest, but {missing}")
+        });
         let skipped = Skipped {
             subject: Part::Bench,
             what: format!("{} on {column}", leg.workload.id),
-            why: format!("{error:#}"),
-            waiting_for: None,
-            command: None,
+            why: format!("{error:#}{guest}"),
+            waiting_for: no_guest.map(|_| Place::Guest),
+            command: no_guest.map(|_| guest::COMMAND.to_owned()),
         };
         self.progress
             .say(&format!("left out: {}: {}", skipped.what, skipped.why));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cowlab_reports::result::{Arm, CacheState, Device, Parameters, Series, Unit, Warning};
+use cowlab_reports::result::{Arm, CacheState, Device, Parameters, Place, Series, Unit, Warning};
 use cowlab_reports::statistics::{median, outliers, sorted};
 
 use crate::counted::COUNTED;
@@ -151,8 +151,12 @@ impl Circumstances {
         if self.effort == COUNTED {
             return what + COUNTED;
         }
+        let place = match column.place {
+            Place::Host => "",
+            Place::Guest => " --where guest",
+        };
         format!(
-            "{what} --media {} --seed {}{}",
+            "{what} --media {} --seed {}{}{place}",
             column.media, self.seed, self.effort
         )
     }

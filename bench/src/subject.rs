@@ -40,6 +40,13 @@ impl Subject {
         self.variant.name == self.entry.default_variant().name
     }
 
+    /// Its column as `driver/variant/backing`, whatever it lies on.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let (driver, variant) = (self.entry.name, self.variant.name);
+        format!("{driver}/{variant}/{}", self.backing)
+    }
+
     /// The name of its directories.
     #[must_use]
     pub fn name(&self) -> String {

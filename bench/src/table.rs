@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use cowlab_reports::result::{Arm, Parameter, Parameters, Series, SeriesId, Unit, names};
+use cowlab_reports::result::{Arm, Parameter, Parameters, Place, Series, SeriesId, Unit, names};
 use cowlab_reports::statistics::{Estimate, summarize};
 use cowlab_reports::units;
 use hdrhistogram::Histogram;
@@ -100,19 +100,22 @@ impl Tables {
                 Unit::Inodes,
                 Unit::Ratio,
             ] {
-                let table = self.table(workload, unit, markdown);
-                if table.row_count() > 0 {
-                    let mark = if markdown { "## " } else { "" };
-                    text.push_str(&format!(
-                        "{mark}{workload} ({unit})\n\n{question}\n\n{table}\n\n"
-                    ));
+                // Numbers of two places in one table would be compared.
+                for (place, name) in [(Place::Host, ""), (Place::Guest, ", in the guest")] {
+                    let table = self.table(workload, unit, place, markdown);
+                    if table.row_count() > 0 {
+                        let mark = if markdown { "## " } else { "" };
+                        text.push_str(&format!(
+                            "{mark}{workload} ({unit}{name})\n\n{question}\n\n{table}\n\n"
+                        ));
+                    }
                 }
             }
         }
         text
     }
 
-    fn table(&self, workload: &str, unit: Unit, markdown: bool) -> Table {
+    fn table(&self, workload: &str, unit: Unit, place: Place, markdown: bool) -> Table {
         let mut table = Table::new();
         table.load_preset(if markdown {
             presets::ASCII_MARKDOWN
@@ -123,7 +126,8 @@ impl Tables {
         let chosen = self
             .rows
             .iter()
-            .filter(|(id, _)| id.workload == workload && id.unit == unit && id.arm == Arm::Driver);
+            .filter(|(id, _)| id.workload == workload && id.unit == unit && id.arm == Arm::Driver)
+            .filter(|(id, _)| id.column.place == place);
         let mut lines: Vec<_> = chosen.collect();
         // Points together, so that drivers stand below each other.
         lines.sort_by_key(|(id, _)| (&id.parameters, id.column.media, &id.column));

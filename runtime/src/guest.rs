@@ -17,8 +17,8 @@ use cowlab_reports::result::{Place, Reader, Record};
 /// The environment variable that names the place in which the program runs, where that is not the host.
 pub const PLACE: &str = "COWLAB_PLACE";
 
-/// How a guest is made.
-pub const REMEDY: &str = "build one with `cargo xtask guest build`";
+/// The command that makes a guest.
+pub const COMMAND: &str = "cargo xtask guest build";
 
 /// Where the user wants work to run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -147,7 +147,7 @@ pub fn find() -> Result<Box<dyn Guest>, Missing> {
     };
     Err(Missing {
         what: what.to_owned(),
-        remedy: REMEDY.to_owned(),
+        remedy: format!("build one with `{COMMAND}`"),
     })
 }
 

@@ -1,0 +1,143 @@
+//! Decides which columns are measured here, and which in the guest: on the host whatever runs there, found out by doing.
+
+use std::collections::BTreeMap;
+
+use cowlab_driver::{Error as DriverError, Missing};
+use cowlab_runtime::guest::{self, Guest, Where};
+use cowlab_sys::{Guard, process};
+use cowlab_testbed::{Backing, BackingOptions, Error as TestbedError, Media, Run};
+
+use crate::plan::Plan;
+use crate::subject::Subject;
+
+/// The columns of a run, by [`Subject::key`].
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Split {
+    /// Those that are measured here.
+    pub(crate) home: Vec<String>,
+    /// Those that are measured in the guest.
+    pub(crate) away: Vec<String>,
+}
+
+/// The places there are.
+#[derive(Debug)]
+pub(crate) struct Grounds {
+    /// Whether anything may be measured here.
+    pub(crate) host: bool,
+    /// The guest, if there is one and it may be used.
+    pub(crate) guest: Option<Box<dyn Guest>>,
+    /// What is missing for a guest, where one is wanted.
+    pub(crate) missing: Option<Missing>,
+}
+
+impl Grounds {
+    /// Looks for what the command line allows.
+    pub(crate) fn find(place: Where) -> Self {
+        let found = match place {
+            Where::Host => None,
+            Where::Auto | Where::Guest => Some(guest::find()),
+        };
+        let (guest, missing) = match found {
+            None => (None, None),
+            Some(Ok(guest)) => (Some(guest), None),
+            Some(Err(missing)) => (None, Some(missing)),
+        };
+        Self {
+            host: place != Where::Guest && process::is_root(),
+            guest,
+            missing,
+        }
+    }
+
+    /// Splits the columns of a plan.
+    ///
+    /// # Errors
+    ///
+    /// What the testbed could not do, other than what it lacks.
+    pub(crate) fn split(&self, plan: &Plan) -> anyhow::Result<Split> {
+        let subjects = plan.subjects();
+        let runs = match (self.host, &self.guest) {
+            (true, Some(_)) => run_here(plan, &subjects)?,
+            (host, _) => vec![host; subjects.len()],
+        };
+        Ok(split(&subjects, &runs))
+    }
+}
+
+fn split(subjects: &[Subject], runs: &[bool]) -> Split {
+    let mut split = Split::default();
+    for (subject, runs) in subjects.iter().zip(runs) {
+        let side = if *runs {
+            &mut split.home
+        } else {
+            &mut split.away
+        };
+        side.push(subject.key());
+    }
+    split
+}
+
+/// Tries every column on a small file system of its kind.
+fn run_here(plan: &Plan, subjects: &[Subject]) -> anyhow::Result<Vec<bool>> {
+    let mut runs = vec![true; subjects.len()];
+    let mut backings: BTreeMap<Backing, Vec<usize>> = BTreeMap::new();
+    for (index, subject) in subjects.iter().enumerate() {
+        backings.entry(subject.backing).or_default().push(index);
+    }
+    let run = Run::start(plan.dir.clone())?;
+    for (backing, indices) in backings {
+        let options = BackingOptions {
+            media: Media::Memory,
+            ..BackingOptions::default()
+        };
+        let mut fs = match run.backing(backing, &options) {
+            Ok(fs) => fs,
+            Err(error) => {
+                // Whatever else is wrong, the measurement will say it.
+                let missing = matches!(error, TestbedError::Missing { .. });
+                indices.iter().for_each(|index| runs[*index] = !missing);
+                continue;
+            }
+        };
+        for index in indices {
+            let subject = &subjects[index];
+            let settings = fs.places().fresh()?;
+            let probed = (subject.entry.probe)(fs.mount_point(), subject.variant, &settings);
+            runs[index] = !matches!(probed, Err(DriverError::Unavailable(_)));
+        }
+        fs.close()?;
+    }
+    run.close()?;
+    Ok(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Effort;
+
+    #[test]
+    fn every_column_has_one_place() {
+        let mut plan = Plan::new(Effort::Quick);
+        let subjects = plan.subjects();
+        let runs: Vec<bool> = (0..subjects.len()).map(|index| index % 2 == 0).collect();
+        let Split { home, away } = split(&subjects, &runs);
+        assert_eq!(home.len() + away.len(), subjects.len());
+        // What one place measures the other does not.
+        plan.columns.clone_from(&away);
+        let keys: Vec<String> = plan.subjects().iter().map(Subject::key).collect();
+        assert_eq!(keys.len(), away.len());
+        assert!(keys.iter().all(|key| !home.contains(key)));
+    }
+
+    #[test]
+    fn without_a_guest_nothing_is_tried() {
+        let grounds = Grounds {
+            host: true,
+            guest: None,
+            missing: None,
+        };
+        let split = grounds.split(&Plan::new(Effort::Smoke)).unwrap();
+        assert!(split.away.is_empty() && !split.home.is_empty());
+    }
+}
