@@ -10,6 +10,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -125,7 +129,7 @@ pub(crate) struct Counts {
     pub(crate) summary: Summary,
 }
 
-/// Boots a guest for each seed, one after the other, and puts their results together.
+/// Boots a guest for each seed, and puts their results together.
 ///
 /// # Errors
 ///
@@ -136,16 +140,10 @@ pub(crate) fn boot(
     progress: &mut dyn Progress,
 ) -> anyhow::Result<Counts> {
     let seeds = seeds(args);
-    let mut boots = Vec::new();
-    let mut failed = 0;
     progress.begin("boots of the guest", u64::try_from(seeds.len())?);
-    for seed in &seeds {
-        let (records, code) = one(args, guest, *seed, progress)?;
-        failed += usize::from(code == exit::FINDING);
-        boots.push(records);
-        progress.step();
-    }
+    let ended = all(args, guest, &seeds, progress);
     progress.end();
+    let (boots, codes): (Vec<Vec<Record>>, Vec<u8>) = ended?.into_iter().unzip();
     let first = boots.first().context("there is no seed")?;
     let environment = first
         .iter()
@@ -156,7 +154,7 @@ pub(crate) fn boot(
         .first()
         .map_or_else(String::new, |record| record.commit.clone());
     let (lines, mut summary) = together(&seeds, &boots);
-    summary.failed += failed;
+    summary.failed += codes.iter().filter(|code| **code == exit::FINDING).count();
     Ok(Counts {
         environment,
         commit,
@@ -172,13 +170,68 @@ fn seeds(args: &RunArgs) -> Vec<u64> {
     (0..count).map(|step| first.wrapping_add(step)).collect()
 }
 
-/// What one boot found, and its exit code.
-fn one(
+/// What a boot found, and its exit code.
+type Boot = (Vec<Record>, u8);
+
+/// What a thread that boots guests has to say.
+enum Said {
+    /// For people.
+    Line(String),
+    /// The boot of the seed at that place is over.
+    Over(usize, anyhow::Result<Boot>),
+}
+
+/// Boots a guest for each seed, as many at a time as there are processors: its own clock does not see who else runs.
+fn all(
     args: &RunArgs,
     guest: &dyn Guest,
-    seed: u64,
+    seeds: &[u64],
     progress: &mut dyn Progress,
-) -> anyhow::Result<(Vec<Record>, u8)> {
+) -> anyhow::Result<Vec<Boot>> {
+    let next = AtomicUsize::new(0);
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut boots: BTreeMap<usize, Boot> = BTreeMap::new();
+    let mut failure = None;
+    thread::scope(|scope| {
+        let (say, said) = mpsc::channel();
+        for _ in 0..threads.min(seeds.len()) {
+            let (say, next) = (say.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let place = next.fetch_add(1, Ordering::SeqCst);
+                    let Some(seed) = seeds.get(place) else { break };
+                    let boot = one(args, guest, *seed, &say);
+                    // Nobody listens any more: the run is over.
+                    if say.send(Said::Over(place, boot)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(say);
+        for said in said {
+            match said {
+                Said::Line(line) => progress.say(&line),
+                Said::Over(place, Ok(boot)) => {
+                    boots.insert(place, boot);
+                    progress.step();
+                }
+                Said::Over(_, Err(error)) => {
+                    // No further boot begins.
+                    next.store(seeds.len(), Ordering::SeqCst);
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+    });
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(boots.into_values().collect()),
+    }
+}
+
+/// Boots the guest of one seed.
+fn one(args: &RunArgs, guest: &dyn Guest, seed: u64, say: &Sender<Said>) -> anyhow::Result<Boot> {
     let job = Job {
         arguments: arguments(args, seed),
         time_limit: TIME_LIMIT,
@@ -193,7 +246,14 @@ fn one(
             records.push(record);
             Ok(())
         },
-        &mut |line| progress.say(&format!("seed {seed}: {line}")),
+        &mut |line| {
+            if say
+                .send(Said::Line(format!("seed {seed}: {line}")))
+                .is_err()
+            {
+                tracing::debug!(line, "nobody listens");
+            }
+        },
     );
     match ending {
         // What was left out or failed is a line of the results, and judged when all are there.

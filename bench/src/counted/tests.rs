@@ -87,20 +87,24 @@ fn a_plan_counts_in_memory_and_takes_nothing_from_chance() {
 #[derive(Debug)]
 struct Scripted {
     counts: Vec<Vec<f64>>,
+    first: u64,
     asked: Mutex<Vec<(Option<u64>, Vec<OsString>)>>,
 }
 
 impl Guest for Scripted {
     fn run(&self, job: &Job, stdout: &mut dyn Write, _: &mut dyn Write) -> Result<Ending, String> {
         let mut asked = self.asked.lock().unwrap();
-        let counts = &self.counts[asked.len()];
         asked.push((job.deterministic, job.arguments.clone()));
+        asked.sort();
+        // The seeds follow each other from the first, whoever comes first.
+        let place = job.deterministic.unwrap() - self.first;
+        let counts = &self.counts[usize::try_from(place).unwrap()];
         let run = Run {
-            id: format!("guest {}", asked.len()),
+            id: format!("guest {place}"),
             commit: "c".to_owned(),
         };
         let environment = Environment {
-            memory_bytes: u64::try_from(asked.len()).unwrap(),
+            memory_bytes: place + 1,
             ..Environment::default()
         };
         let at = Timestamp::from_millis(1);
@@ -132,11 +136,13 @@ fn series(op: &str, count: f64) -> Series {
 }
 
 fn booted(line: &str, counts: &[&[f64]]) -> (Counts, Scripted) {
+    let args = args(line);
     let guest = Scripted {
+        first: args.seed.unwrap_or(1),
         counts: counts.iter().map(|counts| counts.to_vec()).collect(),
         asked: Mutex::default(),
     };
-    let counts = boot(&args(line), &guest, &mut Held::default()).unwrap();
+    let counts = boot(&args, &guest, &mut Held::default()).unwrap();
     (counts, guest)
 }
 

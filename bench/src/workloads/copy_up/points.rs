@@ -49,8 +49,10 @@ fn samples(effort: Effort, media: Media, operation: Operation, size: Bytes) -> u
     match effort {
         Effort::Smoke => u32::from(size == Bytes::kib(4)),
         Effort::Counted if mebibytes >= 128 => 0,
-        Effort::Counted if quoted => 3,
-        Effort::Counted => 3 * u32::from([Bytes::kib(4), Bytes::mib(1)].contains(&size)),
+        Effort::Counted if mebibytes >= 16 => 3 * u32::from(quoted),
+        // Every few samples one meets what the file system does in the background; the median does not.
+        Effort::Counted if quoted => 5,
+        Effort::Counted => 5 * u32::from([Bytes::kib(4), Bytes::mib(1)].contains(&size)),
         Effort::Quick if quoted => {
             if mebibytes >= 128 {
                 2
