@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::time::{Duration, SystemTime};
 
+use cowlab_driver::Bytes;
 use cowlab_reports::result::{Line, Place, Record, Skipped, Subject as Part, Timestamp};
 use cowlab_runtime::guest::{Ending, Guest, Job, stream};
+use cowlab_testbed::Media;
 
 use crate::args::RunArgs;
 use crate::command::exit;
@@ -19,6 +21,22 @@ use crate::sampler::{Progress, Summary};
 const LARGEST: u64 = 16 << 20;
 /// The longest that a guest measures: a full run takes a third of it on a processor that is not emulated.
 const TIME_LIMIT: Duration = Duration::from_secs(60 * 60);
+
+/// The part of a plan that is for the guest. A quick run is smaller there.
+pub(crate) fn plan(args: &RunArgs, columns: Vec<String>, plan: &Plan) -> Plan {
+    let mut part = Plan {
+        columns,
+        ..plan.clone()
+    };
+    if args.quick {
+        part.largest = Some(Bytes(LARGEST));
+    }
+    if args.quick && args.media.is_empty() {
+        // Its disk is a file of the host behind an emulated controller: its time says nothing.
+        part.media = vec![Media::Memory];
+    }
+    part
+}
 
 /// Measures the columns of a plan in the guest, and says of each what became of it.
 ///
@@ -35,7 +53,7 @@ pub(crate) fn measure(
     let mut unseen = expected(plan);
     let mut summary = Summary::default();
     let job = Job {
-        arguments: arguments(args, &plan.columns),
+        arguments: arguments(args, plan),
         time_limit: TIME_LIMIT,
         ..Job::default()
     };
@@ -123,30 +141,28 @@ fn loss(ending: &Ending, summary: &Summary, whole: bool) -> Option<String> {
 }
 
 /// The command line in the guest.
-fn arguments(args: &RunArgs, columns: &[String]) -> Vec<OsString> {
+fn arguments(args: &RunArgs, plan: &Plan) -> Vec<OsString> {
     let mut line: Vec<String> = ["bench", "run"].map(str::to_owned).to_vec();
     line.extend(args.ids.iter().cloned());
     line.extend(["--where", "host", "--json", "--only"].map(str::to_owned));
-    line.push(columns.join(","));
+    line.push(plan.columns.join(","));
     // A variant that is not in the first set has to be named as well.
     if !args.variant.is_empty() {
         line.extend(["--variant".to_owned(), args.variant.join(",")]);
     }
     for (flag, values) in [
         ("--backing", names(&args.backing)),
-        ("--media", names(&args.media)),
+        ("--media", names(&plan.media)),
     ] {
         if !values.is_empty() {
             line.extend([flag.to_owned(), values]);
         }
     }
     if args.quick {
-        line.extend(["--quick".to_owned(), "--largest".to_owned()]);
-        line.push(LARGEST.to_string());
+        line.push("--quick".to_owned());
     }
-    if args.quick && args.media.is_empty() {
-        // Its disk is a file of the host behind an emulated controller: its time says nothing.
-        line.extend(["--media", "memory"].map(str::to_owned));
+    if let Some(largest) = plan.largest {
+        line.extend(["--largest".to_owned(), largest.0.to_string()]);
     }
     if args.smoke {
         line.push("--smoke".to_owned());

@@ -231,11 +231,10 @@ fn run_plan(
         return Ok(exit::USAGE);
     }
     let Split { home, away } = grounds.split(plan)?;
-    let part = |columns: Vec<String>| Plan {
-        columns,
+    let here = (!home.is_empty()).then(|| Plan {
+        columns: home,
         ..plan.clone()
-    };
-    let here = (!home.is_empty()).then(|| part(home));
+    });
     if let Some(here) = &here {
         let budget = here.budget();
         terminal.line(&format!("{budget}"));
@@ -255,7 +254,8 @@ fn run_plan(
     // After it, not beside it: the guest would take the processors from what is timed.
     if let (Some(guest), false) = (&grounds.guest, away.is_empty()) {
         terminal.line(&format!("in the guest: {}", away.join(", ")));
-        summary += away::measure(args, &part(away), &**guest, &mut output, terminal)?;
+        let there = away::plan(args, away, plan);
+        summary += away::measure(args, &there, &**guest, &mut output, terminal)?;
     }
     output.finish()?;
     Ok(finish(&summary, terminal))

@@ -12,7 +12,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::measurements::{Measurement, Measurements};
-use crate::result::{Counted, Device, Environment, ResultSet, SeriesId, Unit};
+use crate::result::{Counted, Device, Environment, Place, ResultSet, SeriesId, Unit};
 use crate::statistics::{
     Estimate, MINIMUM_CHANGE, NoiseFloor, Pairing, Relevance, ratio, relevance,
 };
@@ -143,10 +143,21 @@ pub fn compare(before: &ResultSet, after: &ResultSet) -> Comparison {
         .collect();
     ids.sort();
     ids.dedup();
+    // A series that moved to another place is one series, not one that is gone and one that is new.
+    let only = |id: &SeriesId, one: &Measurements<'_>, other: &Measurements<'_>| {
+        one.get(id).is_some() && other.get(id).is_none()
+    };
+    let moved =
+        |from: &SeriesId, to: &SeriesId| only(from, &before, &after) && only(to, &after, &before);
+    ids.retain(|id| !moved(&elsewhere(id), id));
     let series = ids
         .into_iter()
         .map(|id| {
             let (old, new) = (before.get(id), after.get(id));
+            let twin = elsewhere(id);
+            if moved(id, &twin) {
+                return refused(id, old, &twin);
+            }
             let noise = if id.unit == Unit::Instructions {
                 spread(&[old, new])
             } else {
@@ -156,6 +167,28 @@ pub fn compare(before: &ResultSet, after: &ResultSet) -> Comparison {
         })
         .collect();
     Comparison { series }
+}
+
+/// The same series in the other place.
+fn elsewhere(id: &SeriesId) -> SeriesId {
+    let mut id = id.clone();
+    id.column.place = match id.column.place {
+        Place::Host => Place::Guest,
+        Place::Guest => Place::Host,
+    };
+    id
+}
+
+/// A series of one place against one of another.
+fn refused(id: &SeriesId, before: Option<&Measurement<'_>>, after: &SeriesId) -> Compared {
+    let reason = format!(
+        "place differs: `{}` and `{}`",
+        id.column.place, after.column.place
+    );
+    Compared {
+        change: Change::NotComparable(vec![reason]),
+        ..compare_one(id, before, None, spread(&[]))
+    }
 }
 
 fn louder(first: NoiseFloor, second: NoiseFloor) -> NoiseFloor {

@@ -1,7 +1,7 @@
 //! Two runs side by side.
 
 use cowlab_reports::compare::{Change, Comparison, compare};
-use cowlab_reports::result::{Arm, Column, Line, ResultSet, Series, Unit, names};
+use cowlab_reports::result::{Arm, Column, Line, Place, ResultSet, Series, Unit, names};
 
 use crate::synthetic::{samples, series, set};
 
@@ -34,6 +34,30 @@ fn the_same_again_is_no_relevant_change() {
     let comparison = compare(&run(1e6, 0, |_| ()), &run(1e6, 1, |_| ()));
     assert_eq!(changes(&comparison, &Change::NoRelevantChange), (16, 16));
     assert!(!comparison.has_finding());
+}
+
+#[test]
+fn series_of_two_places_are_not_compared() {
+    let guest = |series: &mut Series| series.column.place = Place::Guest;
+    let comparison = compare(&run(1e6, 0, |_| ()), &run(2e6, 1, guest));
+    assert_eq!(comparison.series.len(), 16);
+    for compared in &comparison.series {
+        let Change::NotComparable(reasons) = &compared.change else {
+            panic!("{compared}");
+        };
+        assert_eq!(reasons[..], ["place differs: `host` and `guest`"]);
+        assert!(compared.ratio.is_none());
+    }
+    assert!(comparison.is_inconclusive());
+    // What either place has in both sets is compared as ever.
+    let both = |center| {
+        let mut set = run(center, 0, |_| ());
+        set.merge(run(center, 1, guest));
+        set
+    };
+    let comparison = compare(&both(1e6), &run(1e6, 1, guest));
+    assert_eq!(comparison.count(&Change::NoRelevantChange), 16);
+    assert_eq!(comparison.count(&Change::Gone), 16);
 }
 
 #[test]
