@@ -20,18 +20,24 @@ pub enum Backing {
     Btrfs,
     /// A ZFS pool with its root data set, 4096-byte sectors and no compression.
     Zfs,
+    /// ext4 on a thin device of a pool on two loop devices, and pools like it for drivers.
+    ThinExt4,
+    /// The same with xfs.
+    ThinXfs,
     /// tmpfs.
     Tmpfs,
 }
 
 impl Backing {
     /// All kinds.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Ext4,
         Self::Xfs,
         Self::XfsNoReflink,
         Self::Btrfs,
         Self::Zfs,
+        Self::ThinExt4,
+        Self::ThinXfs,
         Self::Tmpfs,
     ];
 
@@ -43,6 +49,8 @@ impl Backing {
             Self::XfsNoReflink => "xfs-noreflink",
             Self::Btrfs => "btrfs",
             Self::Zfs => "zfs",
+            Self::ThinExt4 => "thin+ext4",
+            Self::ThinXfs => "thin+xfs",
             Self::Tmpfs => "tmpfs",
         }
     }
@@ -50,7 +58,8 @@ impl Backing {
     /// Returns the kernel's name of the file system type.
     pub fn fstype(self) -> &'static str {
         match self {
-            Self::XfsNoReflink => "xfs",
+            Self::XfsNoReflink | Self::ThinXfs => "xfs",
+            Self::ThinExt4 => "ext4",
             kind => kind.name(),
         }
     }
@@ -58,12 +67,17 @@ impl Backing {
     /// Returns the program that makes it; `None` for tmpfs.
     pub fn mkfs(self) -> Option<&'static str> {
         match self {
-            Self::Ext4 => Some("mkfs.ext4"),
-            Self::Xfs | Self::XfsNoReflink => Some("mkfs.xfs"),
+            Self::Ext4 | Self::ThinExt4 => Some("mkfs.ext4"),
+            Self::Xfs | Self::XfsNoReflink | Self::ThinXfs => Some("mkfs.xfs"),
             Self::Btrfs => Some("mkfs.btrfs"),
             Self::Zfs => Some("zpool"),
             Self::Tmpfs => None,
         }
+    }
+
+    /// Tells whether it lies on a thin pool.
+    pub(crate) fn is_thin(self) -> bool {
+        matches!(self, Self::ThinExt4 | Self::ThinXfs)
     }
 
     /// Checks that the host can make it, as far as can be told without making one: that mkfs is
@@ -87,12 +101,12 @@ impl Backing {
     pub(crate) fn least_bytes(self) -> u64 {
         match self {
             // mkfs.xfs refuses less than 300 MB since xfsprogs 5.19.
-            Self::Xfs | Self::XfsNoReflink => 300 << 20,
+            Self::Xfs | Self::XfsNoReflink | Self::ThinXfs => 300 << 20,
             // mkfs.btrfs refuses less than 109 MiB for separate data and metadata.
             Self::Btrfs => 128 << 20,
             // zpool refuses less than 64 MiB (SPA_MINDEVSIZE), and keeps at least 128 MiB back for itself.
             Self::Zfs => 256 << 20,
-            Self::Ext4 => 16 << 20,
+            Self::Ext4 | Self::ThinExt4 => 16 << 20,
             Self::Tmpfs => 1 << 20,
         }
     }
@@ -211,7 +225,7 @@ mod tests {
         let error = "ufs".parse::<Backing>().unwrap_err().to_string();
         assert_eq!(
             error,
-            "`ufs` is no backing file system; there are ext4, xfs, xfs-noreflink, btrfs, zfs, tmpfs"
+            "`ufs` is no backing file system; there are ext4, xfs, xfs-noreflink, btrfs, zfs, thin+ext4, thin+xfs, tmpfs"
         );
     }
 }

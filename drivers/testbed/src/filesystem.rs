@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use cowlab_sys::loopdev::{self, LoopDevice, LoopOptions};
 use cowlab_sys::mount::{MountGuard, MountOption, MountSpec, mount};
-use cowlab_sys::{Errno, Guard, Leak, io, mountinfo, page_cache};
-use serde::Serialize;
+use cowlab_sys::{Cmd, Errno, Guard, Leak, io, mountinfo, page_cache};
 
+use crate::description::{Description, all_options, sector_size};
 use crate::journal::Intent;
 use crate::run::{Shared, make_private_dir};
+use crate::thin::{Ground, ThinPool};
 use crate::zpool::Pool;
 use crate::{Backing, BackingOptions, Error, Media, Places, Result, mkfs};
 
@@ -19,31 +20,6 @@ use crate::{Backing, BackingOptions, Error, Media, Places, Result, mkfs};
 /// all. A new mount namespace, of a container that starts, say, has a copy of all mounts at first.
 const RELEASE_CHECKS: u32 = 100;
 const RELEASE_PAUSE: Duration = Duration::from_millis(20);
-
-/// What a measurement has to say about the file system it ran on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Description {
-    /// The backing's name, as [`Backing::name`] has it.
-    pub backing: String,
-    /// The media's name, as [`Media::name`] has it.
-    pub media: String,
-    /// The command that made the file system, without the device and its UUID; none for tmpfs.
-    pub mkfs: Option<String>,
-    /// What mkfs says of its version; none for tmpfs.
-    pub mkfs_version: Option<String>,
-    /// The options of the mount and of the file system, as the kernel lists them.
-    pub mount_options: String,
-    /// The size in bytes.
-    pub bytes: u64,
-    /// The logical sector size in bytes; none for tmpfs.
-    pub sector_size: Option<u32>,
-    /// Whether the loop device passes the page cache of its file by; none for tmpfs.
-    pub loop_direct_io: Option<bool>,
-    /// Whether every block of the file behind was written first; none for tmpfs.
-    pub preallocated: Option<bool>,
-    /// The kernel's name of the file system that the file behind lies on; none for tmpfs.
-    pub below: Option<String>,
-}
 
 /// A mounted backing file system, taken back with the guard.
 #[derive(Debug)]
@@ -58,6 +34,7 @@ pub struct BackingFs {
     // In the order in which they are taken back.
     mount: Option<MountGuard>,
     pool: Option<Pool>,
+    thin: Option<ThinPool>,
     device: Option<LoopDevice>,
     image: Option<PathBuf>,
     memory: Option<MountGuard>,
@@ -95,6 +72,7 @@ impl BackingFs {
             places: Places::default(),
             mount: None,
             pool: None,
+            thin: None,
             device: None,
             image: None,
             memory: None,
@@ -117,6 +95,10 @@ impl BackingFs {
                 Media::Disk => self.run.directory().to_path_buf(),
                 Media::Memory => self.mount_memory()?,
             };
+            if self.backing.is_thin() {
+                self.make_thin(directory, &command)?;
+                return self.show();
+            }
             let name = format!("{}.img", self.name);
             let image = directory.join(&name);
             self.run.reserve(&image, self.options.media, bytes)?;
@@ -140,6 +122,10 @@ impl BackingFs {
             self.run.reserve(&self.mount_point, Media::Memory, bytes)?;
             self.spec.source = Some(self.name.clone().into());
         }
+        self.show()
+    }
+
+    fn show(&mut self) -> Result<()> {
         let fstype = self.spec.fstype.clone();
         self.run.record(&Intent::Mount {
             name: self.name.clone(),
@@ -149,11 +135,34 @@ impl BackingFs {
         self.mount_again()
     }
 
+    /// Makes a pool with a thin device for this file system, and what makes further pools for drivers.
+    fn make_thin(&mut self, directory: PathBuf, command: &Cmd) -> Result<()> {
+        let bytes = self.options.bytes;
+        let ground = Ground {
+            run: Arc::clone(&self.run),
+            on: self.memory.as_ref().map(|_| self.memory_name()),
+            media: self.options.media,
+            sector_size: mkfs::sector_size(self.backing),
+            preallocate: self.options.preallocate,
+            directory,
+        };
+        self.places = Places::of_pools(ground.clone(), self.backing.fstype(), bytes);
+        let pool = self.thin.insert(ground.pool(self.name.clone(), bytes)?);
+        command.clone().arg(pool.thin(bytes, true)?).run()?;
+        if self.options.preallocate {
+            pool.preallocate()?;
+        }
+        self.spec.source = Some(pool.thin(bytes, false)?);
+        Ok(())
+    }
+
     /// Mounts the tmpfs that the image lies on, a little larger than the image.
     fn mount_memory(&mut self) -> Result<PathBuf> {
         let name = self.memory_name();
         let target = self.run.directory().join(&name);
-        let size = (self.options.bytes + (16 << 20)).to_string();
+        // Pools of drivers lie beside that of the file system.
+        let share = if self.backing.is_thin() { 4 } else { 1 };
+        let size = (self.options.bytes * share + (16 << 20)).to_string();
         let spec = MountSpec {
             fstype: "tmpfs".to_owned(),
             source: Some(name.clone().into()),
@@ -221,6 +230,11 @@ impl BackingFs {
         if let (Some(pool), Some(device)) = (&mut self.pool, &self.device) {
             pool.import(device.path())?;
         }
+        if let Some(pool) = &self.thin {
+            pool.activate()?;
+            self.spec.source = Some(pool.thin(self.options.bytes, false)?);
+            self.places.activate()?;
+        }
         let guard = mount(&self.spec, &self.mount_point).map_err(|error| match error.errno() {
             // fsopen(2) of a type that is neither built in nor a module.
             Some(Errno::NODEV) => Error::Missing {
@@ -272,6 +286,11 @@ impl BackingFs {
             self.mount = None;
         }
         let exported = self.pool.as_mut().map_or(Ok(()), Pool::export);
+        let exported = exported.and_then(|()| self.places.deactivate());
+        let exported = exported.and_then(|()| match &self.thin {
+            Some(pool) => pool.deactivate(),
+            None => Ok(()),
+        });
         let cold = exported.and_then(|()| self.cool_down());
         // Mounted again in either case: the caller may go on without a cold cache.
         self.mount_again()?;
@@ -290,7 +309,9 @@ impl BackingFs {
             return Err(not_cold(format!("it is still mounted somewhere{users}")));
         }
         // A file on a tmpfs lies in the page cache and nowhere else.
-        if let (Some(image), Media::Disk) = (&self.image, self.options.media) {
+        let thin = self.thin.iter().flat_map(ThinPool::images);
+        let images = self.image.iter().map(PathBuf::as_path).chain(thin);
+        for image in images.filter(|_| self.options.media == Media::Disk) {
             let file = io("open", image, File::open(image))?;
             page_cache::evict(&file)?;
             let cached = page_cache::cachestat(&file)?.cached;
@@ -326,7 +347,10 @@ impl BackingFs {
                 Backing::Tmpfs => Media::Memory.name().to_owned(),
                 _ => self.options.media.name().to_owned(),
             },
-            mkfs: command.map(|command| command.to_string()),
+            mkfs: command.map(|command| match &self.thin {
+                Some(pool) => format!("{pool}; {command}"),
+                None => command.to_string(),
+            }),
             mkfs_version: program.map(mkfs::version).transpose()?,
             mount_options: own.map(all_options).unwrap_or_default(),
             bytes: self.options.bytes,
@@ -347,6 +371,11 @@ impl BackingFs {
             pool.close()?;
         }
         self.pool = None;
+        self.places.close()?;
+        if let Some(pool) = &mut self.thin {
+            pool.close()?;
+        }
+        self.thin = None;
         if let Some(device) = &mut self.device {
             device.close()?;
         }
@@ -396,6 +425,10 @@ impl Guard for BackingFs {
             if let Some(pool) = self.pool.take() {
                 pool.keep();
             }
+            self.places.keep();
+            if let Some(pool) = self.thin.take() {
+                pool.keep();
+            }
             self.device.take().map(LoopDevice::keep);
             return Ok(());
         }
@@ -427,26 +460,4 @@ fn absent_is_fine(result: cowlab_sys::Result<()>) -> cowlab_sys::Result<()> {
         Err(error) if error.errno() == Some(Errno::NOENT) => Ok(()),
         result => result,
     }
-}
-
-/// Returns the options of the mount, then those of its file system that are not the same.
-fn all_options(mount: &mountinfo::MountEntry) -> String {
-    let mut all: Vec<&str> = mount.options.split(',').collect();
-    let file_system = mount.super_options.to_string_lossy();
-    for option in file_system.split(',') {
-        if !all.contains(&option) {
-            all.push(option);
-        }
-    }
-    all.join(",")
-}
-
-fn sector_size(device: &LoopDevice) -> Result<u32> {
-    let path = format!(
-        "/sys/block/loop{}/queue/logical_block_size",
-        device.number()
-    );
-    let text = io("read", &path, std::fs::read_to_string(&path))?;
-    let number = text.trim().parse().ok();
-    Ok(number.ok_or_else(|| cowlab_sys::Error::parse("a logical sector size", text))?)
 }

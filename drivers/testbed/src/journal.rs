@@ -35,6 +35,8 @@ pub(crate) enum Intent {
     },
     /// A loop device bound to an image.
     Loop { image: String },
+    /// A device-mapper device, and those on it, whose names begin with this one and `-`.
+    Mapper { name: String },
     /// A ZFS pool on a loop device.
     Pool { name: String },
 }
@@ -148,6 +150,7 @@ impl Record {
             Intent::Image { name, on: None, .. } => Some(name.as_str()),
             Intent::Image { on: Some(_), .. }
             | Intent::Loop { .. }
+            | Intent::Mapper { .. }
             | Intent::Pool { .. }
             | Intent::Run(_) => None,
         })
@@ -171,6 +174,14 @@ impl Record {
         })
     }
 
+    /// Returns the names of the device-mapper devices that the run announced.
+    pub(crate) fn mappers(&self) -> impl Iterator<Item = &str> {
+        self.intents.iter().filter_map(|intent| match intent {
+            Intent::Mapper { name } => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
     /// Returns a name that the run cannot have given: a path, or without the run's prefix.
     fn foreign_name(&self) -> Option<&str> {
         let prefix = format!("{}-", directory_name(&self.origin.run));
@@ -178,6 +189,7 @@ impl Record {
         self.names()
             .chain(self.images_in_memory())
             .chain(self.pools())
+            .chain(self.mappers())
             .find(|name| !own(name))
     }
 }
@@ -290,6 +302,7 @@ mod tests {
             for intent in [
                 Intent::Directory { name: name.clone() },
                 Intent::Pool { name: name.clone() },
+                Intent::Mapper { name: name.clone() },
             ] {
                 let line = serde_json::to_string(&intent).unwrap();
                 let error = Record::parse(format!("{first}\n{line}\n").as_bytes()).unwrap_err();

@@ -8,6 +8,7 @@
 //! The testbed knows nothing of drivers, cases and workloads.
 
 mod backing;
+mod description;
 mod error;
 mod filesystem;
 mod journal;
@@ -17,11 +18,13 @@ mod places;
 mod run;
 pub mod sweep;
 mod teardown;
+mod thin;
 mod zpool;
 
 pub use backing::{Backing, BackingOptions, Media, UnknownName};
+pub use description::Description;
 pub use error::{Error, Result};
-pub use filesystem::{BackingFs, Description};
+pub use filesystem::BackingFs;
 pub use live_host::live_host;
 pub use places::Places;
 pub use run::{Run, base_directory, real_directory};

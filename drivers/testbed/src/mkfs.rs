@@ -16,7 +16,11 @@ const FILL: usize = 1 << 20;
 
 /// Returns the sector size that the loop device of a backing needs; `None` is the kernel's own.
 pub(crate) fn sector_size(backing: Backing) -> Option<u32> {
-    matches!(backing, Backing::Xfs | Backing::XfsNoReflink).then_some(XFS_SECTOR)
+    let xfs = matches!(
+        backing,
+        Backing::Xfs | Backing::XfsNoReflink | Backing::ThinXfs
+    );
+    xfs.then_some(XFS_SECTOR)
 }
 
 /// Returns the command that makes the file system, without the device; `None` for tmpfs. A UUID that is given replaces
@@ -26,7 +30,7 @@ pub(crate) fn command(backing: Backing, preallocate: bool, uuid: Option<&str>) -
     // Lazy initialization would write in the background of the first measurements, and discarding
     // punches holes into the file behind the loop device.
     Some(match backing {
-        Backing::Ext4 => {
+        Backing::Ext4 | Backing::ThinExt4 => {
             let discard = if preallocate { ",nodiscard" } else { "" };
             let seed = uuid.map_or_else(String::new, |uuid| format!(",hash_seed={uuid}"));
             let options = format!("lazy_itable_init=0,lazy_journal_init=0{discard}{seed}");
@@ -36,8 +40,8 @@ pub(crate) fn command(backing: Backing, preallocate: bool, uuid: Option<&str>) -
                 None => command,
             }
         }
-        Backing::Xfs | Backing::XfsNoReflink => {
-            let reflink = u8::from(backing == Backing::Xfs);
+        Backing::Xfs | Backing::XfsNoReflink | Backing::ThinXfs => {
+            let reflink = u8::from(backing != Backing::XfsNoReflink);
             let command = command.args(["-q", "-s", &format!("size={XFS_SECTOR}"), "-m"]);
             let uuid = uuid.map_or_else(String::new, |uuid| format!(",uuid={uuid}"));
             let command = command.arg(format!("reflink={reflink}{uuid}"));

@@ -12,7 +12,7 @@ use cowlab_sys::{FileKind, Leak, dir, loopdev, mountinfo, process, stat};
 
 use crate::journal::{Origin, Record, run_of};
 use crate::run::{LOCK, is_in_place, real_directory};
-use crate::{Error, Result, teardown, zpool};
+use crate::{Error, Result, teardown, thin, zpool};
 
 /// What every test object's name begins with.
 const PREFIX: &str = "cowlab-test-";
@@ -297,6 +297,16 @@ fn orphans(base: &Path) -> Result<Vec<Left>> {
         if run.is_some_and(|run| !base.join(run).exists()) {
             let reason = "its run is gone; `zpool destroy` ends it".to_owned();
             let path = pool.into();
+            orphans.push(Left { path, reason });
+        }
+    }
+    for device in thin::devices()? {
+        let run = device
+            .get(..PREFIX.len() + 8)
+            .filter(|_| device.starts_with(PREFIX));
+        if run.is_some_and(|run| !base.join(run).exists()) {
+            let reason = "its run is gone; `dmsetup remove` ends it".to_owned();
+            let path = device.into();
             orphans.push(Left { path, reason });
         }
     }

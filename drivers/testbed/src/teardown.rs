@@ -12,7 +12,7 @@ use cowlab_sys::{Errno, Error as SysError, Leak, dir, holders, io, loopdev, moun
 
 use crate::journal::{JOURNAL, Record};
 use crate::run::LOCK;
-use crate::{Result, zpool};
+use crate::{Result, thin, zpool};
 
 /// Returns what is mounted or bound below `directory`, innermost first, in words.
 pub(crate) fn leftovers(directory: &Path) -> Result<Vec<String>> {
@@ -20,6 +20,8 @@ pub(crate) fn leftovers(directory: &Path) -> Result<Vec<String>> {
     let mut found: Vec<_> = mounts.map(|mount| describe_mount(&mount)).collect();
     let pools = pools_of(directory)?.into_iter();
     found.extend(pools.map(|pool| zpool::describe(&pool)));
+    let mappers = mappers_of(directory)?.into_iter();
+    found.extend(mappers.map(|name| thin::describe(&name)));
     let loops = loops_below(directory)?.into_iter();
     found.extend(loops.map(|(device, image)| describe_loop(&device, &image)));
     Ok(found)
@@ -64,7 +66,16 @@ pub(crate) fn take_down(directory: &Path) -> Result<Vec<Leak>> {
                 }
             }
         }
-        if !pools_of(directory)?.is_empty() {
+        for name in mappers_of(directory)? {
+            match thin::remove_all(&name) {
+                Ok(()) => progress = true,
+                Err(source) => {
+                    let what = thin::describe(&name);
+                    resisting.push(Leak { what, source });
+                }
+            }
+        }
+        if !pools_of(directory)?.is_empty() || !mappers_of(directory)?.is_empty() {
             // Its loop device would go on serving it and free itself at some time (loop(4), LO_FLAGS_AUTOCLEAR).
             if progress {
                 continue;
@@ -177,6 +188,25 @@ fn pools_of(directory: &Path) -> Result<Vec<String>> {
     let mut pools = zpool::imported()?;
     pools.retain(|pool| announced.contains(&pool.as_str()));
     Ok(pools)
+}
+
+/// Returns the device-mapper devices that the run in `directory` announced and that are there, or others on them.
+fn mappers_of(directory: &Path) -> Result<Vec<String>> {
+    let record = Record::read(directory)?;
+    let mut announced: Vec<_> = record
+        .iter()
+        .flat_map(Record::mappers)
+        .map(str::to_owned)
+        .collect();
+    if !announced.is_empty() {
+        let there = thin::devices()?;
+        announced.retain(|name| {
+            let above = format!("{name}-");
+            let is_own = |device: &String| device == name || device.starts_with(&above);
+            there.iter().any(is_own)
+        });
+    }
+    Ok(announced)
 }
 
 /// Frees a loop device that is bound to `image`, whether or not the file was removed since.
