@@ -105,6 +105,12 @@ const FIRST_SET: &[Row] = &[
         from: Effort::Smoke,
     },
     Row {
+        driver: "devicemapper-thin",
+        variant: "default",
+        backings: &[Backing::ThinExt4, Backing::ThinXfs],
+        from: Effort::Smoke,
+    },
+    Row {
         driver: "vfs",
         variant: "default",
         backings: &[Backing::Ext4],

@@ -164,7 +164,7 @@ pub(crate) fn make_backing(run: &Run, subject: &Subject) -> Result<BackingFs, Te
         ..BackingOptions::default()
     };
     match run.backing(subject.backing, &in_memory) {
-        Err(TestbedError::NoSpace { .. }) => {
+        Err(TestbedError::NoSpace { .. } | TestbedError::NoMemory { .. }) => {
             run.backing(subject.backing, &BackingOptions::default())
         }
         made => made,

@@ -32,6 +32,8 @@ pub struct Context {
     variant: &'static Variant,
     places: Places,
     settings: Settings,
+    /// The places of other stores.
+    others: Vec<Settings>,
     store: Option<Store>,
     keeps: bool,
     calendar: Calendar,
@@ -59,6 +61,7 @@ impl Context {
             variant,
             settings: places.fresh()?,
             places,
+            others: Vec::new(),
             store: None,
             keeps: false,
             calendar: Calendar::begin(),
@@ -119,14 +122,30 @@ impl Context {
         }
     }
 
+    /// How many bytes the snapshots' place has in use once everything is written: the backing file system, or what the
+    /// driver has instead.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be read.
+    pub fn used(&self) -> Result<u64> {
+        if let Some(used) = self.places.used(&self.settings)? {
+            return Ok(used);
+        }
+        cowlab_sys::durability::syncfs(&self.dir)?;
+        Ok(cowlab_sys::stat::statfs(&self.dir)?.used_bytes())
+    }
+
     /// The options of another store, in a place of its own.
     ///
     /// # Errors
     ///
     /// When the place cannot be made.
-    pub fn options_of_another_store(&self) -> Result<StoreOptions> {
+    pub fn options_of_another_store(&mut self) -> Result<StoreOptions> {
+        let settings = self.places.fresh()?;
+        self.others.push(settings.clone());
         Ok(StoreOptions {
-            settings: self.places.fresh()?,
+            settings,
             ..self.store_options()
         })
     }
@@ -281,6 +300,21 @@ impl Context {
     /// The first difference.
     pub fn unchanged(&self, before: &Manifest, after: &Manifest) -> Result<()> {
         first_difference(before, after, Times::Exact).map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Context {
+    /// Gives the place back; one that is still in use stays for whoever takes the file system down.
+    fn drop(&mut self) {
+        if self.keeps {
+            return;
+        }
+        self.store = None;
+        for settings in self.others.iter().chain([&self.settings]) {
+            if let Err(error) = self.places.release(settings) {
+                tracing::warn!(%error, "a case left its place in use");
+            }
+        }
     }
 }
 

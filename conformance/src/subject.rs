@@ -25,6 +25,7 @@ const USUAL: &[(&str, &[Backing])] = &[
     ("overlay2", &[Backing::Ext4, Backing::Xfs, Backing::Btrfs]),
     ("btrfs", &[Backing::Btrfs]),
     ("zfs", &[Backing::Zfs]),
+    ("devicemapper-thin", &[Backing::ThinExt4, Backing::ThinXfs]),
     ("vfs", &[Backing::Ext4]),
 ];
 

@@ -9,7 +9,6 @@ use cowlab_sys::MountOption;
 
 use crate::cases::life::{names, read_text, write_text};
 use crate::cases::refusal::refused;
-use crate::cases::usage::used;
 use crate::context::Result;
 use crate::prelude::*;
 
@@ -203,11 +202,11 @@ const IMAGE: u64 = 8 << 20;
 
 fn image_is_stored_once(context: &mut Context) -> Result<()> {
     context.layer(None, "top", &[write_sized("/data", IMAGE, 42)])?;
-    let before = used(context)?;
+    let before = context.used()?;
     for number in 0..10 {
         start(context, &format!("container-{number}"))?;
     }
-    let grown = used(context)?.saturating_sub(before);
+    let grown = context.used()?.saturating_sub(before);
     // Rounded: each container has directories of its own, far below half an image.
     let copies = 1 + (grown + IMAGE / 2) / IMAGE;
     expect("image", "times stored", 1, copies)

@@ -76,12 +76,6 @@ fn own(context: &Context, key: &str) -> Result<u64> {
     Ok((context.store().usage(key)?.exclusive.bytes.0 + MIB / 2) / MIB)
 }
 
-/// What the backing file system has in use once everything is written, in bytes.
-pub(super) fn used(context: &Context) -> Result<u64> {
-    cowlab_sys::durability::syncfs(context.dir())?;
-    Ok(cowlab_sys::stat::statfs(context.dir())?.used_bytes())
-}
-
 fn flush(dir: &Path) -> Result<()> {
     Ok(cowlab_sys::durability::syncfs(dir)?)
 }
@@ -142,9 +136,9 @@ fn child_without_parent(context: &mut Context) -> Result<()> {
 fn removal_gives_back(context: &mut Context) -> Result<()> {
     // Settles what the store itself writes at its first use.
     context.layer(None, "base", &[write("/f", "f")])?;
-    let before = used(context)?;
+    let before = context.used()?;
     context.layer(Some("base"), "large", &[write_sized("/g", 32 << 20, 52)])?;
-    let full = used(context)?;
+    let full = context.used()?;
     expect("backing", "grew", true, full > before + 30 * MIB)?;
     context.store().remove("large")?;
     expect(
@@ -154,7 +148,7 @@ fn removal_gives_back(context: &mut Context) -> Result<()> {
         context.store().driver().inventory()?.len(),
     )?;
     let start = Instant::now();
-    while used(context)? > before + 4 * MIB {
+    while context.used()? > before + 4 * MIB {
         if start.elapsed() > Duration::from_secs(10) {
             return Err(Difference::new(
                 "backing",

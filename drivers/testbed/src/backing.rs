@@ -80,19 +80,21 @@ impl Backing {
         matches!(self, Self::ThinExt4 | Self::ThinXfs)
     }
 
-    /// Checks that the host can make it, as far as can be told without making one: that mkfs is
+    /// Checks that the host can make it, as far as can be told without making one: that its programs are
     /// installed. Whether the kernel has the file system shows when it is mounted.
     ///
     /// # Errors
     ///
     /// Returns [`Error::Missing`].
     pub fn check(self) -> Result<()> {
-        let Some(mkfs) = self.mkfs().filter(|mkfs| Cmd::find(mkfs).is_none()) else {
+        let pools = self.is_thin().then_some("dmsetup");
+        let mut programs = self.mkfs().into_iter().chain(pools);
+        let Some(program) = programs.find(|program| Cmd::find(program).is_none()) else {
             return Ok(());
         };
-        let package = Cmd::package_of(mkfs);
+        let package = Cmd::package_of(program);
         Err(Error::Missing {
-            what: format!("the program `{mkfs}`"),
+            what: format!("the program `{program}`"),
             remedy: format!("install the Debian package `{package}`"),
         })
     }
