@@ -278,7 +278,10 @@ fn run_counted(args: &RunArgs, terminal: &mut Terminal) -> anyhow::Result<u8> {
     }
     let started = Timestamp::from(SystemTime::now());
     let counts = counted::boot(args, &*guest, terminal)?;
-    let mut output = Output::open(args, &counts.environment, counts.commit)?;
+    // The guest knows no checkout; what it ran was built from this one.
+    let commit = Some(counts.commit).filter(|commit| !commit.is_empty());
+    let commit = commit.unwrap_or_else(fingerprint::commit);
+    let mut output = Output::open(args, &counts.environment, commit)?;
     for line in counts.lines {
         output.line(started, line)?;
     }

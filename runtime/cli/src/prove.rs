@@ -4,6 +4,7 @@
 //! A proof runs in a mount namespace of its own, on throw-away file systems, and exits with 0 where its claim holds and
 //! with 1 where it does not. Each takes a planted fault, under which it must not hold.
 
+mod deterministic;
 mod kill_nine;
 mod memory;
 mod random;
@@ -37,6 +38,8 @@ enum Claim {
     KillNine(kill_nine::Args),
     /// Applying a layer of 1 GiB stays under 64 MiB of resident memory.
     Memory(memory::Args),
+    /// Two runs that count instructions are the same, line by line.
+    Deterministic(deterministic::Args),
     /// A sweep beside a live run and a live store removes nothing of theirs.
     SweepBesideLive(sweep_live::Args),
     /// An image is the same tree, and the same layers again, on every driver.
@@ -69,6 +72,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let proved = match &args.claim {
         Claim::KillNine(args) => kill_nine::prove(args, &run, &mut findings),
         Claim::Memory(args) => memory::prove(args, &run, &mut findings),
+        Claim::Deterministic(args) => deterministic::prove(args, &run, &mut findings),
         Claim::SweepBesideLive(args) => sweep_live::prove(args, &run, &mut findings),
         Claim::SameImageEveryDriver(args) => same_image::prove(args, &run, &mut findings),
         Claim::KillNineWorker(_) | Claim::SweepHolder(_) => Ok(()),

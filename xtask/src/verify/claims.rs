@@ -115,6 +115,15 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         stage: Stage {
+            name: "deterministic",
+            claim: "Two runs that count instructions are identical but for when, where and by what build they were made.",
+            needs: NEEDS,
+            job: Job::Cowlab(&["prove", "deterministic"]),
+        },
+        within: None,
+    },
+    Claim {
+        stage: Stage {
             name: "reflink-flat",
             claim: "Copy-up is flat in file size on xfs with reflinks and linear on ext4.",
             needs: NEEDS,
