@@ -32,7 +32,7 @@ impl Cmd {
             .stdin(Stdio::null())
             .stdout(Stdio::from(output))
             .stderr(Stdio::from(errors));
-        let kept = self.inherited.iter().map(|fd| fd.as_raw_fd()).collect();
+        let kept = self.inherited.iter().map(AsRawFd::as_raw_fd).collect();
         raw::child::die_with_parent(&mut command, kept);
         Ok(Running {
             child: io("execve", &self.program, command.spawn())?,
