@@ -16,6 +16,9 @@ pub const FORMAT: u64 = 1;
 /// The manifest's file name.
 pub(crate) const MANIFEST: &str = "manifest.json";
 
+/// The parts of an image, whose checksums are in its manifest.
+pub(crate) const PARTS: [&str; 3] = ["vmlinux", "initrd", "sysroot"];
+
 /// What an image is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -53,7 +56,7 @@ impl Image {
     /// Opens the image in `dir`, whose shared lock is `in_use`.
     pub(crate) fn open(dir: &Path, in_use: FileLock) -> Result<Self> {
         let manifest = Manifest::read(dir)?;
-        for part in ["vmlinux", "initrd", "sysroot"] {
+        for part in PARTS {
             if !dir.join(part).exists() {
                 return Err(Error::Damaged {
                     path: dir.to_path_buf(),
@@ -85,6 +88,11 @@ impl Image {
 }
 
 impl Manifest {
+    /// Returns the name of the image's directory.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.release, self.key)
+    }
+
     /// Reads the manifest of the image in `dir`.
     ///
     /// # Errors

@@ -7,11 +7,22 @@
 //!
 //! The crate knows nothing of drivers, cases or workloads.
 
+mod apt;
+mod archive;
+mod build;
 mod cache;
+mod digest;
 mod error;
 mod image;
+mod mirror;
+mod owners;
+mod recipe;
 mod release;
+mod space;
+mod temporary;
+mod version;
 
+pub use build::{Build, Built};
 pub use cache::Cache;
 pub use error::{Error, Result};
 pub use image::{FORMAT, Image, Manifest};

@@ -39,6 +39,16 @@ impl Release {
             Self::Sid => "sid",
         }
     }
+
+    /// Returns its suites on a mirror; the last one's packages come first.
+    pub(crate) fn suites(self) -> &'static [&'static str] {
+        match self {
+            Self::Bookworm => &["bookworm"],
+            Self::BookwormBackports => &["bookworm", "bookworm-backports"],
+            Self::Trixie => &["trixie"],
+            Self::Sid => &["sid"],
+        }
+    }
 }
 
 impl fmt::Display for Release {

@@ -1,0 +1,191 @@
+#!/bin/sh
+# Makes the parts of a guest image. Runs as root inside the builder: a root file system of the release in which every
+# package of the recipe is unpacked and none is configured, so no maintainer script ran and nothing listens.
+#
+# Beside it: `settings` (KERNEL, ZFS), `runtime` and `sysroot` (names of packages, one a line). The packages themselves
+# lie where apt put them. Results go to `out/`. What begins with "step: " on standard output is progress.
+set -eu
+cd /cowlab
+. ./settings
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+archives=/var/cache/apt/archives
+modules=usr/lib/modules/$KERNEL
+
+# Without maintainer scripts nobody made the alternative that configure scripts look for.
+ln -sf mawk /usr/bin/awk
+
+unpack() { # the list of packages, the directory
+    while read -r package; do
+        dpkg-deb --fsys-tarfile "$archives/${package}_"*.deb | tar -x -C "$2" --keep-directory-symlink
+    done <"$1"
+}
+
+usr_merged() { # the directory
+    mkdir -p "$1/usr/bin" "$1/usr/sbin" "$1/usr/lib" "$1/usr/lib64"
+    for dir in bin sbin lib lib64; do ln -sfn "usr/$dir" "$1/$dir"; done
+}
+
+build_zfs() {
+    cd "/usr/src/zfs-$ZFS"
+    headers=/usr/src/linux-headers-$KERNEL
+    # The kernel's own flags ask for debugging information, 90 % of the object files, which is stripped anyway.
+    export KCFLAGS=-g0
+    ./configure --with-config=kernel --with-linux="$(source_of "$headers")" --with-linux-obj="$headers"
+    make -s -j"$(nproc)"
+    cd /cowlab
+}
+
+source_of() { # the headers of a flavor, whose Makefile includes that of the common headers
+    sed -n 's/^include \(.*\)\/Makefile$/\1/p' "$1/Makefile" | tail -n 1
+}
+
+# Boot protocol (Documentation/arch/x86/boot.rst): setup_sects at 0x1f1, payload_offset and payload_length at 0x248 and
+# 0x24c, counted from the end of the setup sectors. The payload is the ELF file, compressed.
+extract_vmlinux() { # bzImage, vmlinux
+    number() { od -An -t "u$2" -j "$(($1))" -N "$2" "$3" | tr -d ' '; }
+    begin=$((($(number 0x1f1 1 "$1") + 1) * 512 + $(number 0x248 4 "$1")))
+    # Behind the compressed data stands its plain length, 4 bytes, which xz and zstd would take for garbage.
+    length=$(($(number 0x24c 4 "$1") - 4))
+    tail -c +$((begin + 1)) "$1" | head -c "$length" >payload
+    case $(od -An -t x1 -N 4 payload | tr -d ' ') in
+    28b52ffd) zstd -dcq payload >"$2" ;;
+    fd377a58) xz -dc payload >"$2" ;;
+    1f8b*) gzip -dc payload >"$2" ;;
+    *) echo "the kernel is compressed in an unknown way" >&2 && return 1 ;;
+    esac
+    rm payload
+}
+
+copy_modules() { # the root
+    to=$1/$modules
+    mkdir -p "$to/kernel" "$to/extra"
+    cp "/$modules/modules.order" "/$modules/modules.builtin" "/$modules/modules.builtin.modinfo" "$to/"
+    # What a guest without hardware can use. Emulation makes unpacking at every boot slow: it is done once, here.
+    for part in fs lib crypto arch/x86/crypto mm block drivers/md drivers/block drivers/virtio drivers/char \
+        drivers/dax drivers/nvdimm drivers/scsi drivers/target net drivers/net/veth.ko drivers/net/tun.ko \
+        drivers/net/dummy.ko drivers/net/virtio_net.ko drivers/net/net_failover.ko; do
+        for found in "/$modules/kernel/$part" "/$modules/kernel/$part".*; do
+            [ -e "$found" ] || continue
+            mkdir -p "$to/kernel/$(dirname "$part")"
+            cp -a "$found" "$to/kernel/$(dirname "$part")/"
+        done
+    done
+    find "$to" -name '*.ko.xz' -exec xz -d {} +
+    find "$to" -name '*.ko.zst' -exec zstd -dq --rm {} +
+    cp "/usr/src/zfs-$ZFS/module/spl.ko" "/usr/src/zfs-$ZFS/module/zfs.ko" "$to/extra/"
+    strip --strip-debug "$to/extra/spl.ko" "$to/extra/zfs.ko"
+    for part in fs/nfs fs/nfsd fs/smb fs/ceph fs/bcachefs fs/ntfs3 fs/ocfs2 fs/gfs2 fs/dlm net/ceph net/sctp net/tipc \
+        net/smc net/sunrpc net/rxrpc net/sched net/openvswitch net/wireless net/mac80211 net/bluetooth; do
+        rm -rf "$to/kernel/$part"
+    done
+    # Modules of hardware that was left out leave gaps that nobody misses.
+    depmod -b "$1" "$KERNEL" 2>depmod.log
+}
+
+make_root() { # the root
+    mkdir -p "$1"
+    usr_merged "$1"
+    unpack runtime "$1"
+    for place in share/doc share/man share/locale share/info share/lintian share/bash-completion share/zsh \
+        share/initramfs-tools share/doc-base share/bug share/menu share/python3 lib/python3 lib/systemd \
+        lib/x86_64-linux-gnu/gconv lib/x86_64-linux-gnu/perl lib/initcpio; do
+        rm -rf "$1/usr/$place"
+    done
+    rm -rf "$1/etc/zfs/zpool.d" "$1/etc/init.d" "$1/etc/systemd" "$1/etc/cron.d" "$1/etc/cron.daily" "$1/var/lib/dpkg"
+    # The one program that needs ICU, which is as large as the rest together.
+    rm -f "$1/usr/sbin/xfs_scrub"
+    # A script whose interpreter is left out would only confuse.
+    grep -rIlE '^#! ?/usr/bin/(env )?(python3|perl)' "$1/usr/bin" "$1/usr/sbin" "$1/usr/lib" 2>/dev/null |
+        while read -r script; do rm "$script"; done || true
+    # Those of a program that comes with its own choice of drivers.
+    for library in btrfsutil devmapper zfs_core zfs nvpair; do
+        cp -L "/usr/lib/x86_64-linux-gnu/lib$library".so.*[0-9] "$1/usr/lib/x86_64-linux-gnu/"
+    done
+    libraries "$1"
+    (cd "$1" && mkdir -p dev proc sys run tmp var/tmp var/lib var/log mnt root etc)
+    chmod 1777 "$1/tmp" "$1/var/tmp"
+    ln -sfn /proc/self/mounts "$1/etc/mtab"
+    ln -sfn ../run "$1/var/run"
+    # What no package of the list brings. The shell is none of them: busybox would run its own applets, which lack
+    # options, whatever `PATH` says.
+    for applet in $("$1/usr/bin/busybox" --list); do
+        [ -e "$1/usr/bin/$applet" ] || [ -e "$1/usr/sbin/$applet" ] || ln -s busybox "$1/usr/bin/$applet"
+    done
+    printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n' >"$1/etc/passwd"
+    printf 'root:x:0:\ndisk:x:6:\nnogroup:x:65534:\n' >"$1/etc/group"
+    echo guest >"$1/etc/hostname"
+    printf '127.0.0.1 localhost\n' >"$1/etc/hosts"
+    copy_modules "$1"
+    ldconfig -r "$1"
+}
+
+# Adds the shared libraries that the programs in a root load, from the builder, which has them all.
+libraries() { # the root
+    find "$1" -type f \( -perm -u+x -o -name '*.so*' \) -exec ldd {} + 2>/dev/null |
+        sed -n 's/^.*=> \(\/[^ ]*\) (0x.*$/\1/p; s/^[[:space:]]*\(\/[^ ]*ld-linux[^ ]*\) (0x.*$/\1/p' | sort -u |
+        while read -r library; do
+            target=$1/usr/${library#/usr/}
+            [ "${library#/usr/}" != "$library" ] || target=$1/usr$library
+            [ -e "$target" ] && continue
+            mkdir -p "${target%/*}"
+            cp -L "$library" "$target"
+        done
+    # Loaded by name when a thread ends.
+    cp -L /usr/lib/x86_64-linux-gnu/libgcc_s.so.1 "$1/usr/lib/x86_64-linux-gnu/" 2>/dev/null ||
+        cp -L /lib/x86_64-linux-gnu/libgcc_s.so.1 "$1/usr/lib/x86_64-linux-gnu/"
+}
+
+# What runs before the root is mounted: busybox and the modules that mount it.
+make_initrd() { # the root, the initrd
+    mkdir -p initrd/bin initrd/modules
+    cp "$1/usr/bin/busybox" initrd/bin/busybox
+    : >initrd/modules/order
+    for module in loop squashfs overlay; do
+        modprobe -d "$1" -S "$KERNEL" --show-depends "$module" |
+            while read -r how path _; do
+                name=$(basename "$path")
+                if [ "$how" != insmod ] || [ -e "initrd/modules/$name" ]; then continue; fi
+                cp "$path" initrd/modules/
+                echo "$name" >>initrd/modules/order
+            done
+    done
+    mksquashfs "$1" initrd/root.squashfs -comp zstd -Xcompression-level 15 -b 256K -all-root -no-progress -quiet
+    # initramfs buffer format (Documentation/driver-api/early-userspace/buffer-format.rst); "newc", not compressed.
+    (cd initrd && find . -mindepth 1 | sort | cpio --quiet -o -H newc -R 0:0) >"$2"
+}
+
+make_sysroot() { # the sysroot
+    mkdir -p "$1"
+    usr_merged "$1"
+    unpack sysroot "$1"
+    # A development package links to the full name of its library, which is in another package.
+    find "$1" -xtype l -name '*.so' | while read -r link; do
+        library=$(readlink "/usr/${link#"$1/usr/"}")
+        cp -L "/usr/${link#"$1/usr/"}" "${link%/*}/${library##*/}"
+        ln -sfn "${library##*/}" "$link"
+    done
+    libraries "$1"
+    rm -rf "$1/usr/share/doc" "$1/usr/share/man" "$1/usr/share/locale" "$1/usr/share/lintian" "$1/usr/sbin" \
+        "$1/usr/lib/x86_64-linux-gnu/gconv" "$1/etc" "$1/var"
+    rm -f "$1/sbin"
+    # Read from outside, an absolute link would point into the host.
+    find "$1" -type l -lname '/*' | while read -r link; do
+        target=$(readlink "$link")
+        up=$(dirname "${link#"$1"}" | sed 's/^\///; s/[^/][^/]*/../g')
+        ln -sfn "$up$target" "$link"
+    done
+    # Static libraries are large and not asked for, except the stubs that `-lpthread` and its like find.
+    find "$1" -name '*.a' -size +64k -delete
+}
+
+rm -rf out root initrd && mkdir out
+if [ ! -e "/usr/src/zfs-$ZFS/module/zfs.ko" ]; then
+    echo "step: compile ZFS $ZFS for Linux $KERNEL"
+    build_zfs >zfs.log 2>&1 || { tail -n 40 zfs.log >&2; exit 1; }
+fi
+echo "step: assemble the root file system"
+make_root root
+make_sysroot out/sysroot
+echo "step: pack it"
+extract_vmlinux "/boot/vmlinuz-$KERNEL" out/vmlinux
+make_initrd root out/initrd
