@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::Release;
+use crate::{Absent, Lost, Release};
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -149,6 +149,50 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The host lacks what a run in the guest needs.
+    #[error("run the guest: {0}")]
+    Absent(Absent),
+    /// A file or directory cannot be taken along.
+    #[error("take `{}` into the guest: {error}", path.display())]
+    Payload {
+        /// The path on the host.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A name that no environment variable has.
+    #[error("set the variable `{name}` in the guest: a name is made of letters, digits and `_`")]
+    Variable {
+        /// The name.
+        name: String,
+    },
+    /// The host has not the memory.
+    #[error(
+        "run the guest: it needs {needed_mib} MiB of memory and {available_mib} MiB are available; end other programs \
+         or give it less with --memory"
+    )]
+    Memory {
+        /// The guest's memory and its initrd twice, in MiB.
+        needed_mib: u64,
+        /// What can be taken without swapping, in MiB.
+        available_mib: u64,
+    },
+    /// The scratch disk has no place.
+    #[error(
+        "make the guest's scratch disk in `{}`: {available_mib} MiB are free and {least_mib} MiB are the least; free \
+         some, or name another directory in COWLAB_TEST_DIR", dir.display()
+    )]
+    Scratch {
+        /// The directory.
+        dir: PathBuf,
+        /// What is free, in MiB.
+        available_mib: u64,
+        /// The least that is accepted, in MiB.
+        least_mib: u64,
+    },
+    /// The machine ended without the command's exit status.
+    #[error(transparent)]
+    Lost(Box<Lost>),
     /// The kernel or a program refused.
     #[error(transparent)]
     Sys(#[from] cowlab_sys::Error),

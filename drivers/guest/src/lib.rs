@@ -7,23 +7,39 @@
 //!
 //! The crate knows nothing of drivers, cases or workloads.
 
+mod absent;
+mod accel;
 mod apt;
 mod archive;
 mod build;
 mod cache;
+mod console;
+mod cpio;
 mod digest;
 mod error;
 mod image;
+mod initrd;
+mod lost;
+mod machine;
 mod mirror;
 mod owners;
+mod qemu;
+pub mod ready;
 mod recipe;
 mod release;
+mod script;
+mod session;
 mod space;
 mod temporary;
+mod trailer;
 mod version;
 
+pub use absent::Absent;
+pub use accel::Accel;
 pub use build::{Build, Built};
 pub use cache::Cache;
 pub use error::{Error, Result};
 pub use image::{FORMAT, Image, Manifest};
+pub use lost::{Cause, Lost};
+pub use machine::{DEFAULT_MEMORY_MIB, DEFAULT_SCRATCH_BYTES, DEFAULT_TIME_LIMIT, Exit, Machine};
 pub use release::Release;

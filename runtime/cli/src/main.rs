@@ -4,6 +4,7 @@
 //! [`exit`]; `cargo xtask` builds this program and calls it.
 
 mod exit;
+mod guest;
 mod prove;
 mod report;
 mod sweep;
@@ -38,6 +39,8 @@ enum Command {
     Report(report::Args),
     /// List, then remove, what killed runs left on this machine.
     Sweep(sweep::Args),
+    /// Run commands in a throw-away machine with ZFS and device-mapper.
+    Guest(guest::Args),
     /// Prove a claim of the README; `cargo xtask verify` calls it.
     #[command(hide = true)]
     Prove(prove::Args),
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => cowlab_bench::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Sweep(args) => sweep::run(&args),
+        Command::Guest(args) => guest::run(args),
         Command::Prove(args) => prove::run(&args),
     };
     match result {
