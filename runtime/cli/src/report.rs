@@ -13,9 +13,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use cowlab_reports::report::Written;
-use cowlab_reports::result::{
-    JsonLines, Line, ResultSet, Run as RunFacts, Skipped, Subject, Timestamp,
-};
+use cowlab_reports::result::{JsonLines, ResultSet, Run as RunFacts, Timestamp};
 use cowlab_runtime::{fingerprint, layout::Layout};
 use cowlab_sys::cmd::Cmd;
 use cowlab_sys::interrupt;
@@ -48,18 +46,6 @@ pub(crate) struct Args {
     #[arg(long)]
     on_live_host: bool,
 }
-
-/// What the design has and this build has not: the reader of a report should not have to wonder.
-const ABSENT: &[(&str, &str)] = &[
-    (
-        "driver zfs",
-        "this build has no zfs driver; it needs ZFS, which this kernel may lack, and comes with the guest",
-    ),
-    (
-        "driver devicemapper-thin",
-        "this build has no devicemapper-thin driver; it needs device-mapper, which this kernel may lack, and comes with the guest",
-    ),
-];
 
 /// Runs the command.
 ///
@@ -125,16 +111,6 @@ fn make(args: &Args, engines: Vec<String>, run: &Run, parts: &Path) -> anyhow::R
     probe::every_driver(run, &mut |started, line| {
         Ok(lines.line(started, now(), line)?)
     })?;
-    for (what, why) in ABSENT {
-        let skipped = Skipped {
-            subject: Subject::Other,
-            what: (*what).to_owned(),
-            why: (*why).to_owned(),
-            waiting_for: Some(cowlab_reports::result::Place::Guest),
-            command: None,
-        };
-        lines.line(now(), now(), Line::Skipped(skipped))?;
-    }
     let started = now();
     let (layout, line) = image::provide(args.image.as_deref(), run, &mut |text| say(text))?;
     lines.line(started, now(), line)?;
