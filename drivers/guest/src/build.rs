@@ -69,7 +69,7 @@ impl Build {
         }
         owners::check()?;
         let _making = cache.lock_making(&name, || {
-            progress("wait for another process that builds the same")
+            progress("wait for another process that builds the same");
         })?;
         if let Some(image) = cache.image(&name)? {
             temporary.close()?;
