@@ -51,7 +51,7 @@ pub struct Machine {
     /// With a seed, the guest's clock counts instructions, everything is in memory, and what the command writes
     /// arrives at its end: two runs of the same files are the same.
     pub deterministic: Option<u64>,
-    /// How the processor is made; [`accel::fastest`] unless told.
+    /// How the processor is made; `accel::fastest` unless told.
     pub accel: Option<Accel>,
 }
 

@@ -9,9 +9,9 @@ use crate::Result;
 /// What a measurement has to say about the file system it ran on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Description {
-    /// The backing's name, as [`Backing::name`] has it.
+    /// The backing's name, as [`crate::Backing::name`] has it.
     pub backing: String,
-    /// The media's name, as [`Media::name`] has it.
+    /// The media's name, as [`crate::Media::name`] has it.
     pub media: String,
     /// The command that made the file system, without the device and its UUID; none for tmpfs.
     pub mkfs: Option<String>,
