@@ -294,7 +294,7 @@ mod tests {
         let packages =
             BTreeMap::from([("a".to_owned(), "1".to_owned()), ("b".into(), "2~x".into())]);
         let line = build.mmdebstrap(&mirror, &packages).to_string();
-        assert!(line.contains("--include=a=1,b=2~x "), "{line}");
+        assert!(line.contains("'--include=a=1,b=2~x' "), "{line}");
         assert!(line.contains(" bookworm /dev/null "), "{line}");
         assert!(
             line.contains(" http://m/debian bookworm-backports main contrib'"),

@@ -92,12 +92,13 @@ impl Cache {
                 .iter()
                 .find(|image| image.manifest.release == release)
         };
+        let newest = || images.iter().map(|image| image.manifest.release).max();
         let found = match release {
             Some(release) => of(release),
             None => self
                 .default_release()
                 .and_then(of)
-                .or_else(|| images.iter().max_by_key(|image| image.manifest.release)),
+                .or_else(|| newest().and_then(of)),
         };
         match found {
             Some(image) => Ok(Some(image.clone())),

@@ -30,6 +30,10 @@ impl Release {
         Self::Sid,
     ];
 
+    /// What is taken when nobody names one, best first. Sid is not among them: it changes every day, and with it every
+    /// result.
+    pub const CANDIDATES: [Self; 3] = [Self::Trixie, Self::BookwormBackports, Self::Bookworm];
+
     /// Returns the name, as on the command line and in the cache.
     pub fn name(self) -> &'static str {
         match self {
