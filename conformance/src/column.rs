@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::difference::Difference;
 use crate::needs::{self, Excuse, Lacking};
 use crate::report::{Ended, Report, now};
+use crate::seam::StoreHarm;
 use crate::subject::Subject;
 use crate::text::Seeded;
 use crate::verdict::Verdict;
@@ -43,6 +44,8 @@ pub(crate) struct Options {
     pub(crate) unconfirmed: bool,
     /// Drivers of which a missing need is a failure, unless it is excused.
     pub(crate) strict: Vec<String>,
+    /// A fault to plant in front of the store.
+    pub(crate) harm: Option<StoreHarm>,
     /// Why what is missing here does not run in the guest.
     pub(crate) no_guest: NoGuest,
 }
@@ -378,12 +381,16 @@ impl Column<'_> {
             .backing
             .mount_point()
             .join(format!("run-{}", self.made));
-        Context::new(
+        let mut context = Context::new(
             &dir,
             self.subject.entry,
             self.subject.variant,
             self.backing.places(),
-        )
+        )?;
+        if let Some(harm) = self.options.harm {
+            context.plant(harm)?;
+        }
+        Ok(context)
     }
 
     /// Unmounts what a case left mounted, and reports it. After a batch of cases that are data the driver must have

@@ -17,6 +17,7 @@ use crate::compare::{Times, first_difference};
 use crate::difference::Difference;
 use crate::manifest::Manifest;
 use crate::op::Op;
+use crate::seam::{Seam, StoreHarm};
 use crate::terms::Kind;
 use crate::text;
 use crate::tree::Tree;
@@ -34,7 +35,8 @@ pub struct Context {
     settings: Settings,
     /// The places of other stores.
     others: Vec<Settings>,
-    store: Option<Store>,
+    store: Option<Seam>,
+    harm: Option<StoreHarm>,
     keeps: bool,
     calendar: Calendar,
     plain_calendar: Calendar,
@@ -63,6 +65,7 @@ impl Context {
             places,
             others: Vec::new(),
             store: None,
+            harm: None,
             keeps: false,
             calendar: Calendar::begin(),
             plain_calendar: Calendar::begin(),
@@ -156,7 +159,7 @@ impl Context {
     ///
     /// Never, unless opening the store again failed and the case went on nevertheless.
     #[must_use]
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &Seam {
         self.store
             .as_ref()
             .expect("a case ends when its store cannot be opened")
@@ -170,8 +173,19 @@ impl Context {
     pub fn reopen(&mut self) -> Result<()> {
         self.store = None;
         let root = self.store_root();
-        self.store = Some(Store::open(&root, self.entry, &self.store_options())?);
+        let store = Store::open(&root, self.entry, &self.store_options())?;
+        self.store = Some(Seam::new(store, self.harm));
         Ok(())
+    }
+
+    /// Plants a fault in front of the store.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be opened again.
+    pub(crate) fn plant(&mut self, harm: StoreHarm) -> Result<()> {
+        self.harm = Some(harm);
+        self.reopen()
     }
 
     /// Commits a layer: what `ops` do on top of `parent`, under `name`.

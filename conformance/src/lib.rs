@@ -37,6 +37,7 @@ pub mod prelude;
 mod report;
 mod results;
 mod runner;
+pub mod seam;
 mod subject;
 mod suggest;
 mod table;

@@ -61,6 +61,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
             risky: args.risk_kernel,
             unconfirmed: false,
             strict: args.strict.clone(),
+            harm: None,
             no_guest: grounds.no_guest,
         },
         seeds: args.seeds,

@@ -61,19 +61,11 @@ impl Driver for Faulty {
     }
 
     fn destroy(&self, id: SnapshotId) -> Result<()> {
-        if self.harm == Harm::KeepRemoved {
-            return Ok(());
-        }
         self.inner.destroy(id)
     }
 
     fn usage(&self, id: SnapshotId) -> Result<Usage> {
-        let usage = self.inner.usage(id)?;
-        Ok(if self.harm == Harm::NoUsage {
-            Usage::default()
-        } else {
-            usage
-        })
+        self.inner.usage(id)
     }
 
     fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>> {

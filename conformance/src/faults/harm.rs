@@ -29,10 +29,6 @@ pub(crate) enum Harm {
     LoseXattrs,
     /// Modification times set to zero.
     ZeroTimes,
-    /// Usage said to be zero.
-    NoUsage,
-    /// Nothing ever removed.
-    KeepRemoved,
     /// Link groups split.
     SplitLinks,
     /// Setuid, setgid and sticky bits cleared.
@@ -50,7 +46,7 @@ impl Harm {
     ///
     /// What could not be harmed.
     pub(crate) fn do_to(self, top: &Path) -> Result<()> {
-        if matches!(self, Self::SwapLowers | Self::NoUsage | Self::KeepRemoved) {
+        if self == Self::SwapLowers {
             return Ok(());
         }
         self.walk(&dir::open(top)?)

@@ -1,6 +1,6 @@
 //! Planted faults: does the suite notice?
 //!
-//! Each fault wraps overlay2 in a driver that does one thing wrong. It counts as caught when a case of the fault's own
+//! Each fault wraps overlay2, or the store above it, in one that does one thing wrong. It counts as caught when a case of the fault's own
 //! area fails with the fault and passes without it; that some other case stumbles over it proves nothing about the
 //! area.
 
@@ -12,6 +12,7 @@ pub(crate) use score::run;
 
 use cowlab_driver::{Driver, OpenOptions, Result};
 
+use crate::seam::StoreHarm;
 use faulty::Faulty;
 use harm::Harm;
 
@@ -24,8 +25,17 @@ pub(crate) struct Fault {
     pub(crate) what: &'static str,
     /// Groups of cases, of which one must notice.
     pub(crate) area: &'static [&'static str],
-    /// Opens overlay2 with the fault.
-    pub(crate) open: fn(&OpenOptions) -> Result<Box<dyn Driver>>,
+    /// Where it is planted.
+    pub(crate) seam: Plant,
+}
+
+/// Where a fault is planted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Plant {
+    /// Below the store: opens overlay2 with the fault.
+    Driver(fn(&OpenOptions) -> Result<Box<dyn Driver>>),
+    /// Between the case and the store.
+    Store(StoreHarm),
 }
 
 /// The driver that faults are planted in.
@@ -37,61 +47,61 @@ pub(crate) const FAULTS: &[Fault] = &[
         id: "lowers-swapped",
         what: "The two newest layers below a snapshot are stacked in the wrong order.",
         area: &["lookup"],
-        open: |options| plant(options, Harm::SwapLowers),
+        seam: Plant::Driver(|options| plant(options, Harm::SwapLowers)),
     },
     Fault {
         id: "whiteout-dropped",
         what: "A commit forgets what the layer removed.",
         area: &["whiteout"],
-        open: |options| plant(options, Harm::DropWhiteouts),
+        seam: Plant::Driver(|options| plant(options, Harm::DropWhiteouts)),
     },
     Fault {
         id: "xattr-lost",
         what: "A commit forgets the extended attributes of users.",
         area: &["xattr"],
-        open: |options| plant(options, Harm::LoseXattrs),
+        seam: Plant::Driver(|options| plant(options, Harm::LoseXattrs)),
     },
     Fault {
         id: "times-zeroed",
         what: "A commit sets every modification time to 1970.",
         area: &["copy-up"],
-        open: |options| plant(options, Harm::ZeroTimes),
+        seam: Plant::Driver(|options| plant(options, Harm::ZeroTimes)),
     },
     Fault {
         id: "usage-zero",
-        what: "Every snapshot is said to use nothing.",
+        what: "The store says of every snapshot that it uses nothing.",
         area: &["usage"],
-        open: |options| plant(options, Harm::NoUsage),
+        seam: Plant::Store(StoreHarm::NoUsage),
     },
     Fault {
         id: "removed-data-stays",
-        what: "A removed snapshot stays on disk.",
+        what: "The store forgets a removed snapshot and leaves its data on disk.",
         area: &["usage", "life"],
-        open: |options| plant(options, Harm::KeepRemoved),
+        seam: Plant::Store(StoreHarm::KeepRemoved),
     },
     Fault {
         id: "links-split",
         what: "A commit makes a file of its own of every hard link.",
         area: &["link"],
-        open: |options| plant(options, Harm::SplitLinks),
+        seam: Plant::Driver(|options| plant(options, Harm::SplitLinks)),
     },
     Fault {
         id: "setuid-lost",
         what: "A commit clears the setuid, setgid and sticky bits.",
         area: &["copy-up", "permission"],
-        open: |options| plant(options, Harm::LoseSetuid),
+        seam: Plant::Driver(|options| plant(options, Harm::LoseSetuid)),
     },
     Fault {
         id: "files-cut",
         what: "A commit cuts files after 64 KiB.",
         area: &["copy-up"],
-        open: |options| plant(options, Harm::CutFiles),
+        seam: Plant::Driver(|options| plant(options, Harm::CutFiles)),
     },
     Fault {
         id: "long-names-dropped",
         what: "A commit forgets entries with names of more than 100 bytes.",
         area: &["lookup"],
-        open: |options| plant(options, Harm::DropLongNames),
+        seam: Plant::Driver(|options| plant(options, Harm::DropLongNames)),
     },
 ];
 
@@ -118,6 +128,13 @@ mod tests {
                 assert!(GROUPS.iter().any(|group| group.name == *area), "{area}");
             }
         }
+    }
+
+    #[test]
+    fn both_seams_have_faults() {
+        let at_store = |fault: &&Fault| matches!(fault.seam, Plant::Store(_));
+        let count = FAULTS.iter().filter(at_store).count();
+        assert!(count >= 2 && count < FAULTS.len(), "{count}");
     }
 
     #[test]

@@ -10,13 +10,14 @@ use cowlab_driver::Entry;
 use cowlab_reports::result::Status;
 use cowlab_testbed::{Backing, Run};
 
-use super::{DRIVER, FAULTS, Fault};
+use super::{DRIVER, FAULTS, Fault, Plant};
 use crate::args::FaultsArgs;
 use crate::case::Case;
 use crate::cases;
 use crate::column::{self, Options};
 use crate::exit;
 use crate::report::Ended;
+use crate::seam::StoreHarm;
 use crate::subject::{Subject, check_names};
 
 /// Faults that are tried at once.
@@ -59,14 +60,19 @@ fn passing(run: &Run, faults: &[&'static Fault]) -> Result<BTreeSet<&'static str
         .collect();
     let entry =
         cowlab_drivers::find(DRIVER).ok_or_else(|| anyhow::anyhow!("no driver `{DRIVER}`"))?;
-    let ended = run_cases(run, entry, &cases);
+    let ended = run_cases(run, entry, None, &cases);
     let pass = ended
         .iter()
         .filter(|ended| ended.verdict.status == Status::Pass);
     Ok(pass.map(|ended| ended.case.id).collect())
 }
 
-fn run_cases(run: &Run, entry: &'static Entry, cases: &[&'static Case]) -> Vec<Ended> {
+fn run_cases(
+    run: &Run,
+    entry: &'static Entry,
+    harm: Option<StoreHarm>,
+    cases: &[&'static Case],
+) -> Vec<Ended> {
     let subject = Subject {
         entry,
         variant: entry.default_variant(),
@@ -74,6 +80,7 @@ fn run_cases(run: &Run, entry: &'static Entry, cases: &[&'static Case]) -> Vec<E
     };
     let options = Options {
         unconfirmed: true,
+        harm,
         ..Options::default()
     };
     column::run(run, &subject, cases, &options, &|_| {}).ended
@@ -104,26 +111,33 @@ fn try_one(run: &Run, fault: &Fault, passing: &BTreeSet<&'static str>) -> Catch 
     let cases: Vec<_> = cases::all()
         .filter(|case| fault.area.contains(&case.group()) && passing.contains(case.id))
         .collect();
-    let ended = run_cases(run, with_fault(fault), &cases);
+    let (entry, harm) = with_fault(fault);
+    let ended = run_cases(run, entry, harm, &cases);
     let failed = ended
         .into_iter()
         .find(|ended| ended.verdict.status.is_failure())?;
     Some((failed.case.id, failed.verdict.reason.unwrap_or_default()))
 }
 
-/// The registry's entry, opened with the fault. A handful are made in a process, and columns hold them for ever.
-fn with_fault(fault: &Fault) -> &'static Entry {
+/// The registry's entry, opened with the fault, or the fault for the store above it. A handful of entries are made in a
+/// process, and columns hold them for ever.
+fn with_fault(fault: &Fault) -> (&'static Entry, Option<StoreHarm>) {
     let entry =
         cowlab_drivers::find(DRIVER).expect("the driver that faults are planted in is there");
-    Box::leak(Box::new(Entry {
+    let open = match fault.seam {
+        Plant::Store(harm) => return (entry, Some(harm)),
+        Plant::Driver(open) => open,
+    };
+    let entry = Box::leak(Box::new(Entry {
         name: entry.name,
         summary: entry.summary,
         variants: entry.variants,
         requirements: entry.requirements,
         deviations: entry.deviations,
         probe: entry.probe,
-        open: fault.open,
-    }))
+        open,
+    }));
+    (entry, None)
 }
 
 fn print(faults: &[&'static Fault], caught: &[Catch]) -> Result<u8> {
