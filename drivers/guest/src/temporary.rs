@@ -144,10 +144,14 @@ fn remove_scratch(scratch: &Path) -> Result<()> {
     if process::is_root() {
         return Ok(dir::remove_tree(scratch)?);
     }
-    // Others own the files; only within the user namespace that made them can we remove them, and only from outside the
-    // directories themselves.
     for entry in dir::read_dir(scratch)? {
         let path = scratch.join(entry.name);
+        let Err(refused) = dir::remove_tree(&path) else {
+            continue;
+        };
+        // Unpacked packages belong to other user ids. Only within the user namespace that made them can we remove them,
+        // and only from outside the directory itself, which is ours.
+        tracing::debug!(path = %path.display(), %refused, "removed in a user namespace");
         Cmd::new("mmdebstrap")
             .args(["--unshare-helper", "find"])
             .arg(&path)
