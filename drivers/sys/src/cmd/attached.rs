@@ -53,7 +53,8 @@ mod tests {
         let (fed, mut feeder) = std::io::pipe().unwrap();
         feeder.write_all(b"fed").unwrap();
         drop(feeder);
-        let script = format!("cat <&{}; echo error >&2", fed.as_raw_fd());
+        // Not `<&N`: a POSIX shell need not know numbers of two digits (dash does not).
+        let script = format!("cat /proc/self/fd/{}; echo error >&2", fed.as_raw_fd());
         let command = Cmd::new("sh").args(["-c", &script]).inherit(fed);
         assert_eq!(command.attach(writer).unwrap().wait().unwrap(), 0);
         let mut text = String::new();
