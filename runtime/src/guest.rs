@@ -4,6 +4,8 @@
 //! [`PLACE`] that its host is the guest. What judges, measures or reports hands a [`Job`] to a [`Guest`] and gets
 //! records back; how the machine is made and started is the guest's own affair.
 
+mod cached;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
@@ -141,14 +143,13 @@ pub trait Guest: fmt::Debug + Send + Sync {
 ///
 /// What is missing, and how to get it.
 pub fn find() -> Result<Box<dyn Guest>, Missing> {
-    let what = match here() {
-        Place::Guest => "a guest within the guest",
-        Place::Host => "a guest image",
-    };
-    Err(Missing {
-        what: what.to_owned(),
-        remedy: format!("build one with `{COMMAND}`"),
-    })
+    match here() {
+        Place::Guest => Err(Missing {
+            what: "a guest within the guest".to_owned(),
+            remedy: "run the command on the host".to_owned(),
+        }),
+        Place::Host => cached::find(),
+    }
 }
 
 /// Runs a job and hands on each result as soon as it is known, and each line that is meant for people.

@@ -9,6 +9,7 @@ mod commit;
 mod exit;
 mod flags;
 mod ordinary;
+mod payload;
 mod program;
 mod setup;
 mod stage;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::commit;
 use crate::exit::{self, Refusal};
 use crate::flags;
+use crate::payload;
 use crate::setup::{self, Consent, Purpose};
 
 /// What `cargo metadata` says that matters here.
@@ -29,7 +30,10 @@ pub(crate) fn run(verb: &str, flags: flags::Program) -> anyhow::Result<u8> {
         _ => &[Purpose::Build, Purpose::Run],
     };
     setup::ensure(purposes, Consent::from_flag(yes))?;
-    let program = command()?;
+    let mut program = command()?;
+    if may_use_guest(verb, &arguments) {
+        program = payload::name_to(program, payload::build()?.as_deref());
+    }
     // Not as a child: an interrupt must end the program, which then cleans up, and leave nobody who
     // returns to the shell before it is done.
     match program.arg(verb).args(arguments).exec()? {}
@@ -94,6 +98,22 @@ fn without_yes(arguments: Vec<OsString>) -> (bool, Vec<OsString>) {
     (yes, rest)
 }
 
+/// Whether the program may run a part of its work in the guest.
+fn may_use_guest(verb: &str, arguments: &[OsString]) -> bool {
+    let word = |text: &str| arguments.iter().any(|argument| argument == text);
+    let on_host = word("--where=host")
+        || arguments
+            .windows(2)
+            .any(|pair| pair[0] == "--where" && pair[1] == "host");
+    let works = match verb {
+        "conformance" => !word("faults"),
+        "bench" => word("run"),
+        "report" | "prove" => true,
+        _ => false,
+    };
+    works && !on_host && !asks_for_help(arguments)
+}
+
 fn asks_for_help(arguments: &[OsString]) -> bool {
     arguments
         .iter()
@@ -121,6 +141,17 @@ mod tests {
         let (yes, rest) = without_yes(words("run -- --yes"));
         assert!(!yes);
         assert_eq!(rest, words("run -- --yes"));
+    }
+
+    #[test]
+    fn what_stays_on_the_host_needs_no_build_for_the_guest() {
+        assert!(may_use_guest("conformance", &words("--driver zfs")));
+        assert!(may_use_guest("bench", &words("run copy-up --where guest")));
+        assert!(!may_use_guest("bench", &words("compare a b")));
+        assert!(!may_use_guest("conformance", &words("--where host")));
+        assert!(!may_use_guest("conformance", &words("--where=host")));
+        assert!(!may_use_guest("conformance", &words("--help")));
+        assert!(!may_use_guest("sweep", &[]));
     }
 
     #[test]

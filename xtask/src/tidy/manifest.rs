@@ -33,7 +33,7 @@ const REPORT_WRITERS: [&str; 4] = [
 ];
 /// Builds and calls the others, so that it may link only what compiles on a bare machine.
 const XTASK: &str = "xtask";
-const XTASK_USES: &str = "cowlab-sys";
+const XTASK_USES: [&str; 2] = ["cowlab-guest", "cowlab-sys"];
 
 /// Crates that compile or look for C.
 const C_BUILDERS: [&str; 6] = ["bindgen", "cc", "clang-sys", "cmake", "pkg-config", "vcpkg"];
@@ -146,7 +146,7 @@ fn is_ours(name: &str) -> bool {
 
 fn may_use(user: &str, used: &str, section: &str) -> bool {
     if user == XTASK {
-        return used == XTASK_USES;
+        return XTASK_USES.contains(&used);
     }
     if used == REPORTS {
         return REPORT_WRITERS.contains(&user);

@@ -1,0 +1,63 @@
+//! The guest of this host: a cached image, and the build of this program that was made for it.
+
+use std::io::Write;
+
+use cowlab_driver::Missing;
+use cowlab_guest::{Error, Machine, ready};
+
+use super::{Ending, Guest, Job, Loss};
+
+/// What the results say of their origin, handed on to the program in the guest, which knows no checkout.
+const HANDED_ON: [&str; 1] = ["COWLAB_COMMIT"];
+/// Counted runs have their file systems in memory as well, in MiB.
+const COUNTED_MEMORY_MIB: u32 = 3072;
+
+/// A machine that has the program, and no arguments for it yet.
+#[derive(Debug)]
+struct Cached(Machine);
+
+/// Finds the image and the program.
+pub(super) fn find() -> Result<Box<dyn Guest>, Missing> {
+    let machine = ready::with_payload(None).map_err(|error| match error {
+        Error::Absent(absent) => Missing {
+            what: absent.what(),
+            remedy: absent.remedy(),
+        },
+        other => Missing {
+            what: format!("a usable guest image ({other})"),
+            remedy: format!("build it anew with `{}`", super::COMMAND),
+        },
+    })?;
+    Ok(Box::new(Cached(machine)))
+}
+
+impl Guest for Cached {
+    fn run(
+        &self,
+        job: &Job,
+        stdout: &mut dyn Write,
+        stderr: &mut dyn Write,
+    ) -> Result<Ending, String> {
+        let mut machine = self.0.clone();
+        machine.command.extend(job.arguments.iter().cloned());
+        machine.payload.extend(job.files.iter().cloned());
+        machine.time_limit = job.time_limit;
+        machine.deterministic = job.deterministic;
+        if job.deterministic.is_some() {
+            machine.memory_mib = COUNTED_MEMORY_MIB;
+        }
+        for name in HANDED_ON {
+            if let Some(value) = std::env::var_os(name) {
+                machine.env.push((name.to_owned(), value));
+            }
+        }
+        match machine.run(stdout, stderr) {
+            Ok(exit) => Ok(Ending::Exit(exit.code)),
+            Err(Error::Lost(lost)) => Ok(Ending::Lost(Loss {
+                reason: lost.cause.to_string(),
+                console: lost.console,
+            })),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Builds cowlab for the guest: against the libraries of the guest's release, in a target directory of its own.
+//!
+//! So what happens to be installed on this host changes neither build: the host's has no feature that needs ZFS or
+//! device-mapper, and the guest's takes headers and libraries from the image's sysroot alone.
+
+use std::path::{Path, PathBuf};
+
+use cowlab_guest::{Cache, Image, ready};
+use cowlab_sys::Cmd;
+
+use crate::exit::{self, Refusal};
+use crate::program;
+
+/// What the guest runs on. QEMU emulates this processor on every host.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The drivers that need libraries of the release.
+const FEATURES: &str = "zfs,devicemapper-thin";
+
+/// Builds the program for the guest that runs when no release is named. Without an image there is nothing to build, and
+/// whoever needs the guest says how to get one.
+pub(crate) fn build() -> anyhow::Result<Option<PathBuf>> {
+    let Some(image) = Cache::open()?.find(None)? else {
+        return Ok(None);
+    };
+    let target = program::target_directory()?.join("guest");
+    let cargo = command(&image, &target);
+    if cargo.status_inherit()? != 0 {
+        let message = format!("failed to build cowlab for the guest: `{cargo}` failed");
+        return Err(Refusal::new(exit::FINDING, message).into());
+    }
+    Ok(Some(target.join(TARGET).join("release/cowlab")))
+}
+
+/// Tells `program` where the build for the guest lies.
+pub(crate) fn name_to(program: Cmd, payload: Option<&Path>) -> Cmd {
+    match payload {
+        Some(path) => program.env(ready::PAYLOAD_VARIABLE, path),
+        None => program,
+    }
+}
+
+fn command(image: &Image, target: &Path) -> Cmd {
+    let sysroot = image.sysroot();
+    let root = sysroot.display();
+    let option = format!("--sysroot={root}");
+    let libraries = format!("{root}/usr/lib/x86_64-linux-gnu/pkgconfig:{root}/usr/share/pkgconfig");
+    Cmd::new("cargo")
+        .args(["build", "--release", "--package", "cowlab", "--bin", "cowlab"])
+        .args(["--features", FEATURES, "--target", TARGET, "--target-dir"])
+        .arg(target)
+        // With --target these do not reach build scripts, which run on the host.
+        .env(
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+            format!("-Clink-arg={option}"),
+        )
+        .env("CFLAGS_x86_64_unknown_linux_gnu", &option)
+        .env("BINDGEN_EXTRA_CLANG_ARGS", &option)
+        .env("PKG_CONFIG_ALLOW_CROSS", "1")
+        .env("PKG_CONFIG_SYSROOT_DIR", sysroot.as_os_str())
+        .env("PKG_CONFIG_LIBDIR", libraries)
+}
