@@ -45,7 +45,14 @@ fn command(image: &Image, target: &Path) -> Cmd {
     let option = format!("--sysroot={root}");
     let libraries = format!("{root}/usr/lib/x86_64-linux-gnu/pkgconfig:{root}/usr/share/pkgconfig");
     Cmd::new("cargo")
-        .args(["build", "--release", "--package", "cowlab", "--bin", "cowlab"])
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "cowlab",
+            "--bin",
+            "cowlab",
+        ])
         .args(["--features", FEATURES, "--target", TARGET, "--target-dir"])
         .arg(target)
         // With --target these do not reach build scripts, which run on the host.
