@@ -13,7 +13,7 @@ use crate::away::Away;
 use crate::results::Results;
 
 /// Where the guest finds the list; what is taken along under `/run` its own file system hides.
-const TRIALS: &str = "/root/cowlab-trials";
+const TRIALS: &str = "/usr/local/share/cowlab/trials";
 /// What a guest may take to boot and to make its file systems.
 const START: Duration = Duration::from_secs(180);
 /// What a trial may take where a processor is emulated.
@@ -102,7 +102,7 @@ mod tests {
         let line = words.join(&OsString::from(" "));
         assert_eq!(
             line,
-            "conformance --where host --trials /root/cowlab-trials --json --risk-kernel --jobs 1 --seed 7 --strict vfs,btrfs"
+            "conformance --where host --trials /usr/local/share/cowlab/trials --json --risk-kernel --jobs 1 --seed 7 --strict vfs,btrfs"
         );
     }
 }
