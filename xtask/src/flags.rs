@@ -46,6 +46,9 @@ pub(crate) enum Task {
     /// Builds cowlab and writes the driver-selection report of this host (`cowlab report`).
     #[command(disable_help_flag = true)]
     Report(Program),
+    /// Builds cowlab and makes or runs the guest, a machine with ZFS and device-mapper (`cowlab guest`).
+    #[command(disable_help_flag = true)]
+    Guest(Program),
     /// Builds cowlab and removes what dead test runs left behind (`cowlab sweep`).
     #[command(disable_help_flag = true)]
     Sweep(Program),

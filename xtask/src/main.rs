@@ -49,6 +49,7 @@ fn run(task: Task) -> anyhow::Result<u8> {
         Task::Conformance(flags) => program::run("conformance", flags),
         Task::Bench(flags) => program::run("bench", flags),
         Task::Report(flags) => program::run("report", flags),
+        Task::Guest(flags) => program::run("guest", flags),
         Task::Sweep(flags) => program::run("sweep", flags),
         Task::Prove(flags) => program::run("prove", flags),
     }

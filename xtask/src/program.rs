@@ -23,13 +23,7 @@ struct Metadata {
 /// Runs `cowlab VERB` with the arguments of `flags`; `--yes` among them is consent to install.
 pub(crate) fn run(verb: &str, flags: flags::Program) -> anyhow::Result<u8> {
     let (yes, arguments) = without_yes(flags.arguments);
-    let purposes: &[Purpose] = match verb {
-        _ if asks_for_help(&arguments) => &[Purpose::Build],
-        // It makes an image as well.
-        "report" | "prove" => &[Purpose::Build, Purpose::Run, Purpose::Report],
-        _ => &[Purpose::Build, Purpose::Run],
-    };
-    setup::ensure(purposes, Consent::from_flag(yes))?;
+    setup::ensure(purposes(verb, &arguments), Consent::from_flag(yes))?;
     let mut program = command()?;
     if may_use_guest(verb, &arguments) {
         program = payload::name_to(program, payload::build()?.as_deref());
@@ -37,6 +31,21 @@ pub(crate) fn run(verb: &str, flags: flags::Program) -> anyhow::Result<u8> {
     // Not as a child: an interrupt must end the program, which then cleans up, and leave nobody who
     // returns to the shell before it is done.
     match program.arg(verb).args(arguments).exec()? {}
+}
+
+/// What a command needs of the machine.
+fn purposes(verb: &str, arguments: &[OsString]) -> &'static [Purpose] {
+    match verb {
+        _ if asks_for_help(arguments) => &[Purpose::Build],
+        "guest" => match arguments.first().and_then(|word| word.to_str()) {
+            Some("build") => &[Purpose::Build, Purpose::GuestRun, Purpose::GuestBuild],
+            Some("run" | "shell" | "import") => &[Purpose::Build, Purpose::GuestRun],
+            _ => &[Purpose::Build],
+        },
+        // It makes an image as well.
+        "report" | "prove" => &[Purpose::Build, Purpose::Run, Purpose::Report],
+        _ => &[Purpose::Build, Purpose::Run],
+    }
 }
 
 /// Builds the program and returns where it lies.
@@ -152,6 +161,17 @@ mod tests {
         assert!(!may_use_guest("conformance", &words("--where=host")));
         assert!(!may_use_guest("conformance", &words("--help")));
         assert!(!may_use_guest("sweep", &[]));
+    }
+
+    #[test]
+    fn a_guest_needs_no_file_systems_of_this_host() {
+        assert!(purposes("guest", &words("build")).contains(&Purpose::GuestBuild));
+        assert_eq!(
+            purposes("guest", &words("run -- build")),
+            [Purpose::Build, Purpose::GuestRun]
+        );
+        assert_eq!(purposes("guest", &words("list")), [Purpose::Build]);
+        assert!(purposes("bench", &words("run")).contains(&Purpose::Run));
     }
 
     #[test]

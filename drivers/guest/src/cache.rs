@@ -4,7 +4,7 @@
 //! - `locks/<release>-<key>` is held shared by whoever uses the image, and alone by whoever removes it;
 //!   `locks/<release>-<key>.make` is held alone by whoever makes it, so that a second one waits and then finds it.
 //! - `tmp/` is where images are made and removed; the next [`Cache::open`] clears what nobody holds any more.
-//! - `default` names the release that runs when none is asked for: the newest that was seen to start the payload.
+//! - `default` names the image that runs when no release is asked for: the newest that was seen to start.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -79,8 +79,8 @@ impl Cache {
         Ok(images)
     }
 
-    /// Returns the newest image of `release`; without one, of the release that is remembered to start the payload, and
-    /// else of the newest release in the cache.
+    /// Returns the newest image of `release`; without one, the image that is remembered to start, and else that of the
+    /// newest release in the cache but unstable, which runs only by its name.
     ///
     /// # Errors
     ///
@@ -92,36 +92,18 @@ impl Cache {
                 .iter()
                 .find(|image| image.manifest.release == release)
         };
-        let newest = || images.iter().map(|image| image.manifest.release).max();
         let found = match release {
-            Some(release) => of(release),
-            None => self
-                .default_release()
-                .and_then(of)
-                .or_else(|| newest().and_then(of)),
+            Some(release) => of(release).cloned(),
+            None => self.preferred().ok().flatten().or_else(|| {
+                let stable = Release::CANDIDATES.into_iter();
+                stable.filter_map(of).next().cloned()
+            }),
         };
         match found {
-            Some(image) => Ok(Some(image.clone())),
+            Some(image) => Ok(Some(image)),
             None if release.is_none() && !unusable.is_empty() => Err(unusable.swap_remove(0)),
             None => Ok(None),
         }
-    }
-
-    /// Returns the release that is remembered to start the payload.
-    pub fn default_release(&self) -> Option<Release> {
-        let text = std::fs::read_to_string(self.root.join("default")).ok()?;
-        text.trim().parse().ok()
-    }
-
-    /// Remembers the release that runs when none is asked for: one whose image was seen to start the payload.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
-    pub fn set_default_release(&self, release: Release) -> Result<()> {
-        let (new, path) = (self.root.join("tmp/default"), self.root.join("default"));
-        io("write", &new, std::fs::write(&new, format!("{release}\n")))?;
-        Ok(io("rename", &path, std::fs::rename(&new, &path))?)
     }
 
     /// Removes every image that a newer one of its release replaces and those of older formats, except what somebody uses
@@ -271,9 +253,30 @@ mod tests {
         let key = |release| cache.find(release).unwrap().unwrap().manifest.key;
         assert_eq!(key(None), "c");
         assert_eq!(key(Some(Release::Bookworm)), "a");
-        assert!(cache.find(Some(Release::Sid)).unwrap().is_none());
-        cache.set_default_release(Release::Bookworm).unwrap();
+        assert!(
+            cache
+                .find(Some(Release::BookwormBackports))
+                .unwrap()
+                .is_none()
+        );
+        drop(add(&cache, &manifest(Release::Sid, "d", 40)));
+        assert_eq!(key(None), "c");
+        // One that was seen to start goes before a newer one that was not.
+        cache
+            .prefer(&cache.find(Some(Release::Bookworm)).unwrap().unwrap())
+            .unwrap();
         assert_eq!(key(None), "a");
+        cache
+            .prefer(&cache.find(Some(Release::Sid)).unwrap().unwrap())
+            .unwrap();
+        assert_eq!(key(None), "a");
+        cache
+            .prefer(&cache.find(Some(Release::Trixie)).unwrap().unwrap())
+            .unwrap();
+        cache
+            .prefer(&cache.find(Some(Release::Bookworm)).unwrap().unwrap())
+            .unwrap();
+        assert_eq!(key(None), "c");
     }
 
     #[test]

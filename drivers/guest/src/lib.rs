@@ -32,6 +32,7 @@ mod session;
 mod space;
 mod temporary;
 mod trailer;
+mod trial;
 mod version;
 
 pub use absent::Absent;

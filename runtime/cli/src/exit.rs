@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use cowlab_guest::{Cause, Error as GuestError};
 use cowlab_reports::result::WriteError;
 use cowlab_testbed::Error as TestbedError;
 
@@ -76,6 +77,9 @@ fn code_of(error: &anyhow::Error) -> u8 {
         if let Some(code) = cause.downcast_ref().and_then(testbed_code) {
             return code;
         }
+        if let Some(code) = cause.downcast_ref().and_then(guest_code) {
+            return code;
+        }
         if let Some(WriteError::Open { .. }) = cause.downcast_ref() {
             return USAGE;
         }
@@ -96,6 +100,37 @@ const fn testbed_code(error: &TestbedError) -> Option<u8> {
         TestbedError::Missing { .. } => Some(UNAVAILABLE),
         TestbedError::NoSpace { .. } | TestbedError::NoMemory { .. } => Some(GUARD),
         TestbedError::NotRoot { .. } => Some(PRIVILEGE),
+        _ => None,
+    }
+}
+
+/// What is wrong with the host, the command line or a file; a build or a machine that fails is a finding.
+fn guest_code(error: &GuestError) -> Option<u8> {
+    match error {
+        GuestError::UnknownRelease { .. }
+        | GuestError::BadMirror { .. }
+        | GuestError::Variable { .. }
+        | GuestError::Payload { .. } => Some(USAGE),
+        GuestError::Absent(_)
+        | GuestError::NoImage { .. }
+        | GuestError::NoMirror
+        | GuestError::NoKeyring
+        | GuestError::Machine { .. }
+        | GuestError::Mirror { .. }
+        | GuestError::NotInstallable { .. }
+        | GuestError::NoCacheDirectory
+        | GuestError::Sys(cowlab_sys::Error::MissingProgram { .. }) => Some(UNAVAILABLE),
+        GuestError::NoSubordinateIds { .. } => Some(PRIVILEGE),
+        GuestError::NoSpace { .. } | GuestError::Memory { .. } | GuestError::Scratch { .. } => {
+            Some(GUARD)
+        }
+        GuestError::Format { .. } | GuestError::Damaged { .. } | GuestError::BadExport { .. } => {
+            Some(DATA)
+        }
+        GuestError::Interrupted => Some(cowlab_sys::interrupt::EXIT_CODE),
+        GuestError::Lost(lost) if lost.cause == Cause::Interrupted => {
+            Some(cowlab_sys::interrupt::EXIT_CODE)
+        }
         _ => None,
     }
 }
@@ -153,6 +188,25 @@ mod tests {
         let action = "start a test run";
         assert_eq!(code(TestbedError::NotRoot { action }), PRIVILEGE);
         assert_eq!(code_of(&anyhow!("anything else")), FINDING);
+    }
+
+    #[test]
+    fn what_keeps_a_guest_from_running_has_its_code() {
+        let code = |error: GuestError| code_of(&anyhow::Error::new(error));
+        assert_eq!(
+            code(GuestError::Absent(cowlab_guest::Absent::Qemu)),
+            UNAVAILABLE
+        );
+        assert_eq!(code(GuestError::NoMirror), UNAVAILABLE);
+        assert_eq!(code(GuestError::Interrupted), 130);
+        let (needed_mib, available_mib) = (2, 1);
+        let memory = GuestError::Memory {
+            needed_mib,
+            available_mib,
+        };
+        assert_eq!(code(memory), GUARD);
+        let (path, found) = ("/i".into(), 9);
+        assert_eq!(code(GuestError::Format { path, found }), DATA);
     }
 
     #[test]

@@ -39,7 +39,7 @@ enum Command {
     Report(report::Args),
     /// List, then remove, what killed runs left on this machine.
     Sweep(sweep::Args),
-    /// Run commands in a throw-away machine with ZFS and device-mapper.
+    /// Make and run the guest: a throw-away machine with ZFS and device-mapper.
     Guest(guest::Args),
     /// Prove a claim of the README; `cargo xtask verify` calls it.
     #[command(hide = true)]

@@ -159,9 +159,9 @@ fn refuse_if(required: bool, message: &str) -> anyhow::Result<()> {
 fn describe(missing: &[&'static Package]) {
     terminal::note("missing system packages:");
     for package in missing {
-        terminal::note(format_args!("  {:16} {}", package.name, package.why));
+        terminal::note(format_args!("  {:24} {}", package.name, package.why));
         if let Necessity::Useful { without } = package.necessity {
-            terminal::note(format_args!("  {:16} without it: {without}", ""));
+            terminal::note(format_args!("  {:24} without it: {without}", ""));
         }
     }
 }
@@ -173,9 +173,13 @@ fn dry_run() {
         let state =
             lacking.map_or_else(|| "present".to_owned(), |proof| format!("missing: {proof}"));
         let purpose = package.purpose.name();
-        terminal::result(format_args!("{:16} {purpose:8} {state}", package.name));
-        terminal::result(format_args!("{:16} {:8} {}", "", "", package.why));
-        if lacking.is_some() {
+        terminal::result(format_args!("{:24} {purpose:8} {state}", package.name));
+        terminal::result(format_args!("{:24} {:8} {}", "", "", package.why));
+        if lacking.is_some()
+            && missing
+                .iter()
+                .all(|known: &&Package| known.name != package.name)
+        {
             missing.push(package);
         }
     }
@@ -187,7 +191,7 @@ fn dry_run() {
         };
         let purpose = Purpose::Lint.name();
         terminal::result(format_args!(
-            "{:16} {purpose:8} {state} (toolchain component)",
+            "{:24} {purpose:8} {state} (toolchain component)",
             component.name
         ));
     }
@@ -199,12 +203,16 @@ fn dry_run() {
     terminal::result(format_args!("would run: {command}"));
 }
 
+/// What is missing for `purposes`, each package once: its first row in the table is the strictest.
 fn missing_packages(purposes: &[Purpose]) -> Vec<&'static Package> {
-    PACKAGES
-        .iter()
-        .filter(|package| purposes.contains(&package.purpose))
-        .filter(|package| !package.proofs.iter().all(probe::holds))
-        .collect()
+    let mut missing: Vec<&Package> = Vec::new();
+    let wanted = PACKAGES.iter().filter(|it| purposes.contains(&it.purpose));
+    for package in wanted.filter(|it| !it.proofs.iter().all(probe::holds)) {
+        if missing.iter().all(|known| known.name != package.name) {
+            missing.push(package);
+        }
+    }
+    missing
 }
 
 fn check_components(purposes: &[Purpose]) -> anyhow::Result<()> {

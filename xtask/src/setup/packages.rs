@@ -14,11 +14,22 @@ pub(crate) enum Purpose {
     Run,
     /// Making the real input of `report`.
     Report,
+    /// Running the guest.
+    GuestRun,
+    /// Building its image.
+    GuestBuild,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub(crate) const ALL: [Self; 4] = [Self::Build, Self::Lint, Self::Run, Self::Report];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Build,
+        Self::Lint,
+        Self::Run,
+        Self::Report,
+        Self::GuestRun,
+        Self::GuestBuild,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -26,6 +37,7 @@ impl Purpose {
             Self::Lint => "lint",
             Self::Run => "run",
             Self::Report => "report",
+            Self::GuestRun | Self::GuestBuild => "guest",
         }
     }
 }
@@ -159,6 +171,39 @@ pub(super) const PACKAGES: &[Package] = &[
         },
     },
     Package {
+        name: "qemu-system-x86",
+        proofs: &[Proof::Program("qemu-system-x86_64")],
+        why: "runs the guest, in which the drivers work that this kernel lacks",
+        purpose: Purpose::GuestRun,
+        necessity: Necessity::Required,
+    },
+    Package {
+        name: "mmdebstrap",
+        proofs: &[Proof::Program("mmdebstrap")],
+        why: "unpacks the Debian packages that the guest is made of",
+        purpose: Purpose::GuestBuild,
+        necessity: Necessity::Required,
+    },
+    Package {
+        name: "debian-archive-keyring",
+        proofs: &[Proof::File(&[
+            "/usr/share/keyrings/debian-archive-keyring.gpg",
+            "/usr/share/keyrings/debian-archive-keyring.pgp",
+        ])],
+        why: "the keys that the guest's packages are checked with",
+        purpose: Purpose::GuestBuild,
+        necessity: Necessity::Required,
+    },
+    Package {
+        name: "uidmap",
+        proofs: &[Proof::Program("newuidmap"), Proof::Program("newgidmap")],
+        why: "lets an ordinary user own the files of a Debian root file system",
+        purpose: Purpose::GuestBuild,
+        necessity: Necessity::Useful {
+            without: "only root builds a guest",
+        },
+    },
+    Package {
         name: "mmdebstrap",
         proofs: &[Proof::Program("mmdebstrap")],
         why: "makes the Debian root file system that `report` measures with",
@@ -196,7 +241,7 @@ mod tests {
                 PACKAGES
                     .iter()
                     .skip(index + 1)
-                    .all(|other| other.name != package.name)
+                    .all(|other| other.name != package.name || other.purpose != package.purpose)
             );
         }
     }

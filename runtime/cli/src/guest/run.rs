@@ -83,7 +83,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<u8> {
     };
     let ended =
         machine.run_for_results(&mut std::io::stdout(), &mut std::io::stderr(), &mut archive);
-    let exit = ended.map_err(failure)?;
+    let exit = ended?;
     tracing::info!(accel = %exit.accel, ready = ?exit.ready, "the guest has run");
     Ok(exit.code)
 }
@@ -105,30 +105,16 @@ pub(super) fn shell(args: ShellArgs) -> anyhow::Result<u8> {
     if let Some(terminal) = std::env::var_os("TERM") {
         machine.env.push(("TERM".into(), terminal));
     }
-    Ok(machine.interact().map_err(failure)?.code)
+    Ok(machine.interact()?.code)
 }
 
 fn machine(parts: Parts) -> anyhow::Result<Machine> {
-    let image = ready::image(parts.release).map_err(failure)?;
+    let image = ready::image(parts.release)?;
     Ok(Machine {
         memory_mib: parts.memory,
         payload: parts.files,
         ..Machine::new(image)
     })
-}
-
-/// Gives the errors of the guest their exit codes.
-fn failure(error: cowlab_guest::Error) -> anyhow::Error {
-    let code = match &error {
-        cowlab_guest::Error::Lost(lost) if lost.cause == cowlab_guest::Cause::Interrupted => {
-            interrupt::EXIT_CODE
-        }
-        cowlab_guest::Error::Absent(_) => exit::UNAVAILABLE,
-        cowlab_guest::Error::Memory { .. } | cowlab_guest::Error::Scratch { .. } => exit::GUARD,
-        _ => return error.into(),
-    };
-    let message = error.to_string();
-    Stop { code, message }.into()
 }
 
 fn mebibytes(text: &str) -> Result<u32, String> {
