@@ -98,6 +98,16 @@ impl FileLock {
     }
 }
 
+impl Drop for FileLock {
+    /// Does not leave it to the last descriptor: a program that another thread starts at this moment has copies of all
+    /// of them between fork(2) and execve(2), and would hold the lock for that long.
+    fn drop(&mut self) {
+        if let Err(error) = ofd_lock(&self.file, LockKind::Released, false) {
+            tracing::error!(path = %self.path.display(), %error, "a lock is released only with its last descriptor");
+        }
+    }
+}
+
 fn open(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options
@@ -128,5 +138,16 @@ mod tests {
         drop(held);
         assert!(FileLock::try_exclusive(&path).unwrap().is_some());
         assert!(path.exists());
+    }
+
+    #[test]
+    fn is_released_while_a_program_that_starts_has_a_copy() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lock");
+        let held = FileLock::exclusive(&path).unwrap();
+        let copy = held.file().try_clone().unwrap();
+        drop(held);
+        assert!(FileLock::try_exclusive(&path).unwrap().is_some());
+        drop(copy);
     }
 }

@@ -340,6 +340,8 @@ pub(crate) fn cachestat(fd: impl AsFd) -> Result<[u64; 5]> {
 pub(crate) enum LockKind {
     Shared,
     Exclusive,
+    /// No lock.
+    Released,
 }
 
 /// F_OFD_SETLK, or F_OFD_SETLKW where `wait`: locks the whole file for this open description.
@@ -347,6 +349,7 @@ pub(crate) fn ofd_lock(fd: impl AsFd, kind: LockKind, wait: bool) -> Result<()> 
     let lock_type = match kind {
         LockKind::Shared => libc::F_RDLCK,
         LockKind::Exclusive => libc::F_WRLCK,
+        LockKind::Released => libc::F_UNLCK,
     };
     let lock = libc::flock {
         l_type: libc::c_short::try_from(lock_type)
