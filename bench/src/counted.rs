@@ -10,7 +10,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::num::NonZero;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -28,6 +30,7 @@ use crate::args::RunArgs;
 use crate::command::exit;
 use crate::plan::Plan;
 use crate::sampler::{Emit, Progress, Summary, measure};
+use crate::schedule::Random;
 use crate::workload::{Effort, Nature, Workload};
 use crate::workloads;
 
@@ -39,6 +42,13 @@ pub(crate) const COUNTED: &str = " --where guest --deterministic";
 
 /// Seeds of a run unless another number is asked for: an odd number has a median that was seen.
 const SEEDS: u32 = 5;
+
+/// Where the guest has the file that is as long as its seed says.
+const PADDING: &str = "/usr/local/share/cowlab/padding";
+/// Bytes of a page of the guest.
+const PAGE: usize = 4096;
+/// The most pages of padding: 1 MiB.
+const MOST_PAGES: usize = 256;
 
 /// A boot takes a minute or two with emulation on an idle machine.
 const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -232,11 +242,16 @@ fn all(
 
 /// Boots the guest of one seed.
 fn one(args: &RunArgs, guest: &dyn Guest, seed: u64, say: &Sender<Said>) -> anyhow::Result<Boot> {
+    let padding = padding(seed)?;
     let job = Job {
         arguments: arguments(args, seed),
+        // The file has no other name; it is read before the guest starts.
+        files: vec![(
+            format!("/proc/self/fd/{}", padding.as_raw_fd()).into(),
+            PADDING.into(),
+        )],
         time_limit: TIME_LIMIT,
         deterministic: Some(seed),
-        ..Job::default()
     };
     let mut records = Vec::new();
     let ending = stream(
@@ -261,6 +276,16 @@ fn one(args: &RunArgs, guest: &dyn Guest, seed: u64, say: &Sender<Said>) -> anyh
         Ending::Exit(code) => bail!("seed {seed}: the guest measured nothing, exit code {code}"),
         Ending::Lost(loss) => bail!("seed {seed}: {loss}"),
     }
+}
+
+/// Makes the file that lies before everything else of the guest's memory: what comes behind it lies elsewhere with every
+/// seed, as it does in every other build.
+fn padding(seed: u64) -> anyhow::Result<File> {
+    let file = cowlab_sys::file::in_memory("cowlab-padding")?;
+    let pages = Random::new(seed).below(MOST_PAGES) + 1;
+    let bytes = u64::try_from(pages * PAGE)?;
+    file.set_len(bytes).context("failed to pad the guest")?;
+    Ok(file)
 }
 
 /// The command line in the guest.
