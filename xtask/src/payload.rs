@@ -3,13 +3,17 @@
 //! So what happens to be installed on this host changes neither build: the host's has no feature that needs ZFS or
 //! device-mapper, and the guest's takes headers and libraries from the image's sysroot alone.
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use cowlab_guest::{Cache, Image, ready};
 use cowlab_sys::Cmd;
 
 use crate::exit::{self, Refusal};
 use crate::program;
+use crate::setup::{self, Consent, Purpose};
 
 /// What the guest runs on. QEMU emulates this processor on every host.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -18,17 +22,34 @@ const FEATURES: &str = "zfs,devicemapper-thin";
 
 /// Builds the program for the guest that runs when no release is named. Without an image there is nothing to build, and
 /// whoever needs the guest says how to get one.
-pub(crate) fn build() -> anyhow::Result<Option<PathBuf>> {
+pub(crate) fn build(consent: Consent) -> anyhow::Result<Option<PathBuf>> {
     let Some(image) = Cache::open()?.find(None)? else {
         return Ok(None);
     };
+    setup::ensure(&[Purpose::GuestRun, Purpose::GuestProgram], consent)?;
     let target = program::target_directory()?.join("guest");
-    let cargo = command(&image, &target);
+    let cargo = command(&sysroot(&image, &target)?, &target);
     if cargo.status_inherit()? != 0 {
         let message = format!("failed to build cowlab for the guest: `{cargo}` failed");
         return Err(Refusal::new(exit::FINDING, message).into());
     }
     Ok(Some(target.join(TARGET).join("release/cowlab")))
+}
+
+/// Gives the image's sysroot a name that outlives the image: to cargo another path is another build of everything, but
+/// the libraries of one Debian release stay compatible.
+fn sysroot(image: &Image, target: &Path) -> anyhow::Result<PathBuf> {
+    let link = target.join(format!("sysroot-{}", image.manifest.release));
+    let aim = image.sysroot();
+    if fs::read_link(&link).is_ok_and(|known| known == aim) {
+        return Ok(link);
+    }
+    fs::create_dir_all(target)?;
+    let new = link.with_extension(format!("{}.new", std::process::id()));
+    symlink(&aim, &new)
+        .and_then(|()| fs::rename(&new, &link))
+        .with_context(|| format!("failed to make the link `{}`", link.display()))?;
+    Ok(link)
 }
 
 /// Tells `program` where the build for the guest lies.
@@ -39,8 +60,7 @@ pub(crate) fn name_to(program: Cmd, payload: Option<&Path>) -> Cmd {
     }
 }
 
-fn command(image: &Image, target: &Path) -> Cmd {
-    let sysroot = image.sysroot();
+fn command(sysroot: &Path, target: &Path) -> Cmd {
     let root = sysroot.display();
     let option = format!("--sysroot={root}");
     let libraries = format!("{root}/usr/lib/x86_64-linux-gnu/pkgconfig:{root}/usr/share/pkgconfig");

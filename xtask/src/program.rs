@@ -23,14 +23,12 @@ struct Metadata {
 /// Runs `cowlab VERB` with the arguments of `flags`; `--yes` among them is consent to install.
 pub(crate) fn run(verb: &str, flags: flags::Program) -> anyhow::Result<u8> {
     let (yes, arguments) = without_yes(flags.arguments);
-    setup::ensure(purposes(verb, &arguments), Consent::from_flag(yes))?;
-    let mut program = command()?;
-    if may_use_guest(verb, &arguments) {
-        program = payload::name_to(program, payload::build()?.as_deref());
-    }
+    let consent = Consent::from_flag(yes);
+    setup::ensure(purposes(verb, &arguments), consent)?;
+    let program = prepared(verb, &arguments, consent)?;
     // Not as a child: an interrupt must end the program, which then cleans up, and leave nobody who
     // returns to the shell before it is done.
-    match program.arg(verb).args(arguments).exec()? {}
+    match program.exec()? {}
 }
 
 /// What a command needs of the machine.
@@ -64,13 +62,21 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     Ok(target_directory()?.join("release/cowlab"))
 }
 
-/// Builds the program and prepares to run it; it writes the commit that it is told into its results.
-pub(crate) fn command() -> anyhow::Result<Cmd> {
-    let program = Cmd::new(build()?);
-    Ok(match commit::checked_out() {
-        Some(commit) => program.env("COWLAB_COMMIT", commit),
-        None => program,
-    })
+/// Builds the program, where it may need it also for the guest, and prepares to run it with the arguments. It writes
+/// the commit that it is told into its results.
+pub(crate) fn prepared(
+    verb: &str,
+    arguments: &[OsString],
+    consent: Consent,
+) -> anyhow::Result<Cmd> {
+    let mut program = Cmd::new(build()?).arg(verb).args(arguments);
+    if let Some(commit) = commit::checked_out() {
+        program = program.env("COWLAB_COMMIT", commit);
+    }
+    if may_use_guest(verb, arguments) {
+        program = payload::name_to(program, payload::build(consent)?.as_deref());
+    }
+    Ok(program)
 }
 
 /// Where cargo puts what it builds, whatever its configuration says.

@@ -1,15 +1,17 @@
 //! One step of a task that has many: what it claims, how it is run, how it ended.
 
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use cowlab_sys::{Cmd, process};
 
 use crate::exit;
 use crate::ordinary;
 use crate::program;
-use crate::setup::Purpose;
+use crate::setup::{Consent, Purpose};
 use crate::terminal;
 use crate::tidy;
 
@@ -24,6 +26,8 @@ pub(crate) struct Stage {
     pub(crate) needs: &'static [Purpose],
     /// How it is run.
     pub(crate) job: Job,
+    /// What it should take at most on two idle cores, if that is promised; more is printed and no failure.
+    pub(crate) budget: Option<Duration>,
 }
 
 /// How a step is run. No shell is involved.
@@ -101,7 +105,12 @@ impl Job {
                 "needs root: it mounts file systems on loop devices",
             )
             .into()),
-            Self::Cowlab(arguments) => program::exit_code(&program::command()?.args(*arguments)),
+            Self::Cowlab(line) => {
+                let (verb, arguments) = line.split_first().context("the stage has no command")?;
+                let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+                let consent = Consent::from_flag(false);
+                program::exit_code(&program::prepared(verb, &arguments, consent)?)
+            }
             Self::OrdinaryUser => ordinary::run(),
             Self::Tidy => tidy::run(root),
         }

@@ -3,6 +3,7 @@
 mod stages;
 
 use std::path::Path;
+use std::time::Duration;
 
 use cowlab_sys::interrupt;
 
@@ -99,16 +100,34 @@ fn summarize(stages: &[&Stage], finished: &[Finished]) {
         let (word, time) = result.map_or(("not run", String::new()), |result| {
             (word(result.outcome), terminal::duration(result.elapsed))
         });
-        terminal::result(format_args!("{:14} {word:8} {time:>14}", stage.name));
+        let budget = budget(stage.budget, result.map(|result| result.elapsed));
+        terminal::result(format_args!(
+            "{:14} {word:8} {time:>14} {budget}",
+            stage.name
+        ));
     }
     let total = finished.iter().map(|result| result.elapsed).sum();
+    let budget = budget(stages.iter().map(|stage| stage.budget).sum(), Some(total));
     terminal::result(format_args!(
-        "{:14} {:8} {:>14}",
+        "{:14} {:8} {:>14} {budget}",
         "total",
         "",
         terminal::duration(total)
     ));
     terminal::result(closing_line(stages.len(), finished));
+}
+
+/// What it should take, and whether it took more: a slow day is no failure.
+fn budget(budget: Option<Duration>, taken: Option<Duration>) -> String {
+    let Some(budget) = budget else {
+        return String::new();
+    };
+    let more = if taken.is_some_and(|taken| taken > budget) {
+        ", took more"
+    } else {
+        ""
+    };
+    format!("of {}{more}", terminal::duration(budget))
 }
 
 /// The line that tells a reader of the log, man or machine, how many stages ran.
@@ -144,8 +163,6 @@ fn word(outcome: Outcome) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn finished(name: &'static str, outcome: Outcome) -> Finished {

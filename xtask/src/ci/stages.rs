@@ -1,5 +1,7 @@
 //! The stages of `cargo xtask ci`: a name, a claim, what it needs and the command that decides it.
 
+use std::time::Duration;
+
 use crate::setup::Purpose;
 use crate::stage::{Job, Stage};
 
@@ -13,12 +15,14 @@ pub(super) const STAGES: &[Stage] = &[
             arguments: &["fmt", "--all", "--check"],
             environment: &[],
         },
+        budget: seconds(5),
     },
     Stage {
         name: "tidy",
         claim: "The house rules hold.",
         needs: &[],
         job: Job::Tidy,
+        budget: seconds(5),
     },
     Stage {
         name: "clippy",
@@ -35,6 +39,7 @@ pub(super) const STAGES: &[Stage] = &[
             ],
             environment: &[],
         },
+        budget: seconds(120),
     },
     Stage {
         name: "tests",
@@ -44,12 +49,14 @@ pub(super) const STAGES: &[Stage] = &[
             arguments: &["test", "--workspace", "--lib", "--bins", "--tests"],
             environment: &[],
         },
+        budget: seconds(240),
     },
     Stage {
         name: "ordinary-user",
         claim: "The unit tests pass for a user without privileges.",
         needs: &[Purpose::Build],
         job: Job::OrdinaryUser,
+        budget: seconds(60),
     },
     Stage {
         name: "doctests",
@@ -59,6 +66,7 @@ pub(super) const STAGES: &[Stage] = &[
             arguments: &["test", "--workspace", "--doc"],
             environment: &[],
         },
+        budget: seconds(60),
     },
     Stage {
         name: "docs",
@@ -68,6 +76,7 @@ pub(super) const STAGES: &[Stage] = &[
             arguments: &["doc", "--workspace", "--no-deps"],
             environment: &[("RUSTDOCFLAGS", "-D warnings")],
         },
+        budget: seconds(60),
     },
     Stage {
         name: "build",
@@ -77,6 +86,7 @@ pub(super) const STAGES: &[Stage] = &[
             arguments: &["build", "--release", "--package", "cowlab"],
             environment: &[],
         },
+        budget: seconds(180),
     },
     Stage {
         name: "conformance",
@@ -91,20 +101,53 @@ pub(super) const STAGES: &[Stage] = &[
             "--junit",
             "target/cowlab/junit.xml",
         ]),
+        budget: seconds(90),
     },
     Stage {
         name: "faults",
         claim: "The conformance suite catches every planted fault.",
         needs: PROGRAM,
         job: Job::Cowlab(&["conformance", "faults"]),
+        budget: seconds(60),
     },
     Stage {
         name: "bench-smoke",
         claim: "Every workload runs once on every driver.",
         needs: PROGRAM,
-        job: Job::Cowlab(&["bench", "run", "--smoke"]),
+        job: Job::Cowlab(&["bench", "run", "--smoke", "--where", "host"]),
+        budget: seconds(60),
+    },
+    Stage {
+        name: "guest",
+        claim: "There is a guest that starts.",
+        needs: &[Purpose::Build, Purpose::GuestRun, Purpose::GuestBuild],
+        job: Job::Cowlab(&["guest", "build", "--if-missing"]),
+        budget: seconds(30),
+    },
+    Stage {
+        name: "everywhere",
+        claim: "Every driver keeps its claims in its place, the guest included; no skip is undeclared.",
+        needs: GUEST,
+        job: Job::Cowlab(&[
+            "conformance",
+            "--strict",
+            "overlay2,btrfs,vfs,zfs,devicemapper-thin",
+        ]),
+        budget: seconds(830),
     },
 ];
+
+/// What the program needs to run its work in the guest.
+const GUEST: &[Purpose] = &[
+    Purpose::Build,
+    Purpose::Run,
+    Purpose::GuestRun,
+    Purpose::GuestProgram,
+];
+
+const fn seconds(number: u64) -> Option<Duration> {
+    Some(Duration::from_secs(number))
+}
 
 /// What the program needs to run.
 const PROGRAM: &[Purpose] = &[Purpose::Build, Purpose::Run];
@@ -124,5 +167,14 @@ mod tests {
             );
             assert!(stage.claim.ends_with('.'), "{}", stage.claim);
         }
+    }
+
+    #[test]
+    fn all_of_it_takes_half_an_hour_at_most() {
+        let total: Duration = STAGES
+            .iter()
+            .map(|stage| stage.budget.expect("every stage has a budget"))
+            .sum();
+        assert_eq!(total, Duration::from_secs(30 * 60));
     }
 }

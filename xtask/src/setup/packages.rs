@@ -18,17 +18,20 @@ pub(crate) enum Purpose {
     GuestRun,
     /// Building its image.
     GuestBuild,
+    /// Compiling the workspace for it.
+    GuestProgram,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Build,
         Self::Lint,
         Self::Run,
         Self::Report,
         Self::GuestRun,
         Self::GuestBuild,
+        Self::GuestProgram,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -37,7 +40,7 @@ impl Purpose {
             Self::Lint => "lint",
             Self::Run => "run",
             Self::Report => "report",
-            Self::GuestRun | Self::GuestBuild => "guest",
+            Self::GuestRun | Self::GuestBuild | Self::GuestProgram => "guest",
         }
     }
 }
@@ -175,6 +178,13 @@ pub(super) const PACKAGES: &[Package] = &[
         proofs: &[Proof::Program("qemu-system-x86_64")],
         why: "runs the guest, in which the drivers work that this kernel lacks",
         purpose: Purpose::GuestRun,
+        necessity: Necessity::Required,
+    },
+    Package {
+        name: "pkg-config",
+        proofs: &[Proof::Program("pkg-config")],
+        why: "finds the guest's libraries when cowlab is compiled for it",
+        purpose: Purpose::GuestProgram,
         necessity: Necessity::Required,
     },
     Package {

@@ -25,11 +25,17 @@ pub(super) struct BuildArgs {
     /// The mirror of Debian to take packages from. Without it the mirror of this host, which must then be a Debian.
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
+    /// Do nothing where the cache has an image already, however old; without it the mirror is asked for newer packages.
+    #[arg(long)]
+    if_missing: bool,
 }
 
 /// Builds an image and starts it once; where nobody named a release, the next older one follows one that fails.
 pub(super) fn run(args: &BuildArgs) -> anyhow::Result<u8> {
     let cache = Cache::open()?;
+    if let Some(image) = cache.find(args.release)?.filter(|_| args.if_missing) {
+        return say(&image, "in the cache already");
+    }
     cowlab_sys::interrupt::watch()?;
     let candidates = args
         .release
