@@ -68,7 +68,9 @@ impl Cache {
             path: file.to_path_buf(),
             reason,
         };
-        let file_path = io("open", file, file.canonicalize())?;
+        let file_path = file
+            .canonicalize()
+            .map_err(|error| bad(format!("it cannot be opened ({error})")))?;
         let manifest = read_manifest(&file_path, &bad)?;
         space::check(self.root(), manifest.bytes + (64 << 20), "XDG_CACHE_HOME")?;
         let temporary = self.temporary()?;
@@ -207,7 +209,7 @@ mod tests {
                 0
             );
         };
-        refusal("no such file");
+        refusal("No such file");
         std::fs::write(&file, "no tar at all").unwrap();
         refusal("no exported image");
         std::fs::write(exported.kernel(), "changed").unwrap();

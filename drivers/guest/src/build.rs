@@ -1,7 +1,6 @@
 //! Builds an image: chooses the packages, has mmdebstrap unpack them into a builder, and runs the recipe in it.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use cowlab_sys::{Cmd, interrupt, io, process};
@@ -11,7 +10,7 @@ use crate::image::PARTS;
 use crate::mirror::{self, Mirror};
 use crate::temporary::Temporary;
 use crate::{Cache, Error, FORMAT, Image, Manifest, Release, Result};
-use crate::{digest, owners, recipe, space, version};
+use crate::{digest, enclosed, owners, recipe, space, version};
 
 /// What the unpacked packages and the compiled modules take, in bytes, with a quarter to spare.
 const SCRATCH_BYTES: u64 = 2 << 30;
@@ -122,11 +121,12 @@ impl Build {
             choice.packages.len()
         ));
         let log = place.join("log");
-        let status = watch(&command, &log, progress)?;
+        let status = enclosed::run(&command, &log, progress)?;
         let parts = place.join("out");
         if status == 0 && PARTS.iter().all(|part| parts.join(part).exists()) {
             return Ok(parts);
         }
+        // Ctrl-C reaches mmdebstrap too, which may have been faster than we.
         if interrupt::requested() {
             return Err(Error::Interrupted);
         }
@@ -148,7 +148,7 @@ impl Build {
         };
         // Debian 12's base-files leaves the links of merged /usr to the installer.
         let merge = r#"for d in bin sbin lib lib64; do mkdir -p "$1/usr/$d"; ln -sfn "usr/$d" "$1/$d"; done"#;
-        Cmd::new("mmdebstrap")
+        enclosed::command("mmdebstrap")
             // Unpacked and not configured: nothing in it needs to run but the compiler, and it takes a third of the time.
             .args([
                 "--variant=extract",
@@ -256,24 +256,6 @@ fn write_recipe(dir: &Path, choice: &Choice) -> Result<()> {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     Ok(io("write", path, std::fs::write(path, text))?)
-}
-
-/// Runs `command`, keeps what it prints in `log` and tells its steps. It ends with this process.
-fn watch(command: &Cmd, log: &Path, progress: &mut dyn FnMut(&str)) -> Result<i32> {
-    let (reader, writer) = io("pipe", "", std::io::pipe())?;
-    let mut log_file = io("create", log, std::fs::File::create(log))?;
-    let mut running = command.attach(writer)?;
-    let mut reader = BufReader::new(reader);
-    let mut bytes = Vec::new();
-    while io("read", log, reader.read_until(b'\n', &mut bytes))? > 0 {
-        io("write", log, log_file.write_all(&bytes))?;
-        let line = String::from_utf8_lossy(&bytes);
-        if let Some(step) = line.strip_prefix("step: ") {
-            progress(step.trim_end());
-        }
-        bytes.clear();
-    }
-    Ok(running.wait()?)
 }
 
 #[cfg(test)]

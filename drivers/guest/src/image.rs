@@ -8,7 +8,7 @@ use cowlab_sys::io;
 use cowlab_sys::lock::FileLock;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Release, Result};
+use crate::{Error, Release, Result, digest};
 
 /// The format of an image's directory that this version writes and reads.
 pub const FORMAT: u64 = 1;
@@ -69,6 +69,20 @@ impl Image {
             manifest,
             _in_use: Arc::new(in_use),
         })
+    }
+
+    /// Reads what is booted and compares it with the manifest's checksums.
+    pub(crate) fn check(&self) -> Result<()> {
+        for part in ["vmlinux", "initrd"] {
+            let sum = digest::of(&self.dir.join(part))?;
+            if self.manifest.digests.get(part) != Some(&sum.sha256) {
+                return Err(Error::Damaged {
+                    path: self.dir.clone(),
+                    reason: format!("its `{part}` is not what was built"),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Returns the kernel: an ELF file with a PVH entry, for `qemu -kernel`.

@@ -16,6 +16,7 @@ mod cache;
 mod console;
 mod cpio;
 mod digest;
+mod enclosed;
 mod error;
 mod image;
 mod initrd;

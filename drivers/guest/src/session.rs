@@ -67,6 +67,10 @@ pub(crate) fn run(
         });
     }
     progress.flush()?;
+    if progress.ready.is_none() && !interrupt::requested() {
+        // A damaged file shows in many ways; which one says nothing to the user.
+        machine.image.check()?;
+    }
     Err(lost(&mut started, machine, ended, progress.not_ready))
 }
 

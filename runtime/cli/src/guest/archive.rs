@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use cowlab_guest::{Cache, Error, Release};
 
 use super::list::say;
+use crate::exit;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArgs {
@@ -29,7 +30,16 @@ pub(super) fn export(args: &ExportArgs) -> anyhow::Result<u8> {
         .find(release)?
         .ok_or(Error::NoImage { release })?;
     image.export(&args.file)?;
-    say(&image, "written")
+    let manifest = &image.manifest;
+    writeln!(
+        std::io::stdout(),
+        "written: {} (Linux {}, ZFS {}) to {}",
+        manifest.release,
+        manifest.kernel,
+        manifest.zfs,
+        args.file.display()
+    )?;
+    Ok(exit::OK)
 }
 
 /// Takes in an image and starts it once.
