@@ -14,6 +14,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 use cowlab_reports::report::Written;
 use cowlab_reports::result::{JsonLines, ResultSet, Run as RunFacts, Timestamp};
+use cowlab_runtime::guest::{self, Where};
 use cowlab_runtime::{fingerprint, layout::Layout};
 use cowlab_sys::cmd::Cmd;
 use cowlab_sys::interrupt;
@@ -42,9 +43,15 @@ pub(crate) struct Args {
     /// Make the throw-away file systems in this directory; without it that of `COWLAB_TEST_DIR`, else `/var/tmp`.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Check and measure on this kernel (host), in the throw-away machine (guest), or each driver where it runs (auto).
+    #[arg(long = "where", value_name = "PLACE", default_value_t)]
+    place: Where,
     /// Run on a host where a container engine runs.
     #[arg(long)]
     on_live_host: bool,
+    /// Probe the drivers, print what is found as JSON lines and end: what a host asks of its guest.
+    #[arg(long, hide = true)]
+    probes: bool,
 }
 
 /// Runs the command.
@@ -68,6 +75,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     interrupt::watch()?;
     // Nobody else sees, copies or pins the mounts of this run.
     cowlab_sys::process::unshare_mounts()?;
+    if args.probes {
+        return probes(args, engines);
+    }
     if let Some(given) = &args.image {
         // Before anything is made; unpacking it comes later.
         Layout::open(given)?.image(None)?;
@@ -88,6 +98,27 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     conclude(&set, &written)
 }
 
+/// Prints what the drivers find here.
+fn probes(args: &Args, engines: Vec<String>) -> anyhow::Result<u8> {
+    let run = Run::start(args.dir.clone())?;
+    let environment = fingerprint::environment(&args.storage, engines);
+    let mut lines = JsonLines::new(std::io::stdout(), facts(&run), &environment, now())?;
+    let probed = probe::every_driver(&run, &mut |started, line| {
+        Ok(lines.line(started, now(), line)?)
+    });
+    let closed = run.close();
+    probed?;
+    closed?;
+    Ok(exit::OK)
+}
+
+fn facts(run: &Run) -> RunFacts {
+    RunFacts {
+        id: run.id().to_owned(),
+        commit: fingerprint::commit(),
+    }
+}
+
 /// Makes the directory for the results of the parts, without those of a run that was cut off.
 fn fresh_parts(out: &Path) -> anyhow::Result<PathBuf> {
     let parts = out.join("parts");
@@ -102,11 +133,7 @@ fn fresh_parts(out: &Path) -> anyhow::Result<PathBuf> {
 fn make(args: &Args, engines: Vec<String>, run: &Run, parts: &Path) -> anyhow::Result<ResultSet> {
     let probes = parts.join("probes.jsonl");
     let environment = fingerprint::environment(&args.storage, engines);
-    let facts = RunFacts {
-        id: run.id().to_owned(),
-        commit: fingerprint::commit(),
-    };
-    let mut lines = JsonLines::append(&probes, facts, &environment, now())?;
+    let mut lines = JsonLines::append(&probes, facts(run), &environment, now())?;
     say("probing the drivers on every backing file system")?;
     probe::every_driver(run, &mut |started, line| {
         Ok(lines.line(started, now(), line)?)
@@ -115,6 +142,14 @@ fn make(args: &Args, engines: Vec<String>, run: &Run, parts: &Path) -> anyhow::R
     let (layout, line) = image::provide(args.image.as_deref(), run, &mut |text| say(text))?;
     lines.line(started, now(), line)?;
     let mut set = ResultSet::read(&probes)?;
+    if args.place != Where::Host
+        && let Ok(guest) = guest::find()
+    {
+        say("probing the drivers that this kernel lacks, in the guest")?;
+        if let Err(error) = probe::in_guest(&*guest, &mut set) {
+            say(&format!("cowlab: {error:#}"))?;
+        }
+    }
     for part in commands(args, &layout, parts) {
         set.merge(part.run()?);
     }
@@ -135,6 +170,9 @@ fn commands(args: &Args, layout: &Path, parts: &Path) -> Vec<Part> {
         }
         if args.on_live_host {
             arguments.push("--on-live-host".to_owned());
+        }
+        if args.place != Where::default() {
+            arguments.extend(["--where".to_owned(), args.place.name().to_owned()]);
         }
     };
     let conformance = parts.join("conformance.jsonl");

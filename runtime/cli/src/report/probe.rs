@@ -1,14 +1,21 @@
 //! Which driver runs on which backing file system here, found out by doing it.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
+use anyhow::bail;
 use cowlab_driver::{Entry, Error as DriverError, Settings};
-use cowlab_reports::result::{Availability, Deviation, Impact, Line, Place, Probe, Timestamp};
+use cowlab_reports::result::{Availability, Deviation, Impact, Line, Probe, ResultSet, Timestamp};
+use cowlab_runtime::guest::{self, Ending, Guest, Job, stream};
 use cowlab_sys::Guard;
 use cowlab_testbed::{Backing, BackingOptions, Error as TestbedError, Run};
 
 /// Big enough for every mkfs: xfs wants 300 MB.
 const SIZE: u64 = 320 << 20;
+/// It takes the guest a minute on an idle machine.
+const TIME_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// Probes every driver in its default variant on every backing file system.
 ///
@@ -49,6 +56,50 @@ pub(super) fn every_driver(
     Ok(())
 }
 
+/// Has the guest probe, and adds what runs there and not on the host.
+///
+/// # Errors
+///
+/// Why the guest has not probed to the end.
+pub(super) fn in_guest(guest: &dyn Guest, set: &mut ResultSet) -> anyhow::Result<()> {
+    let job = Job {
+        arguments: ["report", "--probes"].map(OsString::from).to_vec(),
+        time_limit: TIME_LIMIT,
+        ..Job::default()
+    };
+    let known: BTreeSet<(String, Option<String>)> = set
+        .probes()
+        .filter(|probe| probe.availability == Availability::Available)
+        .map(column)
+        .collect();
+    let ending = stream(
+        guest,
+        &job,
+        &mut |record| {
+            let wanted = match &record.line {
+                Line::Driver(probe) => {
+                    probe.availability == Availability::Available && !known.contains(&column(probe))
+                }
+                _ => true,
+            };
+            if wanted {
+                set.push(record);
+            }
+            Ok(())
+        },
+        &mut |line| tracing::warn!("guest: {line}"),
+    );
+    match ending {
+        Ending::Exit(0) => Ok(()),
+        Ending::Exit(code) => bail!("the probes in the guest ended with exit code {code}"),
+        Ending::Lost(loss) => bail!("the guest did not probe to the end: {loss}"),
+    }
+}
+
+fn column(probe: &Probe) -> (String, Option<String>) {
+    (probe.driver.clone(), probe.backing.clone())
+}
+
 fn availability(entry: &Entry, dir: &Path, settings: &Settings, backing: Backing) -> Availability {
     // The throw-away directory means nothing to a reader of the report.
     let named = |text: String| {
@@ -83,7 +134,7 @@ fn line(entry: &Entry, backing: Backing, availability: Availability) -> Line {
         driver: entry.name.to_owned(),
         variant: variant.to_owned(),
         backing: Some(backing.name().to_owned()),
-        place: Place::Host,
+        place: guest::here(),
         availability,
         deviations,
     })
