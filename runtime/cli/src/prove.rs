@@ -5,6 +5,7 @@
 //! with 1 where it does not. Each takes a planted fault, under which it must not hold.
 
 mod deterministic;
+mod guest_ends;
 mod kill_nine;
 mod memory;
 mod random;
@@ -40,6 +41,8 @@ enum Claim {
     Memory(memory::Args),
     /// Two runs that count instructions are the same, line by line.
     Deterministic(deterministic::Args),
+    /// A guest that ends in any way leaves nothing, and says why.
+    GuestEnds(guest_ends::Args),
     /// A sweep beside a live run and a live store removes nothing of theirs.
     SweepBesideLive(sweep_live::Args),
     /// An image is the same tree, and the same layers again, on every driver.
@@ -73,6 +76,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Claim::KillNine(args) => kill_nine::prove(args, &run, &mut findings),
         Claim::Memory(args) => memory::prove(args, &run, &mut findings),
         Claim::Deterministic(args) => deterministic::prove(args, &run, &mut findings),
+        Claim::GuestEnds(args) => guest_ends::prove(args, &run, &mut findings),
         Claim::SweepBesideLive(args) => sweep_live::prove(args, &run, &mut findings),
         Claim::SameImageEveryDriver(args) => same_image::prove(args, &run, &mut findings),
         Claim::KillNineWorker(_) | Claim::SweepHolder(_) => Ok(()),

@@ -140,6 +140,16 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         stage: Stage {
+            name: "guest-ends",
+            claim: "A guest killed at any of 20 moments leaves nothing on the host; a panic, no memory and a time limit are failures with its console.",
+            needs: NEEDS,
+            job: Job::Cowlab(&["prove", "guest-ends"]),
+            budget: None,
+        },
+        within: None,
+    },
+    Claim {
+        stage: Stage {
             name: "reflink-flat",
             claim: "Copy-up is flat in file size on xfs with reflinks and linear on ext4.",
             needs: NEEDS,
