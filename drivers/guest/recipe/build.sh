@@ -3,7 +3,8 @@
 # package of the recipe is unpacked and none is configured, so no maintainer script ran and nothing listens.
 #
 # Beside it: `settings` (KERNEL, ZFS), `runtime` and `sysroot` (names of packages, one a line). The packages themselves
-# lie where apt put them. Results go to `out/`. What begins with "step: " on standard output is progress.
+# lie where apt put them. Results go to `out/`. What begins with "step: " on standard output is progress,
+# with "failed: " the reason of a failure.
 set -eu
 cd /cowlab
 . ./settings
@@ -31,8 +32,7 @@ build_zfs() {
     # Whoever asks whether it worked switches `set -e` off in here.
     ./configure --with-config=kernel --with-linux="$(source_of "$headers")" --with-linux-obj="$headers" || return
     make -s -j"$(nproc)" || return
-    test -e module/zfs.ko || return
-    cd /cowlab
+    test -e module/zfs.ko
 }
 
 source_of() { # the headers of a flavor, whose Makefile includes that of the common headers
@@ -181,7 +181,11 @@ make_sysroot() { # the sysroot
 rm -rf out root initrd && mkdir out
 if [ ! -e "/usr/src/zfs-$ZFS/module/zfs.ko" ]; then
     echo "step: compile ZFS $ZFS for Linux $KERNEL"
-    build_zfs >zfs.log 2>&1 || { tail -n 40 zfs.log >&2; exit 1; }
+    (build_zfs) >zfs.log 2>&1 || {
+        tail -n 40 zfs.log
+        echo "failed: ZFS $ZFS does not fit Linux $KERNEL: $(grep -m 1 -i 'error:' zfs.log || echo "make says no more")"
+        exit 1
+    }
 fi
 echo "step: assemble the root file system"
 make_root root

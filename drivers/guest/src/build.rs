@@ -190,7 +190,7 @@ impl Build {
         }
         Error::Build {
             release: self.release,
-            reason,
+            reason: own_words(log).unwrap_or(reason),
             log: kept,
         }
     }
@@ -218,6 +218,16 @@ impl Build {
             digests,
         })
     }
+}
+
+/// Finds the reason of a failed build in its log, where it is another than that mmdebstrap's hook failed.
+fn own_words(log: &str) -> Option<String> {
+    if log.contains("No space left on device") {
+        let words = "the disk is full; free some, or name another directory in TMPDIR";
+        return Some(words.to_owned());
+    }
+    let said = log.lines().find_map(|line| line.strip_prefix("failed: "))?;
+    Some(format!("{said}; take another release (`--release`)"))
 }
 
 /// Refuses where no image can be built.
@@ -294,6 +304,19 @@ mod tests {
             text.contains("from `http://m/debian`") && text.contains("404"),
             "{text}"
         );
+        for (log, reason) in [
+            (
+                "E: dpkg: No space left on device\nE: run_chroot failed\n",
+                "TMPDIR",
+            ),
+            (
+                "step: compile\nfailed: ZFS 2 does not fit\nE: run_chroot failed\n",
+                "ZFS 2 does not fit; take another release",
+            ),
+        ] {
+            let text = build.failure(&mirror, log, "/log".into()).to_string();
+            assert!(text.contains(reason), "{text}");
+        }
         let log = "checking\nconfigure: error: no\nE: run_chroot failed\n";
         let text = build.failure(&mirror, log, "/log".into()).to_string();
         assert!(
