@@ -40,6 +40,19 @@ pub(super) const CASES: &[Case] = &[
         ..Case::BASE
     },
     Case {
+        id: "diff/file-that-lost-its-newest-name",
+        spec: "A change of a file whose newest name was removed in the parent is a change like any other.",
+        see: &[
+            "openzfs/zfs issue 13283",
+            "openzfs/zfs issue 16753",
+            "link(2)",
+        ],
+        catalogue: &["M26", "E05"],
+        impact: Impact::DataLoss,
+        run: Some(lost_its_newest_name),
+        ..Case::BASE
+    },
+    Case {
         id: "diff/applied-again-gives-the-same-tree",
         spec: "The archive of a snapshot's changes, applied to its parent, gives the same tree to the nanosecond.",
         see: &[
@@ -228,6 +241,31 @@ fn metadata_alone(context: &mut Context) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+fn lost_its_newest_name(context: &mut Context) -> Result<()> {
+    let parent = [
+        dir("/a", 0o755),
+        dir("/b", 0o755),
+        write("/a/content", "c"),
+        link("/a/content", "/b/content"),
+        remove("/b/content"),
+        write("/a/mode", "m"),
+        link("/a/mode", "/b/mode"),
+        remove("/b/mode"),
+        write("/a/kept", "k"),
+        link("/a/kept", "/b/kept"),
+        remove("/b/kept"),
+    ];
+    context.layer(None, "parent", &parent)?;
+    let child = [append("/a/content", "+"), chmod("/a/mode", 0o600)];
+    context.layer(Some("parent"), "child", &child)?;
+    expect(
+        "/",
+        "changes",
+        "Modified /a/content\nModified /a/mode".to_owned(),
+        changes(context, "child")?,
+    )
 }
 
 fn applied_again(context: &mut Context) -> Result<()> {

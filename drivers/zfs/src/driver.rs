@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
     Access, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home, Mounts, OpenOptions,
-    Result, SnapshotId, Staging, Usage, make_dir,
+    Result, SnapshotId, Staging, Usage,
 };
 use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::{Errno, MountAttributes, MountSpec};
 
-use crate::candidates::{self, Compared};
 use crate::dataset::DataSets;
-use crate::{NAME, busy, place, usage};
+use crate::{NAME, busy, candidates, place, usage};
 
 /// The name of the snapshot that a frozen data set has.
 const COMMITTED: &str = "@committed";
@@ -53,12 +52,6 @@ impl Zfs {
     pub fn open(options: &OpenOptions) -> Result<Self> {
         let datasets = DataSets::open()?;
         let home = Home::open(&options.root, &options.store)?;
-        for part in ["mounts", "mounts/parent", "mounts/child"] {
-            match make_dir(&home.root().join(part), 0o700) {
-                Err(Error::Sys(error)) if error.errno() == Some(Errno::EXIST) => {}
-                made => made?,
-            }
-        }
         let top = place::claim(&datasets, home.root(), &options.store)?;
         Ok(Self {
             home,
@@ -202,14 +195,10 @@ impl Driver for Zfs {
         let Some(parent) = chain.ancestors().first() else {
             return Ok(Some(candidates::everything()));
         };
-        let parent = self.shown(*parent)?;
-        let compared = Compared {
-            top: &self.top,
-            mounts: &self.home.root().join("mounts"),
-            parent: &parent,
-            child: &child,
-        };
-        candidates::find(&compared).map(Some)
+        // Mounts that are in no namespace: nobody sees them, and they end with this process however it ends.
+        let [parent, child] =
+            [self.shown(*parent)?, child].map(|name| DetachedMount::new(&mount_of(&name, true)));
+        candidates::find(parent?.path(), child?.path()).map(Some)
     }
 
     fn inventory(&self) -> Result<Vec<SnapshotId>> {

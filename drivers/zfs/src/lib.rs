@@ -5,7 +5,6 @@
 //! ```text
 //! <root>/store, tmp/, trash/, quarantine/    as cowlab_driver::Home has them; no snapshot lies here
 //! <root>/dataset                             the last part of the driver's data set's name
-//! <root>/mounts/{parent,child}               empty; mounted on in a private namespace, for `zfs diff`
 //!
 //! <base>                       the data set that the root directory is on
 //! <base>/cowlab-1f0c5a2e       the driver's data set, with the store's uuid as its property `cowlab:store`
@@ -34,10 +33,9 @@
 //!
 //! # Differences and space
 //!
-//! `candidates` reads `zfs diff`, which costs O(changes) and names one path of a file only; the other names of
-//! a changed file with several are searched for in both trees, and only then. `zfs diff` wants both data sets
-//! mounted where it runs: they are, in a mount namespace that ends with the thread that made it. Where `zfs diff` cannot
-//! answer, change times of both trees are compared instead.
+//! `candidates` compares inode numbers, change times and the other attributes in both trees, which costs O(entries),
+//! and no content. `zfs diff` would cost O(changes), and leaves out files without a word: see `candidates.rs`. Both
+//! trees are mounted detached, in no mount namespace, so that no other process can find the snapshots in use by it.
 //!
 //! Exclusive bytes are the data set's `used`: what was written since the clone was made, with its metadata, after
 //! compression. Its inodes are how many more objects there are than in the parent. Both are known once a
@@ -56,21 +54,17 @@
 mod absent;
 #[cfg(feature = "zfs")]
 mod busy;
-#[cfg(feature = "zfs")]
+#[cfg(any(feature = "zfs", test))]
 mod candidates;
 #[cfg(feature = "zfs")]
 mod dataset;
 mod deviations;
-#[cfg(any(feature = "zfs", test))]
-mod diff;
 #[cfg(feature = "zfs")]
 mod driver;
 #[cfg(feature = "zfs")]
 mod place;
 #[cfg(feature = "zfs")]
 mod probe;
-#[cfg(any(feature = "zfs", test))]
-mod trees;
 #[cfg(feature = "zfs")]
 mod usage;
 
@@ -113,7 +107,7 @@ pub const ENTRY: Entry = Entry {
         },
         Requirement {
             what: "the program `zfs`",
-            because: "properties, lists and differences are read with it",
+            because: "properties and lists are read with it",
             remedy: "install the Debian package `zfsutils-linux` (contrib)",
         },
         Requirement {

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use cowlab_driver::{ProbeDir, Result, Settings, Variant, make_dir};
+use cowlab_driver::{Result, Settings, Variant};
 use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::{io, process};
 
-use crate::candidates::{self, Compared};
+use crate::candidates;
 use crate::dataset::{DataSets, check_length, missing};
 use crate::driver::mount_of;
 use crate::place;
@@ -23,20 +23,15 @@ pub(crate) fn probe(dir: &Path, _variant: &'static Variant, _settings: &Settings
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let top = format!("{base}/cowlab-probe-{}-{count}", std::process::id());
     check_length(&top, "/1@committed")?;
-    let place = ProbeDir::make(dir)?;
     place::make(&top, "probe")?;
-    let tried = try_out(&datasets, &top, place.path());
+    let tried = try_out(&datasets, &top);
     for name in ["/2", "/1@committed", "/1", ""] {
         datasets.destroy(&format!("{top}{name}"))?;
     }
-    place.close()?;
     tried
 }
 
-fn try_out(datasets: &DataSets, top: &str, mounts: &Path) -> Result<()> {
-    for part in ["parent", "child"] {
-        make_dir(&mounts.join(part), 0o700)?;
-    }
+fn try_out(datasets: &DataSets, top: &str) -> Result<()> {
     let [parent, child] = ["1", "2"].map(|name| format!("{top}/{name}"));
     let origin = format!("{parent}@committed");
     datasets.create(&parent, None)?;
@@ -46,18 +41,13 @@ fn try_out(datasets: &DataSets, top: &str, mounts: &Path) -> Result<()> {
     let mount = DetachedMount::new(&mount_of(&child, false))?;
     let file = mount.path().join("file");
     io("write", &file, std::fs::write(&file, "probe"))?;
-    drop(mount);
-    let found = candidates::find(&Compared {
-        top,
-        mounts,
-        parent: &origin,
-        child: &child,
-    })?;
+    let frozen = DetachedMount::new(&mount_of(&origin, true))?;
+    let found = candidates::find(frozen.path(), mount.path())?;
     if found.iter().any(|one| one.path == Path::new("file")) {
         return Ok(());
     }
     Err(missing(
-        "`zfs diff` that finds a new file",
+        "clones whose changes show",
         "install the `zfsutils-linux` that belongs to the ZFS module: `zfs version` shows both",
     ))
 }
