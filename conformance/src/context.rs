@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use cowlab_driver::{Entry, Settings, Variant};
 use cowlab_snapshots::{CommitOptions, PrepareOptions, Store, StoreOptions};
 use cowlab_sys::Guard;
-use cowlab_testbed::Places;
+use cowlab_testbed::{Places, Small};
 
 use crate::actor::Actor;
 use crate::calendar::Calendar;
@@ -17,6 +17,7 @@ use crate::compare::{Times, first_difference};
 use crate::difference::Difference;
 use crate::manifest::Manifest;
 use crate::op::Op;
+use crate::room::directory_in;
 use crate::seam::{Seam, StoreHarm};
 use crate::terms::Kind;
 use crate::text;
@@ -35,6 +36,8 @@ pub struct Context {
     settings: Settings,
     /// The places of other stores.
     others: Vec<Settings>,
+    /// The place with little room that the store is in.
+    small: Option<Small>,
     store: Option<Seam>,
     harm: Option<StoreHarm>,
     keeps: bool,
@@ -54,9 +57,7 @@ impl Context {
         variant: &'static Variant,
         places: Places,
     ) -> Result<Self> {
-        for part in ["", "mount", "plain-mount"] {
-            fs::create_dir(dir.join(part))?;
-        }
+        make_parts(dir)?;
         let mut context = Self {
             dir: dir.to_owned(),
             entry,
@@ -64,6 +65,7 @@ impl Context {
             settings: places.fresh()?,
             places,
             others: Vec::new(),
+            small: None,
             store: None,
             harm: None,
             keeps: false,
@@ -132,11 +134,42 @@ impl Context {
     ///
     /// What cannot be read.
     pub fn used(&self) -> Result<u64> {
+        if let Some(small) = &self.small {
+            return Ok(self.places.used_small(small)?);
+        }
         if let Some(used) = self.places.used(&self.settings)? {
             return Ok(used);
         }
         cowlab_sys::durability::syncfs(&self.dir)?;
         Ok(cowlab_sys::stat::statfs(&self.dir)?.used_bytes())
+    }
+
+    /// Waits until everything is written, and counted: what a file occupies is known when it is on disk, and ZFS takes its
+    /// time beyond what syncfs(2) waits for.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be written.
+    pub fn settle(&self) -> Result<()> {
+        self.used().map(drop)
+    }
+
+    pub(crate) const fn places(&self) -> &Places {
+        &self.places
+    }
+
+    pub(crate) const fn small(&self) -> Option<&Small> {
+        self.small.as_ref()
+    }
+
+    /// Makes the store anew, in a small place.
+    pub(crate) fn move_to(&mut self, small: Small) -> Result<()> {
+        self.dir = directory_in(&small, &self.dir);
+        let settings = std::mem::replace(&mut self.settings, small.settings.clone());
+        self.others.push(settings);
+        self.small = Some(small);
+        make_parts(&self.dir)?;
+        self.reopen()
     }
 
     /// The options of another store, in a place of its own.
@@ -329,7 +362,22 @@ impl Drop for Context {
                 tracing::warn!(%error, "a case left its place in use");
             }
         }
+        let released = self
+            .small
+            .as_ref()
+            .map_or(Ok(()), |small| self.places.release_small(small));
+        if let Err(error) = released {
+            tracing::warn!(%error, "a case left its pool in use");
+        }
     }
+}
+
+/// Makes the directories of a context.
+fn make_parts(dir: &Path) -> Result<()> {
+    for part in ["", "mount", "plain-mount"] {
+        fs::create_dir(dir.join(part))?;
+    }
+    Ok(())
 }
 
 /// Whether two directories have the same names in them, at least one.

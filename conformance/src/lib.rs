@@ -36,6 +36,7 @@ mod placing;
 pub mod prelude;
 mod report;
 mod results;
+mod room;
 mod runner;
 pub mod seam;
 mod subject;

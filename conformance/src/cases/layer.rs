@@ -1,12 +1,12 @@
 //! Layers applied: what an archive's entries become.
 
-use std::fs;
 use std::io::Write;
 
 use cowlab_snapshots::{ApplyOptions, Error as StoreError, LayerError};
 
+use crate::cases::full;
 use crate::cases::life::{names, read_text};
-use crate::cases::refusal::{fill, refused};
+use crate::cases::refusal::{LEFT, refused};
 use crate::context::Result;
 use crate::prelude::*;
 use crate::tarball::{Entry, archive};
@@ -351,18 +351,18 @@ fn every_compression(context: &mut Context) -> Result<()> {
 }
 
 fn full_file_system(context: &mut Context) -> Result<()> {
+    context.narrow()?;
     apply_entries(context, "base", None, &[Entry::file("f", "base")])?;
     let before = context.manifest("base")?;
     let layer = archive(&[
         Entry::file("small", "x"),
         Entry::file("large", vec![b'x'; 64 << 20]),
     ]);
-    let filler = context.dir().join("filler");
-    let filled = fill(&filler, context.dir());
+    let filler = context.fill(LEFT)?;
     let given = apply(context, "top", Some("base"), &layer);
-    fs::remove_file(&filler)?;
-    filled?;
-    refused("apply of 64 MiB into 24 MiB", "no space", given)?;
+    let told = full::told(context, "apply of 64 MiB into 24 MiB", given);
+    context.give_room(filler)?;
+    told?;
     context.reopen()?;
     refused("the name", "not found", context.store().stat("top"))?;
     expect(

@@ -4,6 +4,7 @@ mod copy_up;
 mod descriptor;
 mod diff;
 mod entry;
+mod full;
 mod hostile;
 mod inode;
 mod layer;
@@ -105,6 +106,11 @@ pub const GROUPS: &[Group] = &[
         name: "refusal",
         title: "What the store refuses",
         cases: refusal::CASES,
+    },
+    Group {
+        name: "full",
+        title: "No room left",
+        cases: full::CASES,
     },
     Group {
         name: "layer",

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,12 +10,13 @@ use std::time::{Duration, Instant};
 use cowlab_snapshots::{
     CommitOptions, Error as StoreError, Filter, LayerError, PrepareOptions, Store, StoreOptions,
 };
+use cowlab_sys::Errno;
 use cowlab_sys::cmd::Cmd;
-use cowlab_sys::file::FallocateFlags;
 
 use crate::cases::life::{read_text, write_text};
 use crate::context::Result;
 use crate::prelude::*;
+use crate::room::is_full;
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -379,28 +381,33 @@ fn wait_for(path: &Path) -> Result<()> {
 
 /// Leaves this much space, in bytes: enough for a mount and the store's rows (ext4 keeps up to 16 MiB back from
 /// everybody, sysfs `reserved_clusters`), too little for the layer.
-const LEFT: u64 = 24 << 20;
+pub(super) const LEFT: u64 = 24 << 20;
 
 fn full_file_system(context: &mut Context) -> Result<()> {
+    context.narrow()?;
     context.layer(None, "base", &[write_sized("/f", 100_000, 31)])?;
     let before = context.manifest("base")?;
     prepare(context.store(), "key", Some("base"))?;
-    let filler = context.dir().join("filler");
-    let written = fill(&filler, context.dir()).and_then(|()| {
-        context.with_mount("key", |dir| {
-            let data = vec![b'x'; 64 << 20];
-            Ok(match Tree::open(dir)?.write("/large", &data) {
-                Ok(()) => "ok".to_owned(),
-                Err(code) => code.to_string(),
-            })
+    let filler = context.fill(LEFT)?;
+    let written = context.with_mount("key", |dir| {
+        let path = dir.join("large");
+        let mut file = fs::File::create(path)?;
+        // A file system on a device with less room than it says learns of it when it writes.
+        let written = file
+            .write_all(&vec![b'x'; 64 << 20])
+            .and_then(|()| file.sync_all());
+        Ok(match written {
+            Ok(()) => "ok".to_owned(),
+            Err(error) if is_full(Errno::from_io_error(&error)) => "refused".to_owned(),
+            Err(error) => error.to_string(),
         })
     });
     // First of all: a file system that stays full would fail every case after this one.
-    fs::remove_file(&filler)?;
+    context.give_room(filler)?;
     expect(
         "/large",
         "write of 64 MiB into 24 MiB",
-        "ENOSPC".to_owned(),
+        "refused".to_owned(),
         written?,
     )?;
     context.reopen()?;
@@ -413,24 +420,6 @@ fn full_file_system(context: &mut Context) -> Result<()> {
         true,
         context.store().check()?.is_sound(),
     )
-}
-
-/// Allocates all that is free but [`LEFT`]. The file system is small and throw-away.
-///
-/// It allocates until nothing is left and gives some back: what statfs(2) counts as free has reserves in it that
-/// nobody may take (ext4's reserved clusters) or root alone.
-pub(super) fn fill(filler: &Path, dir: &Path) -> Result<()> {
-    let file = fs::File::create(filler)?;
-    let flags = FallocateFlags::empty();
-    let mut size = 0;
-    for step in [64 << 20, 8 << 20, 1 << 20, 64 << 10] {
-        while cowlab_sys::file::fallocate(&file, flags, size, step).is_ok() {
-            size += step;
-        }
-    }
-    file.set_len(size.saturating_sub(LEFT))?;
-    // btrfs frees space when the transaction that gave it back is on disk.
-    Ok(cowlab_sys::durability::syncfs(dir)?)
 }
 
 fn foreign_driver_root(context: &mut Context) -> Result<()> {

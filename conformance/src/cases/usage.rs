@@ -89,7 +89,7 @@ fn grows_with_content(context: &mut Context) -> Result<()> {
         std::fs::write(dir.join("f"), vec![b'x'; 4 << 20])?;
         flush(dir)
     })?;
-    flush(context.dir())?;
+    context.settle()?;
     expect("key", "MiB with 4 MiB", 4, own(context, "key")?)?;
     expect(
         "key",
@@ -111,6 +111,7 @@ fn holes_and_links(context: &mut Context) -> Result<()> {
         link("/a", "/c"),
     ];
     context.layer(None, "layer", &ops)?;
+    context.settle()?;
     expect(
         "layer",
         "MiB of 4 MiB under three names and a hole",

@@ -13,7 +13,8 @@ use crate::description::{Description, all_options, sector_size};
 use crate::journal::Intent;
 use crate::run::{Shared, make_private_dir};
 use crate::thin::{Ground, ThinPool};
-use crate::zpool::Pool;
+use crate::zplaces::Zpools;
+use crate::zpool::{self, Pool};
 use crate::{Backing, BackingOptions, Error, Media, Places, Result, mkfs};
 
 /// How often, and how far apart, to look whether an unmounted file system is gone: two seconds in
@@ -160,8 +161,12 @@ impl BackingFs {
     fn mount_memory(&mut self) -> Result<PathBuf> {
         let name = self.memory_name();
         let target = self.run.directory().join(&name);
-        // Pools of drivers lie beside that of the file system.
-        let share = if self.backing.is_thin() { 4 } else { 1 };
+        // Pools of drivers lie beside that of the file system; a small ZFS pool grows.
+        let share = match self.backing {
+            Backing::Zfs => 2,
+            backing if backing.is_thin() => 4,
+            _ => 1,
+        };
         let size = (self.options.bytes * share + (16 << 20)).to_string();
         let spec = MountSpec {
             fstype: "tmpfs".to_owned(),
@@ -204,6 +209,12 @@ impl BackingFs {
             name: self.name.clone(),
         })?;
         self.pool = Some(Pool::create(&self.name, device)?);
+        self.places = Places::of_zpools(Zpools {
+            run: Arc::clone(&self.run),
+            name: self.name.clone(),
+            options: self.options.clone(),
+            small: Vec::new(),
+        });
         Ok(())
     }
 
@@ -255,6 +266,22 @@ impl BackingFs {
     /// Returns where it is mounted.
     pub fn mount_point(&self) -> &Path {
         &self.mount_point
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes a pool larger, with its device.
+    pub(crate) fn grow(&mut self, more: u64) -> Result<()> {
+        self.options.bytes += more;
+        if let (Some(image), Some(device)) = (&self.image, &self.device) {
+            let file = io("open", image, File::options().write(true).open(image))?;
+            io("ftruncate", image, file.set_len(self.options.bytes))?;
+            device.resize()?;
+            zpool::expand(&self.name, device.path())?;
+        }
+        Ok(())
     }
 
     /// Returns what makes places for drivers that need more than a directory here.

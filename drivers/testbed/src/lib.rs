@@ -19,6 +19,7 @@ mod run;
 pub mod sweep;
 mod teardown;
 mod thin;
+mod zplaces;
 mod zpool;
 
 pub use backing::{Backing, BackingOptions, Media, UnknownName};
@@ -26,5 +27,5 @@ pub use description::Description;
 pub use error::{Error, Result};
 pub use filesystem::BackingFs;
 pub use live_host::live_host;
-pub use places::Places;
+pub use places::{Places, Small};
 pub use run::{Run, base_directory, real_directory};

@@ -1,6 +1,7 @@
 //! Places for drivers that need more than a directory of a backing file system.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cowlab_sys::Leak;
@@ -8,6 +9,7 @@ use cowlab_sys::guard::Guard;
 
 use crate::Result;
 use crate::thin::{Ground, ThinPool};
+use crate::zplaces::Zpools;
 
 /// What a driver has to be told about a place, by name.
 type Settings = BTreeMap<String, String>;
@@ -16,6 +18,20 @@ type Settings = BTreeMap<String, String>;
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     pools: Option<Arc<Mutex<Pools>>>,
+    zpools: Option<Arc<Mutex<Zpools>>>,
+}
+
+/// A place with little room.
+#[derive(Clone, Debug)]
+pub struct Small {
+    /// The pool that the room is in.
+    pub pool: String,
+    /// Bytes for content, before what the pool keeps for itself.
+    pub bytes: u64,
+    /// What a driver has to be told about the place.
+    pub settings: Settings,
+    /// The directory that lies in the place, where that of the backing file system does not do.
+    pub directory: Option<PathBuf>,
 }
 
 /// Thin pools, one a place.
@@ -41,7 +57,20 @@ impl Places {
         };
         Self {
             pools: Some(Arc::new(Mutex::new(pools))),
+            zpools: None,
         }
+    }
+
+    pub(crate) fn of_zpools(zpools: Zpools) -> Self {
+        Self {
+            pools: None,
+            zpools: Some(Arc::new(Mutex::new(zpools))),
+        }
+    }
+
+    fn zpools(&self) -> Option<MutexGuard<'_, Zpools>> {
+        let zpools = self.zpools.as_ref()?;
+        Some(zpools.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn pools(&self) -> Option<MutexGuard<'_, Pools>> {
@@ -71,38 +100,82 @@ impl Places {
         Ok(pool.map_or_else(Settings::new, |pool| pools.give(pool)))
     }
 
-    /// Makes a place with room for this many bytes only, whatever the snapshots in it may hold; `None` where a place is
-    /// a directory and has the room of its file system.
+    /// Makes a place with room for this many bytes only, whatever the snapshots in it may hold; `None` where nothing but
+    /// the backing file system is the room.
     ///
     /// # Errors
     ///
     /// Returns what could not be made.
-    pub fn small(&self, bytes: u64) -> Result<Option<Settings>> {
+    pub fn small(&self, bytes: u64) -> Result<Option<Small>> {
+        if let Some(mut zpools) = self.zpools() {
+            return zpools.small(bytes).map(Some);
+        }
         let Some(mut pools) = self.pools() else {
             return Ok(None);
         };
         let pool = pools.make(bytes)?;
-        Ok(Some(pools.give(pool)))
+        Ok(Some(Small {
+            pool: pool.name().to_owned(),
+            bytes,
+            settings: pools.give(pool),
+            directory: None,
+        }))
     }
 
-    /// Gives a place more room: bytes for content, and for what the place itself keeps.
+    /// Gives a small place more room: bytes for content, and for what the place itself keeps. A thin pool is not told, a ZFS
+    /// pool is.
     ///
     /// # Errors
     ///
     /// Returns [`crate::Error::Sys`].
-    pub fn grow(&self, settings: &Settings, data: u64, metadata: u64) -> Result<()> {
-        match self.pools().as_mut().and_then(|pools| pools.find(settings)) {
+    pub fn grow(&self, small: &Small, data: u64, metadata: u64) -> Result<()> {
+        if let Some(mut zpools) = self.zpools() {
+            return zpools.grow(&small.pool, data);
+        }
+        match self
+            .pools()
+            .as_mut()
+            .and_then(|pools| pools.find(&small.settings))
+        {
             Some(pool) => pool.grow(data, metadata),
             None => Ok(()),
         }
     }
 
-    /// Tells how many bytes are in use in a place; `None` where it is a directory.
+    /// Tells how many bytes are in use in a small place, once everything is written.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Sys`].
+    pub fn used_small(&self, small: &Small) -> Result<u64> {
+        match self.zpools() {
+            Some(_) => crate::zpool::used(&small.pool),
+            None => Ok(self.used(&small.settings)?.unwrap_or(0)),
+        }
+    }
+
+    /// Takes a small place back.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Sys`] while something in it is in use.
+    pub fn release_small(&self, small: &Small) -> Result<()> {
+        match self.zpools() {
+            Some(mut zpools) => zpools.release(&small.pool),
+            None => self.release(&small.settings),
+        }
+    }
+
+    /// Tells how many bytes are in use in a place, once everything is written; `None` where only the backing file
+    /// system knows.
     ///
     /// # Errors
     ///
     /// Returns [`crate::Error::Sys`].
     pub fn used(&self, settings: &Settings) -> Result<Option<u64>> {
+        if let Some(zpools) = self.zpools() {
+            return zpools.used().map(Some);
+        }
         let mut pools = self.pools();
         let pool = pools.as_mut().and_then(|pools| pools.find(settings));
         pool.map(|pool| Ok(pool.used()?.0)).transpose()
@@ -157,6 +230,9 @@ impl Places {
 
     /// Takes all places back.
     pub(crate) fn close(&self) -> Result<(), Leak> {
+        if let Some(mut zpools) = self.zpools() {
+            zpools.close()?;
+        }
         let Some(mut pools) = self.pools() else {
             return Ok(());
         };
@@ -172,6 +248,9 @@ impl Places {
 
     /// Leaves all places to the run.
     pub(crate) fn keep(&self) {
+        if let Some(mut zpools) = self.zpools() {
+            zpools.keep();
+        }
         if let Some(mut pools) = self.pools() {
             let Pools { used, free, .. } = &mut *pools;
             for pool in used.drain(..).chain(free.drain(..)) {

@@ -108,6 +108,22 @@ impl Drop for Pool {
     }
 }
 
+/// Has a pool use all of its device, which has grown.
+pub(crate) fn expand(name: &str, device: &Path) -> cowlab_sys::Result<()> {
+    let line = Cmd::new("zpool").args(["online", "-e"]).arg(name);
+    line.arg(device).run()
+}
+
+/// How many bytes of a pool are in use on disk.
+pub(crate) fn used(name: &str) -> Result<u64> {
+    Cmd::new("zpool").args(["sync", name]).run()?;
+    let text = Cmd::new("zpool")
+        .args(["list", "-H", "-p", "-o", "allocated", name])
+        .read()?;
+    let used = text.trim().parse().ok();
+    Ok(used.ok_or_else(|| SysError::parse("the allocated bytes of a pool", text))?)
+}
+
 /// Names a pool in words.
 pub(crate) fn describe(name: &str) -> String {
     format!("the ZFS pool `{name}`")
