@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cowlab_driver::Error as DriverError;
+use cowlab_driver::{Error as DriverError, Settings};
 use cowlab_reports::result::{Place, Status};
 use cowlab_runtime::guest;
 use cowlab_sys::{Guard, interrupt, mountinfo, process};
@@ -131,7 +131,7 @@ fn run_here(
         Ok(backing) => backing,
         Err(TestbedError::Missing { what, remedy }) => {
             let reason = format!("{what} is missing: {remedy}");
-            return whole(cases, &strict_skip(subject, options, reason));
+            return whole(cases, &without_backing(run, subject, options, reason));
         }
         Err(error) => return whole(cases, &Verdict::fail(error.to_string())),
     };
@@ -186,6 +186,17 @@ fn strict_skip(subject: &Subject, options: &Options, reason: String) -> Verdict 
     } else {
         Verdict::skip(reason)
     }
+}
+
+/// The verdict on all cases of a column whose file system cannot be made. Where the driver itself is here, and Linux has not
+/// got the file system, it is the kernel that lacks something.
+fn without_backing(run: &Run, subject: &Subject, options: &Options, reason: String) -> Verdict {
+    let probed = (subject.entry.probe)(run.directory(), subject.variant, &Settings::new());
+    if subject.backing.is_out_of_tree() && probed.is_ok() {
+        let excuse = Some(Excuse::Kernel);
+        return without(subject, options, Lacking { reason, excuse });
+    }
+    strict_skip(subject, options, reason)
 }
 
 /// The verdict on a case that lacks something.

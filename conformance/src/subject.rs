@@ -22,7 +22,10 @@ pub(crate) struct Subject {
 
 /// The columns that are judged when none is named: each driver on the backing file systems that it is mostly used on.
 const USUAL: &[(&str, &[Backing])] = &[
-    ("overlay2", &[Backing::Ext4, Backing::Xfs, Backing::Btrfs]),
+    (
+        "overlay2",
+        &[Backing::Ext4, Backing::Xfs, Backing::Btrfs, Backing::Zfs],
+    ),
     ("btrfs", &[Backing::Btrfs]),
     ("zfs", &[Backing::Zfs]),
     ("devicemapper-thin", &[Backing::ThinExt4, Backing::ThinXfs]),

@@ -31,7 +31,12 @@ const WITH_COPIED_DATA: Scope = Scope {
 
 /// btrfs gives every directory a link count of 1, so that there is nothing to differ.
 const WITH_COUNTED_SUBDIRECTORIES: Scope = Scope {
-    backings: &["ext4", "tmpfs", "xfs", "xfs-noreflink"],
+    backings: &["ext4", "tmpfs", "xfs", "xfs-noreflink", "zfs"],
+    ..Scope::EVERYWHERE
+};
+
+const ON_ZFS: Scope = Scope {
+    backings: &["zfs"],
     ..Scope::EVERYWHERE
 };
 
@@ -55,6 +60,25 @@ const INDEX: &[&str] = &[
 
 /// Every declared deviation; the conformance suite checks each of them.
 pub(crate) const DEVIATIONS: &[Deviation] = &[
+    Deviation {
+        case: "copy-up/capability-survives-metadata-change",
+        scope: ON_ZFS,
+        observed: "/dropped: security.capability: expected \\x01\\x00\\x00\\x02\\x00 \\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00, got none",
+        because: "a write drops the capability through overlayfs, as it should; a plain directory on ZFS keeps it",
+        impact: Impact::Cosmetic,
+        see: &["openzfs module/zfs/zfs_vnops.c, zfs_clear_setid_bits_if_necessary"],
+    },
+    Deviation {
+        case: "copy-up/immutable-file-is-refused",
+        scope: ON_ZFS,
+        observed: "/f: set the immutable attribute: expected ok, got ENOTTY",
+        because: "overlayfs asks the file system below by the inode operation `fileattr_set`, and ZFS has the ioctl only",
+        impact: Impact::AppVisible,
+        see: &[
+            "fs/overlayfs/inode.c, ovl_fileattr_set",
+            "openzfs module/os/linux/zfs/zpl_file.c, zpl_ioctl_setflags",
+        ],
+    },
     Deviation {
         case: "whiteout/device-zero-can-be-made",
         scope: Scope::EVERYWHERE,

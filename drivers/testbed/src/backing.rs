@@ -75,6 +75,11 @@ impl Backing {
         }
     }
 
+    /// Tells whether it comes from elsewhere than the kernel's own sources, so that few kernels have it.
+    pub fn is_out_of_tree(self) -> bool {
+        self == Self::Zfs
+    }
+
     /// Tells whether it lies on a thin pool.
     pub(crate) fn is_thin(self) -> bool {
         matches!(self, Self::ThinExt4 | Self::ThinXfs)
