@@ -29,7 +29,7 @@ pub struct DriverRow {
     pub driver: String,
     /// Named set of driver options.
     pub variant: String,
-    /// Backing file system; empty where it does not matter.
+    /// Backing file system, or all on which the same is missing; empty where it does not matter.
     pub backing: String,
     /// The machine.
     pub place: Place,
@@ -103,7 +103,25 @@ pub(super) fn drivers(set: &ResultSet) -> Vec<DriverRow> {
         .collect();
     rows.sort();
     rows.dedup();
-    rows
+    together(rows)
+}
+
+/// Makes one row of those that lack the same on several backing file systems.
+fn together(rows: Vec<DriverRow>) -> Vec<DriverRow> {
+    let mut joined: Vec<DriverRow> = Vec::new();
+    for row in rows {
+        let same = |known: &&mut DriverRow| {
+            !row.available
+                && (&known.driver, &known.variant, known.place)
+                    == (&row.driver, &row.variant, row.place)
+                && (&known.missing, &known.remedy) == (&row.missing, &row.remedy)
+        };
+        match joined.iter_mut().find(same) {
+            Some(known) => known.backing = format!("{}, {}", known.backing, row.backing),
+            None => joined.push(row),
+        }
+    }
+    joined
 }
 
 pub(super) fn facts(set: &ResultSet) -> Vec<FactRow> {
@@ -198,4 +216,32 @@ pub(super) fn commands(set: &ResultSet) -> Vec<CommandRow> {
         },
     );
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lacks_the_same_is_one_row_and_what_runs_is_not() {
+        let row = |backing: &str, missing: &str| DriverRow {
+            driver: "btrfs".to_owned(),
+            variant: "default".to_owned(),
+            backing: backing.to_owned(),
+            place: Place::Host,
+            available: missing.is_empty(),
+            missing: missing.to_owned(),
+            remedy: String::new(),
+            deviations: 0,
+        };
+        let rows = vec![
+            row("btrfs", ""),
+            row("ext4", "btrfs there"),
+            row("tmpfs", "btrfs there"),
+            row("xfs", "mkfs.xfs"),
+            row("zfs", ""),
+        ];
+        let backings: Vec<String> = together(rows).into_iter().map(|row| row.backing).collect();
+        assert_eq!(backings, ["btrfs", "ext4, tmpfs", "xfs", "zfs"]);
+    }
 }

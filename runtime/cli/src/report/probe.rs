@@ -36,7 +36,7 @@ pub(super) fn every_driver(
                 for entry in cowlab_drivers::all() {
                     let started = super::now();
                     let settings = filesystem.places().fresh()?;
-                    let found = availability(entry, filesystem.mount_point(), &settings, backing);
+                    let found = availability(entry, filesystem.mount_point(), &settings);
                     emit(started, line(entry, backing, found))?;
                 }
                 filesystem.close()?;
@@ -100,14 +100,9 @@ fn column(probe: &Probe) -> (String, Option<String>) {
     (probe.driver.clone(), probe.backing.clone())
 }
 
-fn availability(entry: &Entry, dir: &Path, settings: &Settings, backing: Backing) -> Availability {
-    // The throw-away directory means nothing to a reader of the report.
-    let named = |text: String| {
-        text.replace(
-            &format!("under `{}`", dir.display()),
-            &format!("on {}", backing.name()),
-        )
-    };
+fn availability(entry: &Entry, dir: &Path, settings: &Settings) -> Availability {
+    // The throw-away directory means nothing to a reader of the report, and the backing stands beside it.
+    let named = |text: String| text.replace(&format!("under `{}`", dir.display()), "there");
     match (entry.probe)(dir, entry.default_variant(), settings) {
         Ok(()) => Availability::Available,
         Err(DriverError::Unavailable(missing)) => Availability::Missing {
