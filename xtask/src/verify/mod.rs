@@ -17,6 +17,7 @@ use cowlab_sys::interrupt;
 use crate::commit;
 use crate::exit::{self, Refusal};
 use crate::flags;
+use crate::payload;
 use crate::program;
 use crate::setup::{self, Consent};
 use crate::stage::Outcome;
@@ -35,9 +36,11 @@ pub(crate) fn run(root: &Path, flags: &flags::Verify) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let claims = select(&flags.claims)?;
-    setup::ensure(NEEDS, Consent::from_flag(flags.yes))?;
+    let consent = Consent::from_flag(flags.yes);
+    setup::ensure(NEEDS, consent)?;
     // Here, so that no claim is charged for it.
     program::build()?;
+    payload::build(consent)?;
     let commit = commit::checked_out().unwrap_or_else(|| "unknown".to_owned());
     interrupt::watch()?;
     let mut failed = 0_usize;
