@@ -14,7 +14,7 @@ Examples:
   cowlab guest build
   cowlab guest build --release sid --mirror http://deb.debian.org/debian
 
-Packages are unpacked in TMPDIR (default /var/tmp), which needs 2 GiB; the image takes 150 MB of the cache,
+Packages are unpacked in TMPDIR (default /var/tmp), which needs 2 GiB; the image takes 150 MB of
 $XDG_CACHE_HOME/cowlab/guest (default ~/.cache). Needs root, or subordinate user ids (`man subuid`).";
 
 #[derive(Debug, clap::Args)]
