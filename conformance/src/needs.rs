@@ -21,21 +21,12 @@ type Lacks = fn(Need) -> bool;
 ///
 /// Sources: mkfs.xfs(8), `reflink`; ext4(5); XFS_SYMLINK_MAXLEN; tmpfs(5).
 const LACKS: &[(Backing, Lacks)] = &[
-    (Backing::Ext4, |need| match need {
-        Need::Reflink => true,
-        // One block of 4096 bytes for all attributes of a file (without the ea_inode feature).
-        Need::XattrSize(size) => size > 3900,
-        Need::FileSize(size) => size > 16 << 40,
-        _ => false,
-    }),
-    (
-        Backing::Xfs,
-        |need| matches!(need, Need::SymlinkTarget(size) if size > 1023),
-    ),
-    (Backing::XfsNoReflink, |need| match need {
-        Need::Reflink => true,
-        Need::SymlinkTarget(size) => size > 1023,
-        _ => false,
+    (Backing::Ext4, ext4_lacks),
+    (Backing::ThinExt4, ext4_lacks),
+    (Backing::Xfs, xfs_lacks),
+    (Backing::ThinXfs, xfs_lacks),
+    (Backing::XfsNoReflink, |need| {
+        need == Need::Reflink || xfs_lacks(need)
     }),
     (Backing::Btrfs, |need| match need {
         // One leaf of 16 KiB for the item, its header and its name.
@@ -49,6 +40,20 @@ const LACKS: &[(Backing, Lacks)] = &[
         _ => false,
     }),
 ];
+
+fn ext4_lacks(need: Need) -> bool {
+    match need {
+        Need::Reflink => true,
+        // One block of 4096 bytes for all attributes of a file (without the ea_inode feature).
+        Need::XattrSize(size) => size > 3900,
+        Need::FileSize(size) => size > 16 << 40,
+        _ => false,
+    }
+}
+
+fn xfs_lacks(need: Need) -> bool {
+    matches!(need, Need::SymlinkTarget(size) if size > 1023)
+}
 
 /// What of a case is not here.
 #[derive(Debug, Clone, PartialEq, Eq)]

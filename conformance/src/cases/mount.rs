@@ -158,7 +158,8 @@ fn statfs_is_the_backings(context: &mut Context) -> Result<()> {
 
 fn odd_directory(context: &mut Context) -> Result<()> {
     let root = context.dir().join("odd: a,b\\c\nd=e");
-    let store = Store::open(&root, context.entry(), &context.store_options())?;
+    let options = context.options_of_another_store()?;
+    let store = Store::open(&root, context.entry(), &options)?;
     let target = context.mount_point();
     for (key, parent) in [("base", None), ("top", Some("base.committed"))] {
         store.prepare(key, parent, &PrepareOptions::default())?;

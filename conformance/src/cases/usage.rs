@@ -4,8 +4,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cowlab_driver::Bytes;
-use cowlab_snapshots::{CommitOptions, PrepareOptions};
+use cowlab_driver::{Bytes, Error as DriverError};
+use cowlab_snapshots::{CommitOptions, Error as StoreError, PrepareOptions};
 
 use crate::context::Result;
 use crate::prelude::*;
@@ -168,7 +168,19 @@ fn size_limit(context: &mut Context) -> Result<()> {
         size_limit: Some(Bytes::mib(8)),
         ..PrepareOptions::default()
     };
-    context.store().prepare("key", None, &options)?;
+    match context.store().prepare("key", None, &options) {
+        Err(StoreError::Driver { reason, .. })
+            if matches!(*reason, DriverError::Unsupported { .. }) =>
+        {
+            return Err(Difference::new(
+                "key",
+                "size limit",
+                "enforced",
+                "unsupported",
+            ));
+        }
+        prepared => prepared.map(drop)?,
+    }
     context.with_mount("key", |dir| {
         let tree = Tree::open(dir)?;
         let write = |path: &str, size: usize| match tree.write(path, &vec![b'x'; size]) {
