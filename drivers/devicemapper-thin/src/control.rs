@@ -31,6 +31,15 @@ pub(crate) struct Info {
     pub(crate) is_live: bool,
 }
 
+/// Whether a pool writes its metadata before it says how it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Commit {
+    /// It does, so that what is on the disk is what it says.
+    Before,
+    /// It writes nothing.
+    No,
+}
+
 /// The table of a device with one target.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
@@ -105,10 +114,14 @@ impl Control {
         }
     }
 
-    /// The line in which its target describes itself. A pool commits its metadata first.
-    pub(crate) fn status(&self, name: &str) -> Result<String> {
+    /// The line in which its target describes itself. A pool commits its metadata first, if it is asked to.
+    pub(crate) fn status(&self, name: &str, commit: Commit) -> Result<String> {
         let id = DevId::Name(valid(name)?);
-        let status = self.dm.table_status(&id, DmOptions::default());
+        let options = match commit {
+            Commit::Before => DmOptions::default(),
+            Commit::No => DmOptions::default().set_flags(DmFlags::DM_NOFLUSH),
+        };
+        let status = self.dm.table_status(&id, options);
         let (_, lines) = named("DM_TABLE_STATUS", name, status)?;
         Ok(lines.into_iter().next().unwrap_or_default().3)
     }

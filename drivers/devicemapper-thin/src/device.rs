@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use cowlab_driver::Result;
 use cowlab_sys::at::{self, OFlags};
-use cowlab_sys::{Error, dir, io};
+use cowlab_sys::{Cmd, Error, dir, io};
 
 use crate::metadata::{BLOCK, Blocks};
+use crate::thin::require_program;
 
 /// The major number of loop devices (Documentation/admin-guide/devices.txt).
 const LOOP_MAJOR: &str = "7:";
@@ -33,6 +34,26 @@ pub(crate) fn node(number: &str) -> Result<PathBuf> {
     let name = text.lines().find_map(|line| line.strip_prefix("DEVNAME="));
     let name = name.ok_or_else(|| Error::parse("the name of a block device", text.clone()))?;
     Ok(Path::new("/dev").join(name))
+}
+
+/// What blkid(8) knows of the content of a block device; `None` where that is nothing.
+pub(crate) fn content(node: &Path) -> Result<Option<String>> {
+    require_program("blkid")?;
+    let output = Cmd::new("blkid")
+        .args(["-p", "-s", "TYPE", "-s", "PTTYPE", "-o", "value"])
+        .arg(node)
+        .output()?;
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    match output.status {
+        // blkid(8), EXIT STATUS: found, nothing found, more than one thing found.
+        Some(0) => {
+            let words: Vec<_> = words.split_whitespace().collect();
+            Ok(Some(format!("`{}`", words.join("`, `"))))
+        }
+        Some(2) => Ok(None),
+        Some(8) => Ok(Some("more than one kind of content".to_owned())),
+        _ => Err(Error::parse("what blkid says of a device", node.display().to_string()).into()),
+    }
 }
 
 /// A metadata device, open for reading what is on the disk.

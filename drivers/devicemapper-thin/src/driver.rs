@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
     Access, Allocation, Bytes, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home,
-    Mounts, OpenOptions, Result, SnapshotId, Staging, Usage, make_dir,
+    Mounts, OpenOptions, Result, SnapshotId, Staging, Usage, Warning, make_dir,
 };
 use cowlab_sys::durability::{fsync, fsync_dir, syncfs};
 use cowlab_sys::{dir, io, mountinfo, stat};
@@ -13,12 +13,13 @@ use cowlab_sys::{dir, io, mountinfo, stat};
 use crate::NAME;
 use crate::record::{read_if_present, write_flushed};
 use crate::thin::{BASE, Thin};
+use crate::watch::MARK;
 
 /// The devicemapper-thin driver of one directory and one pool.
 #[derive(Debug)]
 pub struct DeviceMapperThin {
     home: Home,
-    thin: Thin,
+    pub(crate) thin: Thin,
 }
 
 impl DeviceMapperThin {
@@ -65,15 +66,18 @@ impl DeviceMapperThin {
     fn require_whole(&self, id: SnapshotId) -> Result<()> {
         let path = self.home.existing(id)?;
         self.thin.end_writing(&path)?;
-        if path.join("suspect").symlink_metadata().is_err() {
+        let mark = path.join(MARK);
+        if mark.symlink_metadata().is_err() {
             return Ok(());
         }
         Err(Error::Damaged {
             id,
             reason: format!(
                 "pool `{}` refused writes while it was mounted, so what was written last may be \
-                 missing: remove it and make it again; the pool has to have space",
-                self.thin.pool.name
+                 missing: remove it and make it again, or mount it, look, and if nothing is missing \
+                 delete the file `{}`",
+                self.thin.pool.name,
+                mark.display()
             ),
         })
     }
@@ -271,9 +275,8 @@ impl Driver for DeviceMapperThin {
         Ok(path)
     }
 
-    fn health(&self) -> Result<()> {
-        let status = self.thin.pool.require_mark(self.thin.record.mark)?;
-        self.thin.pool.require_health(&status)
+    fn health(&self) -> Result<Vec<Warning>> {
+        self.thin.pool.health(self.thin.record.mark)
     }
 
     fn root(&self) -> &Path {

@@ -6,7 +6,7 @@
 //! <root>/pool           which pool, its UUID and mark, the file system and the size of snapshots
 //! <root>/<id>/inodes    inodes in use in the parent
 //! <root>/<id>/frozen    there once the snapshot is frozen: its inodes in use
-//! <root>/<id>/writing   boot and event count of the pool when it became writable
+//! <root>/<id>/writing   boot, and how the pool was, when it became writable
 //! <root>/<id>/suspect   there when the pool refused writes meanwhile
 //! ```
 //!
@@ -18,7 +18,8 @@
 //! # Whose pool it is
 //!
 //! The user names a pool (setting `pool`). At the first open it must be new: transaction id 0, no thin devices, no data,
-//! not LVM's, not in use. That is found out by reading its metadata device, without a write, so that a pool of docker,
+//! not LVM's, not in use, and its data device without content that blkid(8) knows (`overwrite-data-device=yes` says that
+//! nobody needs it). That is found out by reading its metadata device, without a write, so that a pool of docker,
 //! containerd or LVM stays as it is. Then its transaction id becomes the store's mark, which lies in the pool's own
 //! metadata and is looked at before every change: another pool of the same name, or one whose metadata was made anew, is
 //! refused. Of two stores that want one pool the kernel gives it to one (`set_transaction_id` compares).
@@ -33,7 +34,8 @@
 //!   `norecovery,nouuid`; a freeze replays first.
 //! - A full pool refuses writes (`error_if_no_space`; with the setting `if-full=queue` they wait a minute, and then fail).
 //!   What was written back by then is lost, and nobody is told but who calls fsync(2). The pool counts an event when its
-//!   mode changes, so a snapshot that was writable meanwhile is known and is not committed.
+//!   mode changes, so a snapshot that was writable meanwhile is known: it can be mounted again when there is space, and is
+//!   not committed.
 //! - Unchanged, a child shares every block of its parent. A change takes a whole block of the pool.
 //! - `discard` gives back to the pool what a container deletes, and the pool passes it down where its table says so.
 //!
@@ -69,6 +71,8 @@ mod record;
 mod status;
 #[cfg(feature = "devicemapper-thin")]
 mod thin;
+#[cfg(feature = "devicemapper-thin")]
+mod watch;
 
 #[cfg(not(feature = "devicemapper-thin"))]
 mod absent;

@@ -1,15 +1,15 @@
 //! The pool: whose it is, how it is, and what can be done about that.
 
-use cowlab_driver::{Error, Result};
+use cowlab_driver::{Error, Result, Warning};
 
-use crate::control::{Control, Target};
+use crate::control::{Commit, Control, Target};
 use crate::device::{self, Direct};
 use crate::metadata;
 use crate::status::{Filled, Mode, PoolStatus, PoolTable};
 
 /// The kernel's name of the pool target.
 const KIND: &str = "thin-pool";
-/// From this share in use on, in percent, the pool is reported at every change.
+/// From this share in use on, in percent, the pool is reported, whatever its own mark is.
 const LOW_WATER: u64 = 80;
 /// Metadata are counted in blocks of so many sectors.
 const METADATA_SECTORS: u64 = 8;
@@ -28,14 +28,17 @@ pub(crate) struct Pool {
 impl Pool {
     /// An error about this pool. A pool on loop devices is labelled: it is for tests.
     pub(crate) fn trouble(&self, state: impl Into<String>, remedy: impl Into<String>) -> Error {
-        let label = match self.table() {
-            Ok(table) if device::is_loop(&table.data) => "(on loop devices, for tests only) ",
-            _ => "",
-        };
         Error::Pool {
             pool: self.name.clone(),
-            state: format!("{label}{}", state.into()),
+            state: format!("{}{}", self.label(), state.into()),
             remedy: remedy.into(),
+        }
+    }
+
+    fn label(&self) -> &'static str {
+        match self.table() {
+            Ok(table) if device::is_loop(&table.data) => "(on loop devices, for tests only) ",
+            _ => "",
         }
     }
 
@@ -50,7 +53,11 @@ impl Pool {
 
     /// The pool's status, its metadata committed.
     pub(crate) fn status(&self) -> Result<PoolStatus> {
-        let line = self.control.status(&self.name)?;
+        self.status_after(Commit::Before)
+    }
+
+    fn status_after(&self, commit: Commit) -> Result<PoolStatus> {
+        let line = self.control.status(&self.name, commit)?;
         let status = PoolStatus::parse(&line);
         Ok(status.ok_or_else(|| cowlab_sys::Error::parse("the status of a pool", line))?)
     }
@@ -127,14 +134,35 @@ impl Pool {
         Ok(())
     }
 
+    /// Refuses a pool whose data device holds something that somebody may need. The pool would write over it.
+    pub(crate) fn require_blank(&self, table: &PoolTable) -> Result<()> {
+        let node = device::node(&table.data)?;
+        let Some(found) = device::content(&node)? else {
+            return Ok(());
+        };
+        Err(self.trouble(
+            format!(
+                "has a data device that holds something: `{}` has {found}",
+                node.display()
+            ),
+            "nothing was written to it; if nobody needs that, set `overwrite-data-device` to `yes`, \
+             else give the pool another device",
+        ))
+    }
+
     /// Refuses a pool whose metadata does not carry the mark of this store.
     pub(crate) fn require_mark(&self, mark: u64) -> Result<PoolStatus> {
         let status = self.status()?;
         if status.mode == Mode::Failed {
             self.require_health(&status)?;
         }
+        self.require_mark_in(&status, mark)?;
+        Ok(status)
+    }
+
+    fn require_mark_in(&self, status: &PoolStatus, mark: u64) -> Result<()> {
         if status.transaction == mark {
-            return Ok(status);
+            return Ok(());
         }
         Err(self.trouble(
             format!(
@@ -165,8 +193,36 @@ impl Pool {
         if status.data.free() == 0 {
             return Err(self.full(&status));
         }
-        self.report(&status);
         Ok(status)
+    }
+
+    /// How the pool is, without a write: what is about to run out.
+    pub(crate) fn health(&self, mark: u64) -> Result<Vec<Warning>> {
+        let status = self.status_after(Commit::No)?;
+        self.require_health(&status)?;
+        self.require_mark_in(&status, mark)?;
+        if status.data.free() == 0 {
+            return Err(self.full(&status));
+        }
+        let low_water = self.table()?.low_water;
+        let mut warnings = Vec::new();
+        for (what, filled, mark) in [
+            ("data", status.data, low_water),
+            ("metadata", status.metadata, 0),
+        ] {
+            let Filled { used, total } = filled;
+            if filled.percent() >= LOW_WATER || filled.free() <= mark {
+                warnings.push(Warning {
+                    pool: self.name.clone(),
+                    state: format!(
+                        "{}has little {what} space left: {used} of {total} blocks are used",
+                        self.label()
+                    ),
+                    remedy: format!("make its {what} device larger, or remove snapshots"),
+                });
+            }
+        }
+        Ok(warnings)
     }
 
     /// Refuses a pool in which not everything works.
@@ -219,20 +275,6 @@ impl Pool {
                  pool takes the new size by itself"
             ),
         )
-    }
-
-    /// Says it before it hurts.
-    fn report(&self, status: &PoolStatus) {
-        for (what, filled) in [("data", status.data), ("metadata", status.metadata)] {
-            let percent = filled.percent();
-            if percent >= LOW_WATER {
-                tracing::warn!(
-                    pool = self.name,
-                    "{percent} % of the pool's {what} space is used: make its {what} device larger \
-                     or remove snapshots"
-                );
-            }
-        }
     }
 
     /// Has the pool take the size of its devices. True where there was more.

@@ -65,6 +65,8 @@ fn try_out(options: &OpenOptions) -> Result<()> {
     for id in [child, parent] {
         driver.destroy(id)?;
     }
+    // Or the pool would be refused the next time, for what its data device holds.
+    driver.thin.wipe_base()?;
     tried
 }
 

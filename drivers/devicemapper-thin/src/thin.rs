@@ -12,7 +12,7 @@ use cowlab_sys::{Chance, Cmd, Errno, block, io, process};
 use crate::control::{Control, Info, Target};
 use crate::filesystem::FileSystem;
 use crate::pool::Pool;
-use crate::record::{Record, read_if_present};
+use crate::record::Record;
 
 /// The thin id of the device that snapshots without a parent are made of. No snapshot has the number 0.
 pub(crate) const BASE: u32 = 0;
@@ -102,6 +102,9 @@ impl Thin {
         require_program(filesystem.mkfs())?;
         pool.require_unused()?;
         let table = pool.table()?;
+        if setting(&options.settings, "overwrite-data-device") != Some("yes") {
+            pool.require_blank(&table)?;
+        }
         if crate::device::is_loop(&table.data) {
             tracing::warn!(
                 pool = pool.name,
@@ -148,6 +151,15 @@ impl Thin {
         let (state, ()) = made.map_err(|error| self.explain(error))?;
         self.record.inodes = Some(state.inodes);
         self.record.write(&self.root)
+    }
+
+    /// Takes the traces of a file system off the data device, where the base device was the first to write.
+    pub(crate) fn wipe_base(&self) -> Result<()> {
+        let node = self.open_device(BASE, Access::ReadWrite)?.node();
+        let wiped = fs::write(&node, vec![0; 128 << 10]);
+        let wiped = io("write", &node, wiped).and_then(|()| cowlab_sys::durability::fsync(&node));
+        self.close(BASE)?;
+        Ok(wiped?)
     }
 
     /// Makes a snapshot of the thin device `origin`, which nobody writes to.
@@ -312,57 +324,6 @@ impl Thin {
                 "end what reads it and try again",
             )),
         }
-    }
-
-    /// Notes how the pool is before somebody may write to the snapshot in the directory `path`.
-    ///
-    /// A write that the pool refuses is lost when nobody asks for it by fsync(2), and leaves no trace in the file
-    /// system. But the pool counts an event when its mode changes, so a count that stayed the same says that every
-    /// write was taken.
-    pub(crate) fn begin_writing(&self, path: &Path) -> Result<()> {
-        let note = path.join("writing");
-        let boot = process::boot_id()?;
-        let known = read_if_present(&note)?;
-        if known.is_some_and(|known| known.starts_with(&boot)) {
-            return Ok(());
-        }
-        let events = self.events()?;
-        let text = format!("{boot} {events}\n");
-        Ok(io("write", &note, fs::write(&note, text))?)
-    }
-
-    /// Compares with what was noted, when nobody can write any more, and marks a snapshot that may have lost something.
-    pub(crate) fn end_writing(&self, path: &Path) -> Result<()> {
-        let note = path.join("writing");
-        let Some(text) = read_if_present(&note)? else {
-            return Ok(());
-        };
-        let (boot, before) = text.trim().split_once(' ').unwrap_or_default();
-        // In another boot, its writer died with everything else, as in any power cut.
-        if boot == process::boot_id()? {
-            let before: u32 = before.parse().unwrap_or(0);
-            let happened = self.events()?.wrapping_sub(before);
-            let mode = self.pool.require_mark(self.record.mark);
-            let is_healthy = mode
-                .and_then(|status| self.pool.require_health(&status))
-                .is_ok();
-            // One event on a healthy pool is the low-water mark; a mode that was left again takes two.
-            if happened > 1 || (happened > 0 && !is_healthy) {
-                let mark = path.join("suspect");
-                io(
-                    "write",
-                    &mark,
-                    fs::write(&mark, format!("{happened} events\n")),
-                )?;
-            }
-        }
-        Ok(io("unlink", &note, fs::remove_file(&note))?)
-    }
-
-    fn events(&self) -> Result<u32> {
-        self.pool.require(Some(&self.record.table))?;
-        let info = self.pool.control.find(&self.pool.name)?;
-        Ok(info.map_or(0, |info| info.event))
     }
 
     /// Whether a thin device stands in quarantine: it is nobody's, and its number is not used again.

@@ -83,5 +83,17 @@ pub enum Error {
     Sys(#[from] cowlab_sys::Error),
 }
 
+/// Something that still works and soon will not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("pool `{pool}` {state}: {remedy}")]
+pub struct Warning {
+    /// The pool's name.
+    pub pool: String,
+    /// How it is, with its numbers; goes on from the name.
+    pub state: String,
+    /// What to do.
+    pub remedy: String,
+}
+
 /// The result of a driver's method.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -45,7 +45,7 @@ pub use chain::{Chain, SnapshotId};
 pub use entry::{
     Deviation, Entry, Impact, Missing, OpenOptions, Probe, Requirement, Scope, Settings, Variant,
 };
-pub use error::{Error, Result};
+pub use error::{Error, Result, Warning};
 pub use home::{Home, make_dir};
 pub use mounts::{Access, Mounts, Staging};
 pub use probe_dir::ProbeDir;
@@ -181,14 +181,14 @@ pub trait Driver: Debug + Send + Sync {
     /// [`Error::NotFound`].
     fn quarantine(&self, id: SnapshotId) -> Result<PathBuf>;
 
-    /// Tells whether what the snapshots lie on, a pool for example, takes changes. Asked for the reason after
-    /// something failed.
+    /// Tells how what the snapshots lie on, a pool for example, is: what will hurt soon, where it still takes changes.
+    /// Asked often, before changes and for the reason after something failed. Costs O(1) and writes nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::Pool`], which names the pool and what to do.
-    fn health(&self) -> Result<()> {
-        Ok(())
+    /// [`Error::Pool`], which names the pool and what to do, when it takes no changes.
+    fn health(&self) -> Result<Vec<Warning>> {
+        Ok(Vec::new())
     }
 
     /// The directory that the driver keeps its data in.

@@ -76,9 +76,11 @@ impl Store {
             parent,
             &options.labels,
         )?;
+        self.warn_of_health();
         match self.fill(name, &begun, source, options) {
             Ok(applied) => Ok(applied),
             Err(error) => {
+                let error = self.explained(error);
                 self.take_back(begun, &error);
                 Err(error)
             }

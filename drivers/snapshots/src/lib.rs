@@ -40,6 +40,7 @@ mod busy;
 mod compare;
 mod database;
 mod error;
+mod health;
 mod import;
 mod info;
 pub mod layer;

@@ -65,6 +65,7 @@ impl Store {
         options: &PrepareOptions,
     ) -> Result<Info> {
         let begun = self.begin(Operation::Create, kind, key, parent, &options.labels)?;
+        self.warn_of_health();
         let create_options = CreateOptions {
             size_limit: options.size_limit,
         };
@@ -73,6 +74,7 @@ impl Store {
             .create(begun.id, begun.parent.as_ref(), &create_options)
             .map_err(Error::driver("prepare", key))
             .and_then(|()| self.end(&begun, Durability::Commit));
+        let made = made.map_err(|error| self.explained(error));
         made.inspect_err(|error| self.take_back(begun, error))
     }
 
@@ -169,6 +171,7 @@ impl Store {
             row::intend_commit(tx, row.id, name, &options.labels, durability)
         })?;
         self.freeze(&row, durability)?;
+        self.warn_of_health();
         self.database.write_at_last(|tx| {
             row::end_commit(tx, row.id, self.unflushed(durability))?;
             row::info(tx, &visible(row::by_id(tx, row.id)?, name)?)
@@ -185,7 +188,7 @@ impl Store {
             {
                 tracing::error!(key = row.name, %error, "the next open takes the commit back");
             }
-            Error::driver("commit", &row.name)(reason)
+            self.explained(Error::driver("commit", &row.name)(reason))
         })
     }
 

@@ -102,7 +102,8 @@ impl Store {
         }
         let mount = mounts
             .mount_at(target)
-            .map_err(Error::driver("mount", key))?;
+            .map_err(Error::driver("mount", key))
+            .map_err(|error| self.explained(error))?;
         Ok(Mounted {
             mount: Some(mount),
             is_active: true,

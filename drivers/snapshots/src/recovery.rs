@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use cowlab_driver::{Durability, SnapshotId};
+use cowlab_driver::{Durability, SnapshotId, Warning};
 
 use crate::locks::Hold;
 use crate::row::{self, Operation, Row};
@@ -44,6 +44,10 @@ pub struct CheckReport {
     pub quarantined: Vec<(SnapshotId, PathBuf)>,
     /// Snapshots committed without a flush before the last reboot: they may not be whole.
     pub doubtful: Vec<String>,
+    /// What will hurt soon, a pool that is nearly full for example.
+    pub warnings: Vec<Warning>,
+    /// Why no change can be made: a full pool, for example.
+    pub stuck: Option<cowlab_driver::Error>,
     /// What SQLite finds wrong with its file.
     pub database: Vec<String>,
     /// What happened to intents.
@@ -57,6 +61,7 @@ impl CheckReport {
         self.missing.is_empty()
             && self.quarantined.is_empty()
             && self.doubtful.is_empty()
+            && self.stuck.is_none()
             && self.database.is_empty()
             && self.recovery.failed.is_empty()
     }
@@ -115,6 +120,10 @@ impl Store {
             .map(|row| row.name.clone())
             .collect();
         report.database = self.database.findings()?;
+        match self.driver.health() {
+            Ok(warnings) => report.warnings = warnings,
+            Err(error) => report.stuck = Some(error),
+        }
         report.snapshots = rows.len();
         self.remove_stale_locks(&known, last)?;
         if !report.is_sound() {

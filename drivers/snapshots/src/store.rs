@@ -88,6 +88,7 @@ impl Store {
             recovery: Recovery::default(),
         };
         store.recovery = store.recover()?;
+        store.warn_of_health();
         Ok(store)
     }
 
@@ -213,6 +214,7 @@ impl Store {
         self.driver
             .activate(&self.chain(row)?, access)
             .map_err(Error::driver("mount", &row.name))
+            .map_err(|error| self.explained(error))
     }
 
     pub(crate) fn chain(&self, row: &Row) -> Result<Chain> {

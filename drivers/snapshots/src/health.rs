@@ -1,0 +1,53 @@
+//! How what the snapshots lie on is: reported before it hurts, and named as the reason when it did.
+
+use cowlab_driver::{Error as DriverError, Warning};
+
+use crate::store::Store;
+use crate::{Error, Result};
+
+impl Store {
+    /// Tells what will hurt soon, a pool that is nearly full for example. Costs O(1).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unusable`] where no change can be made already.
+    pub fn health(&self) -> Result<Vec<Warning>> {
+        self.driver.health().map_err(Error::Unusable)
+    }
+
+    /// Logs what will hurt soon. What hurts already fails by itself.
+    pub(crate) fn warn_of_health(&self) {
+        match self.driver.health() {
+            Ok(warnings) => {
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
+            }
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
+    /// Gives a failure of the system the reason that it has in the pool, if there is one: an `EIO` says nothing to anybody.
+    pub(crate) fn explained(&self, error: Error) -> Error {
+        let (action, key) = match &error {
+            Error::Driver {
+                action,
+                key,
+                reason,
+            } if matches!(**reason, DriverError::Sys(_)) => (*action, key.clone()),
+            Error::Layer {
+                action,
+                key,
+                reason,
+            } if reason.errno().is_some() => (*action, key.clone()),
+            _ => return error,
+        };
+        match self.driver.health() {
+            Err(trouble @ DriverError::Pool { .. }) => {
+                tracing::debug!(%error, "on a pool that takes no changes");
+                Error::driver(action, &key)(trouble)
+            }
+            _ => error,
+        }
+    }
+}
