@@ -172,6 +172,16 @@ impl Context {
         self.reopen()
     }
 
+    /// How many bytes were ever written to the devices of the snapshots' place, once everything is written; `None` where it
+    /// has none to itself.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be read.
+    pub fn written(&self) -> Result<Option<u64>> {
+        Ok(self.places.written(&self.settings)?)
+    }
+
     /// The options of another store, in a place of its own.
     ///
     /// # Errors

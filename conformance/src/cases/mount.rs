@@ -81,6 +81,15 @@ pub(super) const CASES: &[Case] = &[
         ..Case::BASE
     },
     Case {
+        id: "mount/viewing-writes-nothing",
+        spec: "Making, reading and removing a view of a committed snapshot writes no block of its content.",
+        see: &["ext4(5), noload", "xfs(5), norecovery"],
+        catalogue: &["M14"],
+        impact: Impact::Isolation,
+        run: Some(viewing_writes_nothing),
+        ..Case::BASE
+    },
+    Case {
         id: "mount/wide-and-deep",
         spec: "A directory of 5000 entries and a tree of 150 levels come through a commit and a change whole.",
         see: &["containers/fuse-overlayfs tests, stress 3 and 4"],
@@ -230,6 +239,34 @@ fn wide_and_deep(context: &mut Context) -> Result<()> {
             read_text(&tree, &bottom)?,
         )
     })
+}
+
+fn viewing_writes_nothing(context: &mut Context) -> Result<()> {
+    context.layer(
+        None,
+        "base",
+        &[
+            write_sized("/f", 1 << 20, 61),
+            dir("/d", 0o755),
+            write("/d/g", "g"),
+        ],
+    )?;
+    context.layer(Some("base"), "top", &[append("/f", "+")])?;
+    let occupied = |context: &Context| -> Result<String> {
+        let usage = |name| context.store().usage(name);
+        Ok(format!("{:?} {:?}", usage("base")?, usage("top")?))
+    };
+    let before = (occupied(context)?, context.written()?);
+    // Twice: the second finds whatever the first may have left.
+    for _ in 0..2 {
+        context.manifest("top")?;
+        context.manifest("base")?;
+    }
+    expect("snapshots", "usage", before.0, occupied(context)?)?;
+    match (before.1, context.written()?) {
+        (Some(before), Some(after)) => expect("devices", "bytes written", before, after),
+        _ => Ok(()),
+    }
 }
 
 fn again_and_again(context: &mut Context) -> Result<()> {

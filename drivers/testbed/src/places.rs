@@ -181,6 +181,17 @@ impl Places {
         pool.map(|pool| Ok(pool.used()?.0)).transpose()
     }
 
+    /// Tells how many bytes of content were ever written to the devices of a place; `None` where it has none to itself.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Sys`].
+    pub fn written(&self, settings: &Settings) -> Result<Option<u64>> {
+        let mut pools = self.pools();
+        let pool = pools.as_mut().and_then(|pools| pools.find(settings));
+        pool.map(|pool| pool.written()).transpose()
+    }
+
     /// Takes a place back that nobody needs any more.
     ///
     /// # Errors

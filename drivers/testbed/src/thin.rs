@@ -170,6 +170,22 @@ impl ThinPool {
         Ok((data * BLOCK * SECTOR, metadata << 12))
     }
 
+    /// The bytes that were ever written to the device for data (Documentation/block/stat.rst, "write sectors").
+    pub(crate) fn written(&self) -> Result<u64> {
+        // A status has the pool write what it has to write, and wait for it.
+        self.used()?;
+        let Some(disk) = &self.data else {
+            return Ok(0);
+        };
+        let name = disk.device.path().file_name().unwrap_or_default();
+        let path = Path::new("/sys/class/block").join(name).join("stat");
+        let text = io("read", &path, std::fs::read_to_string(&path))?;
+        let sectors = text.split_ascii_whitespace().nth(6);
+        let sectors: Option<u64> = sectors.and_then(|word| word.parse().ok());
+        let sectors = sectors.ok_or_else(|| cowlab_sys::Error::parse("stat", text.clone()))?;
+        Ok(sectors * SECTOR)
+    }
+
     /// Makes its devices larger; the pool is not told.
     pub(crate) fn grow(&mut self, data: u64, metadata: u64) -> Result<()> {
         for (disk, more) in [(&mut self.data, data), (&mut self.metadata, metadata)] {
