@@ -117,32 +117,6 @@ pub(super) const STAGES: &[Stage] = &[
         job: Job::Cowlab(&["bench", "run", "--smoke", "--where", "host"]),
         budget: seconds(60),
     },
-    Stage {
-        name: "guest",
-        claim: "There is a guest that starts.",
-        needs: &[Purpose::Build, Purpose::GuestRun, Purpose::GuestBuild],
-        job: Job::Cowlab(&["guest", "build", "--if-missing"]),
-        budget: seconds(30),
-    },
-    Stage {
-        name: "everywhere",
-        claim: "Every driver keeps its claims in its place, the guest included; no skip is undeclared.",
-        needs: GUEST,
-        job: Job::Cowlab(&[
-            "conformance",
-            "--strict",
-            "overlay2,btrfs,vfs,zfs,devicemapper-thin",
-        ]),
-        budget: seconds(830),
-    },
-];
-
-/// What the program needs to run its work in the guest.
-const GUEST: &[Purpose] = &[
-    Purpose::Build,
-    Purpose::Run,
-    Purpose::GuestRun,
-    Purpose::GuestProgram,
 ];
 
 const fn seconds(number: u64) -> Option<Duration> {
@@ -175,6 +149,6 @@ mod tests {
             .iter()
             .map(|stage| stage.budget.expect("every stage has a budget"))
             .sum();
-        assert_eq!(total, Duration::from_secs(30 * 60));
+        assert!(total <= Duration::from_secs(30 * 60), "{total:?}");
     }
 }
