@@ -7,6 +7,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cowlab_driver::Error as DriverError;
 use cowlab_snapshots::{
     CommitOptions, Error as StoreError, Filter, LayerError, PrepareOptions, Store, StoreOptions,
 };
@@ -412,14 +413,19 @@ fn full_file_system(context: &mut Context) -> Result<()> {
     )?;
     context.reopen()?;
     context.with_mount("key", |dir| write_text(&Tree::open(dir)?, "/small", "fits"))?;
-    commit(context.store(), "key", "name")?;
+    let committed = commit(context.store(), "key", "name");
     context.unchanged(&before, &context.manifest("base")?)?;
-    expect(
-        "store",
-        "soundness",
-        true,
-        context.store().check()?.is_sound(),
-    )
+    let is_sound = context.store().check()?.is_sound();
+    expect("store", "soundness", true, is_sound)?;
+    match committed {
+        Err(StoreError::Driver { reason, .. })
+            if matches!(*reason, DriverError::Damaged { .. }) =>
+        {
+            let what = "commit after a refused write";
+            Err(Difference::new("key", what, "committed", "damaged"))
+        }
+        committed => Ok(committed?),
+    }
 }
 
 fn foreign_driver_root(context: &mut Context) -> Result<()> {

@@ -47,7 +47,7 @@
 //! - Changes are found by comparing both trees.
 //! - Durability: `Commit` and `Full` flush the device, which has the pool commit its metadata.
 //! - Exclusive bytes are blocks of the pool that no other snapshot refers to, those of journals included.
-//! - A pool on loop devices is for tests only; errors and logs say so.
+//! - A pool on loop devices is for tests only; errors say so, and a warning does, unless `loop-devices=for-tests` is set.
 
 mod deviations;
 

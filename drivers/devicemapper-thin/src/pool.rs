@@ -110,7 +110,7 @@ impl Pool {
             return foreign("has a name that docker gives its pools".to_owned());
         }
         if info.open_count > 0 {
-            return foreign(format!("is in use: it is open {} times", info.open_count));
+            return foreign(format!("is in use: its open count is {}", info.open_count));
         }
         let status = self.status()?;
         self.require_health(&status)?;

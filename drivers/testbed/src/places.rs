@@ -283,6 +283,7 @@ impl Pools {
             ("pool".to_owned(), pool.name().to_owned()),
             ("filesystem".to_owned(), self.filesystem.to_owned()),
             ("size".to_owned(), self.bytes.to_string()),
+            ("loop-devices".to_owned(), "for-tests".to_owned()),
         ]);
         self.used.push(pool);
         settings

@@ -11,6 +11,7 @@ mod memory;
 mod random;
 mod same_image;
 mod sweep_live;
+mod thin_pools;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -47,6 +48,8 @@ enum Claim {
     SweepBesideLive(sweep_live::Args),
     /// An image is the same tree, and the same layers again, on every driver.
     SameImageEveryDriver(same_image::Args),
+    /// Thin pools of others are not written to, and full ones are named and cost nothing that was committed.
+    ThinPools(thin_pools::Args),
     /// One of the processes that `kill-nine` kills.
     #[command(hide = true)]
     KillNineWorker(kill_nine::WorkerArgs),
@@ -79,6 +82,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Claim::GuestEnds(args) => guest_ends::prove(args, &run, &mut findings),
         Claim::SweepBesideLive(args) => sweep_live::prove(args, &run, &mut findings),
         Claim::SameImageEveryDriver(args) => same_image::prove(args, &run, &mut findings),
+        Claim::ThinPools(args) => thin_pools::prove(args, &run, &mut findings),
         Claim::KillNineWorker(_) | Claim::SweepHolder(_) => Ok(()),
     };
     // Closed in either case, so that a failure does not hide what is left behind.
@@ -142,13 +146,24 @@ fn on_file_system<T>(
     bytes: u64,
     work: impl FnOnce(&Path) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
+    on_backing(run, backing, media, bytes, |made| work(made.mount_point()))
+}
+
+/// Does the same for who needs more of it than its directory.
+fn on_backing<T>(
+    run: &Run,
+    backing: Backing,
+    media: Media,
+    bytes: u64,
+    work: impl FnOnce(&BackingFs) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let options = BackingOptions {
         bytes,
         media,
         ..BackingOptions::default()
     };
     let mut made: BackingFs = run.backing(backing, &options)?;
-    let done = work(made.mount_point());
+    let done = work(&made);
     let closed = made.close();
     let done = done?;
     closed?;
@@ -167,9 +182,12 @@ enum Driver {
     Overlay2,
     Btrfs,
     Vfs,
+    Zfs,
+    DevicemapperThin,
 }
 
 impl Driver {
+    /// Those that run on any host.
     const ALL: [Self; 3] = [Self::Overlay2, Self::Btrfs, Self::Vfs];
 
     /// The name in the registry.
@@ -178,6 +196,8 @@ impl Driver {
             Self::Overlay2 => "overlay2",
             Self::Btrfs => "btrfs",
             Self::Vfs => "vfs",
+            Self::Zfs => "zfs",
+            Self::DevicemapperThin => "devicemapper-thin",
         }
     }
 
@@ -185,6 +205,8 @@ impl Driver {
     const fn backing(self) -> Backing {
         match self {
             Self::Btrfs => Backing::Btrfs,
+            Self::Zfs => Backing::Zfs,
+            Self::DevicemapperThin => Backing::ThinExt4,
             Self::Overlay2 | Self::Vfs => Backing::Ext4,
         }
     }

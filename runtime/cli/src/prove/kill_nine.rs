@@ -23,12 +23,13 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
+use cowlab_driver::Settings;
 use cowlab_snapshots::{Error, Info, Store, StoreOptions};
 use cowlab_sys::cmd::Running;
 use cowlab_testbed::{Media, Run};
 
 use super::random::Random;
-use super::{Driver, Findings, on_file_system, say, start, stop_if_asked};
+use super::{Driver, Findings, on_backing, say, start, stop_if_asked};
 use layer::archive_of;
 use look::{look, look_at_rest};
 
@@ -91,7 +92,12 @@ struct Bench {
 
 impl Bench {
     /// Makes the store, with the snapshot that all others are built on.
-    fn make(dir: PathBuf, driver: Driver, workers: usize) -> anyhow::Result<Self> {
+    fn make(
+        dir: PathBuf,
+        driver: Driver,
+        settings: Settings,
+        workers: usize,
+    ) -> anyhow::Result<Self> {
         fs::create_dir_all(&dir)?;
         let bench = Self {
             dir,
@@ -99,9 +105,12 @@ impl Bench {
             workers,
         };
         let archive = archive_of("base")?;
-        bench
-            .open()?
-            .apply("base", None, &mut archive.as_slice(), &Default::default())?;
+        bench.open_with(settings)?.apply(
+            "base",
+            None,
+            &mut archive.as_slice(),
+            &Default::default(),
+        )?;
         for number in 0..workers {
             fs::write(bench.journal(number), "")?;
             fs::create_dir_all(bench.mount_point(number))?;
@@ -110,7 +119,13 @@ impl Bench {
     }
 
     fn open(&self) -> Result<Store, Error> {
+        self.open_with(Settings::new())
+    }
+
+    /// Opens the store; the settings of its place are recorded the first time.
+    fn open_with(&self, settings: Settings) -> Result<Store, Error> {
         let options = StoreOptions {
+            settings,
             // Another worker may complete a commit of ours, with a flush of a busy disk.
             lock_timeout: Duration::from_secs(300),
             ..StoreOptions::default()
@@ -161,9 +176,18 @@ impl Bench {
 /// Proves the claim.
 pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::Result<()> {
     let backing = args.driver.backing();
-    let summary = on_file_system(run, backing, Media::Memory, SPACE, |place| {
-        let target = Bench::make(place.join("target"), args.driver, WORKERS)?;
-        let beside = Bench::make(place.join("beside"), args.driver, 1)?;
+    let summary = on_backing(run, backing, Media::Memory, SPACE, |made| {
+        let make = |name: &str, workers| {
+            let settings = made.places().fresh()?;
+            Bench::make(
+                made.mount_point().join(name),
+                args.driver,
+                settings,
+                workers,
+            )
+        };
+        let target = make("target", WORKERS)?;
+        let beside = make("beside", 1)?;
         let mut random = Random(args.seed);
         let mut bystander = beside.start(0, random.next())?;
         let cut = kill(args, &target, &mut random, findings)?;

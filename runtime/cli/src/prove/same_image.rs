@@ -141,7 +141,7 @@ fn look(
     closed?;
     let overcounted = match driver {
         Driver::Overlay2 => count_again(&mut tree),
-        Driver::Btrfs | Driver::Vfs => 0,
+        Driver::Btrfs | Driver::Vfs | Driver::Zfs | Driver::DevicemapperThin => 0,
     };
     Ok(Seen {
         driver,
