@@ -11,14 +11,6 @@ use std::path::{Path, PathBuf};
 use cowlab_driver::{Candidate, Candidates, Reach, Result, tree};
 use cowlab_sys::{FileKind, Root, Stat, at};
 
-/// The candidates of a snapshot without a parent.
-pub(crate) fn everything() -> Candidates {
-    vec![Candidate {
-        path: PathBuf::new(),
-        reach: Reach::Subtree,
-    }]
-}
-
 /// Compares the attributes of everything in two trees, which costs O(entries); nothing is read of any content.
 ///
 /// A clone keeps inode numbers and times, whatever is done to a file sets its change time, and nobody can set that

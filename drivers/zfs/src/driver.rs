@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
-    Access, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home, Mounts, OpenOptions,
-    Result, SnapshotId, Staging, Usage,
+    Access, Candidate, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home, Mounts,
+    OpenOptions, Reach, Result, SnapshotId, Staging, Usage,
 };
 use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::{Errno, MountAttributes, MountSpec};
@@ -193,7 +193,10 @@ impl Driver for Zfs {
     fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>> {
         let child = self.shown(chain.head())?;
         let Some(parent) = chain.ancestors().first() else {
-            return Ok(Some(candidates::everything()));
+            return Ok(Some(vec![Candidate {
+                path: PathBuf::new(),
+                reach: Reach::Subtree,
+            }]));
         };
         // Mounts that are in no namespace: nobody sees them, and they end with this process however it ends.
         let [parent, child] =
