@@ -26,15 +26,17 @@ pub(crate) fn probe(dir: &Path, variant: &'static Variant, settings: &Settings) 
         return pool.require_health(&status);
     }
     pool.require_unused().map_err(unavailable)?;
+    // Its own for each pool: the UUIDs of devices follow from it, and no two devices may have the same.
+    let owner = format!("{OWNER} of {}", pool.name);
     let place = ProbeDir::make(dir)?;
     let options = OpenOptions {
         root: place.path().join("driver"),
         variant,
         settings: settings.clone(),
-        store: OWNER.to_owned(),
+        store: owner.clone(),
     };
     let tried = try_out(&options);
-    let mark = mark_of(OWNER);
+    let mark = mark_of(&owner);
     if pool.status()?.transaction == mark {
         let messages = [
             format!("delete {BASE}"),
