@@ -47,7 +47,7 @@ impl Stand {
             bytes: leg.bytes(backing, plan.image_bytes).0,
             media: leg.media,
             preallocate: nature != Nature::Space,
-            mount_options: Vec::new(),
+            ..BackingOptions::default()
         };
         let fs = run.backing(backing, &options)?;
         let mut stand = Self {

@@ -191,6 +191,16 @@ impl FromStr for Media {
     }
 }
 
+/// What a file system has only where it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Extra {
+    /// Limits of what a directory, a subvolume or a data set holds: project quotas on ext4 and xfs, quota groups on
+    /// btrfs; ZFS always has them.
+    SizeLimits,
+    /// Files protected by fs-verity, which ext4 has to be made for.
+    Verity,
+}
+
 /// What a backing file system is asked to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackingOptions {
@@ -201,6 +211,8 @@ pub struct BackingOptions {
     /// Write the whole file behind it first, so that no allocation on the host disturbs a
     /// measurement; else the file is sparse.
     pub preallocate: bool,
+    /// What it shall have besides. A file system that has no such thing at all is made as always.
+    pub extra: Option<Extra>,
     /// Further mount options.
     pub mount_options: Vec<MountOption>,
 }
@@ -212,6 +224,7 @@ impl Default for BackingOptions {
             bytes: 1 << 30,
             media: Media::Disk,
             preallocate: false,
+            extra: None,
             mount_options: Vec::new(),
         }
     }

@@ -15,7 +15,7 @@ use crate::run::{Shared, make_private_dir};
 use crate::thin::{Ground, ThinPool};
 use crate::zplaces::Zpools;
 use crate::zpool::{self, Pool};
-use crate::{Backing, BackingOptions, Error, Media, Places, Result, mkfs};
+use crate::{Backing, BackingOptions, Error, Extra, Media, Places, Result, mkfs};
 
 /// How often, and how far apart, to look whether an unmounted file system is gone: two seconds in
 /// all. A new mount namespace, of a container that starts, say, has a copy of all mounts at first.
@@ -92,6 +92,7 @@ impl BackingFs {
         let uuid = self.run.chance().fixed_uuid(&self.name);
         let preallocate = self.options.preallocate;
         if let Some(command) = mkfs::command(self.backing, preallocate, uuid.as_deref()) {
+            let command = command.args(mkfs::features(self.backing, self.options.extra));
             let directory = match self.options.media {
                 Media::Disk => self.run.directory().to_path_buf(),
                 Media::Memory => self.mount_memory()?,
@@ -133,7 +134,13 @@ impl BackingFs {
             fstype,
         })?;
         make_private_dir(&self.mount_point)?;
-        self.mount_again()
+        self.mount_again()?;
+        if self.options.extra == Some(Extra::SizeLimits)
+            && let Some(command) = mkfs::enable_quotas(self.backing, &self.mount_point)
+        {
+            command.run()?;
+        }
+        Ok(())
     }
 
     /// Makes a pool with a thin device for this file system, and what makes further pools for drivers.

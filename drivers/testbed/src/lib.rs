@@ -22,7 +22,7 @@ mod thin;
 mod zplaces;
 mod zpool;
 
-pub use backing::{Backing, BackingOptions, Media, UnknownName};
+pub use backing::{Backing, BackingOptions, Extra, Media, UnknownName};
 pub use description::Description;
 pub use error::{Error, Result};
 pub use filesystem::BackingFs;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use cowlab_sys::{Cmd, MountOption, fiemap, io};
 
-use crate::{Backing, BackingOptions, Result, zpool};
+use crate::{Backing, BackingOptions, Extra, Result, zpool};
 
 /// The logical sector size of xfs and its loop device: on a device of 4096-byte blocks, xfs with
 /// smaller sectors answers some operations with `ENOSYS`.
@@ -67,6 +67,23 @@ pub(crate) fn command(backing: Backing, preallocate: bool, uuid: Option<&str>) -
     })
 }
 
+/// Returns what mkfs has to be told besides.
+pub(crate) fn features(backing: Backing, extra: Option<Extra>) -> &'static [&'static str] {
+    match (backing, extra) {
+        // The wider inodes that project ids lie in are made without asking (ext4(5)).
+        (Backing::Ext4 | Backing::ThinExt4, Some(Extra::SizeLimits)) => &["-O", "quota,project"],
+        (Backing::Ext4 | Backing::ThinExt4, Some(Extra::Verity)) => &["-O", "verity"],
+        _ => &[],
+    }
+}
+
+/// Returns the command that has a mounted file system keep account of what is in its parts, where it takes one.
+pub(crate) fn enable_quotas(backing: Backing, mount_point: &Path) -> Option<Cmd> {
+    // Kept in the file system, and on from its next mount as well.
+    (backing == Backing::Btrfs)
+        .then(|| Cmd::new("btrfs").args(["quota", "enable"]).arg(mount_point))
+}
+
 /// Returns the mount options of a backing: its own, then those asked for.
 pub(crate) fn mount_options(backing: Backing, options: &BackingOptions) -> Vec<MountOption> {
     let mut all = Vec::new();
@@ -76,6 +93,11 @@ pub(crate) fn mount_options(backing: Backing, options: &BackingOptions) -> Vec<M
         Backing::Btrfs if options.preallocate => all.push(MountOption::flag("nodiscard")),
         Backing::Tmpfs => all.push(MountOption::text("size", options.bytes.to_string())),
         _ => {}
+    }
+    let has_projects = matches!(backing.fstype(), "ext4" | "xfs");
+    if has_projects && options.extra == Some(Extra::SizeLimits) {
+        // Without, usage may be counted, but nothing is refused.
+        all.push(MountOption::flag("prjquota"));
     }
     all.extend(options.mount_options.iter().cloned());
     all
@@ -182,6 +204,30 @@ mod tests {
             "mkfs.xfs -q -s size=4096 -m reflink=1,uuid=u"
         );
         assert_eq!(line(Backing::Btrfs), "mkfs.btrfs -q -U u");
+    }
+
+    #[test]
+    fn quotas_are_asked_for_where_they_are_kept() {
+        let options = BackingOptions {
+            extra: Some(Extra::SizeLimits),
+            ..BackingOptions::default()
+        };
+        let asked = |backing| {
+            let made = features(backing, options.extra).join(" ");
+            let mounted: Vec<_> = mount_options(backing, &options)
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            let enabled = enable_quotas(backing, Path::new("/m"));
+            let enabled = enabled.map(|command| command.to_string());
+            [made, mounted.join(" "), enabled.unwrap_or_default()].join("; ")
+        };
+        assert_eq!(asked(Backing::Ext4), "-O quota,project; prjquota; ");
+        assert_eq!(asked(Backing::ThinXfs), "; prjquota; ");
+        assert_eq!(asked(Backing::Btrfs), "; ; btrfs quota enable /m");
+        assert_eq!(asked(Backing::Zfs), "; ; ");
+        assert!(features(Backing::Ext4, None).is_empty());
+        assert!(mount_options(Backing::Xfs, &BackingOptions::default()).is_empty());
     }
 
     #[test]
