@@ -38,6 +38,7 @@ mod error;
 mod home;
 mod mounts;
 mod probe_dir;
+pub mod projects;
 pub mod tree;
 mod units;
 

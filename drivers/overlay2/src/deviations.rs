@@ -45,6 +45,12 @@ const ON_XFS: Scope = Scope {
     ..Scope::EVERYWHERE
 };
 
+/// Where quotas are of subvolumes or data sets, and not of directories.
+const WITHOUT_PROJECTS: Scope = Scope {
+    backings: &["btrfs", "zfs"],
+    ..Scope::EVERYWHERE
+};
+
 const BROKEN_GROUP: &str =
     "copy-up copies one name of a file; its other names go on showing the lower file";
 const INDEX_GONE: &str =
@@ -234,5 +240,17 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         because: "the access time of a lower file is not updated, for that would be a change of the lower layer",
         impact: Impact::Cosmetic,
         see: &["overlayfs.rst, Non-standard behavior"],
+    },
+    Deviation {
+        case: "usage/size-limit-is-enforced",
+        scope: WITHOUT_PROJECTS,
+        observed: "key: size limit: expected enforced, got unsupported",
+        because: "a limit is a project quota on directories; btrfs limits subvolumes and ZFS data sets",
+        impact: Impact::Isolation,
+        see: &[
+            "btrfs-quota(8)",
+            "zfsprops(7), quota",
+            "docs.docker.com, overlay2.size",
+        ],
     },
 ];

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use cowlab_driver::{
     Access, Candidate, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home, Mounts,
-    OpenOptions, Reach, Result, SnapshotId, Staging, Usage, make_dir, tree,
+    OpenOptions, Reach, Result, SnapshotId, Staging, Usage, make_dir, projects, tree,
 };
 use cowlab_sys::durability::{fsync_dir, syncfs};
 use cowlab_sys::{MountAttributes, dir};
@@ -100,23 +100,21 @@ impl Driver for Overlay2 {
         parent: Option<&Chain>,
         options: &CreateOptions,
     ) -> Result<()> {
-        if options.size_limit.is_some() {
-            return Err(Error::Unsupported {
-                driver: NAME,
-                what: "a size limit".to_owned(),
-                remedy:
-                    "it would take project quotas on the backing file system; put the store on a \
-                         file system of the wanted size, or use a driver with volumes of its own"
-                        .to_owned(),
-            });
-        }
         if let Some(chain) = parent {
             self.home.existing(chain.head())?;
         }
         self.home.create(id, |snapshot| {
             make_dir(snapshot, 0o700)?;
-            make_dir(&snapshot.join("work"), 0o700)?;
-            make_dir(&snapshot.join("diff"), 0o755)?;
+            let (work, diff) = (snapshot.join("work"), snapshot.join("diff"));
+            make_dir(&work, 0o700)?;
+            make_dir(&diff, 0o755)?;
+            if let Some(limit) = options.size_limit
+                && let Err(error) = projects::limit(&self.home, NAME, id, &[&work, &diff], limit)
+            {
+                // Refused, not cut off: nothing is left for a later `destroy`.
+                dir::remove_tree(snapshot)?;
+                return Err(error);
+            }
             match parent {
                 Some(chain) => upper::inherit_root(&self.places().diff(chain.head()), snapshot),
                 None => Ok(()),
@@ -191,7 +189,10 @@ impl Driver for Overlay2 {
     fn destroy(&self, id: SnapshotId) -> Result<()> {
         in_use::refuse_mounted(&self.home, id)?;
         classic::unlink(self.places(), id)?;
-        self.home.destroy(id, |path| Ok(dir::remove_tree(path)?))
+        self.home.destroy(id, |path| {
+            projects::release(&self.home, &path.join("diff"))?;
+            Ok(dir::remove_tree(path)?)
+        })
     }
 
     fn usage(&self, id: SnapshotId) -> Result<Usage> {

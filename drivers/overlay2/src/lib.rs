@@ -34,7 +34,8 @@
 //!   another process has been told about are not seen again.
 //! - Usage is `st_blocks` of the snapshot's directory. What copy-up shared with the lower by reflink
 //!   (xfs, btrfs) counts as exclusive.
-//! - A size limit needs project quotas, which this driver does not set up.
+//! - A size limit is a project quota on `diff` and `work` ([`cowlab_driver::projects`]), which ext4 and xfs enforce where
+//!   they are mounted with `prjquota`. Nobody exceeds it through the union: overlayfs writes without CAP_SYS_RESOURCE.
 //! - Durability: `Commit` is syncfs(2) of the backing file system, before `work` is removed; `Full`
 //!   flushes once more after it.
 

@@ -25,6 +25,7 @@ pub mod mount;
 pub mod mountinfo;
 pub mod page_cache;
 pub mod process;
+pub mod project;
 mod raw;
 pub mod reflink;
 pub mod root;

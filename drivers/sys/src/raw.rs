@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod child;
+pub(crate) mod quota;
 
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};

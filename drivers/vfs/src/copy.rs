@@ -9,14 +9,13 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use cowlab_driver::{Error, Result, make_dir, tree};
+use cowlab_driver::{Error, Result, tree};
 use cowlab_sys::at::{self, OFlags};
 use cowlab_sys::dir::{self, DirEntry};
 use cowlab_sys::{FileKind, Root, Stat, reflink};
 
-/// Copies the tree at `source`, which nobody changes, to `target`, which does not exist.
+/// Copies the tree at `source`, which nobody changes, to the empty directory `target`.
 pub(crate) fn copy_tree(source: &Path, target: &Path) -> Result<()> {
-    make_dir(target, 0o700)?;
     let (from, to) = (Root::open(source)?, Root::open(target)?);
     let stat = at::stat(&from, "")?;
     let mut copy = Copy {
@@ -133,6 +132,7 @@ mod tests {
         let dir = Root::open(&source).unwrap();
         let time = |sec| cowlab_sys::Time { sec, nsec: 7 };
         at::set_times(&dir, "a", time(5), time(-5)).unwrap();
+        std::fs::create_dir(&target).unwrap();
         copy_tree(&source, &target).unwrap();
         let stat = |path: &str| cowlab_sys::stat::lstat(target.join(path)).unwrap();
         assert_eq!(stat("a/one").ino, stat("a/b/two").ino);

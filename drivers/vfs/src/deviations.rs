@@ -8,6 +8,12 @@ const WITHOUT_REFLINK: Scope = Scope {
     ..Scope::EVERYWHERE
 };
 
+/// Where quotas are of subvolumes or data sets, and not of directories.
+const WITHOUT_PROJECTS: Scope = Scope {
+    backings: &["btrfs", "zfs"],
+    ..Scope::EVERYWHERE
+};
+
 /// Every declared deviation; the conformance suite checks each of them.
 pub(crate) const DEVIATIONS: &[Deviation] = &[
     Deviation {
@@ -33,5 +39,17 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         because: "a snapshot is a copy of its parent as it was, and nothing leads back to it",
         impact: Impact::Cosmetic,
         see: &["docs.docker.com, vfs-driver"],
+    },
+    Deviation {
+        case: "usage/size-limit-is-enforced",
+        scope: WITHOUT_PROJECTS,
+        observed: "key: size limit: expected enforced, got unsupported",
+        because: "a limit is a project quota on directories; btrfs limits subvolumes and ZFS data sets",
+        impact: Impact::Isolation,
+        see: &[
+            "btrfs-quota(8)",
+            "zfsprops(7), quota",
+            "docs.docker.com, overlay2.size",
+        ],
     },
 ];

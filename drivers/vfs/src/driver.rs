@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
     Access, Allocation, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home, Mounts,
-    OpenOptions, Result, SnapshotId, Staging, Usage, busy, make_dir, tree,
+    OpenOptions, Result, SnapshotId, Staging, Usage, busy, make_dir, projects, tree,
 };
 use cowlab_sys::durability::{fsync_dir, syncfs};
 use cowlab_sys::{MountAttributes, btrfs, dir, io, stat};
@@ -70,24 +70,21 @@ impl Driver for Vfs {
         parent: Option<&Chain>,
         options: &CreateOptions,
     ) -> Result<()> {
-        if options.size_limit.is_some() {
-            return Err(Error::Unsupported {
-                driver: NAME,
-                what: "a size limit".to_owned(),
-                remedy:
-                    "it would take project quotas on the backing file system; put the store on a \
-                         file system of the wanted size, or use a driver with volumes of its own"
-                        .to_owned(),
-            });
-        }
         let parent = parent.map(|chain| self.tree(chain.head())).transpose()?;
         self.home.create(id, |snapshot| {
             make_dir(snapshot, 0o700)?;
             let tree = snapshot.join("fs");
-            match &parent {
-                None => make_dir(&tree, 0o755),
-                Some(parent) => copy_tree(parent, &tree),
+            make_dir(&tree, 0o755)?;
+            if let Some(limit) = options.size_limit
+                && let Err(error) = projects::limit(&self.home, NAME, id, &[&tree], limit)
+            {
+                // Refused, not cut off: nothing is left for a later `destroy`.
+                dir::remove_tree(snapshot)?;
+                return Err(error);
             }
+            parent
+                .as_ref()
+                .map_or(Ok(()), |parent| copy_tree(parent, &tree))
         })
     }
 
@@ -123,7 +120,10 @@ impl Driver for Vfs {
 
     fn destroy(&self, id: SnapshotId) -> Result<()> {
         self.refuse_mounted(id)?;
-        self.home.destroy(id, |path| Ok(dir::remove_tree(path)?))
+        self.home.destroy(id, |path| {
+            projects::release(&self.home, &path.join("fs"))?;
+            Ok(dir::remove_tree(path)?)
+        })
     }
 
     fn usage(&self, id: SnapshotId) -> Result<Usage> {

@@ -22,7 +22,8 @@
 //! - A freeze stops nobody who has a file open for writing: the snapshot store refuses those.
 //! - Usage tells shared bytes apart on xfs and btrfs, by FIEMAP, one call per file. On ext4 and tmpfs
 //!   nothing is shared. Elsewhere everything counts as exclusive.
-//! - A size limit needs project quotas, which this driver does not set up.
+//! - A size limit is a project quota ([`cowlab_driver::projects`]), which ext4 and xfs enforce where they are mounted with
+//!   `prjquota`; it covers the parent's content too. On ext4 a process with CAP_SYS_RESOURCE may exceed it.
 //! - Durability: `Commit` is syncfs(2) of the backing file system; `Full` also flushes the snapshot's
 //!   directory by itself.
 

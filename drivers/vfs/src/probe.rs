@@ -44,6 +44,7 @@ fn try_out(place: &Path) -> Result<()> {
             remedy: "put the store on ext4, xfs, btrfs or tmpfs".to_owned(),
         })
     })?;
+    make_dir(&copy, 0o700)?;
     copy_tree(&source, &copy)?;
     let mut guard = mount::bind(&copy, &target, MountAttributes::default())?;
     let bound = io("read", &target, fs::read(target.join("file")));
