@@ -81,7 +81,7 @@ impl Driver for Btrfs {
                 }
             }
             if let Some(limit) = options.size_limit
-                && let Err(error) = quota::limit(&path, limit)
+                && let Err(error) = quota::limit(snapshot, limit)
             {
                 // Refused, not cut off: nothing is left for a later `destroy`.
                 subvolume::delete(snapshot)?;
@@ -106,6 +106,7 @@ impl Driver for Btrfs {
     fn freeze(&self, id: SnapshotId, durability: Durability) -> Result<()> {
         let path = self.path(id)?;
         self.refuse_mounted(id)?;
+        quota::lift(&self.home.path(id))?;
         let fd = subvolume::open(&path)?;
         btrfs::set_read_only(&fd, true)?;
         if durability >= Durability::Commit

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! <root>/<id>/fs        the snapshot's subvolume
+//! <root>/<id>/limited   an empty file, there while the snapshot has a size limit; frozen it has none
 //! ```
 //!
 //! and what [`cowlab_driver::Home`] adds. A snapshot is mounted by a bind mount of its subvolume, so
