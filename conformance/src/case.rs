@@ -134,8 +134,8 @@ pub enum Need {
     FreeSpace(u64),
     /// A file of that many bytes, holes included.
     FileSize(u64),
-    /// Project quotas.
-    ProjectQuota,
+    /// A limit of what a directory, a subvolume or a data set holds: project quotas, quota groups or quotas.
+    SizeLimit,
     /// fs-verity.
     Verity,
     /// Mounts with an identity map.
@@ -168,7 +168,7 @@ impl fmt::Display for Need {
             Self::RenameWhiteout => "RENAME_WHITEOUT",
             Self::TimesBefore1970 => "time stamps before 1970",
             Self::TimesAfter2038 => "time stamps after 2038",
-            Self::ProjectQuota => "project quotas",
+            Self::SizeLimit => "a file system that limits its parts (quotas)",
             Self::Verity => "fs-verity",
             _ => "mounts with an identity map",
         })

@@ -3,7 +3,6 @@
 //! Order: make the backing file system, ask the driver whether it runs there, try the needs of the cases, run the
 //! cases, run what failed again and alone, take the file system down, look for leaks and a tainted kernel.
 
-use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -12,14 +11,15 @@ use std::time::Duration;
 use cowlab_driver::{Error as DriverError, Settings};
 use cowlab_reports::result::{Place, Status};
 use cowlab_runtime::guest;
-use cowlab_sys::{Guard, interrupt, mountinfo, process};
-use cowlab_testbed::{BackingFs, BackingOptions, Error as TestbedError, Media, Run};
+use cowlab_sys::{interrupt, mountinfo, process};
+use cowlab_testbed::{Error as TestbedError, Run};
 
 use crate::batch::{Batch, Findings, by_shape};
-use crate::case::{Case, Need, Risk};
+use crate::case::{Case, Risk};
 use crate::context::Context;
 use crate::difference::Difference;
-use crate::needs::{self, Excuse, Lacking};
+use crate::ground::Ground;
+use crate::needs::{Excuse, Lacking};
 use crate::report::{Ended, Report, now};
 use crate::seam::StoreHarm;
 use crate::subject::Subject;
@@ -127,14 +127,15 @@ fn run_here(
     options: &Options,
     news: News<'_>,
 ) -> Report {
-    let backing = match make_backing(run, subject) {
-        Ok(backing) => backing,
+    let ground = match Ground::make(run, subject.backing) {
+        Ok(ground) => ground,
         Err(TestbedError::Missing { what, remedy }) => {
             let reason = format!("{what} is missing: {remedy}");
             return whole(cases, &without_backing(run, subject, options, reason));
         }
         Err(error) => return whole(cases, &Verdict::fail(error.to_string())),
     };
+    let backing = ground.usual();
     let settings = match backing.places().fresh() {
         Ok(settings) => settings,
         Err(error) => return whole(cases, &Verdict::fail(error.to_string())),
@@ -151,27 +152,13 @@ fn run_here(
         subject,
         options,
         news,
-        backing,
+        ground,
         made: 0,
         report: Report::default(),
     };
     let taint = process::kernel_taint().ok();
     column.run_all(cases);
     column.close(taint)
-}
-
-/// Makes the file system in memory, so that flushes cost nothing, or on disk where memory is short.
-pub(crate) fn make_backing(run: &Run, subject: &Subject) -> Result<BackingFs, TestbedError> {
-    let in_memory = BackingOptions {
-        media: Media::Memory,
-        ..BackingOptions::default()
-    };
-    match run.backing(subject.backing, &in_memory) {
-        Err(TestbedError::NoSpace { .. } | TestbedError::NoMemory { .. }) => {
-            run.backing(subject.backing, &BackingOptions::default())
-        }
-        made => made,
-    }
 }
 
 /// A skip for something that could be here; in strict mode a failure.
@@ -219,7 +206,7 @@ struct Column<'a> {
     subject: &'a Subject,
     options: &'a Options,
     news: News<'a>,
-    backing: BackingFs,
+    ground: Ground<'a>,
     /// How many contexts there were.
     made: usize,
     report: Report,
@@ -234,7 +221,7 @@ impl Column<'_> {
         let isolate = self.options.isolate;
         let (alone, shared): (Vec<_>, Vec<_>) = cases
             .into_iter()
-            .partition(|case| isolate || case.is_alone());
+            .partition(|case| isolate || case.is_alone() || self.ground.is_apart(case));
         for cases in by_shape(&shared) {
             if self.interrupted(&cases) {
                 continue;
@@ -288,14 +275,6 @@ impl Column<'_> {
 
     /// Tries every need once; a case whose needs are not met ends as skipped.
     fn leave_out_what_cannot_run(&mut self, cases: &[&'static Case]) -> Vec<&'static Case> {
-        let place = self.backing.mount_point().join("needs");
-        if let Err(error) = std::fs::create_dir(&place) {
-            self.report
-                .trouble
-                .push(format!("mkdir `{}`: {error}", place.display()));
-            return Vec::new();
-        }
-        let mut tried: BTreeMap<Need, Option<Lacking>> = BTreeMap::new();
         let mut able = Vec::new();
         for case in cases {
             let lacking = if case.risk == Risk::Kernel && !self.options.risky {
@@ -303,12 +282,9 @@ impl Column<'_> {
                 let excuse = Some(Excuse::Kernel);
                 Some(Lacking { reason, excuse })
             } else {
-                case.needs.iter().find_map(|need| {
-                    let tried = tried.entry(*need);
-                    tried
-                        .or_insert_with(|| needs::lacking(*need, self.subject.backing, &place))
-                        .clone()
-                })
+                case.needs
+                    .iter()
+                    .find_map(|need| self.ground.lacking(*need))
             };
             match lacking {
                 Some(lacking) => {
@@ -347,18 +323,18 @@ impl Column<'_> {
         let (variant, backing) = (self.subject.variant.name, self.subject.backing.name());
         let mut declared = self.subject.entry.deviations_on(variant, backing);
         let verdict = Verdict::of(found, declared.find(|deviation| deviation.case == case.id));
-        verdict.in_place_of(self.backing.mount_point())
+        verdict.in_place_of(self.ground.of(case).mount_point())
     }
 
     fn run_batch(&mut self, cases: &[&'static Case]) -> Result<Findings, Difference> {
-        let mut context = self.context()?;
+        let mut context = self.context(None)?;
         let done = Batch::shared(cases).run(&mut context);
         self.look_for_leftovers(&context, done.is_ok());
         done
     }
 
     fn run_alone(&mut self, case: &'static Case, keep: bool) -> Option<Difference> {
-        let mut context = match self.context() {
+        let mut context = match self.context(Some(case)) {
             Ok(context) => context,
             Err(difference) => return Some(difference),
         };
@@ -386,17 +362,16 @@ impl Column<'_> {
         found
     }
 
-    fn context(&mut self) -> Result<Context, Difference> {
+    /// Makes a place to run a case in, or a batch of cases that ask for nothing extra.
+    fn context(&mut self, case: Option<&Case>) -> Result<Context, Difference> {
         self.made += 1;
-        let dir = self
-            .backing
-            .mount_point()
-            .join(format!("run-{}", self.made));
+        let backing = case.map_or(self.ground.usual(), |case| self.ground.of(case));
+        let dir = backing.mount_point().join(format!("run-{}", self.made));
         let mut context = Context::new(
             &dir,
             self.subject.entry,
             self.subject.variant,
-            self.backing.places(),
+            backing.places(),
         )?;
         if let Some(harm) = self.options.harm {
             context.plant(harm)?;
@@ -430,9 +405,9 @@ impl Column<'_> {
 
     fn close(mut self, taint: Option<u64>) -> Report {
         if self.options.keep && !self.report.kept.is_empty() {
-            self.report.held = Some(self.backing);
-        } else if let Err(error) = self.backing.close() {
-            self.report.trouble.push(error.to_string());
+            self.report.held = self.ground.into_all();
+        } else {
+            self.report.trouble.extend(self.ground.close());
         }
         match (taint, process::kernel_taint().ok()) {
             (Some(before), Some(after)) if before != after => {

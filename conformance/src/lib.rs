@@ -24,6 +24,7 @@ mod errand;
 pub mod errno;
 mod exit;
 mod faults;
+mod ground;
 mod judge;
 mod junit;
 mod lane;

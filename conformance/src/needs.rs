@@ -1,14 +1,16 @@
 //! Finds out, by doing it on the backing file system, whether what a case needs is there.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use cowlab_sys::at::{self, OFlags, RenameFlags};
 use cowlab_sys::file::{self, FallocateFlags, IFlags};
+use cowlab_sys::project::{self, Project};
 use cowlab_sys::stat::{self, FileKind, Time};
-use cowlab_sys::{Error, Result, dir, fiemap, io, reflink, xattr};
-use cowlab_testbed::Backing;
+use cowlab_sys::{Error, Result, dir, fiemap, io, process, reflink, xattr};
+use cowlab_testbed::{Backing, Extra};
 
 use crate::case::Need;
 use crate::errno::Code;
@@ -31,11 +33,10 @@ const LACKS: &[(Backing, Lacks)] = &[
     (Backing::Btrfs, |need| match need {
         // One leaf of 16 KiB for the item, its header and its name.
         Need::XattrSize(size) => size > 16_000,
-        Need::ProjectQuota => true,
         _ => false,
     }),
     (Backing::Tmpfs, |need| match need {
-        Need::Reflink | Need::Verity => true,
+        Need::Reflink | Need::SizeLimit | Need::Verity => true,
         Need::SymlinkTarget(size) => size > 4095,
         _ => false,
     }),
@@ -76,16 +77,19 @@ pub(crate) enum Excuse {
 /// Tries a need in an empty directory on the backing file system, and leaves the directory empty.
 #[must_use]
 pub(crate) fn lacking(need: Need, backing: Backing, place: &Path) -> Option<Lacking> {
-    let tried = try_need(need, place);
+    let tried = try_need(need, backing, place);
     let emptied = empty(place);
     let error = Code::from(tried.and(emptied).err()?);
+    Some(refused(need, backing, error))
+}
+
+/// What is lacking where a need was refused with this error.
+#[must_use]
+pub(crate) fn refused(need: Need, backing: Backing, error: Code) -> Lacking {
     let by_nature = LACKS
         .iter()
         .any(|(kind, lacks)| *kind == backing && lacks(need));
-    let kernel = matches!(
-        need,
-        Need::ProjectQuota | Need::Verity | Need::IdMappedMount
-    );
+    let kernel = matches!(need, Need::SizeLimit | Need::Verity | Need::IdMappedMount);
     let excuse = match (by_nature, kernel) {
         (true, _) => Some(Excuse::FileSystem),
         (false, true) => Some(Excuse::Kernel),
@@ -95,7 +99,18 @@ pub(crate) fn lacking(need: Need, backing: Backing, place: &Path) -> Option<Lack
         Some(Excuse::FileSystem) => format!("{backing} has not got {need}"),
         Some(Excuse::Kernel) | None => format!("needs {need}; here: {error}"),
     };
-    Some(Lacking { reason, excuse })
+    Lacking { reason, excuse }
+}
+
+/// What a file system has to be made with for a need.
+#[must_use]
+pub(crate) fn extra(need: Need, backing: Backing) -> Option<Extra> {
+    match (need, backing) {
+        (Need::SizeLimit, Backing::Zfs | Backing::Tmpfs) => None,
+        (Need::SizeLimit, _) => Some(Extra::SizeLimits),
+        (Need::Verity, Backing::Ext4 | Backing::ThinExt4) => Some(Extra::Verity),
+        _ => None,
+    }
 }
 
 fn empty(place: &Path) -> Result<()> {
@@ -105,7 +120,7 @@ fn empty(place: &Path) -> Result<()> {
     Ok(())
 }
 
-fn try_need(need: Need, place: &Path) -> Result<()> {
+fn try_need(need: Need, backing: Backing, place: &Path) -> Result<()> {
     let path = place.join("probe");
     let make = |name: &str| {
         let path = place.join(name);
@@ -156,8 +171,10 @@ fn try_need(need: Need, place: &Path) -> Result<()> {
             enough(available >= size, "statfs", place)
         }
         Need::FileSize(size) => io("ftruncate", &path, make("probe")?.set_len(size)),
-        // To be set up when the file system is made or mounted, which the host's testbed does not do.
-        Need::ProjectQuota | Need::Verity | Need::IdMappedMount => enough(false, "set up", place),
+        // btrfs took quotas when it was made, and ZFS always does.
+        Need::SizeLimit if matches!(backing, Backing::Btrfs | Backing::Zfs) => Ok(()),
+        Need::SizeLimit => limits_projects(place),
+        Need::Verity | Need::IdMappedMount => enough(false, "set up", place),
     }
 }
 
@@ -171,6 +188,26 @@ const MINIMAL_ACL: &[u8] = &[
     16, 0, 4, 0, 255, 255, 255, 255, //
     32, 0, 0, 0, 255, 255, 255, 255, //
 ];
+
+/// Puts a directory into a project, limits that, and has somebody without privileges write too much.
+fn limits_projects(place: &Path) -> Result<()> {
+    const OWN: Project = Project {
+        id: 4242,
+        inherited: true,
+    };
+    // xfs wants room for a chunk of inodes before it makes one.
+    let (path, limit) = (place.join("limited"), 4 << 20);
+    io("mkdir", &path, fs::create_dir(&path))?;
+    let dir = dir::open(&path)?;
+    OWN.assign(&dir)?;
+    project::limit(&dir, OWN.id, Some(limit))?;
+    let file = path.join("f");
+    let mut opened = io("open", &file, File::create(&file))?;
+    let too_much = vec![7; 8 << 20];
+    let written = process::as_user(1, || opened.write_all(&too_much))?;
+    project::limit(&dir, OWN.id, None)?;
+    enough(written.is_err(), "write", &file)
+}
 
 fn has_holes(file: &File) -> Result<()> {
     io("ftruncate", "", file.set_len(1 << 20))?;

@@ -7,12 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cowlab_driver::Error as DriverError;
 use cowlab_runtime::guest::Where;
-use cowlab_sys::Guard;
 use cowlab_testbed::{Backing, Error as TestbedError, Run};
 
 use crate::case::{Case, Need, Risk};
-use crate::column;
-use crate::needs::{self, Excuse};
+use crate::ground::Ground;
+use crate::needs::Excuse;
 use crate::subject::Subject;
 
 /// A column and the cases to run in it.
@@ -78,16 +77,15 @@ fn lacks_on(run: &Run, columns: &[Planned], indices: &[usize]) -> Vec<Lack> {
     let Some((first, _)) = chosen.first() else {
         return Vec::new();
     };
-    let mut backing = match column::make_backing(run, first) {
-        Ok(backing) => backing,
+    let mut ground = match Ground::make(run, first.backing) {
+        Ok(ground) => ground,
         Err(TestbedError::Missing { .. }) => return vec![Lack::Everything; chosen.len()],
         // Whatever is wrong, the column will say it.
         Err(_) => return vec![Lack::Nothing; chosen.len()],
     };
-    let place = backing.mount_point().join("needs");
-    let mut tried = BTreeMap::new();
     let mut lacks = Vec::new();
     for (subject, cases) in chosen {
+        let backing = ground.usual();
         let Ok(settings) = backing.places().fresh() else {
             lacks.push(Lack::Nothing);
             continue;
@@ -95,17 +93,17 @@ fn lacks_on(run: &Run, columns: &[Planned], indices: &[usize]) -> Vec<Lack> {
         let probed = (subject.entry.probe)(backing.mount_point(), subject.variant, &settings);
         lacks.push(match probed {
             Err(DriverError::Unavailable(_)) => Lack::Everything,
-            _ if std::fs::create_dir_all(&place).is_err() => Lack::Nothing,
             _ => needed(cases, |need| {
-                *tried.entry(need).or_insert_with(|| {
-                    needs::lacking(need, subject.backing, &place)
-                        .is_some_and(|lacking| lacking.excuse != Some(Excuse::FileSystem))
-                })
+                let lacking = ground.lacking(need);
+                lacking.is_some_and(|lacking| lacking.excuse != Some(Excuse::FileSystem))
             }),
         });
     }
-    if let Err(leak) = backing.close() {
-        tracing::error!(%leak, "a file system that was tried is left for the run to take down");
+    for leak in ground.close() {
+        tracing::error!(
+            leak,
+            "a file system that was tried is left for the run to take down"
+        );
     }
     lacks
 }
@@ -134,7 +132,7 @@ mod tests {
     };
     const LIMITED: Case = Case {
         id: "area/limited",
-        needs: &[Need::Acl, Need::ProjectQuota],
+        needs: &[Need::Acl, Need::SizeLimit],
         ..Case::BASE
     };
     const RISKY: Case = Case {
@@ -151,7 +149,7 @@ mod tests {
 
     #[test]
     fn auto_sends_away_what_the_host_lacks() {
-        let quota = Lack::Needs(BTreeSet::from([Need::ProjectQuota]));
+        let quota = Lack::Needs(BTreeSet::from([Need::SizeLimit]));
         assert_eq!(ids(Where::Auto, true, &Lack::Nothing), [""; 0]);
         assert_eq!(ids(Where::Auto, true, &quota), ["area/limited"]);
         assert_eq!(
@@ -175,6 +173,6 @@ mod tests {
             need == Need::Acl
         });
         assert_eq!(lack, Lack::Needs(BTreeSet::from([Need::Acl])));
-        assert_eq!(tried, [Need::Acl, Need::ProjectQuota]);
+        assert_eq!(tried, [Need::Acl, Need::SizeLimit]);
     }
 }

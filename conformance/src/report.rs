@@ -54,8 +54,8 @@ pub(crate) struct Report {
     pub(crate) trouble: Vec<String>,
     /// What was kept, for looking at.
     pub(crate) kept: Vec<PathBuf>,
-    /// The file system that holds what was kept.
-    pub(crate) held: Option<BackingFs>,
+    /// The file systems that hold what was kept.
+    pub(crate) held: Vec<BackingFs>,
 }
 
 pub(crate) fn now() -> Timestamp {
