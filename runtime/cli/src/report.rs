@@ -43,8 +43,9 @@ pub(crate) struct Args {
     /// Make the throw-away file systems in this directory; without it that of `COWLAB_TEST_DIR`, else `/var/tmp`.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Check and measure on this kernel (host), in the throw-away machine (guest), or each driver where it runs (auto).
-    #[arg(long = "where", value_name = "PLACE", default_value_t)]
+    /// Check and measure on this kernel (host), in the throw-away machine (guest), or each driver where it runs (auto), which
+    /// takes much longer.
+    #[arg(long = "where", value_name = "PLACE", default_value_t = Where::Host)]
     place: Where,
     /// Run on a host where a container engine runs.
     #[arg(long)]
