@@ -64,15 +64,7 @@ fn command(sysroot: &Path, target: &Path) -> Cmd {
     let root = sysroot.display();
     let option = format!("--sysroot={root}");
     let libraries = format!("{root}/usr/lib/x86_64-linux-gnu/pkgconfig:{root}/usr/share/pkgconfig");
-    Cmd::new("cargo")
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "cowlab",
-            "--bin",
-            "cowlab",
-        ])
+    program::cargo_build()
         .args(["--features", FEATURES, "--target", TARGET, "--target-dir"])
         .arg(target)
         // With --target these do not reach build scripts, which run on the host.

@@ -48,18 +48,23 @@ fn purposes(verb: &str, arguments: &[OsString]) -> &'static [Purpose] {
 
 /// Builds the program and returns where it lies.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
-    let cargo = Cmd::new("cargo").args([
+    let cargo = cargo_build();
+    if cargo.status_inherit()? != 0 {
+        return Err(Refusal::new(exit::FINDING, format!("`{cargo}` failed")).into());
+    }
+    Ok(target_directory()?.join("release/cowlab"))
+}
+
+/// The command that builds the program in release.
+pub(crate) fn cargo_build() -> Cmd {
+    Cmd::new("cargo").args([
         "build",
         "--release",
         "--package",
         "cowlab",
         "--bin",
         "cowlab",
-    ]);
-    if cargo.status_inherit()? != 0 {
-        return Err(Refusal::new(exit::FINDING, format!("`{cargo}` failed")).into());
-    }
-    Ok(target_directory()?.join("release/cowlab"))
+    ])
 }
 
 /// Builds the program, where it may need it also for the guest, and prepares to run it with the arguments. It writes

@@ -17,7 +17,7 @@ use cowlab_sys::durability::fsync_dir;
 use cowlab_sys::project::{self, Project};
 use cowlab_sys::{Errno, dir, file};
 
-use crate::{Bytes, Error, Home, Result, SnapshotId};
+use crate::{Bytes, Deviation, Error, Home, Impact, Result, Scope, SnapshotId};
 
 /// The name of the file with the first number of the range.
 const RECORD: &str = "projects";
@@ -27,6 +27,23 @@ const RANGE: u32 = 1 << 16;
 const LOWEST: u32 = 1 << 20;
 /// How many ranges there are; 2 to the 31 and above are negative to some tools.
 const RANGES: u32 = ((1 << 31) - LOWEST) / RANGE;
+
+/// What a driver that limits directories declares: on some file systems it cannot.
+pub const NO_LIMIT: Deviation = Deviation {
+    case: "usage/size-limit-is-enforced",
+    scope: Scope {
+        backings: &["btrfs", "zfs"],
+        ..Scope::EVERYWHERE
+    },
+    observed: "key: size limit: expected enforced, got unsupported",
+    because: "a limit is a project quota on directories; btrfs limits subvolumes and ZFS data sets",
+    impact: Impact::Isolation,
+    see: &[
+        "btrfs-quota(8)",
+        "zfsprops(7), quota",
+        "docs.docker.com, overlay2.size",
+    ],
+};
 
 /// Limits what these empty directories of a new snapshot may hold together.
 ///

@@ -2,7 +2,7 @@
 //!
 //! Seen on Linux 6.18. The case runs and must show exactly what is written here.
 
-use cowlab_driver::{Deviation, Impact, Scope};
+use cowlab_driver::{Deviation, Impact, Scope, projects};
 
 /// Without the index, names of one file part at copy-up.
 const WITHOUT_INDEX: Scope = Scope {
@@ -42,12 +42,6 @@ const ON_ZFS: Scope = Scope {
 
 const ON_XFS: Scope = Scope {
     backings: &["xfs", "xfs-noreflink"],
-    ..Scope::EVERYWHERE
-};
-
-/// Where quotas are of subvolumes or data sets, and not of directories.
-const WITHOUT_PROJECTS: Scope = Scope {
-    backings: &["btrfs", "zfs"],
     ..Scope::EVERYWHERE
 };
 
@@ -241,16 +235,5 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         impact: Impact::Cosmetic,
         see: &["overlayfs.rst, Non-standard behavior"],
     },
-    Deviation {
-        case: "usage/size-limit-is-enforced",
-        scope: WITHOUT_PROJECTS,
-        observed: "key: size limit: expected enforced, got unsupported",
-        because: "a limit is a project quota on directories; btrfs limits subvolumes and ZFS data sets",
-        impact: Impact::Isolation,
-        see: &[
-            "btrfs-quota(8)",
-            "zfsprops(7), quota",
-            "docs.docker.com, overlay2.size",
-        ],
-    },
+    projects::NO_LIMIT,
 ];

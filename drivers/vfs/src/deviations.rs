@@ -1,16 +1,10 @@
 //! Where vfs is known to differ from a plain directory.
 
-use cowlab_driver::{Deviation, Impact, Scope};
+use cowlab_driver::{Deviation, Impact, Scope, projects};
 
 /// Where a copy of a file is a copy of its data.
 const WITHOUT_REFLINK: Scope = Scope {
     backings: &["ext4", "tmpfs", "xfs-noreflink"],
-    ..Scope::EVERYWHERE
-};
-
-/// Where quotas are of subvolumes or data sets, and not of directories.
-const WITHOUT_PROJECTS: Scope = Scope {
-    backings: &["btrfs", "zfs"],
     ..Scope::EVERYWHERE
 };
 
@@ -40,16 +34,5 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         impact: Impact::Cosmetic,
         see: &["docs.docker.com, vfs-driver"],
     },
-    Deviation {
-        case: "usage/size-limit-is-enforced",
-        scope: WITHOUT_PROJECTS,
-        observed: "key: size limit: expected enforced, got unsupported",
-        because: "a limit is a project quota on directories; btrfs limits subvolumes and ZFS data sets",
-        impact: Impact::Isolation,
-        see: &[
-            "btrfs-quota(8)",
-            "zfsprops(7), quota",
-            "docs.docker.com, overlay2.size",
-        ],
-    },
+    projects::NO_LIMIT,
 ];
