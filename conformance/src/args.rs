@@ -68,7 +68,7 @@ pub(crate) struct RunArgs {
     /// Run everything in that many orders; a verdict that differs is a failure.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
     pub(crate) seeds: u64,
-    /// Run that many columns at once.
+    /// Run that many columns at once, here and in as many guests.
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) jobs: u8,
     /// Run cases that may upset the kernel on the host and not in the guest.

@@ -1,9 +1,9 @@
-//! The part of a run that is in the guest: what was asked of it, what it said so far, how it ended.
+//! The part of a column that is in the guest: what was asked of it, what it said so far, how it ended.
 //!
 //! The guest's lines are taken as they come. A guest that ends before it said how every case ended leaves failures: a
 //! case that nobody saw is not one that was skipped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,45 +18,53 @@ use crate::report::Ended;
 use crate::subject::Subject;
 use crate::verdict::Verdict;
 
-/// The cases that the guest was asked to run.
-#[derive(Debug, Default)]
+/// The cases of a column that a guest was asked to run.
+#[derive(Debug)]
 pub(crate) struct Away {
-    asked: Vec<(String, Subject, &'static Case)>,
+    subject: Subject,
+    cases: Vec<&'static Case>,
     state: Mutex<State>,
     news: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    ended: BTreeMap<String, Ended>,
-    /// What columns left behind or upset.
-    trouble: BTreeMap<String, Vec<String>>,
+    ended: BTreeMap<&'static str, Ended>,
+    /// What the column left behind or upset.
+    trouble: Vec<String>,
     over: bool,
 }
 
 impl Away {
-    /// Asks for cases, each with the column it runs in.
-    pub(crate) fn new(asked: impl IntoIterator<Item = (Subject, &'static Case)>) -> Self {
-        let asked = asked.into_iter();
+    /// Asks for cases of a column.
+    pub(crate) fn new(subject: Subject, cases: Vec<&'static Case>) -> Self {
         Self {
-            asked: asked
-                .map(|(subject, case)| (trial(&subject, case), subject, case))
-                .collect(),
-            ..Self::default()
+            subject,
+            cases,
+            state: Mutex::default(),
+            news: Condvar::new(),
         }
     }
 
-    /// The trials that are asked for, a line each, in the order in which they are to run.
-    pub(crate) fn list(&self) -> String {
-        self.asked
-            .iter()
-            .map(|(trial, _, _)| format!("{trial}\n"))
-            .collect()
+    /// The cases that are asked for, in the order in which they are to run.
+    pub(crate) fn cases(&self) -> &[&'static Case] {
+        &self.cases
     }
 
-    /// How many trials are asked for.
-    pub(crate) const fn count(&self) -> usize {
-        self.asked.len()
+    /// How many cases are asked for.
+    pub(crate) fn count(&self) -> usize {
+        self.cases.len()
+    }
+
+    /// Whether nothing is asked for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.cases.is_empty()
+    }
+
+    /// The trials that are asked for, a line each.
+    pub(crate) fn list(&self) -> String {
+        let trials = self.cases.iter().map(|case| trial(&self.subject, case));
+        trials.map(|trial| trial + "\n").collect()
     }
 
     /// Takes a result.
@@ -69,33 +77,37 @@ impl Away {
             return Ok(());
         };
         let column = column_of(said);
+        let stranger = || {
+            let name = format!("{column}::{}", said.case);
+            format!("the guest ran `{name}`, which it was not asked to")
+        };
+        if column != self.subject.to_string() {
+            return Err(stranger());
+        }
         let mut state = self.state();
         if said.case == outcome::LEFTOVERS {
-            let trouble = said.reason.clone().unwrap_or_default();
-            state.trouble.entry(column).or_default().push(trouble);
+            state.trouble.push(said.reason.clone().unwrap_or_default());
             return Ok(());
         }
-        let name = format!("{column}::{}", said.case);
-        let asked = self.asked.iter().find(|(trial, _, _)| *trial == name);
-        let Some((_, subject, case)) = asked else {
-            return Err(format!("the guest ran `{name}`, which it was not asked to"));
-        };
+        let asked = self.cases.iter().find(|case| case.id == said.case);
+        let case = asked.ok_or_else(stranger)?;
         if said.column.place != Place::Guest {
+            let name = trial(&self.subject, case);
             return Err(format!("the guest says that `{name}` ran on the host"));
         }
-        let ended = outcome::ended(subject, case, said, record);
-        state.ended.insert(name, ended);
+        let ended = outcome::ended(&self.subject, case, said, record);
+        state.ended.insert(case.id, ended);
         self.news.notify_all();
         Ok(())
     }
 
     /// Ends the waiting, and returns the cases that the guest did not get to, each now a failure that says why.
-    pub(crate) fn close(&self, ending: &Ending) -> Vec<(Subject, Ended)> {
+    pub(crate) fn close(&self, ending: &Ending) -> Vec<Ended> {
         let mut state = self.state();
-        let loss = loss(ending, &state, self.asked.len());
+        let loss = loss(ending, &state, self.cases.len());
         let mut unfinished = Vec::new();
-        for (trial, subject, case) in &self.asked {
-            if state.ended.contains_key(trial) {
+        for case in &self.cases {
+            if state.ended.contains_key(case.id) {
                 continue;
             }
             let verdict = unfinished_verdict(&loss, unfinished.is_empty());
@@ -103,42 +115,32 @@ impl Away {
                 place: Place::Guest,
                 ..Ended::now(case, verdict, Duration::ZERO)
             };
-            unfinished.push((*subject, ended.clone()));
-            state.ended.insert(trial.clone(), ended);
+            unfinished.push(ended.clone());
+            state.ended.insert(case.id, ended);
         }
-        if let Some(loss) = &loss {
-            // Nobody looked at what these columns left behind; where all cases ended, the last column's end is the one
-            // that is missing.
-            let last = self.asked.last().map(|(_, subject, _)| subject);
-            let columns = unfinished.iter().map(|(subject, _)| subject);
-            let columns: BTreeSet<_> = columns.chain(last).map(ToString::to_string).collect();
-            for column in columns {
-                let trouble = state.trouble.entry(column).or_default();
-                trouble.push(loss.reason.clone());
-            }
-        }
+        // Nobody looked at what the column left behind.
+        state.trouble.extend(loss.map(|loss| loss.reason));
         state.over = true;
         self.news.notify_all();
         unfinished
     }
 
     /// How a case ended; waits for it.
-    pub(crate) fn ended(&self, trial: &str) -> Option<Ended> {
+    pub(crate) fn ended(&self, case: &Case) -> Option<Ended> {
         let mut state = self.state();
-        while !state.over && !state.ended.contains_key(trial) {
+        while !state.over && !state.ended.contains_key(case.id) {
             state = self.wait(state);
         }
-        state.ended.get(trial).cloned()
+        state.ended.get(case.id).cloned()
     }
 
-    /// What a column left behind in the guest; waits for the guest's end.
-    pub(crate) fn trouble(&self, subject: &Subject) -> Vec<String> {
+    /// What the column left behind in the guest; waits for the guest's end.
+    pub(crate) fn trouble(&self) -> Vec<String> {
         let mut state = self.state();
         while !state.over {
             state = self.wait(state);
         }
-        let trouble = state.trouble.get(&subject.to_string());
-        trouble.cloned().unwrap_or_default()
+        state.trouble.clone()
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
@@ -207,7 +209,7 @@ mod tests {
     fn asked() -> (Subject, Vec<&'static Case>, Away) {
         let subject = Subject::parse("vfs/default/ext4").unwrap();
         let cases: Vec<_> = cases::all().take(3).collect();
-        let away = Away::new(cases.iter().map(|case| (subject, *case)));
+        let away = Away::new(subject, cases.clone());
         (subject, cases, away)
     }
 
@@ -246,11 +248,11 @@ mod tests {
             away.take(&said(&subject, case, Status::Pass)).unwrap();
         }
         assert!(away.close(&Ending::Exit(0)).is_empty());
-        let ended = away.ended(&trial(&subject, cases[1])).unwrap();
+        let ended = away.ended(cases[1]).unwrap();
         assert_eq!(ended.verdict.status, Status::Pass);
         assert_eq!(ended.place, Place::Guest);
         assert_eq!(ended.finished, Timestamp::from_millis(2));
-        assert!(away.trouble(&subject).is_empty());
+        assert!(away.trouble().is_empty());
     }
 
     #[test]
@@ -264,15 +266,15 @@ mod tests {
         let unfinished = away.close(&Ending::Lost(loss));
         let reasons: Vec<_> = unfinished
             .iter()
-            .map(|(_, ended)| ended.verdict.reason.clone().unwrap())
+            .map(|ended| ended.verdict.reason.clone().unwrap())
             .collect();
         assert_eq!(unfinished.len(), 2);
         assert!(reasons.iter().all(|reason| reason.contains("signal 9")));
         assert!(reasons[0].contains("Kernel panic"));
         assert!(!reasons[1].contains("Kernel panic"));
-        let ended = away.ended(&trial(&subject, cases[2])).unwrap();
+        let ended = away.ended(cases[2]).unwrap();
         assert_eq!(ended.verdict.status, Status::Fail);
-        assert_eq!(away.trouble(&subject), ["the guest was killed by signal 9"]);
+        assert_eq!(away.trouble(), ["the guest was killed by signal 9"]);
     }
 
     #[test]
@@ -283,7 +285,7 @@ mod tests {
                 away.take(&said(&subject, case, status)).unwrap();
             }
             assert!(away.close(&Ending::Exit(code)).is_empty());
-            away.trouble(&subject).len()
+            away.trouble().len()
         };
         let (pass, fail) = (Status::Pass, Status::Fail);
         assert_eq!(trouble_after([pass; 3], 0), 0);
@@ -311,6 +313,6 @@ mod tests {
         away.take(&record(trouble)).unwrap();
         let unfinished = away.close(&Ending::Exit(1));
         assert_eq!(unfinished.len(), 3);
-        assert_eq!(away.trouble(&subject)[0], "`/x` is still mounted");
+        assert_eq!(away.trouble()[0], "`/x` is still mounted");
     }
 }

@@ -1,4 +1,4 @@
-//! The run in the guest: the same verb, with the list of its trials, its results read as they come.
+//! The run of a column in a guest of its own: the same verb, with the list of its trials, its results read as they come.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cowlab_reports::result::Record;
 use cowlab_runtime::guest::{self, Ending, Guest, Job, Loss};
+use cowlab_sys::interrupt;
 
 use crate::args::RunArgs;
 use crate::away::Away;
@@ -21,6 +22,12 @@ const TRIAL: Duration = Duration::from_secs(10);
 
 /// Runs what is asked for and returns how the guest ended.
 pub(crate) fn run(guest: &dyn Guest, args: &RunArgs, away: &Away, results: &Results) -> Ending {
+    if interrupt::requested() {
+        return Ending::Lost(Loss {
+            reason: "interrupted".to_owned(),
+            console: String::new(),
+        });
+    }
     let list = match list(away) {
         Ok(list) => list,
         Err(error) => {
@@ -67,8 +74,8 @@ fn arguments(args: &RunArgs) -> Vec<OsString> {
     ]
     .map(str::to_owned)
     .to_vec();
-    // Nothing there is lost with the kernel. One column at a time: emulated processors are one.
-    words.extend(["--risk-kernel", "--jobs", "1"].map(str::to_owned));
+    // Nothing there is lost with the kernel.
+    words.push("--risk-kernel".to_owned());
     if args.isolate {
         words.push("--isolate".to_owned());
     }
@@ -102,7 +109,7 @@ mod tests {
         let line = words.join(&OsString::from(" "));
         assert_eq!(
             line,
-            "conformance --where host --trials /usr/local/share/cowlab/trials --json --risk-kernel --jobs 1 --seed 7 --strict vfs,btrfs"
+            "conformance --where host --trials /usr/local/share/cowlab/trials --json --risk-kernel --seed 7 --strict vfs,btrfs"
         );
     }
 }

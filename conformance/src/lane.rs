@@ -29,8 +29,6 @@ pub(crate) struct Shared {
     pub(crate) seeds: u64,
     /// Where results go.
     pub(crate) results: Results,
-    /// What runs in the guest.
-    pub(crate) away: Away,
 }
 
 /// A column and the cases to run in it.
@@ -41,7 +39,7 @@ pub(crate) struct Lane {
     /// The cases, in the order of the catalogue.
     pub(crate) cases: Vec<&'static Case>,
     /// Those of them that run in the guest.
-    pub(crate) away: Vec<&'static Case>,
+    pub(crate) away: Away,
     shared: Arc<Shared>,
     report: OnceLock<Report>,
 }
@@ -56,7 +54,7 @@ impl Lane {
         Self {
             subject,
             cases,
-            away,
+            away: Away::new(subject, away),
             shared: Arc::clone(shared),
             report: OnceLock::new(),
         }
@@ -82,7 +80,7 @@ impl Lane {
     pub(crate) fn trouble(&self) -> Vec<String> {
         let mut trouble = self.report().trouble.clone();
         if !self.away.is_empty() {
-            trouble.extend(self.shared.away.trouble(&self.subject));
+            trouble.extend(self.away.trouble());
         }
         trouble
     }
@@ -114,13 +112,13 @@ impl Lane {
     }
 
     fn is_away(&self, case: &Case) -> bool {
-        self.away.iter().any(|away| away.id == case.id)
+        self.away.cases().iter().any(|away| away.id == case.id)
     }
 
     /// The end of a case; waits for it.
     fn ended_of(&self, case: &Case) -> Option<Ended> {
         if self.is_away(case) {
-            return self.shared.away.ended(&trial(&self.subject, case));
+            return self.away.ended(case);
         }
         let ended = &self.report().ended;
         ended.iter().find(|ended| ended.case.id == case.id).cloned()
@@ -137,8 +135,8 @@ impl Lane {
     /// The same for the cases that run in the guest.
     pub(crate) fn trials_away(lane: &Arc<Self>) -> Vec<Trial> {
         let last = Arc::clone(lane);
-        let clean = move || without_trouble(&last.shared.away.trouble(&last.subject));
-        let trials = Self::trials_of(lane, lane.away.clone(), clean).into_iter();
+        let clean = move || without_trouble(&last.away.trouble());
+        let trials = Self::trials_of(lane, lane.away.cases().to_vec(), clean).into_iter();
         trials
             .map(|trial| trial.with_kind(Place::Guest.name()))
             .collect()
@@ -213,7 +211,8 @@ impl Lane {
         merged
     }
 
-    fn write(&self, ended: &Ended) {
+    /// Writes how a case ended.
+    pub(crate) fn write(&self, ended: &Ended) {
         let line = Line::Outcome(outcome::of(&self.subject, ended));
         self.shared
             .results

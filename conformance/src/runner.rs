@@ -2,25 +2,22 @@
 //! become known, the matrix at the end.
 
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Result, anyhow};
-use cowlab_reports::result::Line;
 use cowlab_runtime::guest::Guest;
 use cowlab_sys::interrupt;
 use cowlab_testbed::Run;
 use libtest_mimic::{Arguments, FormatSetting, Trial};
 
 use crate::args::{Format, RunArgs};
-use crate::away::Away;
 use crate::column::Options;
 use crate::errand;
 use crate::exit;
 use crate::junit;
 use crate::lane::{Lane, Shared};
 use crate::matrix;
-use crate::outcome;
 use crate::placing::{self, Planned};
 use crate::report::now;
 use crate::results::Results;
@@ -47,12 +44,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
         false => None,
     };
     let away = away(args, &grounds, run.as_ref(), &columns);
-    let asked = columns.iter().zip(&away);
-    let asked = asked.flat_map(|((subject, _), away)| away.iter().map(|case| (*subject, *case)));
     let id = run.as_ref().map_or_else(own_id, |run| run.id().to_owned());
     let shared = Arc::new(Shared {
         results: Results::open(args, &id)?,
-        away: Away::new(asked),
         run,
         options: Options {
             isolate: args.isolate,
@@ -71,9 +65,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
         .zip(away)
         .map(|((subject, cases), away)| Arc::new(Lane::new(subject, cases, away, &shared)))
         .collect();
+    let queue = Mutex::new(queue(&lanes));
     let failed = thread::scope(|scope| {
-        if let (Some(guest), true) = (&grounds.guest, shared.away.count() > 0) {
-            scope.spawn(|| run_away(guest.as_ref(), args, &shared));
+        if let Some(guest) = &grounds.guest {
+            for _ in 0..args.jobs {
+                scope.spawn(|| run_away(guest.as_ref(), args, &shared, &queue));
+            }
         }
         run_trials(args, &lanes)
     });
@@ -108,12 +105,25 @@ fn own_id() -> String {
     format!("{:x}-{}", now().millis(), std::process::id())
 }
 
-/// Runs the part of the guest, and writes what is missing of it in the end.
-fn run_away(guest: &dyn Guest, args: &RunArgs, shared: &Shared) {
-    let ending = errand::run(guest, args, &shared.away, &shared.results);
-    for (subject, ended) in shared.away.close(&ending) {
-        let line = Line::Outcome(outcome::of(&subject, &ended));
-        shared.results.line(ended.started, ended.finished, &line);
+/// The columns with a part in the guest; the last is to run first. Those with many cases begin, so that no guest is left
+/// with much when the others are done.
+fn queue(lanes: &[Arc<Lane>]) -> Vec<&Lane> {
+    let lanes = lanes.iter().rev().map(Arc::as_ref);
+    let mut lanes: Vec<_> = lanes
+        .filter(|lane| !lane.away.is_empty())
+        .collect();
+    lanes.sort_by_key(|lane| lane.away.count());
+    lanes
+}
+
+/// Runs columns in guests, each in one of its own, until none is left, and writes what is missing of each in the end.
+fn run_away(guest: &dyn Guest, args: &RunArgs, shared: &Shared, queue: &Mutex<Vec<&Lane>>) {
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    while let Some(lane) = next() {
+        let ending = errand::run(guest, args, &lane.away, &shared.results);
+        for ended in lane.away.close(&ending) {
+            lane.write(&ended);
+        }
     }
 }
 

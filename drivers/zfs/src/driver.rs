@@ -186,8 +186,7 @@ impl Driver for Zfs {
     }
 
     fn usage(&self, id: SnapshotId) -> Result<Usage> {
-        let (name, _) = self.existing(id)?;
-        usage::measure(&self.datasets, &name)
+        usage::measure(&self.datasets, &self.name(id), &self.shown(id)?)
     }
 
     fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>> {

@@ -7,8 +7,9 @@ use cowlab_sys::{Error, stat};
 use crate::dataset::DataSets;
 use crate::driver::mount_of;
 
-/// Measures the snapshot that is the data set `name`.
-pub(crate) fn measure(datasets: &DataSets, name: &str) -> Result<Usage> {
+/// Measures the snapshot that is the data set `name`, whose content `shown` shows: mounting a frozen data set itself, even
+/// read-only, may rewrite its first block, to forget an intent log (zil.c, `zil_destroy`).
+pub(crate) fn measure(datasets: &DataSets, name: &str, shown: &str) -> Result<Usage> {
     // The properties are those of the last transaction group on disk.
     datasets.sync(name)?;
     let [used, by_snapshots, referenced, origin] =
@@ -16,7 +17,7 @@ pub(crate) fn measure(datasets: &DataSets, name: &str) -> Result<Usage> {
     let (used, by_snapshots, referenced) =
         (number(&used)?, number(&by_snapshots)?, number(&referenced)?);
     let own_and_seen = used.saturating_sub(by_snapshots);
-    let inodes = inodes(name)?;
+    let inodes = inodes(shown)?;
     let inherited = match origin.as_str() {
         "-" => 0,
         origin => self::inodes(origin)?.min(inodes),
