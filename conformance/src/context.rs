@@ -6,7 +6,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cowlab_driver::{Entry, Settings, Variant};
+use cowlab_driver::{Entry, Mounts, Settings, Variant};
 use cowlab_snapshots::{CommitOptions, PrepareOptions, Store, StoreOptions};
 use cowlab_sys::Guard;
 use cowlab_testbed::{Places, Small};
@@ -36,8 +36,9 @@ pub struct Context {
     settings: Settings,
     /// The places of other stores.
     others: Vec<Settings>,
-    /// The place with little room that the store is in.
+    /// The place with little room that the store is in, and whether the driver makes its snapshots of it.
     small: Option<Small>,
+    names_pool: bool,
     store: Option<Seam>,
     harm: Option<StoreHarm>,
     keeps: bool,
@@ -66,6 +67,7 @@ impl Context {
             places,
             others: Vec::new(),
             small: None,
+            names_pool: false,
             store: None,
             harm: None,
             keeps: false,
@@ -162,14 +164,35 @@ impl Context {
         self.small.as_ref()
     }
 
+    /// Whether the driver makes its snapshots of the pool with little room, and so can name it.
+    pub(crate) const fn names_its_pool(&self) -> bool {
+        self.names_pool
+    }
+
     /// Makes the store anew, in a small place.
     pub(crate) fn move_to(&mut self, small: Small) -> Result<()> {
         self.dir = directory_in(&small, &self.dir);
         let settings = std::mem::replace(&mut self.settings, small.settings.clone());
         self.others.push(settings);
+        let pool = small.pool.clone();
         self.small = Some(small);
         make_parts(&self.dir)?;
-        self.reopen()
+        self.reopen()?;
+        self.names_pool = self.mounts_name(&pool)?;
+        Ok(())
+    }
+
+    /// Whether what a snapshot is mounted from has this name in its own.
+    fn mounts_name(&self, pool: &str) -> Result<bool> {
+        let store = self.store();
+        store.prepare("scout", None, &PrepareOptions::default())?;
+        let mounts = store.mounts("scout")?;
+        store.remove("scout")?;
+        let Mounts::FileSystem(spec) = mounts else {
+            return Ok(false);
+        };
+        let source = spec.source.unwrap_or_default();
+        Ok(source.to_string_lossy().contains(pool))
     }
 
     /// How many bytes were ever written to the devices of the snapshots' place, once everything is written; `None` where it

@@ -109,9 +109,7 @@ fn own_id() -> String {
 /// with much when the others are done.
 fn queue(lanes: &[Arc<Lane>]) -> Vec<&Lane> {
     let lanes = lanes.iter().rev().map(Arc::as_ref);
-    let mut lanes: Vec<_> = lanes
-        .filter(|lane| !lane.away.is_empty())
-        .collect();
+    let mut lanes: Vec<_> = lanes.filter(|lane| !lane.away.is_empty()).collect();
     lanes.sort_by_key(|lane| lane.away.count());
     lanes
 }

@@ -48,12 +48,10 @@ pub(super) const CASES: &[Case] = &[
 const ATTEMPTS: usize = 8;
 const MIB: u64 = 1 << 20;
 
-/// Whether an error says that there is no room. A pool of the driver's is named, with what to do.
+/// Whether an error says that there is no room. A pool that the driver makes its snapshots of is named, with what to do.
 fn is_told(context: &Context, error: &StoreError) -> bool {
     let pool = context.small().map(|small| small.pool.as_str());
-    let has_own_pool = context
-        .small()
-        .is_some_and(|small| small.directory.is_none());
+    let has_own_pool = context.names_its_pool();
     match error {
         StoreError::Driver { reason, .. } => match &**reason {
             DriverError::Pool { pool: named, .. } => Some(named.as_str()) == pool,
@@ -79,6 +77,19 @@ pub(super) fn told<T>(
         Err(error) => Err(Difference::new(what, "error", "no room", error.to_string())),
         Ok(_) => Err(Difference::new(what, "error", "no room", "success")),
     }
+}
+
+/// Expects that whoever asks for the reason of a refused write is told of the pool, where the driver knows it.
+pub(super) fn expect_pool_named(context: &Context) -> Result<()> {
+    if !context.names_its_pool() {
+        return Ok(());
+    }
+    let pool = context.small().map(|small| small.pool.clone());
+    let named = match context.store().health() {
+        Err(StoreError::Unusable(DriverError::Pool { pool, .. })) => pool,
+        _ => "none".to_owned(),
+    };
+    expect("health", "full pool", pool.unwrap_or_default(), named)
 }
 
 /// Expects success, or a refusal that says that there is no room; tells which.

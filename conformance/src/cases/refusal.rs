@@ -14,6 +14,7 @@ use cowlab_snapshots::{
 use cowlab_sys::Errno;
 use cowlab_sys::cmd::Cmd;
 
+use crate::cases::full;
 use crate::cases::life::{read_text, write_text};
 use crate::context::Result;
 use crate::prelude::*;
@@ -403,8 +404,10 @@ fn full_file_system(context: &mut Context) -> Result<()> {
             Err(error) => error.to_string(),
         })
     });
+    let named = full::expect_pool_named(context);
     // First of all: a file system that stays full would fail every case after this one.
     context.give_room(filler)?;
+    named?;
     expect(
         "/large",
         "write of 64 MiB into 24 MiB",

@@ -28,24 +28,21 @@ impl Store {
     }
 
     /// Gives a failure of the system the reason that it has in the pool, if there is one: an `EIO` says nothing to anybody.
-    pub(crate) fn explained(&self, error: Error) -> Error {
-        let (action, key) = match &error {
-            Error::Driver {
-                action,
-                key,
-                reason,
-            } if matches!(**reason, DriverError::Sys(_)) => (*action, key.clone()),
-            Error::Layer {
-                action,
-                key,
-                reason,
-            } if reason.errno().is_some() => (*action, key.clone()),
-            _ => return error,
+    /// The database may lie on the pool as well.
+    pub(crate) fn explained(&self, action: &'static str, key: &str, error: Error) -> Error {
+        let is_of_the_system = match &error {
+            Error::Driver { reason, .. } => matches!(**reason, DriverError::Sys(_)),
+            Error::Layer { reason, .. } => reason.errno().is_some(),
+            Error::Database { .. } | Error::Sys(_) => true,
+            _ => false,
         };
+        if !is_of_the_system {
+            return error;
+        }
         match self.driver.health() {
             Err(trouble @ DriverError::Pool { .. }) => {
                 tracing::debug!(%error, "on a pool that takes no changes");
-                Error::driver(action, &key)(trouble)
+                Error::driver(action, key)(trouble)
             }
             _ => error,
         }

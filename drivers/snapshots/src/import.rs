@@ -69,18 +69,16 @@ impl Store {
         source: &mut (dyn Read + Send),
         options: &ApplyOptions,
     ) -> Result<Applied> {
-        let begun = self.begin(
-            Operation::Apply,
-            Kind::Committed,
-            name,
-            parent,
-            &options.labels,
-        )?;
+        let explained = |error| self.explained("apply", name, error);
+        let kind = Kind::Committed;
+        let begun = self
+            .begin(Operation::Apply, kind, name, parent, &options.labels)
+            .map_err(explained)?;
         self.warn_of_health();
         match self.fill(name, &begun, source, options) {
             Ok(applied) => Ok(applied),
             Err(error) => {
-                let error = self.explained(error);
+                let error = explained(error);
                 self.take_back(begun, &error);
                 Err(error)
             }

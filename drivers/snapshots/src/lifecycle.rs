@@ -64,7 +64,10 @@ impl Store {
         parent: Option<&str>,
         options: &PrepareOptions,
     ) -> Result<Info> {
-        let begun = self.begin(Operation::Create, kind, key, parent, &options.labels)?;
+        let explained = |error| self.explained("prepare", key, error);
+        let begun = self
+            .begin(Operation::Create, kind, key, parent, &options.labels)
+            .map_err(explained)?;
         self.warn_of_health();
         let create_options = CreateOptions {
             size_limit: options.size_limit,
@@ -74,7 +77,7 @@ impl Store {
             .create(begun.id, begun.parent.as_ref(), &create_options)
             .map_err(Error::driver("prepare", key))
             .and_then(|()| self.end(&begun, Durability::Commit));
-        let made = made.map_err(|error| self.explained(error));
+        let made = made.map_err(explained);
         made.inspect_err(|error| self.take_back(begun, error))
     }
 
@@ -152,6 +155,11 @@ impl Store {
     /// name, [`Error::NotFound`], [`Error::WrongKind`], [`Error::Driver`]. Then it is active as before.
     #[tracing::instrument(level = "debug", skip(self, options))]
     pub fn commit(&self, key: &str, name: &str, options: &CommitOptions) -> Result<Info> {
+        self.commit_as(key, name, options)
+            .map_err(|error| self.explained("commit", key, error))
+    }
+
+    fn commit_as(&self, key: &str, name: &str, options: &CommitOptions) -> Result<Info> {
         info::check_key(name)?;
         info::check_labels(&options.labels)?;
         self.settle_claim(name)?;
@@ -188,7 +196,7 @@ impl Store {
             {
                 tracing::error!(key = row.name, %error, "the next open takes the commit back");
             }
-            self.explained(Error::driver("commit", &row.name)(reason))
+            Error::driver("commit", &row.name)(reason)
         })
     }
 

@@ -103,7 +103,7 @@ impl Store {
         let mount = mounts
             .mount_at(target)
             .map_err(Error::driver("mount", key))
-            .map_err(|error| self.explained(error))?;
+            .map_err(|error| self.explained("mount", key, error))?;
         Ok(Mounted {
             mount: Some(mount),
             is_active: true,

@@ -214,7 +214,7 @@ impl Store {
         self.driver
             .activate(&self.chain(row)?, access)
             .map_err(Error::driver("mount", &row.name))
-            .map_err(|error| self.explained(error))
+            .map_err(|error| self.explained("mount", &row.name, error))
     }
 
     pub(crate) fn chain(&self, row: &Row) -> Result<Chain> {

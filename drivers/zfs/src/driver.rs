@@ -4,16 +4,19 @@ use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
     Access, Candidate, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home, Mounts,
-    OpenOptions, Reach, Result, SnapshotId, Staging, Usage,
+    OpenOptions, Reach, Result, SnapshotId, Staging, Usage, Warning,
 };
 use cowlab_sys::mount::DetachedMount;
-use cowlab_sys::{Errno, MountAttributes, MountSpec};
+use cowlab_sys::{Errno, MountAttributes, MountSpec, stat};
 
 use crate::dataset::DataSets;
-use crate::{NAME, busy, candidates, place, usage};
+use crate::{NAME, busy, candidates, dataset, place, usage};
 
 /// The name of the snapshot that a frozen data set has.
 const COMMITTED: &str = "@committed";
+
+/// With less than this available, in bytes, a pool takes no changes: ZFS wants room for the worst case of each.
+const LEAST: u64 = 1 << 20;
 
 /// The zfs driver of one directory.
 #[derive(Debug)]
@@ -221,6 +224,14 @@ impl Driver for Zfs {
             .ok_or(Error::Exists(id))?;
         self.datasets.rename(&name, &free)?;
         Ok(free.into())
+    }
+
+    /// The root directory lies on the data set above all snapshots: what that has available is what they have.
+    fn health(&self) -> Result<Vec<Warning>> {
+        if stat::statfs(self.home.root())?.available_bytes() < LEAST {
+            return Err(dataset::full(&self.top));
+        }
+        Ok(Vec::new())
     }
 
     fn root(&self) -> &Path {
