@@ -7,9 +7,12 @@ use std::path::Path;
 
 use cowlab_sys::at::{self, OFlags, RenameFlags};
 use cowlab_sys::file::{self, FallocateFlags, IFlags};
+use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::project::{self, Project};
 use cowlab_sys::stat::{self, FileKind, Time};
-use cowlab_sys::{Error, Result, dir, fiemap, io, process, reflink, xattr};
+use cowlab_sys::{
+    Error, MountAttributes, Result, dir, fiemap, id_map, io, process, reflink, xattr,
+};
 use cowlab_testbed::{Backing, Extra};
 
 use crate::case::Need;
@@ -24,7 +27,10 @@ type Lacks = fn(Need) -> bool;
 /// Sources: mkfs.xfs(8), `reflink`; ext4(5); XFS_SYMLINK_MAXLEN; tmpfs(5).
 const LACKS: &[(Backing, Lacks)] = &[
     (Backing::Ext4, ext4_lacks),
-    (Backing::ThinExt4, ext4_lacks),
+    // The driver makes its own file systems, without fs-verity.
+    (Backing::ThinExt4, |need| {
+        need == Need::Verity || ext4_lacks(need)
+    }),
     (Backing::Xfs, xfs_lacks),
     (Backing::ThinXfs, xfs_lacks),
     (Backing::XfsNoReflink, |need| {
@@ -35,6 +41,7 @@ const LACKS: &[(Backing, Lacks)] = &[
         Need::XattrSize(size) => size > 16_000,
         _ => false,
     }),
+    (Backing::Zfs, |need| need == Need::Verity),
     (Backing::Tmpfs, |need| match need {
         Need::Reflink | Need::SizeLimit | Need::Verity => true,
         Need::SymlinkTarget(size) => size > 4095,
@@ -53,7 +60,10 @@ fn ext4_lacks(need: Need) -> bool {
 }
 
 fn xfs_lacks(need: Need) -> bool {
-    matches!(need, Need::SymlinkTarget(size) if size > 1023)
+    match need {
+        Need::SymlinkTarget(size) => size > 1023,
+        need => need == Need::Verity,
+    }
 }
 
 /// What of a case is not here.
@@ -174,8 +184,17 @@ fn try_need(need: Need, backing: Backing, place: &Path) -> Result<()> {
         // btrfs took quotas when it was made, and ZFS always does.
         Need::SizeLimit if matches!(backing, Backing::Btrfs | Backing::Zfs) => Ok(()),
         Need::SizeLimit => limits_projects(place),
-        Need::Verity | Need::IdMappedMount => enough(false, "set up", place),
+        Need::Verity => protects(&path),
+        Need::IdMappedMount => {
+            let mount = DetachedMount::bind(place, MountAttributes::default())?;
+            id_map::shift(&mount, 100_000)
+        }
     }
+}
+
+fn protects(path: &Path) -> Result<()> {
+    io("write", path, fs::write(path, [7; 5000]))?;
+    file::enable_verity(io("open", path, File::open(path))?)
 }
 
 /// An access control list as the kernel keeps it (linux/posix_acl_xattr.h): version 2, then owner rw, user 1 r,

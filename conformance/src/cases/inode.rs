@@ -1,8 +1,42 @@
 //! Inode and device numbers: what programs use to tell files apart.
 
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use cowlab_snapshots::{CommitOptions, PrepareOptions};
+use cowlab_sys::mount::DetachedMount;
+use cowlab_sys::{MountAttributes, file, id_map, process};
+
+use crate::context::Result;
 use crate::prelude::*;
 
 pub(super) const CASES: &[Case] = &[
+    Case {
+        id: "inode/fs-verity-holds-in-a-child",
+        spec: "A file that fs-verity protects is protected in a child as well: nobody opens it for writing.",
+        see: &[
+            "Documentation/filesystems/fsverity.rst",
+            "xfstests overlay/080",
+        ],
+        catalogue: &["D24"],
+        impact: Impact::Isolation,
+        needs: &[Need::Verity],
+        run: Some(verity_in_a_child),
+        ..Case::BASE
+    },
+    Case {
+        id: "inode/id-mapped-mount-shifts-owners",
+        spec: "An id-mapped mount of a snapshot shows shifted owners, and what is written through it arrives unshifted.",
+        see: &[
+            "mount_setattr(2), ID-mapped mounts",
+            "Documentation/filesystems/idmappings.rst",
+        ],
+        catalogue: &["J03"],
+        impact: Impact::AppVisible,
+        needs: &[Need::IdMappedMount],
+        run: Some(shifted_owners),
+        ..Case::BASE
+    },
     Case {
         id: "inode/number-survives-copy-up",
         spec: "A file, a directory and a symbolic link of the parent keep their inode numbers when they are changed.",
@@ -145,3 +179,44 @@ pub(super) const CASES: &[Case] = &[
         ..Case::BASE
     },
 ];
+
+fn verity_in_a_child(context: &mut Context) -> Result<()> {
+    let store = context.store();
+    store.prepare("key", None, &PrepareOptions::default())?;
+    context.with_mount("key", |dir| {
+        fs::write(dir.join("f"), vec![b'x'; 10_000])?;
+        let enabled = file::enable_verity(File::open(dir.join("f"))?);
+        enabled.map_err(|error| Difference::new("/f", "fs-verity", "enabled", Code::from(error)))
+    })?;
+    store.commit("key", "name", &CommitOptions::default())?;
+    store.prepare("child", Some("name"), &PrepareOptions::default())?;
+    context.with_mount("child", |dir| {
+        let opened = match File::options().append(true).open(dir.join("f")) {
+            Ok(_) => "ok".to_owned(),
+            Err(error) => Code::from(error).to_string(),
+        };
+        expect("/f", "open for writing", "EPERM".to_owned(), opened)?;
+        expect("/f", "size", 10_000, fs::read(dir.join("f"))?.len())
+    })
+}
+
+fn shifted_owners(context: &mut Context) -> Result<()> {
+    const SHIFT: u32 = 100_000;
+    context.layer(None, "base", &[write("/f", "f"), chown("/f", 5, 6)])?;
+    let store = context.store();
+    store.prepare("key", Some("base"), &PrepareOptions::default())?;
+    context.with_mount("key", |dir| {
+        fs::set_permissions(dir, Permissions::from_mode(0o777))?;
+        let mount = DetachedMount::bind(dir, MountAttributes::default())?;
+        id_map::shift(&mount, SHIFT)
+            .map_err(|error| Difference::new("/", "id-mapped mount", "made", Code::from(error)))?;
+        let found = fs::metadata(mount.path().join("f"))?;
+        expect("/f", "owner through the mount", SHIFT + 5, found.uid())?;
+        expect("/f", "group through the mount", SHIFT + 6, found.gid())?;
+        let tree = Tree::open(mount.path())?;
+        process::as_user(SHIFT + 7, || tree.write("/new", b"new"))?
+            .map_err(|code| Difference::new("/new", "write through the mount", "ok", code))?;
+        expect("/new", "owner", 7, fs::metadata(dir.join("new"))?.uid())?;
+        expect("/f", "owner", 5, fs::metadata(dir.join("f"))?.uid())
+    })
+}

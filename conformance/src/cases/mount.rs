@@ -253,6 +253,7 @@ fn viewing_writes_nothing(context: &mut Context) -> Result<()> {
     )?;
     context.layer(Some("base"), "top", &[append("/f", "+")])?;
     let occupied = |context: &Context| -> Result<String> {
+        context.settle()?;
         let usage = |name| context.store().usage(name);
         Ok(format!("{:?} {:?}", usage("base")?, usage("top")?))
     };

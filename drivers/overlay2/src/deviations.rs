@@ -236,4 +236,26 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         see: &["overlayfs.rst, Non-standard behavior"],
     },
     projects::NO_LIMIT,
+    Deviation {
+        case: "inode/id-mapped-mount-shifts-owners",
+        scope: Scope::EVERYWHERE,
+        observed: "/: id-mapped mount: expected made, got EINVAL",
+        because: "a union cannot be id-mapped; its layers can, which this driver does not do",
+        impact: Impact::AppVisible,
+        see: &[
+            "mount_setattr(2), EINVAL",
+            "overlayfs.rst, Permission model",
+        ],
+    },
+    Deviation {
+        case: "inode/fs-verity-holds-in-a-child",
+        scope: Scope::EVERYWHERE,
+        observed: "/f: fs-verity: expected enabled, got ENOTTY",
+        because: "overlayfs hands no ioctl on to the file below, FS_IOC_ENABLE_VERITY neither",
+        impact: Impact::AppVisible,
+        see: &[
+            "Documentation/filesystems/fsverity.rst, FS_IOC_ENABLE_VERITY",
+            "fs/overlayfs/file.c",
+        ],
+    },
 ];

@@ -63,6 +63,15 @@ pub fn set_inode_flags(file: impl AsFd, flags: IFlags) -> Result<()> {
     )
 }
 
+/// Has fs-verity protect a file, opened for reading, that nobody has open for writing: its content never changes again.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`]: `ENOTTY` or `EOPNOTSUPP` where the file system or the kernel cannot.
+pub fn enable_verity(file: impl AsFd) -> Result<()> {
+    sys("FS_IOC_ENABLE_VERITY", "", raw::verity::enable(file))
+}
+
 /// Takes an open-file-description lock on the whole file for this owner alone, without waiting.
 ///
 /// # Errors

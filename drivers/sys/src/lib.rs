@@ -18,6 +18,7 @@ pub mod fiemap;
 pub mod file;
 pub mod guard;
 pub mod holders;
+pub mod id_map;
 pub mod interrupt;
 pub mod lock;
 pub mod loopdev;

@@ -10,6 +10,7 @@
 
 pub(crate) mod child;
 pub(crate) mod quota;
+pub(crate) mod verity;
 
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};

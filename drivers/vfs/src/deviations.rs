@@ -35,4 +35,12 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         see: &["docs.docker.com, vfs-driver"],
     },
     projects::NO_LIMIT,
+    Deviation {
+        case: "inode/fs-verity-holds-in-a-child",
+        scope: Scope::EVERYWHERE,
+        observed: "/f: open for writing: expected EPERM, got ok",
+        because: "a copy has the content of a protected file and not the protection",
+        impact: Impact::Isolation,
+        see: &["Documentation/filesystems/fsverity.rst, Accessing verity files"],
+    },
 ];

@@ -6,7 +6,7 @@
 //! Which files these are no call tells.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cowlab_driver::{Candidate, Candidates, Reach, Result, tree};
 use cowlab_sys::{FileKind, Root, Stat, at};
@@ -81,6 +81,7 @@ fn each(top: &Path, visit: &mut dyn FnMut(&Path, Mark)) -> Result<()> {
 mod tests {
     use super::*;
     use std::fs;
+    use std::path::PathBuf;
 
     fn paths(candidates: &[Candidate]) -> Vec<(String, Reach)> {
         let of = |one: &Candidate| (one.path.display().to_string(), one.reach);

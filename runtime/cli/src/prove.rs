@@ -16,8 +16,11 @@ mod thin_pools;
 use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
+use cowlab_runtime::guest::{self, Ending, Job};
 use cowlab_sys::cmd::Running;
 use cowlab_sys::{Cmd, Guard, interrupt};
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Media, Run};
@@ -32,7 +35,13 @@ pub(crate) struct Args {
     /// Where throw-away file systems are made; also COWLAB_TEST_DIR.
     #[arg(long, value_name = "DIR", global = true)]
     dir: Option<PathBuf>,
+    /// Run the proof in the throw-away machine.
+    #[arg(long, global = true)]
+    in_guest: bool,
 }
+
+/// What a proof may take where a processor is emulated.
+const LONGEST_IN_GUEST: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Debug, Subcommand)]
 enum Claim {
@@ -64,6 +73,9 @@ enum Claim {
 ///
 /// When the proof could not be made, which says nothing about the claim.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    if args.in_guest {
+        return run_away();
+    }
     exit::need_root("cowlab prove")?;
     match &args.claim {
         Claim::KillNineWorker(worker) => return kill_nine::work(worker),
@@ -90,6 +102,28 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     proved?;
     closed?;
     findings.conclude()
+}
+
+/// Runs the same proof in the guest, which has what this kernel lacks.
+fn run_away() -> anyhow::Result<u8> {
+    interrupt::watch()?;
+    let guest = guest::find().map_err(|missing| Stop {
+        code: exit::UNAVAILABLE,
+        message: missing.to_string(),
+    })?;
+    let arguments = std::env::args_os().skip(1);
+    let job = Job {
+        arguments: arguments.filter(|word| word != "--in-guest").collect(),
+        time_limit: LONGEST_IN_GUEST,
+        ..Job::default()
+    };
+    let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+    let ending = guest.run(&job, &mut stdout.lock(), &mut stderr.lock());
+    stop_if_asked()?;
+    match ending.map_err(anyhow::Error::msg)? {
+        Ending::Exit(code) => Ok(code),
+        Ending::Lost(loss) => bail!("{loss}"),
+    }
 }
 
 /// What speaks against a claim.

@@ -114,6 +114,52 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         stage: Stage {
+            name: "kill-nine-zfs",
+            claim: "In the guest, a store with zfs survives 200 kills of its four processes; a store beside it is unharmed.",
+            needs: NEEDS,
+            job: Job::Cowlab(&[
+                "prove",
+                "kill-nine",
+                "--driver",
+                "zfs",
+                "--kills",
+                "200",
+                "--in-guest",
+            ]),
+            budget: None,
+        },
+        within: None,
+    },
+    Claim {
+        stage: Stage {
+            name: "kill-nine-devicemapper-thin",
+            claim: "In the guest, a store with devicemapper-thin survives 200 kills of its four processes; a store beside it is unharmed.",
+            needs: NEEDS,
+            job: Job::Cowlab(&[
+                "prove",
+                "kill-nine",
+                "--driver",
+                "devicemapper-thin",
+                "--kills",
+                "200",
+                "--in-guest",
+            ]),
+            budget: None,
+        },
+        within: None,
+    },
+    Claim {
+        stage: Stage {
+            name: "thin-pools",
+            claim: "In the guest, thin pools of others are not written to, and full ones are named and cost nothing that was committed.",
+            needs: NEEDS,
+            job: Job::Cowlab(&["prove", "thin-pools", "--in-guest"]),
+            budget: None,
+        },
+        within: None,
+    },
+    Claim {
+        stage: Stage {
             name: "memory",
             claim: "Applying a layer of 1 GiB stays under 64 MiB of resident memory, plain and gzip, with every driver.",
             needs: NEEDS,
