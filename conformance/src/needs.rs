@@ -27,10 +27,7 @@ type Lacks = fn(Need) -> bool;
 /// Sources: mkfs.xfs(8), `reflink`; ext4(5); XFS_SYMLINK_MAXLEN; tmpfs(5).
 const LACKS: &[(Backing, Lacks)] = &[
     (Backing::Ext4, ext4_lacks),
-    // The driver makes its own file systems, without fs-verity.
-    (Backing::ThinExt4, |need| {
-        need == Need::Verity || ext4_lacks(need)
-    }),
+    (Backing::ThinExt4, ext4_lacks),
     (Backing::Xfs, xfs_lacks),
     (Backing::ThinXfs, xfs_lacks),
     (Backing::XfsNoReflink, |need| {

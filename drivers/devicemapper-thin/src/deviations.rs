@@ -4,6 +4,11 @@
 
 use cowlab_driver::{Deviation, Impact, Scope};
 
+const ON_EXT4: Scope = Scope {
+    backings: &["thin+ext4"],
+    ..Scope::EVERYWHERE
+};
+
 const ON_XFS: Scope = Scope {
     backings: &["thin+xfs"],
     ..Scope::EVERYWHERE
@@ -65,5 +70,13 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         because: "a snapshot is a device with a file system: the host has no directory of it",
         impact: Impact::Cosmetic,
         see: THIN,
+    },
+    Deviation {
+        case: "inode/fs-verity-holds-in-a-child",
+        scope: ON_EXT4,
+        observed: "/f: fs-verity: expected enabled, got EOPNOTSUPP",
+        because: "the base file system is made with what mkfs.ext4(8) gives by default, which is not fs-verity",
+        impact: Impact::AppVisible,
+        see: &["Documentation/filesystems/fsverity.rst, ext4"],
     },
 ];
