@@ -19,6 +19,8 @@ use crate::setup::{self, Consent, Purpose};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The drivers that need libraries of the release.
 const FEATURES: &str = "zfs,devicemapper-thin";
+/// The packages with these features.
+const LINTED: [&str; 3] = ["cowlab-zfs", "cowlab-devicemapper-thin", "cowlab"];
 
 /// Builds the program for the guest that runs when no release is named. Without an image there is nothing to build, and
 /// whoever needs the guest says how to get one.
@@ -28,12 +30,29 @@ pub(crate) fn build(consent: Consent) -> anyhow::Result<Option<PathBuf>> {
     };
     setup::ensure(&[Purpose::GuestRun, Purpose::GuestProgram], consent)?;
     let target = program::target_directory()?.join("guest");
-    let cargo = command(&sysroot(&image, &target)?, &target);
+    let cargo = for_guest(program::cargo_build(), &sysroot(&image, &target)?, &target);
     if cargo.status_inherit()? != 0 {
         let message = format!("failed to build cowlab for the guest: `{cargo}` failed");
         return Err(Refusal::new(exit::FINDING, message).into());
     }
     Ok(Some(target.join(TARGET).join("release/cowlab")))
+}
+
+/// Lints the drivers that are not in the host's build, and returns the exit code.
+pub(crate) fn lint() -> anyhow::Result<u8> {
+    let Some(image) = Cache::open()?.find(None)? else {
+        let message = "there is no image to build against: make one with `cargo xtask guest build`";
+        return Err(Refusal::new(exit::MISSING, message).into());
+    };
+    let target = program::target_directory()?.join("guest");
+    let packages = LINTED.iter().flat_map(|package| ["--package", *package]);
+    let cargo = Cmd::new("cargo").arg("clippy").args(packages);
+    let cargo = for_guest(cargo, &sysroot(&image, &target)?, &target);
+    let cargo = cargo.args(["--", "-D", "warnings"]);
+    Ok(match cargo.status_inherit()? {
+        0 => 0,
+        _ => exit::FINDING,
+    })
 }
 
 /// Gives the image's sysroot a name that outlives the image: to cargo another path is another build of everything, but
@@ -60,11 +79,12 @@ pub(crate) fn name_to(program: Cmd, payload: Option<&Path>) -> Cmd {
     }
 }
 
-fn command(sysroot: &Path, target: &Path) -> Cmd {
+/// Has cargo build for the guest.
+fn for_guest(cargo: Cmd, sysroot: &Path, target: &Path) -> Cmd {
     let root = sysroot.display();
     let option = format!("--sysroot={root}");
     let libraries = format!("{root}/usr/lib/x86_64-linux-gnu/pkgconfig:{root}/usr/share/pkgconfig");
-    program::cargo_build()
+    cargo
         .args(["--features", FEATURES, "--target", TARGET, "--target-dir"])
         .arg(target)
         // With --target these do not reach build scripts, which run on the host.

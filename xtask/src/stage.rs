@@ -10,6 +10,7 @@ use cowlab_sys::{Cmd, process};
 
 use crate::exit;
 use crate::ordinary;
+use crate::payload;
 use crate::program;
 use crate::setup::{Consent, Purpose};
 use crate::terminal;
@@ -42,6 +43,8 @@ pub(crate) enum Job {
     Cowlab(&'static [&'static str]),
     /// The unit tests again, as a user without privileges.
     OrdinaryUser,
+    /// The lints, for what only the guest's build has.
+    GuestLint,
     /// The house rules, in this process.
     Tidy,
 }
@@ -79,6 +82,7 @@ impl Job {
             }
             Self::Cowlab(arguments) => format!("cargo xtask {}", arguments.join(" ")),
             Self::OrdinaryUser => "cargo xtask ci ordinary-user".to_owned(),
+            Self::GuestLint => "cargo xtask ci guest-clippy".to_owned(),
             Self::Tidy => "cargo xtask tidy".to_owned(),
         }
     }
@@ -112,6 +116,7 @@ impl Job {
                 program::exit_code(&program::prepared(verb, &arguments, consent)?)
             }
             Self::OrdinaryUser => ordinary::run(),
+            Self::GuestLint => payload::lint(),
             Self::Tidy => tidy::run(root),
         }
     }
