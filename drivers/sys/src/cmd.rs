@@ -4,6 +4,7 @@
 //! lacks. They run with `LC_ALL=C`, so that what they print can be read. There is no shell.
 
 mod attached;
+mod detached;
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};

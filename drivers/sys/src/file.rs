@@ -14,6 +14,20 @@ pub use rustix::fs::{FallocateFlags, IFlags};
 use crate::raw::{self, LockKind};
 use crate::{Result, at, io, sys};
 
+/// Reads from a descriptor once, without a buffer of its own; 0 at the end. A signal does not end it.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`].
+pub fn read_once(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
+    loop {
+        match rustix::io::read(&fd, &mut *buffer) {
+            Err(Errno::INTR) => {}
+            read => return sys("read", "", read),
+        }
+    }
+}
+
 /// Allocates, frees or zeroes a range of a file, as fallocate(2) has it.
 ///
 /// # Errors

@@ -192,6 +192,26 @@ impl DetachedMount {
         Ok(Self::hold(tree))
     }
 
+    /// Copies the mount that `root`, an open directory, is on, from the mount namespace of a process, without the mounts
+    /// below it. It is the same file system, not a second one of it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Sys`]: `EINVAL` where the namespace does not have the mount.
+    pub fn copy_from(root: impl AsFd, pid: u32) -> Result<Self> {
+        let path = PathBuf::from(format!("/proc/{pid}/ns/mnt"));
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH;
+        let root = root.as_fd();
+        // Only a mount of the caller's own namespace is copied: a thread goes there.
+        let tree = crate::process::with_private_mounts(|| {
+            crate::process::MountNamespace::open(&path)?.enter()?;
+            sys("open_tree", &path, open_tree(root, "", flags))
+        })??;
+        Ok(Self::hold(tree))
+    }
+
     /// Returns a path of the mount's root that works in this process, while the guard lives.
     pub fn path(&self) -> &Path {
         &self.path

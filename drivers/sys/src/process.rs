@@ -1,5 +1,6 @@
 //! Facts about this process, other processes and the kernel, and private mount namespaces.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountPropagationFlags, mount_change};
@@ -212,6 +213,41 @@ pub fn with_private_mounts<T: Send>(body: impl FnOnce() -> T + Send) -> Result<T
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// A mount namespace, kept to come back to.
+#[derive(Debug)]
+pub struct MountNamespace(std::fs::File);
+
+impl MountNamespace {
+    /// Holds the one that the calling thread is in.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Sys`].
+    pub fn current() -> Result<Self> {
+        Self::open(Path::new("/proc/thread-self/ns/mnt"))
+    }
+
+    /// Holds the one that a file stands for, such as `/proc/PID/ns/mnt`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Sys`].
+    pub fn open(path: &Path) -> Result<Self> {
+        Ok(Self(io("open", path, std::fs::File::open(path))?))
+    }
+
+    /// Moves the calling thread into it (setns(2)); its working directory and its root become the namespace's.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Sys`]: `EPERM` without root, `EINVAL` in a process with more threads.
+    pub fn enter(&self) -> Result<()> {
+        let kind = Some(rustix::thread::LinkNameSpaceType::Mount);
+        let moved = rustix::thread::move_into_link_name_space(self.0.as_fd(), kind);
+        sys("setns", "mnt", moved)
+    }
 }
 
 /// Runs `body` in a thread that is an ordinary user: this user and group id, no other groups and,

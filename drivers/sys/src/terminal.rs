@@ -2,7 +2,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 
 use crate::guard::{Guard, Leak, close_in_drop};
 use crate::{Result, io, sys};
@@ -23,6 +25,21 @@ pub fn size(fd: impl AsFd) -> Option<Size> {
         rows: size.ws_row,
         columns: size.ws_col,
     })
+}
+
+/// Sets the size of a terminal; the processes in its foreground get `SIGWINCH`.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`]: `ENOTTY` where the descriptor is no terminal.
+pub fn set_size(fd: impl AsFd, size: Size) -> Result<()> {
+    let size = Winsize {
+        ws_row: size.rows,
+        ws_col: size.columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    sys("tcsetwinsize", "", tcsetwinsize(fd, size))
 }
 
 /// A terminal in raw mode: every key goes to the program, Ctrl-C as well. Closing it restores what was before.

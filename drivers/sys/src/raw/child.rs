@@ -15,13 +15,32 @@ pub(crate) fn die_with_parent(command: &mut Command, kept: Vec<RawFd>) {
     unsafe { command.pre_exec(prepare) };
 }
 
-fn prepare_child(parent: libc::pid_t, kept: &[RawFd]) -> io::Result<()> {
+/// Has the child keep the descriptors `kept` open under their numbers and lead a session of its own (setsid(2)).
+pub(crate) fn lead_session(command: &mut Command, kept: Vec<RawFd>) {
+    let prepare = move || {
+        keep_open(&kept)?;
+        // SAFETY: takes nothing; a child that was just forked leads no process group.
+        match unsafe { libc::setsid() } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    };
+    // SAFETY: `prepare` allocates nothing, takes no lock and makes only system calls (signal-safety(7)).
+    unsafe { command.pre_exec(prepare) };
+}
+
+fn keep_open(kept: &[RawFd]) -> io::Result<()> {
     for fd in kept {
         // SAFETY: takes numbers; clears FD_CLOEXEC of this process's copy of the descriptor alone.
         if unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) } < 0 {
             return Err(io::Error::last_os_error());
         }
     }
+    Ok(())
+}
+
+fn prepare_child(parent: libc::pid_t, kept: &[RawFd]) -> io::Result<()> {
+    keep_open(kept)?;
     // SAFETY: takes numbers.
     if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } < 0 {
         return Err(io::Error::last_os_error());
