@@ -43,6 +43,49 @@ impl Store {
         })
     }
 
+    /// Writes the layer of the changes that `keep` is true of; what is below a directory that is left out is asked for by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`diff`](Self::diff).
+    #[tracing::instrument(level = "debug", skip(self, keep, sink, options))]
+    pub fn diff_of(
+        &self,
+        key: &str,
+        keep: impl Fn(&Change) -> bool,
+        sink: &mut dyn Write,
+        options: &DiffOptions,
+    ) -> Result<Written> {
+        self.compare(key, |shown, mut changes| {
+            changes.retain(&keep);
+            diff::write(shown.path(), &changes, sink, options)
+                .map_err(Error::layer("write the layer of", key))
+        })
+    }
+
+    /// Writes the whole tree of a snapshot as a tar archive, except what `keep` is false of.
+    ///
+    /// # Errors
+    ///
+    /// As [`diff`](Self::diff).
+    #[tracing::instrument(level = "debug", skip(self, keep, sink, options))]
+    pub fn export(
+        &self,
+        key: &str,
+        keep: impl Fn(&Change) -> bool,
+        sink: &mut dyn Write,
+        options: &DiffOptions,
+    ) -> Result<Written> {
+        let (row, lock) = self.hold(key, Hold::Shared)?;
+        let written = self.compare_rows(&row, None, |shown, mut changes| {
+            changes.retain(&keep);
+            diff::write(shown.path(), &changes, sink, options).map_err(Error::layer("export", key))
+        });
+        drop(lock);
+        self.release(row.id);
+        written
+    }
+
     fn compare<T>(
         &self,
         key: &str,

@@ -126,6 +126,19 @@ impl Store {
         Ok(())
     }
 
+    /// Lets go of what a mount needed that ended by itself, with its mount namespace. Where something still uses it, the
+    /// commit or the removal does so at the latest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip(self))]
+    pub fn deactivate(&self, key: &str) -> Result<()> {
+        let id = self.stat(key)?.id;
+        self.release(id);
+        Ok(())
+    }
+
     /// Lets go of what a mount of the snapshot needed.
     pub(crate) fn release(&self, id: SnapshotId) {
         deactivate(&*self.driver, &self.locks, id);

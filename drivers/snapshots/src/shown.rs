@@ -57,6 +57,16 @@ impl Shown {
         if mount_id(&open) != Some(found.entry.mount_id) {
             return None;
         }
+        if !found.ours
+            // A container has other mounts on this one, which are no part of the snapshot.
+            && let Ok(mount) = DetachedMount::copy_from(&open, found.pid)
+        {
+            return Some(Self {
+                path: mount.path().to_owned(),
+                is_mounted: true,
+                _held: Held::Mount { _mount: mount },
+            });
+        }
         Some(Self {
             path: PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd())),
             is_mounted: true,
