@@ -4,6 +4,7 @@
 //! checks it, and unpacks its layers into a snapshot store, each layer once whatever number of images
 //! share it. Containers and volumes come with the runtime's own issue.
 
+pub mod container;
 mod error;
 pub mod fingerprint;
 pub mod guest;

@@ -3,8 +3,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use cowlab_driver::Error as DriverError;
 use cowlab_guest::{Cause, Error as GuestError};
 use cowlab_reports::result::WriteError;
+use cowlab_runtime::container::Error as ContainerError;
+use cowlab_snapshots::Error as StoreError;
 use cowlab_testbed::Error as TestbedError;
 
 /// Success.
@@ -80,14 +83,20 @@ fn code_of(error: &anyhow::Error) -> u8 {
         if let Some(code) = cause.downcast_ref().and_then(guest_code) {
             return code;
         }
+        if let Some(error) = cause.downcast_ref() {
+            return store_code(error);
+        }
+        if let Some(error) = cause.downcast_ref() {
+            return container_code(error);
+        }
+        if let Some(error) = cause.downcast_ref() {
+            return sys_code(error);
+        }
         if let Some(WriteError::Open { .. }) = cause.downcast_ref() {
             return USAGE;
         }
         if cause.is::<cowlab_reports::result::ReadError>() || cause.is::<cowlab_runtime::Error>() {
             return DATA;
-        }
-        if let Some(cowlab_sys::Error::MissingProgram { .. }) = cause.downcast_ref() {
-            return UNAVAILABLE;
         }
     }
     FINDING
@@ -132,6 +141,58 @@ fn guest_code(error: &GuestError) -> Option<u8> {
             Some(cowlab_sys::interrupt::EXIT_CODE)
         }
         _ => None,
+    }
+}
+
+/// What a snapshot store refused: what was asked for, what was read, or what is missing; anything else is a finding.
+pub(crate) fn store_code(error: &StoreError) -> u8 {
+    match error {
+        StoreError::Exists { .. }
+        | StoreError::NotFound { .. }
+        | StoreError::WrongKind { .. }
+        | StoreError::InvalidKey { .. }
+        | StoreError::InvalidLabel { .. }
+        | StoreError::InvalidSetting { .. }
+        | StoreError::Recorded { .. }
+        | StoreError::UnknownVariant { .. } => USAGE,
+        StoreError::Newer { .. } | StoreError::NotAStore { .. } | StoreError::Layer { .. } => DATA,
+        StoreError::Unusable(error) => driver_code(error),
+        StoreError::Driver { reason, .. } => driver_code(reason),
+        StoreError::Sys(error) => sys_code(error),
+        _ => FINDING,
+    }
+}
+
+/// What a container or a volume refused; a program that could not be started has the status that shells have for it.
+fn container_code(error: &ContainerError) -> u8 {
+    match error {
+        ContainerError::NotFound { .. }
+        | ContainerError::Ambiguous { .. }
+        | ContainerError::NameTaken { .. }
+        | ContainerError::Invalid { .. } => USAGE,
+        ContainerError::Start { status, .. } => u8::try_from(*status).unwrap_or(FINDING),
+        ContainerError::Damaged { .. } => DATA,
+        ContainerError::Store(error) => store_code(error),
+        ContainerError::Sys(error) => sys_code(error),
+        _ => FINDING,
+    }
+}
+
+fn driver_code(error: &DriverError) -> u8 {
+    match error {
+        DriverError::Unavailable(_) => UNAVAILABLE,
+        DriverError::Unsupported { .. } => USAGE,
+        DriverError::Damaged { .. } => DATA,
+        DriverError::Sys(error) => sys_code(error),
+        _ => FINDING,
+    }
+}
+
+fn sys_code(error: &cowlab_sys::Error) -> u8 {
+    match error {
+        cowlab_sys::Error::MissingProgram { .. } => UNAVAILABLE,
+        error if error.errno() == Some(cowlab_sys::Errno::PERM) => PRIVILEGE,
+        _ => FINDING,
     }
 }
 

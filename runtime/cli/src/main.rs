@@ -3,11 +3,15 @@
 //! Verbs are subcommands, flags only filter. stdout is the result, stderr the progress. The exit codes are those of
 //! [`exit`]; `cargo xtask` builds this program and calls it.
 
+mod container;
 mod exit;
 mod guest;
+mod place;
 mod prove;
 mod report;
+mod snapshot;
 mod sweep;
+mod volume;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -41,14 +45,26 @@ enum Command {
     Sweep(sweep::Args),
     /// Make and run the guest: a throw-away machine with ZFS and device-mapper.
     Guest(guest::Args),
+    /// Work on the snapshot store by hand: prepare, mount, commit, compare.
+    Snapshot(snapshot::Args),
+    /// Work with containers.
+    Container(container::Args),
+    #[command(flatten)]
+    Containers(container::Verb),
+    /// Work with volumes.
+    Volume(volume::Args),
+    /// The monitor of a container; `start` and `run` call it.
+    #[command(hide = true)]
+    Monitor(container::MonitorArgs),
     /// Prove a claim of the README; `cargo xtask verify` calls it.
     #[command(hide = true)]
     Prove(prove::Args),
 }
 
 fn main() -> ExitCode {
-    // One line a problem on stderr; `COWLAB_LOG=debug` shows commands, `trace` shows system calls.
-    let filter = EnvFilter::try_from_env("COWLAB_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    // What libcontainer has to say is in the error that it returns. One line a problem on stderr; `COWLAB_LOG=debug` shows commands, `trace` shows system calls.
+    let filter = EnvFilter::try_from_env("COWLAB_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,libcontainer=off,libcgroups=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -61,6 +77,11 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Guest(args) => guest::run(args),
+        Command::Snapshot(args) => snapshot::run(&args),
+        Command::Container(args) => container::run(&args),
+        Command::Containers(verb) => container::verb(&verb),
+        Command::Volume(args) => volume::run(&args),
+        Command::Monitor(args) => container::monitor(&args),
         Command::Prove(args) => prove::run(&args),
     };
     match result {

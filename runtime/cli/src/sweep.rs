@@ -99,7 +99,8 @@ fn print(survey: &Survey, format: Format) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn confirmed() -> anyhow::Result<bool> {
+/// Asks at the terminal; without one the answer is no.
+pub(crate) fn confirmed() -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Ok(false);
     }

@@ -1,0 +1,144 @@
+//! `cowlab run`, `ps`, `exec` and the other verbs about containers, also as `cowlab container ...`. Flags and words are
+//! docker's.
+
+mod change;
+mod create;
+mod list;
+mod live;
+
+use std::io::Write;
+
+use clap::Subcommand;
+use cowlab_runtime::container::{Containers, Found, StartOptions};
+use cowlab_snapshots::Store;
+
+use crate::exit;
+use crate::place::Place;
+
+pub(crate) use live::{MonitorArgs, monitor};
+
+/// Work with containers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What can be done with containers.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make a container and start it.
+    Run(Box<create::RunArgs>),
+    /// Make a container.
+    Create(Box<create::CreateArgs>),
+    /// Start containers that do not run.
+    Start(live::StartArgs),
+    /// Run another program in a container that runs.
+    Exec(live::ExecArgs),
+    /// List containers.
+    #[command(alias = "ls")]
+    Ps(list::PsArgs),
+    /// Print what a container wrote.
+    Logs(list::LogsArgs),
+    /// Ask containers to end, and after a time make them.
+    Stop(live::StopArgs),
+    /// Send a signal to containers.
+    Kill(live::KillArgs),
+    /// Wait until containers end and print their exit statuses.
+    Wait(live::NamesArgs),
+    /// Remove containers with what they wrote.
+    Rm(live::RmArgs),
+    /// Print all that is known about containers, as JSON.
+    Inspect(list::InspectArgs),
+    /// List what a container changed in its image.
+    Diff(change::DiffArgs),
+    /// Copy files between a container and the host.
+    Cp(change::CpArgs),
+    /// Write the tree of a container as a tar.
+    Export(change::ExportArgs),
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// What the containers or the store refused.
+pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    verb(&args.verb)
+}
+
+/// Runs one verb.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(crate) fn verb(verb: &Verb) -> anyhow::Result<u8> {
+    match verb {
+        Verb::Run(args) => create::run(args),
+        Verb::Create(args) => create::create(args),
+        Verb::Start(args) => live::start(args),
+        Verb::Exec(args) => live::exec(args),
+        Verb::Ps(args) => list::ps(args),
+        Verb::Logs(args) => list::logs(args),
+        Verb::Stop(args) => live::stop(args),
+        Verb::Kill(args) => live::kill(args),
+        Verb::Wait(args) => live::wait(args),
+        Verb::Rm(args) => live::rm(args),
+        Verb::Inspect(args) => list::inspect(args),
+        Verb::Diff(args) => change::diff(args),
+        Verb::Cp(args) => change::cp(args),
+        Verb::Export(args) => change::export(args),
+    }
+}
+
+/// An open root.
+struct Open {
+    store: Store,
+    dir: std::path::PathBuf,
+}
+
+impl Open {
+    fn new(place: &Place) -> anyhow::Result<Self> {
+        Ok(Self {
+            store: place.open()?,
+            dir: place.dir(),
+        })
+    }
+
+    fn containers(&self) -> anyhow::Result<Containers<'_>> {
+        Ok(Containers::open(&self.dir, &self.store)?)
+    }
+}
+
+fn start_options(place: &Place, input_ends: bool) -> anyhow::Result<StartOptions> {
+    Ok(StartOptions {
+        monitor: place.monitor()?,
+        input_ends,
+    })
+}
+
+/// Does something with each of the containers: what can be done is, whatever cannot.
+fn each(
+    containers: &Containers<'_>,
+    names: &[String],
+    mut work: impl FnMut(&Found) -> anyhow::Result<()>,
+) -> anyhow::Result<u8> {
+    let mut first = None;
+    for name in names {
+        let done = containers
+            .find(name)
+            .map_err(Into::into)
+            .and_then(|found| work(&found));
+        match done {
+            Ok(()) => {}
+            Err(error) if first.is_none() => first = Some(error),
+            Err(error) => writeln!(std::io::stderr(), "cowlab: {error:#}")?,
+        }
+    }
+    first.map_or(Ok(exit::OK), Err)
+}
+
+/// A program's exit status as this process's own.
+fn status(code: i32) -> u8 {
+    u8::try_from(code).unwrap_or(exit::FINDING)
+}

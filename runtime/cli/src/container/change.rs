@@ -1,0 +1,158 @@
+//! Verbs about what a container changed, and its files.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use cowlab_runtime::container::{self as runtime, Owner};
+use cowlab_snapshots::ChangeKind;
+
+use super::Open;
+use crate::exit::{self, Stop};
+use crate::place::Place;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DiffArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// The container.
+    container: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    place: Place,
+    /// The file to write; stdout without.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The container.
+    container: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CpArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Keep owners.
+    #[arg(long, short)]
+    archive: bool,
+    /// CONTAINER:PATH or a path of the host.
+    source: String,
+    /// CONTAINER:PATH or a path of the host; one of the two is in a container.
+    target: String,
+}
+
+/// `cowlab diff`.
+pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
+    let open = Open::new(&args.place)?;
+    let containers = open.containers()?;
+    let changes = containers.changes(&containers.find(&args.container)?)?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_value(&changes)?)?;
+        return Ok(exit::OK);
+    }
+    for change in changes {
+        let letter = match change.kind {
+            ChangeKind::Added => 'A',
+            ChangeKind::Modified => 'C',
+            ChangeKind::Deleted => 'D',
+        };
+        writeln!(out, "{letter} {}", change.path.display())?;
+    }
+    Ok(exit::OK)
+}
+
+/// `cowlab export`.
+pub(super) fn export(args: &ExportArgs) -> anyhow::Result<u8> {
+    let open = Open::new(&args.place)?;
+    let containers = open.containers()?;
+    let found = containers.find(&args.container)?;
+    match &args.output {
+        Some(path) => {
+            let file = cowlab_sys::io("open", path, File::create(path))?;
+            let mut sink = BufWriter::with_capacity(1 << 20, file);
+            containers.export(&found, &mut sink)?;
+            cowlab_sys::io("write", path, sink.flush())?;
+        }
+        None => {
+            let mut sink = std::io::stdout().lock();
+            containers.export(&found, &mut sink)?;
+            cowlab_sys::io("write", "stdout", sink.flush())?;
+        }
+    }
+    Ok(exit::OK)
+}
+
+/// `cowlab cp`.
+pub(super) fn cp(args: &CpArgs) -> anyhow::Result<u8> {
+    let usage = |message: &str| Stop {
+        code: exit::USAGE,
+        message: message.to_owned(),
+    };
+    if args.source == "-" || args.target == "-" {
+        return Err(usage("`-` is not supported by cp: `export` writes a tar").into());
+    }
+    let open = Open::new(&args.place)?;
+    let containers = open.containers()?;
+    let owner = match args.archive {
+        true => Owner::Kept,
+        false => Owner::Receiver,
+    };
+    match (inside(&args.source), inside(&args.target)) {
+        (None, Some((name, target))) => {
+            let found = containers.find(name)?;
+            runtime::copy_in(
+                &containers,
+                &found,
+                Path::new(&args.source),
+                Path::new(target),
+                owner,
+            )?;
+        }
+        (Some((name, source)), None) => {
+            let found = containers.find(name)?;
+            runtime::copy_out(
+                &containers,
+                &found,
+                Path::new(source),
+                Path::new(&args.target),
+                owner,
+            )?;
+        }
+        (Some(_), Some(_)) => {
+            return Err(
+                usage("cp between containers is not supported: go by way of the host").into(),
+            );
+        }
+        (None, None) => {
+            return Err(usage("one of the two is in a container: write CONTAINER:PATH").into());
+        }
+    }
+    Ok(exit::OK)
+}
+
+/// CONTAINER:PATH; what starts with `/` or `.` is a path of the host (docker's rule).
+fn inside(text: &str) -> Option<(&str, &str)> {
+    match text.starts_with(['/', '.']) {
+        true => None,
+        false => text.split_once(':'),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_colon_tells_a_container_from_a_path() {
+        assert_eq!(inside("box:/etc"), Some(("box", "/etc")));
+        assert_eq!(inside("./box:/etc"), None);
+        assert_eq!(inside("/box:/etc"), None);
+        assert_eq!(inside("file"), None);
+    }
+}

@@ -1,0 +1,342 @@
+//! `run` and `create`.
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use cowlab_driver::Bytes;
+use cowlab_runtime::container::mounts::{self, Wish};
+use cowlab_runtime::container::{
+    Containers, CreateOptions, End, LogOptions, Network, Record, RemoveOptions, Source,
+};
+use serde_json::json;
+
+use super::{Open, start_options, status};
+use crate::exit::{self, Stop};
+use crate::place::{Place, name_and_value};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CreateArgs {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    options: Options,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    what: What,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    options: Options,
+    /// Leave it running and print its id.
+    #[arg(long, short)]
+    detach: bool,
+    #[command(flatten)]
+    what: What,
+}
+
+#[derive(Debug, clap::Args)]
+struct What {
+    /// The image.
+    image: String,
+    /// The program to run and its arguments, in place of the image's command.
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    command: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Options {
+    /// Its name; by default one is made from its id.
+    #[arg(long)]
+    name: Option<String>,
+    /// Remove it, with its anonymous volumes, when it ends.
+    #[arg(long)]
+    rm: bool,
+    /// Keep standard input open.
+    #[arg(long, short)]
+    interactive: bool,
+    /// Give it a terminal.
+    #[arg(long, short)]
+    tty: bool,
+    /// Set an environment variable; without a value, as it is here.
+    #[arg(long, short, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Read environment variables from a file, one a line.
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<std::path::PathBuf>,
+    /// The working directory.
+    #[arg(long, short, value_name = "DIR")]
+    workdir: Option<String>,
+    /// Whom it runs as, by name or number.
+    #[arg(long, short, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// Run this program in place of the image's entry point.
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// Its host name.
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// Make its root file system read-only.
+    #[arg(long)]
+    read_only: bool,
+    /// Limit its writable layer: size=BYTES.
+    #[arg(long, value_name = "size=BYTES")]
+    storage_opt: Vec<String>,
+    /// Its network: the host's, or none.
+    #[arg(long, value_enum, default_value_t = NetworkWord::None)]
+    network: NetworkWord,
+    /// Mount a volume, or a directory or a file of the host.
+    #[arg(long, short, value_name = "[SOURCE:]TARGET[:OPTIONS]")]
+    volume: Vec<String>,
+    /// Mount a volume, a directory or a file of the host, or memory.
+    #[arg(long, value_name = "type=TYPE,source=...,target=...")]
+    mount: Vec<String>,
+    /// Mount memory.
+    #[arg(long, value_name = "TARGET[:OPTIONS]")]
+    tmpfs: Vec<String>,
+    /// Mount the volumes of another container.
+    #[arg(long, value_name = "CONTAINER[:ro]")]
+    volumes_from: Vec<String>,
+    /// A label; may be given more than once.
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    label: Vec<(String, String)>,
+    /// The signal that asks it to end.
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
+    /// How its log is kept: max-size=BYTES, max-file=COUNT.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    log_opt: Vec<(String, String)>,
+    /// Refused: ports are not published.
+    #[arg(long, short, value_name = "PORT", hide = true)]
+    publish: Vec<String>,
+    /// Refused: ports are not published.
+    #[arg(long, short = 'P', hide = true)]
+    publish_all: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum NetworkWord {
+    Host,
+    None,
+}
+
+fn usage(message: String) -> anyhow::Error {
+    let code = exit::USAGE;
+    Stop { code, message }.into()
+}
+
+impl Options {
+    fn read(&self, what: &What) -> anyhow::Result<CreateOptions> {
+        if self.publish_all || !self.publish.is_empty() {
+            return Err(usage(
+                "-p is not supported, for a container has no network of its own to publish ports of: \
+                 `--network host` gives it the host's"
+                    .to_owned(),
+            ));
+        }
+        let mut wishes: Vec<Wish> = Vec::new();
+        for text in &self.volume {
+            wishes.push(mounts::parse_volume(text)?);
+        }
+        for text in &self.mount {
+            wishes.push(mounts::parse_mount(text)?);
+        }
+        for text in &self.tmpfs {
+            wishes.push(mounts::parse_tmpfs(text)?);
+        }
+        Ok(CreateOptions {
+            name: self.name.clone(),
+            command: what.command.clone(),
+            entrypoint: self.entrypoint.clone(),
+            env: self.environment()?,
+            cwd: self.workdir.clone(),
+            user: self.user.clone(),
+            terminal: self.tty,
+            interactive: self.interactive,
+            hostname: self.hostname.clone(),
+            read_only: self.read_only,
+            network: match self.network {
+                NetworkWord::Host => Network::Host,
+                NetworkWord::None => Network::None,
+            },
+            size_limit: self.size_limit()?,
+            mounts: wishes,
+            volumes_from: self.volumes_from.clone(),
+            remove: self.rm,
+            stop_signal: self.stop_signal.clone(),
+            labels: self.label.iter().cloned().collect(),
+            log: self.log()?,
+        })
+    }
+
+    fn environment(&self) -> anyhow::Result<Vec<String>> {
+        let mut all = Vec::new();
+        for path in &self.env_file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| usage(format!("read `{}`: {error}", path.display())))?;
+            let lines = text.lines().map(str::trim_start);
+            all.extend(
+                lines
+                    .filter(|line| !line.is_empty() && !line.starts_with('#'))
+                    .map(str::to_owned),
+            );
+        }
+        all.extend(self.env.iter().cloned());
+        let mut env = Vec::new();
+        for variable in all {
+            if variable.contains('=') {
+                env.push(variable);
+            } else if let Ok(value) = std::env::var(&variable) {
+                env.push(format!("{variable}={value}"));
+            }
+        }
+        Ok(env)
+    }
+
+    fn size_limit(&self) -> anyhow::Result<Option<Bytes>> {
+        let mut limit = None;
+        for option in &self.storage_opt {
+            match option.split_once('=') {
+                Some(("size", size)) => {
+                    limit = Some(
+                        size.parse()
+                            .map_err(|error| usage(format!("--storage-opt: {error}")))?,
+                    );
+                }
+                _ => {
+                    return Err(usage(format!(
+                        "--storage-opt `{option}` is not supported: `size=BYTES` is"
+                    )));
+                }
+            }
+        }
+        Ok(limit)
+    }
+
+    fn log(&self) -> anyhow::Result<LogOptions> {
+        let mut log = LogOptions::default();
+        for (name, value) in &self.log_opt {
+            let bad = || {
+                usage(format!(
+                    "--log-opt {name}: `{value}` is no number that works"
+                ))
+            };
+            match name.as_str() {
+                "max-size" => {
+                    log.max_size = value
+                        .parse::<Bytes>()
+                        .ok()
+                        .filter(|size| size.0 > 0)
+                        .ok_or_else(bad)?
+                        .0
+                }
+                "max-file" => {
+                    log.max_files = value
+                        .parse()
+                        .ok()
+                        .filter(|count| (1..=100).contains(count))
+                        .ok_or_else(bad)?
+                }
+                _ => {
+                    return Err(usage(format!(
+                        "--log-opt `{name}` is not supported: max-size and max-file are"
+                    )));
+                }
+            }
+        }
+        Ok(log)
+    }
+}
+
+fn make(containers: &Containers<'_>, options: &Options, what: &What) -> anyhow::Result<Record> {
+    let options = options.read(what)?;
+    let source = source(containers, &what.image)?;
+    Ok(containers.create(&source, &options)?)
+}
+
+/// What an image's name stands for: a committed snapshot, without a configuration.
+fn source(containers: &Containers<'_>, image: &str) -> anyhow::Result<Source> {
+    let snapshot = containers.store().stat(image)?;
+    let config = json!({
+        "architecture": "amd64",
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": []},
+    });
+    Ok(Source {
+        reference: image.to_owned(),
+        id: None,
+        snapshot: Some(snapshot.key),
+        config: serde_json::from_value(config)?,
+    })
+}
+
+/// `cowlab create`.
+pub(super) fn create(args: &CreateArgs) -> anyhow::Result<u8> {
+    let open = Open::new(&args.place)?;
+    let record = make(&open.containers()?, &args.options, &args.what)?;
+    let mut out = std::io::stdout().lock();
+    match args.json {
+        true => writeln!(out, "{}", serde_json::to_value(&record)?)?,
+        false => writeln!(out, "{}", record.id)?,
+    }
+    Ok(exit::OK)
+}
+
+/// `cowlab run`.
+pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
+    let options = &args.options;
+    if options.tty && options.interactive && !args.detach && !std::io::stdin().is_terminal() {
+        return Err(usage(
+            "-t with -i wants a terminal to read from: leave out -t".to_owned(),
+        ));
+    }
+    let open = Open::new(&args.place)?;
+    let containers = open.containers()?;
+    let record = make(&containers, options, &args.what)?;
+    let started = start_options(&args.place, options.interactive && !args.detach)
+        .and_then(|how| Ok(containers.start(&record, &how)?));
+    let session = match started {
+        Ok(session) => session,
+        Err(error) => {
+            if options.rm
+                && let Err(left) = containers.remove(&record, RemoveOptions::default())
+            {
+                tracing::warn!(error = %left, "left behind");
+            }
+            return Err(error);
+        }
+    };
+    if args.detach {
+        writeln!(std::io::stdout(), "{}", record.id)?;
+        return Ok(exit::OK);
+    }
+    let pass_on = |signal| {
+        if let Err(error) = containers.signal(&record, signal) {
+            tracing::debug!(%error, "a signal came too late");
+        }
+    };
+    match session.attach(options.interactive, options.tty, pass_on)? {
+        End::Status(code) => Ok(status(code)),
+        End::Lost => {
+            let code = containers.wait(&record).context("wait for the container")?;
+            Err(Stop {
+                code: code.map_or(125, status),
+                message: format!(
+                    "the monitor of container `{}` died: its last output is lost",
+                    record.name
+                ),
+            }
+            .into())
+        }
+    }
+}

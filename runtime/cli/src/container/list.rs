@@ -1,0 +1,364 @@
+//! Verbs that print what is known about containers.
+
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use cowlab_driver::Bytes;
+use cowlab_reports::result::Timestamp;
+use cowlab_runtime::container::{Containers, Found, Phase};
+use serde_json::{Value, json};
+
+use super::{Open, each};
+use crate::exit;
+use crate::place::Place;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PsArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Those too that do not run.
+    #[arg(long, short)]
+    all: bool,
+    /// Measure what each has written.
+    #[arg(long, short)]
+    size: bool,
+    /// Print ids only.
+    #[arg(long, short)]
+    quiet: bool,
+    /// Print whole ids.
+    #[arg(long)]
+    no_trunc: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Go on until it ends.
+    #[arg(long, short)]
+    follow: bool,
+    /// Print when each line came.
+    #[arg(long, short)]
+    timestamps: bool,
+    /// Only the last lines.
+    #[arg(long, short = 'n', value_name = "COUNT")]
+    tail: Option<usize>,
+    /// Print each line as the JSON that is kept.
+    #[arg(long)]
+    json: bool,
+    /// The container.
+    container: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Measure what each has written.
+    #[arg(long, short)]
+    size: bool,
+    /// As always: the output is JSON.
+    #[arg(long, hide = true)]
+    json: bool,
+    /// Names or ids.
+    #[arg(required = true, value_name = "CONTAINER")]
+    names: Vec<String>,
+}
+
+/// `cowlab ps`.
+pub(super) fn ps(args: &PsArgs) -> anyhow::Result<u8> {
+    let open = Open::new(&args.place)?;
+    let containers = open.containers()?;
+    let mut all = containers.list()?;
+    all.retain(|found| args.all || found.phase.is_alive());
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let rows: anyhow::Result<Vec<Value>> = all
+            .iter()
+            .map(|found| row(&containers, found, args.size))
+            .collect();
+        writeln!(out, "{}", Value::from(rows?))?;
+        return Ok(exit::OK);
+    }
+    let id = |found: &Found| match args.no_trunc {
+        true => found.record.id.clone(),
+        false => found.record.short_id().to_owned(),
+    };
+    if args.quiet {
+        for found in &all {
+            writeln!(out, "{}", id(found))?;
+        }
+        return Ok(exit::OK);
+    }
+    let mut table = vec![
+        [
+            "CONTAINER ID",
+            "IMAGE",
+            "COMMAND",
+            "CREATED",
+            "STATUS",
+            "NAMES",
+            "SIZE",
+        ]
+        .map(str::to_owned),
+    ];
+    for found in &all {
+        let record = &found.record;
+        let size = match args.size {
+            true => containers.usage(found)?.exclusive.bytes.to_string(),
+            false => String::new(),
+        };
+        let created = format!("{} ago", span(since(record.created)));
+        let command = short(&record.args.join(" "), 20);
+        table.push([
+            id(found),
+            short(&record.image, 30),
+            command,
+            created,
+            status_text(found),
+            record.name.clone(),
+            size,
+        ]);
+    }
+    let columns = if args.size { 7 } else { 6 };
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            table
+                .iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    for row in &table {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(exit::OK)
+}
+
+fn row(containers: &Containers<'_>, found: &Found, size: bool) -> anyhow::Result<Value> {
+    let record = &found.record;
+    let usage = match size {
+        true => Some(containers.usage(found)?),
+        false => None,
+    };
+    Ok(json!({
+        "id": record.id,
+        "name": record.name,
+        "image": record.image,
+        "command": record.args,
+        "created": record.created,
+        "state": found.phase,
+        "status": status_text(found),
+        "exit_code": found.state.exit_code,
+        "size": usage,
+    }))
+}
+
+fn status_text(found: &Found) -> String {
+    let state = &found.state;
+    let ago = |time: Option<Timestamp>| time.map(|time| span(since(time))).unwrap_or_default();
+    match found.phase {
+        Phase::Running => format!("Up {}", ago(state.started)),
+        Phase::Unwatched => format!("Up {}, its monitor has died", ago(state.started)),
+        Phase::Exited => match state.exit_code {
+            Some(code) => format!("Exited ({code}) {} ago", ago(state.finished)),
+            None => format!("Exited (unknown) {} ago", ago(state.finished)),
+        },
+        Phase::Dead => "Dead (nobody saw it end)".to_owned(),
+        Phase::Creating => "Creating, or cut off".to_owned(),
+        Phase::Removing => "Removing, or cut off".to_owned(),
+        Phase::Created => "Created".to_owned(),
+        Phase::Starting => "Starting".to_owned(),
+    }
+}
+
+fn since(time: Timestamp) -> Duration {
+    Timestamp::from(SystemTime::now()).since(time)
+}
+
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} seconds"),
+        120..7200 => format!("{} minutes", seconds / 60),
+        7200..172_800 => format!("{} hours", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// The start of a text, without control characters.
+fn short(text: &str, length: usize) -> String {
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if clean.chars().count() <= length {
+        return clean;
+    }
+    let mut start: String = clean.chars().take(length - 1).collect();
+    start.push('…');
+    start
+}
+
+/// `cowlab logs`.
+pub(super) fn logs(args: &LogsArgs) -> anyhow::Result<u8> {
+    let open = Open::new(&args.place)?;
+    let containers = open.containers()?;
+    let found = containers.find(&args.container)?;
+    let mut logs = containers.logs(&found.record)?;
+    let mut past = std::collections::VecDeque::new();
+    while let Some(line) = logs.next_line()? {
+        past.push_back(line);
+        if args.tail.is_some_and(|count| past.len() > count) {
+            past.pop_front();
+        }
+    }
+    for line in past {
+        print(&line, args)?;
+    }
+    while args.follow {
+        // Looked at before the log: what it wrote last is there when it has ended.
+        let is_alive = containers
+            .find(&found.record.id)
+            .is_ok_and(|now| now.phase.is_alive());
+        while let Some(line) = logs.next_line()? {
+            print(&line, args)?;
+        }
+        if !is_alive {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(exit::OK)
+}
+
+fn print(line: &cowlab_runtime::container::LogLine, args: &LogsArgs) -> anyhow::Result<()> {
+    use cowlab_runtime::container::LogStream;
+    let mut text = match (args.json, args.timestamps) {
+        (true, _) => format!("{}\n", serde_json::to_string(line)?),
+        (false, true) => format!("{} {}", line.time, line.log),
+        (false, false) => line.log.clone(),
+    };
+    if args.timestamps && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let written = match line.stream {
+        LogStream::Stderr if !args.json => {
+            let mut out = std::io::stderr().lock();
+            out.write_all(text.as_bytes())
+        }
+        _ => {
+            let mut out = std::io::stdout().lock();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        }
+    };
+    Ok(written?)
+}
+
+/// `cowlab inspect`.
+pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
+    let open = Open::new(&args.place)?;
+    let containers = open.containers()?;
+    let mut all = Vec::new();
+    let code = each(&containers, &args.names, |found| {
+        let mut facts = facts(&containers, found)?;
+        if args.size {
+            let usage = containers.usage(found)?;
+            facts["SizeRw"] = json!(usage.exclusive.bytes);
+            let shared = usage.shared.map(|shared| shared.bytes);
+            facts["SizeShared"] = json!(shared.map(|Bytes(bytes)| bytes));
+        }
+        all.push(facts);
+        Ok(())
+    });
+    writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&all)?)?;
+    code
+}
+
+fn facts(containers: &Containers<'_>, found: &Found) -> anyhow::Result<Value> {
+    let (record, state) = (&found.record, &found.state);
+    let store = containers.store();
+    let identity = store.identity();
+    let pid = state
+        .init
+        .as_ref()
+        .filter(|_| found.phase.is_alive())
+        .map(|init| init.pid);
+    let merged = pid.map(|pid| format!("/proc/{pid}/root"));
+    let mounts = store.mounts(&record.snapshot).ok();
+    let command = mounts.map(|mounts| {
+        let line = mounts.command_line(std::path::Path::new("TARGET"));
+        line.iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect::<Vec<_>>()
+    });
+    Ok(json!({
+        "Id": record.id,
+        "Name": record.name,
+        "Created": record.created,
+        "Image": record.image_id,
+        "ImageName": record.image,
+        "Path": record.args.first(),
+        "Args": record.args.get(1..),
+        "State": {
+            "Status": found.phase,
+            "Running": found.phase.is_alive(),
+            "Pid": pid,
+            "MonitorPid": state.monitor.as_ref().filter(|_| found.phase.is_alive()).map(|monitor| monitor.pid),
+            "ExitCode": state.exit_code,
+            "Error": state.error,
+            "StartedAt": state.started,
+            "FinishedAt": state.finished,
+        },
+        "Config": {
+            "Hostname": if record.hostname.is_empty() { record.short_id() } else { &record.hostname },
+            "User": record.user,
+            "Tty": record.terminal,
+            "OpenStdin": record.interactive,
+            "Env": record.env,
+            "WorkingDir": record.cwd,
+            "Labels": record.labels,
+            "StopSignal": record.stop_signal,
+        },
+        "HostConfig": {
+            "NetworkMode": record.network,
+            "ReadonlyRootfs": record.read_only,
+            "AutoRemove": record.remove,
+            "StorageOpt": record.size_limit.map(|size| json!({"size": size})),
+            "LogConfig": {"Type": "json-file", "MaxSize": record.log.max_size, "MaxFile": record.log.max_files},
+        },
+        "Mounts": record.mounts,
+        "LogPath": containers.dir_of(&record.id).join("log.json"),
+        "GraphDriver": {
+            "Name": identity.driver,
+            "Data": {
+                "Variant": identity.variant,
+                "Snapshot": record.snapshot,
+                "Parent": record.parent,
+                "Mount": command,
+                "MergedDir": merged,
+            },
+        },
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_and_clean() {
+        assert_eq!(short("a\u{1b}b", 10), "a b");
+        assert_eq!(short("abcdef", 4), "abc…");
+        assert_eq!(span(Duration::from_secs(200)), "3 minutes");
+    }
+}

@@ -1,0 +1,282 @@
+//! Verbs about containers that run, and the monitor.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use cowlab_runtime::container::{self as runtime, End, ExecOptions, RemoveOptions};
+
+use super::{Open, each, start_options, status};
+use crate::exit::{self, Stop};
+use crate::place::Place;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NamesArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Names or ids.
+    #[arg(required = true, value_name = "CONTAINER")]
+    names: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StartArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Print the output until it ends, and take its exit status.
+    #[arg(long, short)]
+    attach: bool,
+    /// Attach standard input as well.
+    #[arg(long, short)]
+    interactive: bool,
+    /// Names or ids.
+    #[arg(required = true, value_name = "CONTAINER")]
+    names: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StopArgs {
+    #[command(flatten)]
+    place: Place,
+    /// How many seconds it may take before it is killed.
+    #[arg(long, short, visible_alias = "timeout", default_value_t = 10)]
+    time: u64,
+    /// Names or ids.
+    #[arg(required = true, value_name = "CONTAINER")]
+    names: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct KillArgs {
+    #[command(flatten)]
+    place: Place,
+    /// The signal, by name or number.
+    #[arg(long, short, default_value = "KILL")]
+    signal: String,
+    /// Names or ids.
+    #[arg(required = true, value_name = "CONTAINER")]
+    names: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RmArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Kill one that runs; one that is not there is no error.
+    #[arg(long, short)]
+    force: bool,
+    /// Remove its anonymous volumes too.
+    #[arg(long, short)]
+    volumes: bool,
+    /// Names or ids.
+    #[arg(required = true, value_name = "CONTAINER")]
+    names: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExecArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Leave it running, without input and output.
+    #[arg(long, short)]
+    detach: bool,
+    /// Pass standard input on.
+    #[arg(long, short)]
+    interactive: bool,
+    /// Give it a terminal.
+    #[arg(long, short)]
+    tty: bool,
+    /// Set an environment variable.
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// The working directory.
+    #[arg(long, short, value_name = "DIR")]
+    workdir: Option<String>,
+    /// Whom it runs as, by name or number.
+    #[arg(long, short, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// The container.
+    container: String,
+    /// The program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+/// The monitor of a container; `start` and `run` call it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MonitorArgs {
+    #[command(flatten)]
+    place: Place,
+    /// End the program's standard input with the line to the command.
+    #[arg(long)]
+    input_ends: bool,
+    /// The container's id.
+    id: String,
+}
+
+/// `cowlab monitor`: its standard input is the line to the command.
+pub(crate) fn monitor(args: &MonitorArgs) -> anyhow::Result<u8> {
+    let line = cowlab_sys::io(
+        "dup",
+        "stdin",
+        std::io::stdin().as_fd().try_clone_to_owned(),
+    )?;
+    let open = Open::new(&args.place)?;
+    runtime::monitor::run(&open.containers()?, &args.id, line, args.input_ends)?;
+    Ok(exit::OK)
+}
+
+/// `cowlab start`.
+pub(super) fn start(args: &StartArgs) -> anyhow::Result<u8> {
+    let attach = args.attach || args.interactive;
+    if attach && args.names.len() > 1 {
+        let message = "only one container is attached at once".to_owned();
+        let code = exit::USAGE;
+        return Err(Stop { code, message }.into());
+    }
+    let open = Open::new(&args.place)?;
+    let containers = open.containers()?;
+    let how = start_options(&args.place, args.interactive)?;
+    let mut ended = exit::OK;
+    let code = each(&containers, &args.names, |found| {
+        let record = &found.record;
+        let session = containers.start(record, &how)?;
+        if !attach {
+            writeln!(std::io::stdout(), "{}", record.name)?;
+            return Ok(());
+        }
+        let pass_on = |signal| {
+            if let Err(error) = containers.signal(record, signal) {
+                tracing::debug!(%error, "a signal came too late");
+            }
+        };
+        let input = args.interactive && record.interactive;
+        ended = match session.attach(input, record.terminal, pass_on)? {
+            End::Status(code) => status(code),
+            End::Lost => containers.wait(record)?.map_or(125, status),
+        };
+        Ok(())
+    })?;
+    Ok(if code == exit::OK { ended } else { code })
+}
+
+/// `cowlab exec`.
+pub(super) fn exec(args: &ExecArgs) -> anyhow::Result<u8> {
+    if args.detach {
+        return exec_detached(args);
+    }
+    let open = Open::new(&args.place)?;
+    let containers = open.containers()?;
+    let options = ExecOptions {
+        args: args.command.clone(),
+        env: args.env.clone(),
+        cwd: args.workdir.clone(),
+        user: args.user.clone(),
+        terminal: args.tty,
+        interactive: args.interactive,
+    };
+    let found = containers.find(&args.container)?;
+    Ok(status(containers.exec(&found, &options)?))
+}
+
+/// The same command once more, in a session of its own and without `-d`.
+fn exec_detached(args: &ExecArgs) -> anyhow::Result<u8> {
+    // What can be wrong with the name is told here.
+    let open = Open::new(&args.place)?;
+    let containers = open.containers()?;
+    let found = containers.find(&args.container)?;
+    if !found.phase.is_alive() {
+        let message = format!(
+            "container `{}` is {}: start it first",
+            found.record.name,
+            found.phase.word()
+        );
+        let code = exit::FINDING;
+        return Err(Stop { code, message }.into());
+    }
+    let mut words = args.place.monitor()?;
+    words[0] = "exec".into();
+    let mut command = cowlab_sys::Cmd::new(std::env::current_exe()?).args(words);
+    for variable in &args.env {
+        command = command.args(["--env", variable]);
+    }
+    for (flag, value) in [("--workdir", &args.workdir), ("--user", &args.user)] {
+        if let Some(value) = value {
+            command = command.args([flag, value]);
+        }
+    }
+    if args.tty {
+        command = command.arg("--tty");
+    }
+    let null = || {
+        std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+    };
+    command
+        .arg(&found.record.id)
+        .args(&args.command)
+        .detach(null()?, null()?)?;
+    Ok(exit::OK)
+}
+
+/// `cowlab stop`.
+pub(super) fn stop(args: &StopArgs) -> anyhow::Result<u8> {
+    let open = Open::new(&args.place)?;
+    let containers = open.containers()?;
+    each(&containers, &args.names, |found| {
+        containers.stop(&found.record, Duration::from_secs(args.time))?;
+        Ok(writeln!(std::io::stdout(), "{}", found.record.name)?)
+    })
+}
+
+/// `cowlab kill`.
+pub(super) fn kill(args: &KillArgs) -> anyhow::Result<u8> {
+    let signal = cowlab_sys::task::signal_number(&args.signal).ok_or_else(|| Stop {
+        code: exit::USAGE,
+        message: format!("there is no signal `{}`: name it as in `TERM`", args.signal),
+    })?;
+    let open = Open::new(&args.place)?;
+    let containers = open.containers()?;
+    each(&containers, &args.names, |found| {
+        containers.signal(&found.record, signal)?;
+        Ok(writeln!(std::io::stdout(), "{}", found.record.name)?)
+    })
+}
+
+/// `cowlab wait`.
+pub(super) fn wait(args: &NamesArgs) -> anyhow::Result<u8> {
+    let open = Open::new(&args.place)?;
+    let containers = open.containers()?;
+    each(&containers, &args.names, |found| {
+        let code = containers.wait(&found.record)?.ok_or_else(|| Stop {
+            code: exit::UNKNOWN,
+            message: format!("nobody saw how container `{}` ended", found.record.name),
+        })?;
+        Ok(writeln!(std::io::stdout(), "{code}")?)
+    })
+}
+
+/// `cowlab rm`.
+pub(super) fn rm(args: &RmArgs) -> anyhow::Result<u8> {
+    let open = Open::new(&args.place)?;
+    let containers = open.containers()?;
+    let options = RemoveOptions {
+        force: args.force,
+        volumes: args.volumes,
+    };
+    let names: Vec<String> = args
+        .names
+        .iter()
+        .filter(|name| {
+            let missing = matches!(containers.find(name), Err(runtime::Error::NotFound { .. }));
+            !(args.force && missing)
+        })
+        .cloned()
+        .collect();
+    each(&containers, &names, |found| {
+        containers.remove(&found.record, options)?;
+        Ok(writeln!(std::io::stdout(), "{}", found.record.name)?)
+    })
+}

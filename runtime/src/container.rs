@@ -1,0 +1,51 @@
+//! Containers: made from an image's layers, run by one monitor process each, kept until they are removed.
+//!
+//! # What is on disk
+//!
+//! ```text
+//! <root>/containers/<id>/container.json   what was asked for; written once
+//! <root>/containers/<id>/state.json       what happened; replaced atomically
+//! <root>/containers/<id>/lock             held while a verb changes the container
+//! <root>/containers/<id>/monitor.lock     held by the monitor as long as it lives
+//! <root>/containers/<id>/log.json         output, one JSON line each, with `log.json.1` ... before it
+//! <root>/containers/<id>/bundle/          the OCI runtime bundle of the last start
+//! <root>/containers/<id>/rootfs/          where the monitor mounts the snapshot, in its own mount namespace
+//! <root>/containers/names/<name>          the id of the container that has the name
+//! ```
+//!
+//! There is no central daemon. The writable layer is the active snapshot `container/<id>` of the store; it stays
+//! until [`Containers::remove`]. Isolation is libcontainer's.
+//!
+//! # Mounts
+//!
+//! The monitor mounts the snapshot in a mount namespace of its own, starts the container from there and goes back. From
+//! then on the container's namespace alone holds the mount, so that it ends with the container's last process, whatever
+//! happens to the monitor; after a crash or a reboot there is nothing to unmount.
+
+pub mod attach;
+mod changes;
+mod config;
+mod copy;
+mod error;
+mod exec;
+mod files;
+mod life;
+mod log;
+pub mod monitor;
+pub mod mounts;
+mod place;
+mod prepare;
+mod record;
+mod spec;
+mod user;
+pub mod volume;
+
+pub use attach::{End, Session};
+pub use config::{CreateOptions, Network, Source};
+pub use copy::{Owner, copy_in, copy_out};
+pub use error::{Error, Result};
+pub use exec::ExecOptions;
+pub use life::{RemoveOptions, StartOptions};
+pub use log::{LogLine, LogOptions, Logs, Stream as LogStream};
+pub use place::{Containers, Found, Phase};
+pub use record::{Record, State};

@@ -1,0 +1,394 @@
+//! `cp`: files between the host and a container, running or not.
+//!
+//! The container's side is resolved as the container sees it: its links lead on inside it, never to the host. What is
+//! copied is made under another name and renamed, so that a file is whole or as before.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use cowlab_snapshots::layer::apply::{self, ApplyOptions, Target};
+use cowlab_snapshots::layer::{changes, diff};
+use cowlab_snapshots::{Change, ChangeKind, DiffOptions, Duplicates, LayerError};
+use cowlab_sys::at::RenameFlags;
+use cowlab_sys::process::with_private_mounts;
+use cowlab_sys::{FileKind, Root, at, dir, io, stat};
+
+use super::place::{Containers, Found};
+use super::{Error, Result, files};
+
+/// Who owns what was copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Root, or the user of this process: docker's default.
+    Receiver,
+    /// Whoever owned it (`-a`).
+    Kept,
+}
+
+/// Copies `source` of the host into a container at `target`.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] for places that do not fit, [`Error::Store`], [`Error::Sys`].
+pub fn copy_in(
+    containers: &Containers<'_>,
+    found: &Found,
+    source: &Path,
+    target: &Path,
+    owner: Owner,
+) -> Result<()> {
+    let host = Root::open(Path::new("/"))?;
+    let source_absolute = io("getcwd", source, std::path::absolute(source))?;
+    let from = End::new(&host, &source_absolute, source);
+    with_tree(containers, found, |root| {
+        copy(
+            &from,
+            &End::new(root, &Path::new("/").join(target), target),
+            owner,
+        )
+    })
+}
+
+/// Copies `source` of a container to `target` on the host.
+///
+/// # Errors
+///
+/// As [`copy_in`].
+pub fn copy_out(
+    containers: &Containers<'_>,
+    found: &Found,
+    source: &Path,
+    target: &Path,
+    owner: Owner,
+) -> Result<()> {
+    let host = Root::open(Path::new("/"))?;
+    let target_absolute = io("getcwd", target, std::path::absolute(target))?;
+    let to = End::new(&host, &target_absolute, target);
+    with_tree(containers, found, |root| {
+        copy(
+            &End::new(root, &Path::new("/").join(source), source),
+            &to,
+            owner,
+        )
+    })
+}
+
+/// Gives `work` the tree of a container: through its first process where it runs, else mounted for nobody else to see.
+fn with_tree<T: Send>(
+    containers: &Containers<'_>,
+    found: &Found,
+    work: impl FnOnce(&Root) -> Result<T> + Send,
+) -> Result<T> {
+    if let Some(init) = containers.init(found)? {
+        let root = Root::open(Path::new(&format!("/proc/{}/root", init.pid())))?;
+        return work(&root);
+    }
+    let _lock = containers.lock(&found.record)?;
+    let rootfs = containers.dir_of(&found.record.id).join("rootfs");
+    files::make_dir(&rootfs)?;
+    with_private_mounts(|| {
+        let mounted = containers.store().mount(&found.record.snapshot, &rootfs)?;
+        let done = Root::open(mounted.target())
+            .map_err(Error::from)
+            .and_then(|root| work(&root));
+        drop(mounted);
+        done
+    })?
+}
+
+/// One side of a copy.
+#[derive(Debug, Clone, Copy)]
+struct End<'a> {
+    root: &'a Root,
+    path: &'a Path,
+    /// As it was written, for its last character and for messages.
+    text: &'a Path,
+}
+
+impl<'a> End<'a> {
+    fn new(root: &'a Root, path: &'a Path, text: &'a Path) -> Self {
+        Self { root, path, text }
+    }
+
+    fn ends_in(&self, end: &str) -> bool {
+        self.text
+            .as_os_str()
+            .as_encoded_bytes()
+            .ends_with(end.as_bytes())
+    }
+
+    fn bad(&self, reason: &str) -> Error {
+        Error::invalid("path", &self.text.display().to_string(), reason)
+    }
+}
+
+/// What kinds the two sides are decides what the copy is called: cp(1)'s and docker's rules.
+fn copy(from: &End<'_>, to: &End<'_>, owner: Owner) -> Result<()> {
+    let is_content = from.ends_in("/.") || from.path == Path::new("/");
+    let whole = from.path.components().as_path();
+    let found = if is_content || from.ends_in("/") {
+        from.root.resolve_inside(whole)?.map(|(_, stat)| stat)
+    } else {
+        let (parent, name) = from.root.parent_inside(whole)?;
+        at::stat_if_present(&parent, &name)?
+    };
+    let found = found.ok_or_else(|| from.bad("there is no such file"))?;
+    let there = to.root.resolve_inside(to.path)?;
+    let there_is_dir = there
+        .as_ref()
+        .is_some_and(|(_, stat)| stat.kind() == FileKind::Directory);
+    let is_dir = found.kind() == FileKind::Directory;
+    if (is_content || from.ends_in("/")) && !is_dir {
+        return Err(from.bad("it is no directory"));
+    }
+    if !is_dir && to.ends_in("/") && !there_is_dir {
+        return Err(to.bad("there is no such directory"));
+    }
+    if is_dir && there.is_some() && !there_is_dir {
+        return Err(to.bad("a directory cannot take the place of a file"));
+    }
+    let target = match (there_is_dir, is_content, whole.file_name()) {
+        (true, false, Some(name)) => to.path.join(name),
+        _ => to.path.components().as_path().to_owned(),
+    };
+    match is_dir {
+        true => directory(from, whole, to, &target, owner),
+        false => single(from, whole, to, &target, owner),
+    }
+}
+
+/// Copies a directory: into the one that is there, or under its name at once.
+fn directory(
+    from: &End<'_>,
+    whole: &Path,
+    to: &End<'_>,
+    target: &Path,
+    owner: Owner,
+) -> Result<()> {
+    let source = opened(from, whole)?;
+    let source = at::descriptor_path(&source);
+    let layer = |reason| layer(from, reason);
+    let found = changes::between(None, &source, None).map_err(layer)?;
+    match to.root.resolve_inside(target)? {
+        Some((inside, stat)) if stat.kind() == FileKind::Directory => {
+            let place = opened(to, &inside)?;
+            // The directory itself stays as it is.
+            let below: Vec<Change> = found
+                .into_iter()
+                .filter(|one| one.path != Path::new("/"))
+                .collect();
+            pour(
+                from,
+                &source,
+                &below,
+                Target::union(&at::descriptor_path(&place)),
+            )?;
+            owned(owner, &place, Path::new(""))
+        }
+        Some(_) => Err(to.bad("a directory cannot take the place of a file")),
+        None => {
+            let (parent, name) = parent(to, target)?;
+            let new = new_name()?;
+            at::mkdir(&parent, &new, 0o700)?;
+            let done = at::open_dir(&parent, &new)
+                .map_err(Error::from)
+                .and_then(|place| {
+                    pour(
+                        from,
+                        &source,
+                        &found,
+                        Target::base(&at::descriptor_path(&place)),
+                    )?;
+                    owned(owner, &place, Path::new(""))
+                })
+                .and_then(|()| Ok(at::rename(&parent, &new, &parent, &name, RenameFlags::empty())?));
+            taken_back(done, &parent, &new)
+        }
+    }
+}
+
+/// Copies anything but a directory.
+fn single(from: &End<'_>, whole: &Path, to: &End<'_>, target: &Path, owner: Owner) -> Result<()> {
+    let (source, old) = from.root.parent_inside(whole)?;
+    let source = at::descriptor_path(&source);
+    let change = Change {
+        path: Path::new("/").join(&old),
+        kind: ChangeKind::Added,
+    };
+    let (parent, name) = parent(to, target)?;
+    if at::stat_if_present(&parent, &name)?.is_some_and(|stat| stat.kind() == FileKind::Directory) {
+        return Err(to.bad("a file cannot take the place of a directory"));
+    }
+    let new = new_name()?;
+    at::mkdir(&parent, &new, 0o700)?;
+    let done = at::open_dir(&parent, &new)
+        .map_err(Error::from)
+        .and_then(|place| {
+            pour(
+                from,
+                &source,
+                &[change],
+                Target::base(&at::descriptor_path(&place)),
+            )?;
+            owned(owner, &place, &old)?;
+            Ok(at::rename(&place, &old, &parent, &name, RenameFlags::empty())?)
+        });
+    let done = taken_back(done, &parent, &new);
+    if done.is_ok() {
+        at::rmdir(&parent, &new)?;
+    }
+    done
+}
+
+fn opened(end: &End<'_>, path: &Path) -> Result<std::os::fd::OwnedFd> {
+    let found = end.root.find_inside(path)?;
+    found.ok_or_else(|| end.bad("there is no such file"))
+}
+
+fn parent(to: &End<'_>, target: &Path) -> Result<(std::os::fd::OwnedFd, PathBuf)> {
+    to.root
+        .parent_inside(target)
+        .map_err(|error| match error.errno() {
+            Some(cowlab_sys::Errno::NOENT) => {
+                to.bad("the directory that it would be in does not exist")
+            }
+            _ => error.into(),
+        })
+}
+
+fn new_name() -> Result<PathBuf> {
+    let unique = cowlab_sys::Chance::Kernel.uuid("cp")?;
+    Ok(PathBuf::from(format!(".cowlab-cp-{unique}")))
+}
+
+/// Removes what a failed copy made.
+fn taken_back(done: Result<()>, parent: &impl AsFd, new: &Path) -> Result<()> {
+    if done.is_err()
+        && let Err(error) = dir::remove_tree(at::descriptor_path(parent).join(new))
+    {
+        tracing::warn!(%error, "left behind");
+    }
+    done
+}
+
+/// A layer's writer and reader back to back: between them they know every attribute.
+fn pour(
+    from: &End<'_>,
+    source: &Path,
+    found: &[Change],
+    target: Result<Target, LayerError>,
+) -> Result<()> {
+    let target = target.map_err(|reason| layer(from, reason))?;
+    let (mut reader, mut writer) = io("pipe", source, std::io::pipe())?;
+    let options = ApplyOptions {
+        duplicates: Duplicates::LastWins,
+        ..ApplyOptions::default()
+    };
+    let (written, applied) = std::thread::scope(|scope| {
+        let writing = scope.spawn(move || {
+            diff::write(source, found, &mut writer, &DiffOptions::default()).map(drop)
+        });
+        let applied = apply::apply_to(target, &mut reader, &options);
+        // A writer whose reader failed would wait for room for ever.
+        drop(reader);
+        (writing.join(), applied)
+    });
+    let written = written.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    applied
+        .map(drop)
+        .and(written)
+        .map_err(|reason| layer(from, reason))
+}
+
+fn layer(from: &End<'_>, reason: LayerError) -> Error {
+    cowlab_snapshots::Error::Layer {
+        action: "copy",
+        key: from.text.display().to_string(),
+        reason: Box::new(reason),
+    }
+    .into()
+}
+
+/// Gives a tree, or one entry of it, to whoever receives it.
+fn owned(owner: Owner, place: &impl AsFd, name: &Path) -> Result<()> {
+    if owner == Owner::Kept {
+        return Ok(());
+    }
+    let uid = cowlab_sys::process::effective_uid();
+    if !name.as_os_str().is_empty() {
+        return Ok(at::chown(place, name, uid, uid)?);
+    }
+    let open: File = dir::open(at::descriptor_path(place))?.into();
+    let mut pending = vec![open];
+    while let Some(open) = pending.pop() {
+        for entry in dir::read_dir_fd(&open)? {
+            at::chown(&open, &entry.name, uid, uid)?;
+            let is_dir = at::stat(&open, &entry.name)?.kind() == FileKind::Directory;
+            if is_dir {
+                pending.push(at::enter(&open, &entry.name)?.into());
+            }
+        }
+        let found = stat::fstat(&open)?;
+        if found.uid != uid {
+            at::chown(&open, "", uid, uid)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn try_copy(place: &Path, from: &str, to: &str) -> Result<()> {
+        let host = Root::open(Path::new("/"))?;
+        let (from, to) = (
+            format!("{}/{from}", place.display()),
+            format!("{}/{to}", place.display()),
+        );
+        let (from, to) = (Path::new(&from), Path::new(&to));
+        copy(
+            &End::new(&host, from, from),
+            &End::new(&host, to, to),
+            Owner::Kept,
+        )
+    }
+
+    #[test]
+    fn names_follow_dockers_rules() {
+        let place = tempfile::tempdir().unwrap();
+        let at = place.path().canonicalize().unwrap();
+        fs::create_dir_all(at.join("src/sub")).unwrap();
+        fs::create_dir(at.join("there")).unwrap();
+        fs::write(at.join("src/sub/file"), "content").unwrap();
+        let copied = |from, to| try_copy(&at, from, to);
+        copied("src", "new").unwrap();
+        assert!(at.join("new/sub/file").is_file());
+        copied("src", "there").unwrap();
+        assert!(at.join("there/src/sub/file").is_file());
+        copied("src/.", "there").unwrap();
+        assert!(at.join("there/sub/file").is_file());
+        copied("src/sub/file", "there").unwrap();
+        copied("src/sub/file", "there/other").unwrap();
+        assert_eq!(fs::read(at.join("there/other")).unwrap(), b"content");
+        copied("src/sub/file", "there/other").unwrap();
+        for (from, to) in [
+            ("none", "x"),
+            ("src", "there/file"),
+            ("src/sub/file", "x/"),
+            ("src/sub/file", "x/y"),
+        ] {
+            assert!(copied(from, to).is_err(), "{from} {to}");
+        }
+        let left = fs::read_dir(&at)
+            .unwrap()
+            .chain(fs::read_dir(at.join("there")).unwrap());
+        assert!(
+            left.flatten()
+                .all(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
+        );
+    }
+}

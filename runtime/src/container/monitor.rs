@@ -1,0 +1,139 @@
+//! The monitor: one small process a container, from its start to its end.
+//!
+//! It mounts the snapshot, has libcontainer start the program, keeps the output, takes the exit status and writes it down
+//! before it tells anybody. It is the subreaper of what it starts, leads a session of its own, and has no thread but one
+//! when libcontainer forks.
+
+mod relay;
+mod start;
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use cowlab_reports::result::Timestamp;
+use cowlab_sys::lock::FileLock;
+use cowlab_sys::{signals, task};
+
+use super::attach::Frame;
+use super::place::{Containers, Found};
+use super::record::{Process, State, Step};
+use super::{Error, Result};
+use relay::{Client, Relay};
+
+/// SIGHUP, SIGINT and SIGTERM are the container's business, not the monitor's: nobody ends it half-way by accident.
+const IGNORED: [i32; 3] = [1, 2, 15];
+
+/// Runs the monitor of a container to its end. `line` leads to the command that wants it started; with
+/// `input_ends` the program's standard input ends with it.
+///
+/// # Errors
+///
+/// What could not be written down. A program that does not start is told over the line and is no error here.
+pub fn run(containers: &Containers<'_>, id: &str, line: OwnedFd, input_ends: bool) -> Result<()> {
+    let mut client = Client::new(UnixStream::from(line), input_ends)?;
+    match begin(containers, id) {
+        Ok(begun) => finish(containers, &begun.0, begun.1, client),
+        Err(error) => {
+            let status = match &error {
+                Error::Start { status, .. } => *status,
+                _ => 125,
+            };
+            client.send(&Frame::Failed(status, reason(&error)));
+            client.flush_at_last();
+            Ok(())
+        }
+    }
+}
+
+/// Without what the command puts before it.
+fn reason(error: &Error) -> String {
+    match error {
+        Error::Start { reason, .. } => reason.clone(),
+        error => error.to_string(),
+    }
+}
+
+/// Starts the program; whatever fails is written down as well.
+fn begin(containers: &Containers<'_>, id: &str) -> Result<(Found, (start::Started, FileLock))> {
+    let found = containers.read(id)?.ok_or_else(|| Error::NotFound {
+        what: "container",
+        name: id.to_owned(),
+        list: "cowlab ps -a",
+    })?;
+    // At most one monitor a container, whatever the records say.
+    let path = containers.dir_of(id).join("monitor.lock");
+    let lock = FileLock::try_exclusive(&path)?.ok_or_else(|| Error::WrongState {
+        name: found.record.name.clone(),
+        state: "running".to_owned(),
+        needed: "it has a monitor already".to_owned(),
+    })?;
+    signals::catch(&IGNORED)?;
+    task::become_subreaper()?;
+    let mut state = State {
+        step: Step::Starting,
+        monitor: Some(Process::of(std::process::id())?),
+        init: None,
+        exit_code: None,
+        error: None,
+        ..found.state.clone()
+    };
+    containers.write_state(id, &state)?;
+    let started = start::start(containers, &found.record, &mut state);
+    match started {
+        Ok(started) => Ok((found, (started, lock))),
+        Err(error) => {
+            state.step = Step::Exited;
+            state.finished = Some(now());
+            state.exit_code = Some(match &error {
+                Error::Start { status, .. } => *status,
+                _ => 125,
+            });
+            state.error = Some(reason(&error));
+            containers.write_state(id, &state)?;
+            start::let_go(containers, &found.record);
+            Err(error)
+        }
+    }
+}
+
+/// Passes the output on until the program ends, and writes down how.
+fn finish(
+    containers: &Containers<'_>,
+    found: &Found,
+    (started, lock): (start::Started, FileLock),
+    client: Client,
+) -> Result<()> {
+    let record = &found.record;
+    let log = containers.dir_of(&record.id).join("log.json");
+    let mut relay = Relay::new(client, started, &log, record.log)?;
+    relay.client.send(&Frame::Started);
+    let status = relay.run();
+    let mut state = containers.state(&record.id)?;
+    state.step = Step::Exited;
+    state.finished = Some(now());
+    match &status {
+        Ok(status) => state.exit_code = Some(*status),
+        Err(error) => state.error = Some(format!("the exit status is not known: {error}")),
+    }
+    // The container is gone before anybody reads that it is: what comes next may mount its layer.
+    start::let_go(containers, record);
+    containers.write_state(&record.id, &state)?;
+    if record.remove {
+        containers.remove_ended(record)?;
+    }
+    drop(lock);
+    if let Ok(status) = status {
+        relay.client.send(&Frame::Ended(status));
+    }
+    relay.client.flush_at_last();
+    Ok(())
+}
+
+fn now() -> Timestamp {
+    Timestamp::from(std::time::SystemTime::now())
+}
+
+/// Takes back what libcontainer and the driver hold for a container whose monitor did not: it died.
+pub(super) fn let_go(containers: &Containers<'_>, found: &Found) {
+    start::let_go(containers, &found.record);
+}

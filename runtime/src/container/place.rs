@@ -1,0 +1,493 @@
+//! The containers of a root: made, found, listed.
+
+use std::path::{Path, PathBuf};
+
+use cowlab_snapshots::{PrepareOptions, Store};
+use cowlab_sys::io;
+use cowlab_sys::lock::FileLock;
+
+use super::config::{self, CreateOptions, Source};
+use super::log::Logs;
+use super::mounts::{self, Attached, Wish};
+use super::record::{self, Record, State, Step};
+use super::volume::Volumes;
+use super::{Error, Result, files};
+
+/// The containers and volumes of a root.
+#[derive(Debug)]
+pub struct Containers<'a> {
+    root: PathBuf,
+    dir: PathBuf,
+    store: &'a Store,
+    volumes: Volumes,
+}
+
+/// A container that was found: what was asked for, what happened, and what it is now.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What was asked for.
+    pub record: Record,
+    /// What happened, as it was last written.
+    pub state: State,
+    /// What it is now, as the processes tell.
+    pub phase: Phase,
+}
+
+/// What a container is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// It is being made, or whoever made it died: only `rm` helps then.
+    Creating,
+    /// It was never started.
+    Created,
+    /// Its monitor is starting it.
+    Starting,
+    /// It runs.
+    Running,
+    /// It runs, and its monitor has died: nobody keeps its output or its exit status.
+    Unwatched,
+    /// It has ended.
+    Exited,
+    /// It has ended and nobody saw it: the host or its monitor died before.
+    Dead,
+    /// It is being removed, or whoever removed it died: `rm` goes on.
+    Removing,
+}
+
+impl Phase {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Unwatched => "running, its monitor has died",
+            Self::Exited => "exited",
+            Self::Dead => "dead",
+            Self::Removing => "removing",
+        }
+    }
+
+    /// Whether a process of it is there.
+    #[must_use]
+    pub const fn is_alive(self) -> bool {
+        matches!(self, Self::Starting | Self::Running | Self::Unwatched)
+    }
+}
+
+impl<'a> Containers<'a> {
+    /// The containers below the directory `root`, with their layers in `store`.
+    ///
+    /// # Errors
+    ///
+    /// When the directories cannot be made.
+    pub fn open(root: &Path, store: &'a Store) -> Result<Self> {
+        files::make_dir(root)?;
+        let root = io("realpath", root, root.canonicalize())?;
+        let dir = root.join("containers");
+        files::make_dir(&dir.join("names"))?;
+        Ok(Self {
+            volumes: Volumes::open(&root)?,
+            root,
+            dir,
+            store,
+        })
+    }
+
+    /// The volumes beside them.
+    #[must_use]
+    pub const fn volumes(&self) -> &Volumes {
+        &self.volumes
+    }
+
+    /// The snapshot store that the layers are in.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        self.store
+    }
+
+    /// The root's directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory of a container.
+    #[must_use]
+    pub fn dir_of(&self, id: &str) -> PathBuf {
+        self.dir.join(id)
+    }
+
+    pub(super) fn name_file(&self, name: &str) -> PathBuf {
+        self.dir.join("names").join(name)
+    }
+
+    /// Makes a container.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NameTaken`], [`Error::Invalid`], [`Error::NotFound`] for a container whose volumes are wanted;
+    /// [`Error::Store`]. Then nothing is there.
+    pub fn create(&self, source: &Source, options: &CreateOptions) -> Result<Record> {
+        let mut wishes = options.mounts.clone();
+        for other in &options.volumes_from {
+            self.add_volumes_of(other, &mut wishes)?;
+        }
+        let declared = source
+            .config
+            .config()
+            .as_ref()
+            .and_then(|config| config.volumes().clone());
+        let wishes = mounts::complete(wishes, &declared.unwrap_or_default())?;
+        // Everything that can be wrong with the command line is, before anything is made.
+        config::record(record::new_id()?, source, options, Vec::new())?;
+        if let Some(name) = &options.name {
+            self.refuse_taken(name)?;
+        }
+        let _attaching = self.volumes.attaching()?;
+        let mut anonymous = Vec::new();
+        let made = self
+            .attach(wishes, &mut anonymous)
+            .and_then(|mounts| config::record(record::new_id()?, source, options, mounts))
+            .and_then(|record| self.make(record));
+        made.inspect_err(|_| {
+            for name in &anonymous {
+                if let Err(error) = self.volumes.remove_unused(name) {
+                    tracing::warn!(name, %error, "left behind");
+                }
+            }
+        })
+    }
+
+    fn make(&self, record: Record) -> Result<Record> {
+        let dir = self.dir_of(&record.id);
+        files::make_dir(&dir)?;
+        let _lock = FileLock::exclusive(&dir.join("lock"))?;
+        let made = (|| {
+            files::write(&dir.join("container.json"), &record)?;
+            self.write_state(&record.id, &State::new())?;
+            self.claim(&record)?;
+            let options = PrepareOptions {
+                size_limit: record.size_limit.map(cowlab_driver::Bytes),
+                ..PrepareOptions::default()
+            };
+            self.store
+                .prepare(&record.snapshot, record.parent.as_deref(), &options)?;
+            let created = State {
+                step: Step::Created,
+                ..State::new()
+            };
+            self.write_state(&record.id, &created)
+        })();
+        match made {
+            Ok(()) => Ok(record),
+            Err(error) => {
+                if let Err(left) = self.discard(&record) {
+                    tracing::warn!(id = record.id, error = %left, "left behind: `rm` removes it");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the name of a container. A name whose container is gone is free.
+    fn claim(&self, record: &Record) -> Result<()> {
+        let file = self.name_file(&record.name);
+        for _ in 0..2 {
+            if files::claim(&file, record.id.as_bytes())? {
+                return Ok(());
+            }
+            self.refuse_taken(&record.name)?;
+            files::remove(&file)?;
+        }
+        Err(self.taken(&record.name, "another command"))
+    }
+
+    fn refuse_taken(&self, name: &str) -> Result<()> {
+        let file = self.name_file(name);
+        let owner = std::fs::read_to_string(&file).ok();
+        match owner.and_then(|id| Some((self.dir_of(&id).is_dir(), id))) {
+            Some((true, id)) => {
+                let id = id.get(..12).unwrap_or(&id);
+                Err(self.taken(name, &format!("container {id}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn taken(&self, name: &str, owner: &str) -> Error {
+        Error::NameTaken {
+            what: "container",
+            name: name.to_owned(),
+            owner: owner.to_owned(),
+        }
+    }
+
+    /// Removes what a container is made of, in the order in which a crash leaves something that `rm` finds.
+    pub(super) fn discard(&self, record: &Record) -> Result<()> {
+        match self.store.remove(&record.snapshot) {
+            Ok(()) | Err(cowlab_snapshots::Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let file = self.name_file(&record.name);
+        if std::fs::read_to_string(&file).is_ok_and(|id| id == record.id) {
+            files::remove(&file)?;
+        }
+        let dir = self.dir_of(&record.id);
+        // The record goes last: as long as it is there, the container is listed.
+        for name in ["bundle", "rootfs", "runtime"] {
+            let path = dir.join(name);
+            if path.exists() {
+                cowlab_sys::dir::remove_tree(&path)?;
+            }
+        }
+        files::remove(&dir.join("container.json"))?;
+        Ok(cowlab_sys::dir::remove_tree(&dir)?)
+    }
+
+    /// Adds the volumes and bind mounts of another container, where nothing else was asked for: `--volumes-from NAME[:ro]`.
+    fn add_volumes_of(&self, text: &str, wishes: &mut Vec<Wish>) -> Result<()> {
+        let (name, access) = text.split_once(':').unwrap_or((text, "rw"));
+        let all_read_only = match access {
+            "ro" => true,
+            "rw" => false,
+            _ => {
+                let reason = "write NAME, NAME:ro or NAME:rw";
+                return Err(Error::invalid("--volumes-from", text, reason));
+            }
+        };
+        for mount in self.find(name)?.record.mounts {
+            let wish = match mount {
+                Attached::Volume {
+                    name,
+                    target,
+                    read_only,
+                    ..
+                } => Wish::Volume {
+                    name: Some(name),
+                    target,
+                    read_only: read_only || all_read_only,
+                    copy: false,
+                },
+                Attached::Bind {
+                    source,
+                    target,
+                    read_only,
+                } => Wish::Bind {
+                    source,
+                    target,
+                    read_only: read_only || all_read_only,
+                    create: false,
+                },
+                Attached::Tmpfs { .. } => continue,
+            };
+            if !wishes.iter().any(|other| other.target() == wish.target()) {
+                wishes.push(wish);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the volumes that are wanted; the names of the anonymous ones go to `made`.
+    fn attach(&self, wishes: Vec<Wish>, made: &mut Vec<String>) -> Result<Vec<Attached>> {
+        let mut attached = Vec::new();
+        for wish in wishes {
+            attached.push(match wish {
+                Wish::Volume {
+                    name,
+                    target,
+                    read_only,
+                    copy,
+                } => {
+                    let volume = match &name {
+                        Some(name) => self.volumes.create(Some(name), Default::default())?,
+                        None => {
+                            let volume = self.volumes.create_anonymous()?;
+                            made.push(volume.name.clone());
+                            volume
+                        }
+                    };
+                    let anonymous = name.is_none();
+                    Attached::Volume {
+                        name: volume.name,
+                        target,
+                        read_only,
+                        copy,
+                        anonymous,
+                    }
+                }
+                Wish::Bind {
+                    source,
+                    target,
+                    read_only,
+                    create,
+                } => {
+                    if create && !source.exists() {
+                        files::make_dir(&source)?;
+                    }
+                    // Names a source that is not there.
+                    io("stat", &source, std::fs::metadata(&source))?;
+                    Attached::Bind {
+                        source,
+                        target,
+                        read_only,
+                    }
+                }
+                Wish::Tmpfs { target, options } => Attached::Tmpfs { target, options },
+            });
+        }
+        Ok(attached)
+    }
+
+    /// Finds a container by its name, its id or the start of its id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Ambiguous`], [`Error::Damaged`].
+    pub fn find(&self, text: &str) -> Result<Found> {
+        let not_found = || Error::NotFound {
+            what: "container",
+            name: text.to_owned(),
+            list: "cowlab ps -a",
+        };
+        let is_name = record::check_name("container", text).is_ok();
+        if is_name
+            && let Ok(id) = std::fs::read_to_string(self.name_file(text))
+            && let Some(found) = self.read(&id)?
+        {
+            return Ok(found);
+        }
+        if text.is_empty() || !text.chars().all(|c| c.is_ascii_hexdigit()) {
+            return Err(not_found());
+        }
+        let ids: Vec<_> = self
+            .ids()?
+            .into_iter()
+            .filter(|id| id.starts_with(text))
+            .collect();
+        match &ids[..] {
+            [id] => self.read(id)?.ok_or_else(not_found),
+            [] => Err(not_found()),
+            [first, ..] => Err(Error::Ambiguous {
+                name: text.to_owned(),
+                count: ids.len(),
+                example: first.get(..text.len() + 4).unwrap_or(first).to_owned(),
+            }),
+        }
+    }
+
+    /// Every container, newest first. One whose record is damaged is left out and logged.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be read.
+    pub fn list(&self) -> Result<Vec<Found>> {
+        let mut all = Vec::new();
+        for id in self.ids()? {
+            match self.read(&id) {
+                Ok(found) => all.extend(found),
+                Err(error) => tracing::warn!(id, %error, "left out"),
+            }
+        }
+        all.sort_by(|one, other| other.record.created.cmp(&one.record.created));
+        Ok(all)
+    }
+
+    fn ids(&self) -> Result<Vec<String>> {
+        let entries = cowlab_sys::dir::read_dir(&self.dir)?;
+        let names = entries
+            .into_iter()
+            .filter_map(|entry| entry.name.into_string().ok());
+        let is_id = |name: &String| name.len() == 64 && name.chars().all(|c| c.is_ascii_hexdigit());
+        Ok(names.filter(is_id).collect())
+    }
+
+    /// The container of that id; `None` where there is none.
+    pub(super) fn read(&self, id: &str) -> Result<Option<Found>> {
+        let dir = self.dir_of(id);
+        let Some(record) = files::read::<Record>(&dir.join("container.json"))? else {
+            return Ok(None);
+        };
+        let state = files::read(&dir.join("state.json"))?.unwrap_or_else(State::new);
+        let phase = self.phase(id, &state)?;
+        Ok(Some(Found {
+            record,
+            state,
+            phase,
+        }))
+    }
+
+    /// What a container is, told by its processes.
+    fn phase(&self, id: &str, state: &State) -> Result<Phase> {
+        let lives = |process: &Option<record::Process>| match process {
+            Some(process) => Ok(process.open()?.is_some()),
+            None => Ok::<_, Error>(false),
+        };
+        Ok(match state.step {
+            Step::Creating => Phase::Creating,
+            Step::Created => Phase::Created,
+            Step::Exited => Phase::Exited,
+            Step::Removing => Phase::Removing,
+            Step::Starting if lives(&state.monitor)? => Phase::Starting,
+            Step::Running if lives(&state.monitor)? => Phase::Running,
+            Step::Starting | Step::Running if lives(&state.init)? => Phase::Unwatched,
+            // The monitor may have written the end between the two looks.
+            Step::Starting | Step::Running => {
+                match files::read::<State>(&self.dir_of(id).join("state.json"))? {
+                    Some(now) if now.step == Step::Exited => Phase::Exited,
+                    _ => Phase::Dead,
+                }
+            }
+        })
+    }
+
+    pub(super) fn state(&self, id: &str) -> Result<State> {
+        let path = self.dir_of(id).join("state.json");
+        Ok(files::read(&path)?.unwrap_or_else(State::new))
+    }
+
+    pub(super) fn write_state(&self, id: &str, state: &State) -> Result<()> {
+        files::write(&self.dir_of(id).join("state.json"), state)
+    }
+
+    /// Keeps other verbs from changing the container.
+    pub(super) fn lock(&self, record: &Record) -> Result<FileLock> {
+        let path = self.dir_of(&record.id).join("lock");
+        let locked = || Error::Locked {
+            name: record.name.clone(),
+        };
+        FileLock::try_exclusive(&path)?.ok_or_else(locked)
+    }
+
+    /// The names of the containers that have a volume.
+    pub(super) fn users_of_volume(&self, volume: &str) -> Result<Vec<String>> {
+        let has = |found: &Found| {
+            found
+                .record
+                .mounts
+                .iter()
+                .any(|one| one.volume() == Some(volume))
+        };
+        Ok(self
+            .list()?
+            .into_iter()
+            .filter(has)
+            .map(|found| found.record.name)
+            .collect())
+    }
+
+    /// The output of a container so far, and what is added.
+    ///
+    /// # Errors
+    ///
+    /// None yet; a missing log is empty.
+    pub fn logs(&self, record: &Record) -> Result<Logs> {
+        Ok(Logs::open(
+            &self.dir_of(&record.id).join("log.json"),
+            record.log,
+        ))
+    }
+}

@@ -1,0 +1,197 @@
+//! The OCI runtime specification of a container: what docker gives a container by default, no more.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::config::Network;
+use super::record::Record;
+use super::user::User;
+
+/// What docker lets a container's root do (moby, `oci/caps/defaults.go`).
+const CAPABILITIES: [&str; 14] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FSETID",
+    "CAP_FOWNER",
+    "CAP_MKNOD",
+    "CAP_NET_RAW",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETFCAP",
+    "CAP_SETPCAP",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SYS_CHROOT",
+    "CAP_KILL",
+    "CAP_AUDIT_WRITE",
+];
+
+/// What a container must not see (moby, `oci/defaults.go`).
+const MASKED: [&str; 11] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
+];
+
+/// What a container may read only.
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+/// What is mounted into a container: a place inside, a type, a source and options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SpecMount {
+    pub(super) target: std::path::PathBuf,
+    pub(super) kind: &'static str,
+    pub(super) source: std::path::PathBuf,
+    pub(super) options: Vec<String>,
+}
+
+impl SpecMount {
+    /// A bind mount, with what is mounted below the source.
+    pub(super) fn bind(source: &Path, target: &Path, read_only: bool) -> Self {
+        let access = if read_only { "ro" } else { "rw" };
+        Self {
+            target: target.to_owned(),
+            kind: "bind",
+            source: source.to_owned(),
+            options: ["rbind", "rprivate", access].map(str::to_owned).to_vec(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "destination": self.target,
+            "type": self.kind,
+            "source": self.source,
+            "options": self.options,
+        })
+    }
+}
+
+/// Writes the specification.
+pub(super) fn spec(record: &Record, user: &User, rootfs: &Path, extra: &[SpecMount]) -> Value {
+    let mut mounts = kernel_mounts();
+    mounts.extend(extra.iter().map(SpecMount::json));
+    let hostname = match record.hostname.as_str() {
+        "" => record.short_id(),
+        name => name,
+    };
+    json!({
+        "ociVersion": "1.0.2",
+        "root": {"path": rootfs, "readonly": record.read_only},
+        "hostname": hostname,
+        "process": process(record, user),
+        "mounts": mounts,
+        "linux": {
+            "cgroupsPath": format!("/cowlab/{}", record.id),
+            "namespaces": namespaces(record.network),
+            "maskedPaths": MASKED,
+            "readonlyPaths": READ_ONLY,
+            "rootfsPropagation": "rprivate",
+            "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+        },
+    })
+}
+
+/// The program of a container.
+pub(super) fn process(record: &Record, user: &User) -> Value {
+    let mut env = record.env.clone();
+    let set =
+        |env: &[String], name: &str| env.iter().any(|one| one.starts_with(&format!("{name}=")));
+    if !set(&env, "HOME") {
+        env.push(format!("HOME={}", user.home));
+    }
+    if !set(&env, "HOSTNAME") && !record.hostname.is_empty() {
+        env.push(format!("HOSTNAME={}", record.hostname));
+    }
+    process_of(&record.args, &env, &record.cwd, record.terminal, user)
+}
+
+/// A program in a container.
+pub(super) fn process_of(
+    args: &[String],
+    env: &[String],
+    cwd: &str,
+    terminal: bool,
+    user: &User,
+) -> Value {
+    // Capabilities that are permitted to anybody but root would be more than docker gives.
+    let of_root = if user.uid == 0 {
+        &CAPABILITIES[..]
+    } else {
+        &[]
+    };
+    json!({
+        "terminal": terminal,
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.additional},
+        "args": args,
+        "env": env,
+        "cwd": cwd,
+        "capabilities": {
+            "bounding": CAPABILITIES,
+            "effective": of_root,
+            "permitted": of_root,
+        },
+        "noNewPrivileges": false,
+    })
+}
+
+fn namespaces(network: Network) -> Value {
+    let mut kinds = vec!["pid", "ipc", "uts", "mount", "cgroup"];
+    if network == Network::None {
+        kinds.push("network");
+    }
+    kinds
+        .into_iter()
+        .map(|kind| json!({"type": kind}))
+        .collect()
+}
+
+fn kernel_mounts() -> Vec<Value> {
+    let mount = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
+    vec![
+        mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount(
+            "/dev",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
+        mount(
+            "/dev/pts",
+            "devpts",
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
+        ),
+        mount(
+            "/dev/shm",
+            "tmpfs",
+            &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
+        ),
+        mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", "ro"],
+        ),
+    ]
+}

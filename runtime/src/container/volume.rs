@@ -1,0 +1,284 @@
+//! Volumes: directories with a life of their own.
+//!
+//! ```text
+//! <root>/volumes/<name>/_data         what containers see
+//! <root>/volumes/<name>/volume.json   name, labels, when and for what it was made
+//! <root>/volumes/lock                 shared by who attaches a volume, alone for who removes one
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cowlab_reports::result::Timestamp;
+use cowlab_snapshots::layer::apply::{self, ApplyOptions, Target};
+use cowlab_snapshots::layer::{changes, diff};
+use cowlab_snapshots::{DiffOptions, LayerError};
+use cowlab_sys::lock::FileLock;
+use cowlab_sys::{Errno, durability, io};
+use serde::{Deserialize, Serialize};
+
+use super::place::Containers;
+use super::{Error, Result, files, record};
+
+/// What is kept about a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// The name; 64 random hexadecimal digits for an anonymous one.
+    pub name: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it was made for a container that named none.
+    pub anonymous: bool,
+    /// Where its content is on the host.
+    #[serde(skip_deserializing, default)]
+    pub mountpoint: PathBuf,
+}
+
+/// The volumes of a root.
+#[derive(Debug, Clone)]
+pub struct Volumes {
+    dir: PathBuf,
+}
+
+const DATA: &str = "_data";
+const RECORD: &str = "volume.json";
+/// What is being made, and what is being removed; no volume's name starts so.
+const NEW: &str = ".new-";
+const TRASH: &str = ".trash-";
+
+impl Volumes {
+    pub(super) fn open(root: &Path) -> Result<Self> {
+        let dir = root.join("volumes");
+        files::make_dir(&dir)?;
+        Ok(Self { dir })
+    }
+
+    /// Keeps volumes from being removed while a container that uses them is being made.
+    pub(super) fn attaching(&self) -> Result<FileLock> {
+        Ok(FileLock::shared(&self.dir.join("lock"))?)
+    }
+
+    /// Makes a volume. One of that name that is there already is taken as it is, as docker does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for the name.
+    pub fn create(&self, name: Option<&str>, labels: BTreeMap<String, String>) -> Result<Volume> {
+        let name = match name {
+            Some(name) => {
+                record::check_name("volume name", name)?;
+                name.to_owned()
+            }
+            None => record::new_id()?,
+        };
+        match self.find(&name)? {
+            Some(volume) => Ok(volume),
+            None => self.make(name, labels, false),
+        }
+    }
+
+    /// Makes an anonymous volume.
+    pub(super) fn create_anonymous(&self) -> Result<Volume> {
+        self.make(record::new_id()?, BTreeMap::new(), true)
+    }
+
+    fn make(
+        &self,
+        name: String,
+        labels: BTreeMap<String, String>,
+        anonymous: bool,
+    ) -> Result<Volume> {
+        let place = self.dir.join(&name);
+        let volume = Volume {
+            mountpoint: place.join(DATA),
+            created: Timestamp::from(std::time::SystemTime::now()),
+            name,
+            labels,
+            anonymous,
+        };
+        // Whole under another name first: a volume is there with its record or not at all.
+        let unique = cowlab_sys::Chance::Kernel.uuid(&volume.name)?;
+        let new = self.dir.join(format!("{NEW}{unique}"));
+        files::make_dir(&new)?;
+        let data = new.join(DATA);
+        io("mkdir", &data, fs::create_dir(&data))?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        io("chmod", &data, fs::set_permissions(&data, mode))?;
+        files::write(&new.join(RECORD), &volume)?;
+        match io("rename", &place, fs::rename(&new, &place)) {
+            // Somebody else made it meanwhile.
+            Err(error) if matches!(error.errno(), Some(Errno::EXIST | Errno::NOTEMPTY)) => {
+                cowlab_sys::dir::remove_tree(&new)?;
+                return self.get(&volume.name);
+            }
+            renamed => renamed?,
+        }
+        durability::fsync_dir(&self.dir)?;
+        Ok(volume)
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Volume>> {
+        if record::check_name("volume name", name).is_err() {
+            return Ok(None);
+        }
+        let place = self.dir.join(name);
+        let found: Option<Volume> = files::read(&place.join(RECORD))?;
+        Ok(found.map(|volume| Volume {
+            mountpoint: place.join(DATA),
+            ..volume
+        }))
+    }
+
+    /// The volume of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn get(&self, name: &str) -> Result<Volume> {
+        self.find(name)?.ok_or_else(|| Error::NotFound {
+            what: "volume",
+            name: name.to_owned(),
+            list: "cowlab volume ls",
+        })
+    }
+
+    /// Every volume, by name.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be read.
+    pub fn list(&self) -> Result<Vec<Volume>> {
+        let mut volumes = Vec::new();
+        for name in self.names()? {
+            volumes.extend(self.find(&name)?);
+        }
+        volumes.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(volumes)
+    }
+
+    fn names(&self) -> Result<Vec<String>> {
+        let entries = cowlab_sys::dir::read_dir(&self.dir)?;
+        let names = entries
+            .into_iter()
+            .filter_map(|entry| entry.name.into_string().ok());
+        Ok(names.collect())
+    }
+
+    /// Removes a volume with its content.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::VolumeInUse`] while a container, running or not, has it.
+    pub fn remove(&self, name: &str, containers: &Containers<'_>) -> Result<()> {
+        let _alone = FileLock::exclusive(&self.dir.join("lock"))?;
+        self.get(name)?;
+        let users = containers.users_of_volume(name)?;
+        if !users.is_empty() {
+            return Err(Error::VolumeInUse {
+                name: name.to_owned(),
+                users: users.join(", "),
+            });
+        }
+        self.discard(name)
+    }
+
+    /// Removes a volume that was made a moment ago and that nobody knows of.
+    pub(super) fn remove_unused(&self, name: &str) -> Result<()> {
+        match self.find(name)? {
+            Some(_) => self.discard(name),
+            None => Ok(()),
+        }
+    }
+
+    fn discard(&self, name: &str) -> Result<()> {
+        let unique = cowlab_sys::Chance::Kernel.uuid(name)?;
+        let trash = self.dir.join(format!("{TRASH}{unique}"));
+        let place = self.dir.join(name);
+        io("rename", &place, fs::rename(&place, &trash))?;
+        durability::fsync_dir(&self.dir)?;
+        Ok(cowlab_sys::dir::remove_tree(&trash)?)
+    }
+
+    /// Removes the volumes that no container has: the anonymous ones, or with `all` the named ones too. Returns their
+    /// names.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be removed.
+    pub fn prune(&self, all: bool, containers: &Containers<'_>) -> Result<Vec<String>> {
+        let _alone = FileLock::exclusive(&self.dir.join("lock"))?;
+        let mut removed = Vec::new();
+        for volume in self.list()? {
+            let wanted = all || volume.anonymous;
+            if wanted && containers.users_of_volume(&volume.name)?.is_empty() {
+                self.discard(&volume.name)?;
+                removed.push(volume.name);
+            }
+        }
+        // What a killed removal left. What a killed creation left goes too: whoever creates for a container holds the lock.
+        for name in self.names()? {
+            if name.starts_with(TRASH) {
+                cowlab_sys::dir::remove_tree(self.dir.join(name))?;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Gives an empty volume the content of an image's directory, with owners, modes, times and extended attributes. It
+    /// is there as a whole or not at all.
+    pub(super) fn seed(&self, volume: &Volume, from: &Path) -> Result<()> {
+        let data = &volume.mountpoint;
+        if !cowlab_sys::dir::read_dir(data)?.is_empty() {
+            return Ok(());
+        }
+        let unique = cowlab_sys::Chance::Kernel.uuid(&volume.name)?;
+        let seed = self.dir.join(&volume.name).join(format!("_seed-{unique}"));
+        io("mkdir", &seed, fs::create_dir(&seed))?;
+        let seeded = copy_tree(from, &seed).and_then(|()| {
+            durability::syncfs(&seed)?;
+            match io("rename", data, fs::rename(&seed, data)) {
+                // Another container was first.
+                Err(error) if matches!(error.errno(), Some(Errno::EXIST | Errno::NOTEMPTY)) => {
+                    Ok(cowlab_sys::dir::remove_tree(&seed)?)
+                }
+                renamed => Ok(renamed?),
+            }
+        });
+        if seeded.is_err()
+            && let Err(error) = cowlab_sys::dir::remove_tree(&seed)
+        {
+            tracing::warn!(%error, "left behind");
+        }
+        seeded
+    }
+}
+
+/// Copies the content and the attributes of a directory into an empty one: a layer's writer and reader back to back, for
+/// they know every attribute.
+pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    let layer = |reason: LayerError| cowlab_snapshots::Error::Layer {
+        action: "copy into",
+        key: to.display().to_string(),
+        reason: Box::new(reason),
+    };
+    let found = changes::between(None, from, None).map_err(layer)?;
+    let (mut reader, mut writer) = io("pipe", to, std::io::pipe())?;
+    let (written, applied) = std::thread::scope(|scope| {
+        let writing = scope.spawn(move || {
+            diff::write(from, &found, &mut writer, &DiffOptions::default()).map(drop)
+        });
+        let applied = Target::base(to)
+            .and_then(|target| apply::apply_to(target, &mut reader, &ApplyOptions::default()));
+        // A writer whose reader failed would wait for room for ever.
+        drop(reader);
+        (writing.join(), applied)
+    });
+    applied.map_err(layer)?;
+    written
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        .map_err(layer)?;
+    Ok(())
+}
