@@ -26,6 +26,7 @@ pub mod lock;
 pub mod loopdev;
 pub mod mount;
 pub mod mountinfo;
+pub mod network;
 pub mod page_cache;
 pub mod process;
 pub mod project;

@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod child;
+pub(crate) mod network;
 pub(crate) mod quota;
 pub(crate) mod verity;
 

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, set_child_subreaper,
-    waitpid,
+    wait as wait_any, waitpid,
 };
 
 use crate::{Errno, Error, Result, io, sys};
@@ -144,7 +144,12 @@ pub fn wait(pid: u32) -> Result<i32> {
 
 fn wait_for(pid: Option<Pid>, options: WaitOptions) -> Result<Option<(u32, i32)>> {
     loop {
-        match waitpid(pid, options) {
+        // Without a number waitpid(2) would leave out children that lead groups of their own.
+        let ended = match pid {
+            Some(_) => waitpid(pid, options),
+            None => wait_any(options),
+        };
+        match ended {
             Err(Errno::INTR) => {}
             Err(Errno::CHILD) => return Ok(None),
             Ok(None) => return Ok(None),

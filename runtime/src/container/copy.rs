@@ -202,7 +202,15 @@ fn directory(
                     )?;
                     owned(owner, &place, Path::new(""))
                 })
-                .and_then(|()| Ok(at::rename(&parent, &new, &parent, &name, RenameFlags::empty())?));
+                .and_then(|()| {
+                    Ok(at::rename(
+                        &parent,
+                        &new,
+                        &parent,
+                        &name,
+                        RenameFlags::empty(),
+                    )?)
+                });
             taken_back(done, &parent, &new)
         }
     }
@@ -232,7 +240,13 @@ fn single(from: &End<'_>, whole: &Path, to: &End<'_>, target: &Path, owner: Owne
                 Target::base(&at::descriptor_path(&place)),
             )?;
             owned(owner, &place, &old)?;
-            Ok(at::rename(&place, &old, &parent, &name, RenameFlags::empty())?)
+            Ok(at::rename(
+                &place,
+                &old,
+                &parent,
+                &name,
+                RenameFlags::empty(),
+            )?)
         });
     let done = taken_back(done, &parent, &new);
     if done.is_ok() {

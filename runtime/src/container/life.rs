@@ -71,7 +71,8 @@ impl Containers<'_> {
         if options.input_ends {
             command = command.arg("--input-ends");
         }
-        command.arg(&record.id).detach(OwnedFd::from(there), log)?;
+        let command = command.arg(&record.id).current_dir("/");
+        command.detach(OwnedFd::from(there), log)?;
         let mut session = Session::new(here, &record.name);
         session.started()?;
         Ok(session)

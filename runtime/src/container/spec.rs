@@ -99,8 +99,8 @@ pub(super) fn spec(record: &Record, user: &User, rootfs: &Path, extra: &[SpecMou
             "cgroupsPath": format!("/cowlab/{}", record.id),
             "namespaces": namespaces(record.network),
             "maskedPaths": MASKED,
-            "readonlyPaths": READ_ONLY,
-            "rootfsPropagation": "rprivate",
+            "readonlyPaths": read_only_paths(),
+            "rootfsPropagation": "private",
             "resources": {"devices": [{"allow": false, "access": "rwm"}]},
         },
     })
@@ -147,6 +147,19 @@ pub(super) fn process_of(
         },
         "noNewPrivileges": false,
     })
+}
+
+/// The fixed ones, and the hierarchies of cgroup version 1: libcontainer mounts each writable, whatever the options say.
+fn read_only_paths() -> Vec<String> {
+    let mut paths = READ_ONLY.map(str::to_owned).to_vec();
+    let place = Path::new("/sys/fs/cgroup");
+    if !place.join("cgroup.controllers").exists() {
+        let entries = cowlab_sys::dir::read_dir(place).unwrap_or_default();
+        let names = entries.iter().filter_map(|entry| entry.name.to_str());
+        paths.extend(names.map(|name| format!("/sys/fs/cgroup/{name}")));
+        paths.push("/sys/fs/cgroup".to_owned());
+    }
+    paths
 }
 
 fn namespaces(network: Network) -> Value {

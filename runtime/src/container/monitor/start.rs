@@ -12,6 +12,7 @@ use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 
+use crate::container::config::Network;
 use crate::container::place::Containers;
 use crate::container::record::{Process, Record, State, Step};
 use crate::container::{Error, Result, files, prepare};
@@ -196,6 +197,11 @@ fn begin(
             (None, File::from(terminal), None)
         }
     };
+    if record.network == Network::None
+        && let Err(error) = cowlab_sys::network::raise_loopback(pid)
+    {
+        tracing::warn!(%error, "the loopback device is off");
+    }
     state.step = Step::Running;
     state.init = Some(Process::of(pid)?);
     state.started = Some(super::now());
