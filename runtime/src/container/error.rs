@@ -30,7 +30,7 @@ pub enum Error {
     },
     /// The name is taken.
     #[error(
-        "the {what} name `{name}` is taken by {owner}: choose another, or remove or rename that one"
+        "the {what} name `{name}` is taken by {owner}: choose another, or remove that one"
     )]
     NameTaken {
         /// `container` or `volume`.

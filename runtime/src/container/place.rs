@@ -326,7 +326,7 @@ impl<'a> Containers<'a> {
                     create,
                 } => {
                     if create && !source.exists() {
-                        files::make_dir(&source)?;
+                        io("mkdir", &source, std::fs::create_dir_all(&source))?;
                     }
                     // Names a source that is not there.
                     io("stat", &source, std::fs::metadata(&source))?;

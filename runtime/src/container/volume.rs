@@ -3,7 +3,7 @@
 //! ```text
 //! <root>/volumes/<name>/_data         what containers see
 //! <root>/volumes/<name>/volume.json   name, labels, when and for what it was made
-//! <root>/volumes/lock                 shared by who attaches a volume, alone for who removes one
+//! <root>/volumes/.lock                shared by who attaches a volume, alone for who removes one
 //! ```
 
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ impl Volumes {
 
     /// Keeps volumes from being removed while a container that uses them is being made.
     pub(super) fn attaching(&self) -> Result<FileLock> {
-        Ok(FileLock::shared(&self.dir.join("lock"))?)
+        Ok(FileLock::shared(&self.dir.join(".lock"))?)
     }
 
     /// Makes a volume. One of that name that is there already is taken as it is, as docker does.
@@ -173,7 +173,7 @@ impl Volumes {
     ///
     /// [`Error::NotFound`]; [`Error::VolumeInUse`] while a container, running or not, has it.
     pub fn remove(&self, name: &str, containers: &Containers<'_>) -> Result<()> {
-        let _alone = FileLock::exclusive(&self.dir.join("lock"))?;
+        let _alone = FileLock::exclusive(&self.dir.join(".lock"))?;
         self.get(name)?;
         let users = containers.users_of_volume(name)?;
         if !users.is_empty() {
@@ -209,7 +209,7 @@ impl Volumes {
     ///
     /// The first that cannot be removed.
     pub fn prune(&self, all: bool, containers: &Containers<'_>) -> Result<Vec<String>> {
-        let _alone = FileLock::exclusive(&self.dir.join("lock"))?;
+        let _alone = FileLock::exclusive(&self.dir.join(".lock"))?;
         let mut removed = Vec::new();
         for volume in self.list()? {
             let wanted = all || volume.anonymous;
