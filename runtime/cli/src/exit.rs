@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use cowlab_guest::{Cause, Error as GuestError};
 use cowlab_reports::result::WriteError;
+use cowlab_runtime::Error as RuntimeError;
+use cowlab_snapshots::{Error as StoreError, LayerError};
 use cowlab_testbed::Error as TestbedError;
 
 /// Success.
@@ -83,8 +85,11 @@ fn code_of(error: &anyhow::Error) -> u8 {
         if let Some(WriteError::Open { .. }) = cause.downcast_ref() {
             return USAGE;
         }
-        if cause.is::<cowlab_reports::result::ReadError>() || cause.is::<cowlab_runtime::Error>() {
+        if cause.is::<cowlab_reports::result::ReadError>() {
             return DATA;
+        }
+        if let Some(error) = cause.downcast_ref() {
+            return runtime_code(error);
         }
         if let Some(cowlab_sys::Error::MissingProgram { .. }) = cause.downcast_ref() {
             return UNAVAILABLE;
@@ -100,6 +105,45 @@ const fn testbed_code(error: &TestbedError) -> Option<u8> {
         TestbedError::Missing { .. } => Some(UNAVAILABLE),
         TestbedError::NoSpace { .. } | TestbedError::NoMemory { .. } => Some(GUARD),
         TestbedError::NotRoot { .. } => Some(PRIVILEGE),
+        _ => None,
+    }
+}
+
+/// What the runtime refuses because of the command line, the input, or the host; anything else is a finding.
+fn runtime_code(error: &RuntimeError) -> u8 {
+    match error {
+        RuntimeError::OtherDriver { .. }
+        | RuntimeError::UnknownDriver { .. }
+        | RuntimeError::Configuration { .. }
+        | RuntimeError::InvalidName { .. }
+        | RuntimeError::NotFound { .. }
+        | RuntimeError::Ambiguous { .. } => USAGE,
+        RuntimeError::Layout { .. }
+        | RuntimeError::Digest { .. }
+        | RuntimeError::NoImage { .. }
+        | RuntimeError::BadImage { .. }
+        | RuntimeError::BadBlob { .. }
+        | RuntimeError::NoBlob { .. }
+        | RuntimeError::Archive { .. }
+        | RuntimeError::Graph { .. } => DATA,
+        RuntimeError::NoDriver { .. } | RuntimeError::Root { .. } => UNAVAILABLE,
+        RuntimeError::Unpack { reason, .. } => store_code(reason).unwrap_or(FINDING),
+        RuntimeError::Store(error) => store_code(error).unwrap_or(FINDING),
+        RuntimeError::Sys(cowlab_sys::Error::MissingProgram { .. }) => UNAVAILABLE,
+        _ => FINDING,
+    }
+}
+
+/// What the snapshot store refuses because of a layer's content or of what is missing here.
+fn store_code(error: &StoreError) -> Option<u8> {
+    match error {
+        StoreError::Layer { reason, .. } => match **reason {
+            LayerError::Sys(_) | LayerError::Entry { .. } => None,
+            _ => Some(DATA),
+        },
+        StoreError::Unusable(cowlab_driver::Error::Unavailable(_)) => Some(UNAVAILABLE),
+        StoreError::UnknownVariant { .. } | StoreError::Recorded { .. } => Some(USAGE),
+        StoreError::Newer { .. } | StoreError::NotAStore { .. } => Some(DATA),
         _ => None,
     }
 }

@@ -5,9 +5,13 @@
 
 mod exit;
 mod guest;
+mod image;
+mod layer;
 mod prove;
 mod report;
+mod root;
 mod sweep;
+mod table;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -41,6 +45,14 @@ enum Command {
     Sweep(sweep::Args),
     /// Make and run the guest: a throw-away machine with ZFS and device-mapper.
     Guest(guest::Args),
+    /// List, get, name and remove images.
+    Image(image::Args),
+    /// List the images.
+    Images(image::ListArgs),
+    /// Load images from an OCI image layout.
+    Load(image::LoadArgs),
+    /// Show layers: whose parent each is, where it lies, which images have it.
+    Layer(layer::Args),
     /// Prove a claim of the README; `cargo xtask verify` calls it.
     #[command(hide = true)]
     Prove(prove::Args),
@@ -61,6 +73,10 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Guest(args) => guest::run(args),
+        Command::Image(args) => image::run(&args),
+        Command::Images(args) => image::list(&args),
+        Command::Load(args) => image::load(&args),
+        Command::Layer(args) => layer::run(&args),
         Command::Prove(args) => prove::run(&args),
     };
     match result {
