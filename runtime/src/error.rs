@@ -35,6 +35,151 @@ pub enum Error {
         /// What is there, for the reader.
         present: String,
     },
+    /// A root that cannot be used as one.
+    #[error("root `{}` is not usable: {reason}", path.display())]
+    Root {
+        /// The root's directory.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A root keeps one driver's data, and another driver was asked for.
+    #[error(
+        "root `{}` was made with driver `{recorded}`, not `{asked}`: leave `--driver {asked}` out, or give `{asked}` a root of its own with `--root DIR`",
+        path.display()
+    )]
+    OtherDriver {
+        /// The root's directory.
+        path: PathBuf,
+        /// The driver that it was made with, with its variant.
+        recorded: String,
+        /// The driver that was asked for.
+        asked: String,
+    },
+    /// There is no driver of that name.
+    #[error("there is no driver `{name}`: cowlab has {known}")]
+    UnknownDriver {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// No driver runs on the root's file system.
+    #[error("no driver runs in `{}`: {tried}", path.display())]
+    NoDriver {
+        /// The root's directory.
+        path: PathBuf,
+        /// Each driver with what it lacks.
+        tried: String,
+    },
+    /// A configuration file that cannot be used.
+    #[error("configuration `{}` is not usable: {reason}", path.display())]
+    Configuration {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The graph database failed.
+    #[error("database `{}`: {reason}", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's reason.
+        reason: rusqlite::Error,
+    },
+    /// The graph database has a schema that this program does not know, or is of something else.
+    #[error("database `{}` is not usable: {reason}", path.display())]
+    Graph {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Text that is no name of an image.
+    #[error("`{}` is no name of an image: {reason}", name.escape_debug())]
+    InvalidName {
+        /// The text.
+        name: String,
+        /// The rule that it breaks.
+        reason: String,
+    },
+    /// An object that is not there.
+    #[error("no such {kind}: `{}`; {remedy}", name.escape_debug())]
+    NotFound {
+        /// What kind of object: `image`, `layer`.
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+        /// How to see what there is.
+        remedy: &'static str,
+    },
+    /// A prefix that more than one id has.
+    #[error("`{prefix}` is the beginning of {} {kind} ids, give more digits: {}", matches.len(), matches.join(", "))]
+    Ambiguous {
+        /// What kind of object.
+        kind: &'static str,
+        /// What was asked for.
+        prefix: String,
+        /// The ids that begin so.
+        matches: Vec<String>,
+    },
+    /// An object that others need.
+    #[error("{kind} `{name}` is in use by {users}: {remedy}")]
+    InUse {
+        /// What kind of object.
+        kind: &'static str,
+        /// Its name or id.
+        name: String,
+        /// Who needs it.
+        users: String,
+        /// What to do first.
+        remedy: &'static str,
+    },
+    /// An image whose documents contradict each other or the specification.
+    #[error("image `{}` is not usable: {reason}", name.escape_debug())]
+    BadImage {
+        /// Its name or digest.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Content that is not what its descriptor says.
+    #[error("{from} gave {found} for blob `{expected}`: nothing of it is kept")]
+    BadBlob {
+        /// Where it came from.
+        from: String,
+        /// The digest that it should have.
+        expected: String,
+        /// What is wrong: another digest, too few bytes.
+        found: String,
+    },
+    /// A blob that is not kept.
+    #[error("blob `{digest}` is not there: {remedy}")]
+    NoBlob {
+        /// Its digest.
+        digest: String,
+        /// How to get it back.
+        remedy: &'static str,
+    },
+    /// A layer that cannot be unpacked.
+    #[error("image `{image}`: layer `{layer}`: {reason}")]
+    Unpack {
+        /// The image's name or digest.
+        image: String,
+        /// The digest of the compressed layer.
+        layer: String,
+        /// What the store said.
+        reason: Box<cowlab_snapshots::Error>,
+    },
+    /// An archive that holds no images, or broken ones.
+    #[error("archive `{}` is not usable: {reason}", path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The snapshot store refused.
     #[error(transparent)]
     Store(#[from] cowlab_snapshots::Error),

@@ -1,16 +1,20 @@
-//! Images on any storage driver.
+//! Images, containers and volumes on any storage driver.
 //!
-//! What a container runtime does with an image before a container starts: reads an OCI image layout,
-//! checks it, and unpacks its layers into a snapshot store, each layer once whatever number of images
-//! share it. Containers and volumes come with the runtime's own issue.
+//! [`Root`] is the one directory that everything is kept in: blobs as they came, a graph of layers, images and names, and
+//! a snapshot store. [`image`] is what happens to images, [`container`] to containers and volumes.
 
+pub mod blobs;
 pub mod container;
 mod error;
 pub mod fingerprint;
+pub mod graph;
 pub mod guest;
+pub mod image;
 pub mod layout;
+mod root;
 pub mod sample;
 pub mod unpack;
 pub mod ustar;
 
 pub use error::{Error, Result};
+pub use root::{Configuration, Root, RootOptions, default_dir};

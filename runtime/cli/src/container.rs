@@ -9,11 +9,11 @@ mod live;
 use std::io::Write;
 
 use clap::Subcommand;
+use cowlab_runtime::Root;
 use cowlab_runtime::container::{Containers, Found, StartOptions};
-use cowlab_snapshots::Store;
 
 use crate::exit;
-use crate::place::Place;
+use crate::root::{RootArgs, monitor_arguments};
 
 pub(crate) use live::{MonitorArgs, monitor};
 
@@ -93,28 +93,26 @@ pub(crate) fn verb(verb: &Verb) -> anyhow::Result<u8> {
 
 /// An open root.
 struct Open {
-    store: Store,
-    dir: std::path::PathBuf,
+    root: Root,
 }
 
 impl Open {
-    fn new(place: &Place) -> anyhow::Result<Self> {
-        Ok(Self {
-            store: place.open()?,
-            dir: place.dir(),
-        })
+    fn new(args: &RootArgs) -> anyhow::Result<Self> {
+        exit::need_root("a container")?;
+        let root = args.open()?;
+        Ok(Self { root })
     }
 
     fn containers(&self) -> anyhow::Result<Containers<'_>> {
-        Ok(Containers::open(&self.dir, &self.store)?)
+        Ok(Containers::open(&self.root)?)
     }
-}
 
-fn start_options(place: &Place, input_ends: bool) -> anyhow::Result<StartOptions> {
-    Ok(StartOptions {
-        monitor: place.monitor()?,
-        input_ends,
-    })
+    fn start_options(&self, input_ends: bool) -> StartOptions {
+        StartOptions {
+            monitor: monitor_arguments(&self.root),
+            input_ends,
+        }
+    }
 }
 
 /// Does something with each of the containers: what can be done is, whatever cannot.

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use cowlab_driver::Error as DriverError;
 use cowlab_guest::{Cause, Error as GuestError};
 use cowlab_reports::result::WriteError;
+use cowlab_runtime::Error as RuntimeError;
 use cowlab_runtime::container::Error as ContainerError;
-use cowlab_snapshots::Error as StoreError;
+use cowlab_snapshots::{Error as StoreError, LayerError};
 use cowlab_testbed::Error as TestbedError;
 
 /// Success.
@@ -89,14 +90,17 @@ fn code_of(error: &anyhow::Error) -> u8 {
         if let Some(error) = cause.downcast_ref() {
             return container_code(error);
         }
-        if let Some(error) = cause.downcast_ref() {
-            return sys_code(error);
-        }
         if let Some(WriteError::Open { .. }) = cause.downcast_ref() {
             return USAGE;
         }
-        if cause.is::<cowlab_reports::result::ReadError>() || cause.is::<cowlab_runtime::Error>() {
+        if cause.is::<cowlab_reports::result::ReadError>() {
             return DATA;
+        }
+        if let Some(error) = cause.downcast_ref() {
+            return runtime_code(error);
+        }
+        if let Some(error) = cause.downcast_ref() {
+            return sys_code(error);
         }
     }
     FINDING
@@ -110,6 +114,31 @@ const fn testbed_code(error: &TestbedError) -> Option<u8> {
         TestbedError::NoSpace { .. } | TestbedError::NoMemory { .. } => Some(GUARD),
         TestbedError::NotRoot { .. } => Some(PRIVILEGE),
         _ => None,
+    }
+}
+
+/// What the runtime refuses because of the command line, the input, or the host; anything else is a finding.
+fn runtime_code(error: &RuntimeError) -> u8 {
+    match error {
+        RuntimeError::OtherDriver { .. }
+        | RuntimeError::UnknownDriver { .. }
+        | RuntimeError::Configuration { .. }
+        | RuntimeError::InvalidName { .. }
+        | RuntimeError::NotFound { .. }
+        | RuntimeError::Ambiguous { .. } => USAGE,
+        RuntimeError::Layout { .. }
+        | RuntimeError::Digest { .. }
+        | RuntimeError::NoImage { .. }
+        | RuntimeError::BadImage { .. }
+        | RuntimeError::BadBlob { .. }
+        | RuntimeError::NoBlob { .. }
+        | RuntimeError::Archive { .. }
+        | RuntimeError::Graph { .. } => DATA,
+        RuntimeError::NoDriver { .. } | RuntimeError::Root { .. } => UNAVAILABLE,
+        RuntimeError::Unpack { reason, .. } => store_code(reason),
+        RuntimeError::Store(error) => store_code(error),
+        RuntimeError::Sys(error) => sys_code(error),
+        _ => FINDING,
     }
 }
 
@@ -155,7 +184,11 @@ pub(crate) fn store_code(error: &StoreError) -> u8 {
         | StoreError::InvalidSetting { .. }
         | StoreError::Recorded { .. }
         | StoreError::UnknownVariant { .. } => USAGE,
-        StoreError::Newer { .. } | StoreError::NotAStore { .. } | StoreError::Layer { .. } => DATA,
+        StoreError::Newer { .. } | StoreError::NotAStore { .. } => DATA,
+        StoreError::Layer { reason, .. } => match **reason {
+            LayerError::Sys(_) | LayerError::Entry { .. } => FINDING,
+            _ => DATA,
+        },
         StoreError::Unusable(error) => driver_code(error),
         StoreError::Driver { reason, .. } => driver_code(reason),
         StoreError::Sys(error) => sys_code(error),
@@ -173,6 +206,7 @@ fn container_code(error: &ContainerError) -> u8 {
         ContainerError::Start { status, .. } => u8::try_from(*status).unwrap_or(FINDING),
         ContainerError::Damaged { .. } => DATA,
         ContainerError::Store(error) => store_code(error),
+        ContainerError::Root(error) => runtime_code(error),
         ContainerError::Sys(error) => sys_code(error),
         _ => FINDING,
     }

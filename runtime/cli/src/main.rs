@@ -6,11 +6,14 @@
 mod container;
 mod exit;
 mod guest;
-mod place;
+mod image;
+mod layer;
 mod prove;
 mod report;
+mod root;
 mod snapshot;
 mod sweep;
+mod table;
 mod volume;
 
 use std::io::IsTerminal;
@@ -45,6 +48,14 @@ enum Command {
     Sweep(sweep::Args),
     /// Make and run the guest: a throw-away machine with ZFS and device-mapper.
     Guest(guest::Args),
+    /// List, get, name and remove images.
+    Image(image::Args),
+    /// List the images.
+    Images(image::ListArgs),
+    /// Load images from an OCI image layout.
+    Load(image::LoadArgs),
+    /// Show layers: whose parent each is, where it lies, which images have it.
+    Layer(layer::Args),
     /// Work on the snapshot store by hand: prepare, mount, commit, compare.
     Snapshot(snapshot::Args),
     /// Work with containers.
@@ -77,6 +88,10 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Guest(args) => guest::run(args),
+        Command::Image(args) => image::run(&args),
+        Command::Images(args) => image::list(&args),
+        Command::Load(args) => image::load(&args),
+        Command::Layer(args) => layer::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Container(args) => container::run(&args),
         Command::Containers(verb) => container::verb(&verb),

@@ -15,13 +15,13 @@ use cowlab_snapshots::{CommitOptions, Labels, PrepareOptions, Store};
 use serde_json::json;
 
 use crate::exit;
-use crate::place::{Place, name_and_value};
+use crate::root::{RootArgs, name_and_value};
 
 /// Work on the snapshot store by hand: prepare, mount, commit, compare.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     /// Print JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -150,7 +150,9 @@ impl From<&DurabilityArg> for Durability {
 ///
 /// What the store refused, or a closed stdout.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
-    let store = args.place.open()?;
+    exit::need_root("`cowlab snapshot`")?;
+    let root = args.root.open()?;
+    let store = root.store();
     let out = show::Printer { json: args.json };
     match &args.verb {
         Verb::Prepare {
@@ -190,12 +192,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             };
             out.info(&store.commit(key, name, &options)?)?;
         }
-        Verb::Rm { keys } => return remove(&store, keys, &out),
+        Verb::Rm { keys } => return remove(store, keys, &out),
         Verb::Ls(list) => out.list(&store.list(&list.filter())?)?,
         Verb::Stat { key } => out.facts(&store.stat(key)?)?,
-        Verb::Usage { keys } => out.usage(&store, keys)?,
-        Verb::Diff(diff) => layer::diff(&store, diff, &out)?,
-        Verb::Apply(apply) => layer::apply(&store, apply, &out)?,
+        Verb::Usage { keys } => out.usage(store, keys)?,
+        Verb::Diff(diff) => layer::diff(store, diff, &out)?,
+        Verb::Apply(apply) => layer::apply(store, apply, &out)?,
     }
     Ok(exit::OK)
 }

@@ -7,13 +7,13 @@ use cowlab_runtime::container::{Containers, volume::Volume};
 use serde_json::json;
 
 use crate::exit;
-use crate::place::{Place, name_and_value};
+use crate::root::{RootArgs, name_and_value};
 
 /// Work with volumes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     /// Print JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -69,8 +69,8 @@ enum Verb {
 ///
 /// What the volumes refused.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
-    let store = args.place.open()?;
-    let containers = Containers::open(&args.place.dir(), &store)?;
+    let root = args.root.open()?;
+    let containers = Containers::open(&root)?;
     let volumes = containers.volumes();
     let mut out = std::io::stdout().lock();
     match &args.verb {

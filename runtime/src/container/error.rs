@@ -29,9 +29,7 @@ pub enum Error {
         example: String,
     },
     /// The name is taken.
-    #[error(
-        "the {what} name `{name}` is taken by {owner}: choose another, or remove that one"
-    )]
+    #[error("the {what} name `{name}` is taken by {owner}: choose another, or remove that one")]
     NameTaken {
         /// `container` or `volume`.
         what: &'static str,
@@ -93,6 +91,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The root refused: its graph, an image.
+    #[error(transparent)]
+    Root(Box<crate::Error>),
     /// The snapshot store refused.
     #[error(transparent)]
     Store(#[from] cowlab_snapshots::Error),
@@ -114,5 +115,11 @@ impl Error {
             value: value.to_owned(),
             reason: reason.into(),
         }
+    }
+}
+
+impl From<crate::Error> for Error {
+    fn from(error: crate::Error) -> Self {
+        Self::Root(Box::new(error))
     }
 }

@@ -1,6 +1,6 @@
 //! The containers of a root: made, found, listed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cowlab_snapshots::{PrepareOptions, Store};
 use cowlab_sys::io;
@@ -12,13 +12,14 @@ use super::mounts::{self, Attached, Wish};
 use super::record::{self, Record, State, Step};
 use super::volume::Volumes;
 use super::{Error, Result, files};
+use crate::Root;
+use crate::graph::UserRow;
 
 /// The containers and volumes of a root.
 #[derive(Debug)]
 pub struct Containers<'a> {
-    root: PathBuf,
+    root: &'a Root,
     dir: PathBuf,
-    store: &'a Store,
     volumes: Volumes,
 }
 
@@ -79,21 +80,18 @@ impl Phase {
 }
 
 impl<'a> Containers<'a> {
-    /// The containers below the directory `root`, with their layers in `store`.
+    /// The containers of a root.
     ///
     /// # Errors
     ///
     /// When the directories cannot be made.
-    pub fn open(root: &Path, store: &'a Store) -> Result<Self> {
-        files::make_dir(root)?;
-        let root = io("realpath", root, root.canonicalize())?;
-        let dir = root.join("containers");
+    pub fn open(root: &'a Root) -> Result<Self> {
+        let dir = root.dir().join("containers");
         files::make_dir(&dir.join("names"))?;
         Ok(Self {
-            volumes: Volumes::open(&root)?,
+            volumes: Volumes::open(root.dir())?,
             root,
             dir,
-            store,
         })
     }
 
@@ -106,13 +104,7 @@ impl<'a> Containers<'a> {
     /// The snapshot store that the layers are in.
     #[must_use]
     pub const fn store(&self) -> &Store {
-        self.store
-    }
-
-    /// The root's directory.
-    #[must_use]
-    pub fn root(&self) -> &Path {
-        &self.root
+        self.root.store()
     }
 
     /// The directory of a container.
@@ -170,11 +162,12 @@ impl<'a> Containers<'a> {
             files::write(&dir.join("container.json"), &record)?;
             self.write_state(&record.id, &State::new())?;
             self.claim(&record)?;
+            self.hold_image(&record)?;
             let options = PrepareOptions {
                 size_limit: record.size_limit.map(cowlab_driver::Bytes),
                 ..PrepareOptions::default()
             };
-            self.store
+            self.store()
                 .prepare(&record.snapshot, record.parent.as_deref(), &options)?;
             let created = State {
                 step: Step::Created,
@@ -191,6 +184,18 @@ impl<'a> Containers<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// Keeps the image from being removed as long as the container is there.
+    fn hold_image(&self, record: &Record) -> Result<()> {
+        let Some(image) = &record.image_id else {
+            return Ok(());
+        };
+        Ok(self.root.graph().add_user(&UserRow {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            image: image.clone(),
+        })?)
     }
 
     /// Takes the name of a container. A name whose container is gone is free.
@@ -228,10 +233,11 @@ impl<'a> Containers<'a> {
 
     /// Removes what a container is made of, in the order in which a crash leaves something that `rm` finds.
     pub(super) fn discard(&self, record: &Record) -> Result<()> {
-        match self.store.remove(&record.snapshot) {
+        match self.store().remove(&record.snapshot) {
             Ok(()) | Err(cowlab_snapshots::Error::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+        self.root.graph().remove_user(&record.id)?;
         let file = self.name_file(&record.name);
         if std::fs::read_to_string(&file).is_ok_and(|id| id == record.id) {
             files::remove(&file)?;

@@ -21,7 +21,7 @@ impl Digest {
 
     /// The digest of what a hasher has seen.
     #[must_use]
-    pub(crate) fn from_hasher(hasher: Sha256) -> Self {
+    pub fn from_hasher(hasher: Sha256) -> Self {
         Self(hasher.finalize().into())
     }
 

@@ -9,12 +9,12 @@ use cowlab_snapshots::ChangeKind;
 
 use super::Open;
 use crate::exit::{self, Stop};
-use crate::place::Place;
+use crate::root::RootArgs;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DiffArgs {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -25,7 +25,7 @@ pub(crate) struct DiffArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     /// The file to write; stdout without.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -36,7 +36,7 @@ pub(crate) struct ExportArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct CpArgs {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     /// Keep owners.
     #[arg(long, short)]
     archive: bool,
@@ -48,7 +48,7 @@ pub(crate) struct CpArgs {
 
 /// `cowlab diff`.
 pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
-    let open = Open::new(&args.place)?;
+    let open = Open::new(&args.root)?;
     let containers = open.containers()?;
     let changes = containers.changes(&containers.find(&args.container)?)?;
     let mut out = std::io::stdout().lock();
@@ -69,7 +69,7 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
 
 /// `cowlab export`.
 pub(super) fn export(args: &ExportArgs) -> anyhow::Result<u8> {
-    let open = Open::new(&args.place)?;
+    let open = Open::new(&args.root)?;
     let containers = open.containers()?;
     let found = containers.find(&args.container)?;
     match &args.output {
@@ -97,7 +97,7 @@ pub(super) fn cp(args: &CpArgs) -> anyhow::Result<u8> {
     if args.source == "-" || args.target == "-" {
         return Err(usage("`-` is not supported by cp: `export` writes a tar").into());
     }
-    let open = Open::new(&args.place)?;
+    let open = Open::new(&args.root)?;
     let containers = open.containers()?;
     let owner = match args.archive {
         true => Owner::Kept,

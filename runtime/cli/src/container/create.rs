@@ -7,18 +7,17 @@ use clap::ValueEnum;
 use cowlab_driver::Bytes;
 use cowlab_runtime::container::mounts::{self, Wish};
 use cowlab_runtime::container::{
-    Containers, CreateOptions, End, LogOptions, Network, Record, RemoveOptions, Source,
+    CreateOptions, End, LogOptions, Network, Record, RemoveOptions, Source,
 };
-use serde_json::json;
 
-use super::{Open, start_options, status};
+use super::{Open, status};
 use crate::exit::{self, Stop};
-use crate::place::{Place, name_and_value};
+use crate::root::{RootArgs, name_and_value};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CreateArgs {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     #[command(flatten)]
     options: Options,
     /// Print JSON.
@@ -31,7 +30,7 @@ pub(crate) struct CreateArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     #[command(flatten)]
     options: Options,
     /// Leave it running and print its id.
@@ -258,32 +257,22 @@ impl Options {
     }
 }
 
-fn make(containers: &Containers<'_>, options: &Options, what: &What) -> anyhow::Result<Record> {
+fn make(open: &Open, options: &Options, what: &What) -> anyhow::Result<Record> {
     let options = options.read(what)?;
-    let source = source(containers, &what.image)?;
-    Ok(containers.create(&source, &options)?)
-}
-
-/// What an image's name stands for: a committed snapshot, without a configuration.
-fn source(containers: &Containers<'_>, image: &str) -> anyhow::Result<Source> {
-    let snapshot = containers.store().stat(image)?;
-    let config = json!({
-        "architecture": "amd64",
-        "os": "linux",
-        "rootfs": {"type": "layers", "diff_ids": []},
-    });
-    Ok(Source {
-        reference: image.to_owned(),
-        id: None,
-        snapshot: Some(snapshot.key),
-        config: serde_json::from_value(config)?,
-    })
+    let image = open.root.image(&what.image)?;
+    let source = Source {
+        reference: what.image.clone(),
+        id: Some(image.id.to_string()),
+        snapshot: image.snapshot().map(str::to_owned),
+        config: image.config.clone(),
+    };
+    Ok(open.containers()?.create(&source, &options)?)
 }
 
 /// `cowlab create`.
 pub(super) fn create(args: &CreateArgs) -> anyhow::Result<u8> {
-    let open = Open::new(&args.place)?;
-    let record = make(&open.containers()?, &args.options, &args.what)?;
+    let open = Open::new(&args.root)?;
+    let record = make(&open, &args.options, &args.what)?;
     let mut out = std::io::stdout().lock();
     match args.json {
         true => writeln!(out, "{}", serde_json::to_value(&record)?)?,
@@ -300,12 +289,11 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
             "-t with -i wants a terminal to read from: leave out -t".to_owned(),
         ));
     }
-    let open = Open::new(&args.place)?;
+    let open = Open::new(&args.root)?;
     let containers = open.containers()?;
-    let record = make(&containers, options, &args.what)?;
-    let started = start_options(&args.place, options.interactive && !args.detach)
-        .and_then(|how| Ok(containers.start(&record, &how)?));
-    let session = match started {
+    let record = make(&open, options, &args.what)?;
+    let how = open.start_options(options.interactive && !args.detach);
+    let session = match containers.start(&record, &how) {
         Ok(session) => session,
         Err(error) => {
             if options.rm
@@ -313,7 +301,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
             {
                 tracing::warn!(error = %left, "left behind");
             }
-            return Err(error);
+            return Err(error.into());
         }
     };
     if args.detach {

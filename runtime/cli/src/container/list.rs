@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::{Open, each};
 use crate::exit;
-use crate::place::Place;
+use crate::root::RootArgs;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct PsArgs {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     /// Those too that do not run.
     #[arg(long, short)]
     all: bool,
@@ -36,7 +36,7 @@ pub(crate) struct PsArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogsArgs {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     /// Go on until it ends.
     #[arg(long, short)]
     follow: bool,
@@ -56,7 +56,7 @@ pub(crate) struct LogsArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct InspectArgs {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     /// Measure what each has written.
     #[arg(long, short)]
     size: bool,
@@ -70,7 +70,7 @@ pub(crate) struct InspectArgs {
 
 /// `cowlab ps`.
 pub(super) fn ps(args: &PsArgs) -> anyhow::Result<u8> {
-    let open = Open::new(&args.place)?;
+    let open = Open::new(&args.root)?;
     let containers = open.containers()?;
     let mut all = containers.list()?;
     all.retain(|found| args.all || found.phase.is_alive());
@@ -211,7 +211,7 @@ fn short(text: &str, length: usize) -> String {
 
 /// `cowlab logs`.
 pub(super) fn logs(args: &LogsArgs) -> anyhow::Result<u8> {
-    let open = Open::new(&args.place)?;
+    let open = Open::new(&args.root)?;
     let containers = open.containers()?;
     let found = containers.find(&args.container)?;
     let mut logs = containers.logs(&found.record)?;
@@ -266,7 +266,7 @@ fn print(line: &cowlab_runtime::container::LogLine, args: &LogsArgs) -> anyhow::
 
 /// `cowlab inspect`.
 pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
-    let open = Open::new(&args.place)?;
+    let open = Open::new(&args.root)?;
     let containers = open.containers()?;
     let mut all = Vec::new();
     let code = each(&containers, &args.names, |found| {

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use cowlab_runtime::container::{self as runtime, End, ExecOptions, RemoveOptions};
 
-use super::{Open, each, start_options, status};
+use super::{Open, each, status};
 use crate::exit::{self, Stop};
-use crate::place::Place;
+use crate::root::{RootArgs, monitor_arguments};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct NamesArgs {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     /// Names or ids.
     #[arg(required = true, value_name = "CONTAINER")]
     names: Vec<String>,
@@ -22,7 +22,7 @@ pub(crate) struct NamesArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct StartArgs {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     /// Print the output until it ends, and take its exit status.
     #[arg(long, short)]
     attach: bool,
@@ -37,7 +37,7 @@ pub(crate) struct StartArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct StopArgs {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     /// How many seconds it may take before it is killed.
     #[arg(long, short, visible_alias = "timeout", default_value_t = 10)]
     time: u64,
@@ -49,7 +49,7 @@ pub(crate) struct StopArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct KillArgs {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     /// The signal, by name or number.
     #[arg(long, short, default_value = "KILL")]
     signal: String,
@@ -61,7 +61,7 @@ pub(crate) struct KillArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct RmArgs {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     /// Kill one that runs; one that is not there is no error.
     #[arg(long, short)]
     force: bool,
@@ -76,7 +76,7 @@ pub(crate) struct RmArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExecArgs {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     /// Leave it running, without input and output.
     #[arg(long, short)]
     detach: bool,
@@ -106,7 +106,7 @@ pub(crate) struct ExecArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct MonitorArgs {
     #[command(flatten)]
-    place: Place,
+    root: RootArgs,
     /// End the program's standard input with the line to the command.
     #[arg(long)]
     input_ends: bool,
@@ -121,7 +121,7 @@ pub(crate) fn monitor(args: &MonitorArgs) -> anyhow::Result<u8> {
         "stdin",
         std::io::stdin().as_fd().try_clone_to_owned(),
     )?;
-    let open = Open::new(&args.place)?;
+    let open = Open::new(&args.root)?;
     runtime::monitor::run(&open.containers()?, &args.id, line, args.input_ends)?;
     Ok(exit::OK)
 }
@@ -134,9 +134,9 @@ pub(super) fn start(args: &StartArgs) -> anyhow::Result<u8> {
         let code = exit::USAGE;
         return Err(Stop { code, message }.into());
     }
-    let open = Open::new(&args.place)?;
+    let open = Open::new(&args.root)?;
     let containers = open.containers()?;
-    let how = start_options(&args.place, args.interactive)?;
+    let how = open.start_options(args.interactive);
     let mut ended = exit::OK;
     let code = each(&containers, &args.names, |found| {
         let record = &found.record;
@@ -165,7 +165,7 @@ pub(super) fn exec(args: &ExecArgs) -> anyhow::Result<u8> {
     if args.detach {
         return exec_detached(args);
     }
-    let open = Open::new(&args.place)?;
+    let open = Open::new(&args.root)?;
     let containers = open.containers()?;
     let options = ExecOptions {
         args: args.command.clone(),
@@ -182,7 +182,7 @@ pub(super) fn exec(args: &ExecArgs) -> anyhow::Result<u8> {
 /// The same command once more, in a session of its own and without `-d`.
 fn exec_detached(args: &ExecArgs) -> anyhow::Result<u8> {
     // What can be wrong with the name is told here.
-    let open = Open::new(&args.place)?;
+    let open = Open::new(&args.root)?;
     let containers = open.containers()?;
     let found = containers.find(&args.container)?;
     if !found.phase.is_alive() {
@@ -194,7 +194,7 @@ fn exec_detached(args: &ExecArgs) -> anyhow::Result<u8> {
         let code = exit::FINDING;
         return Err(Stop { code, message }.into());
     }
-    let mut words = args.place.monitor()?;
+    let mut words = monitor_arguments(&open.root);
     words[0] = "exec".into();
     let mut command = cowlab_sys::Cmd::new(std::env::current_exe()?).args(words);
     for variable in &args.env {
@@ -223,7 +223,7 @@ fn exec_detached(args: &ExecArgs) -> anyhow::Result<u8> {
 
 /// `cowlab stop`.
 pub(super) fn stop(args: &StopArgs) -> anyhow::Result<u8> {
-    let open = Open::new(&args.place)?;
+    let open = Open::new(&args.root)?;
     let containers = open.containers()?;
     each(&containers, &args.names, |found| {
         containers.stop(&found.record, Duration::from_secs(args.time))?;
@@ -237,7 +237,7 @@ pub(super) fn kill(args: &KillArgs) -> anyhow::Result<u8> {
         code: exit::USAGE,
         message: format!("there is no signal `{}`: name it as in `TERM`", args.signal),
     })?;
-    let open = Open::new(&args.place)?;
+    let open = Open::new(&args.root)?;
     let containers = open.containers()?;
     each(&containers, &args.names, |found| {
         containers.signal(&found.record, signal)?;
@@ -247,7 +247,7 @@ pub(super) fn kill(args: &KillArgs) -> anyhow::Result<u8> {
 
 /// `cowlab wait`.
 pub(super) fn wait(args: &NamesArgs) -> anyhow::Result<u8> {
-    let open = Open::new(&args.place)?;
+    let open = Open::new(&args.root)?;
     let containers = open.containers()?;
     each(&containers, &args.names, |found| {
         let code = containers.wait(&found.record)?.ok_or_else(|| Stop {
@@ -260,7 +260,7 @@ pub(super) fn wait(args: &NamesArgs) -> anyhow::Result<u8> {
 
 /// `cowlab rm`.
 pub(super) fn rm(args: &RmArgs) -> anyhow::Result<u8> {
-    let open = Open::new(&args.place)?;
+    let open = Open::new(&args.root)?;
     let containers = open.containers()?;
     let options = RemoveOptions {
         force: args.force,

@@ -1,0 +1,73 @@
+//! The flags that name a root and its driver, for every command that works on one.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use cowlab_runtime::{Root, RootOptions};
+
+/// Flags of every command that works on a root.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Root")]
+pub(crate) struct RootArgs {
+    /// Where images, containers and volumes are kept [default: /var/lib/cowlab, an ordinary user's own below
+    /// $XDG_DATA_HOME].
+    #[arg(long, value_name = "DIR", env = "COWLAB_ROOT", global = true)]
+    root: Option<PathBuf>,
+    /// The storage driver of a new root: `overlay2`, `vfs`, ... or `overlay2/VARIANT` [default: the first that a probe
+    /// finds to run of overlay2, btrfs, zfs, devicemapper-thin, vfs].
+    #[arg(long, value_name = "DRIVER", env = "COWLAB_DRIVER", global = true)]
+    driver: Option<String>,
+    /// What the driver has to know about its place, a pool for example; kept with the root.
+    #[arg(long = "driver-opt", value_name = "NAME=VALUE", value_parser = setting, global = true)]
+    settings: Vec<(String, String)>,
+}
+
+impl RootArgs {
+    /// Opens the root.
+    ///
+    /// # Errors
+    ///
+    /// As [`Root::open`].
+    pub(crate) fn open(&self) -> anyhow::Result<Root> {
+        let options = RootOptions {
+            dir: self.root.clone(),
+            driver: self.driver.clone(),
+            settings: self.settings.iter().cloned().collect(),
+        };
+        Root::open(&options).context("failed to open the root")
+    }
+}
+
+/// The arguments that have `cowlab` be the monitor of one of a root's containers.
+pub(crate) fn monitor_arguments(root: &Root) -> Vec<OsString> {
+    vec!["monitor".into(), "--root".into(), root.dir().into()]
+}
+
+/// Reads NAME=VALUE; without `=` the value is empty.
+pub(crate) fn name_and_value(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    match name {
+        "" => Err("write NAME=VALUE".to_owned()),
+        name => Ok((name.to_owned(), value.to_owned())),
+    }
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| "write it as NAME=VALUE".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_have_names() {
+        let pair = |name: &str, value: &str| Ok((name.to_owned(), value.to_owned()));
+        assert_eq!(name_and_value("a=b=c"), pair("a", "b=c"));
+        assert_eq!(name_and_value("a"), pair("a", ""));
+        assert!(name_and_value("=b").is_err());
+    }
+}

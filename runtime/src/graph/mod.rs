@@ -1,0 +1,330 @@
+//! The graph database: which layer is whose parent, which image has which layers, which names an image has, and which
+//! containers use it.
+//!
+//! One SQLite file, many processes: as the snapshot store's, WAL (a rollback journal on btrfs), `synchronous=FULL`, writers
+//! queue with `BEGIN IMMEDIATE`, and no transaction is held over other work. Foreign keys keep a layer while an image or
+//! another layer needs it, and an image while a container does.
+
+mod images;
+mod layers;
+mod users;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+
+use crate::{Error, Result};
+
+pub use images::{ImageRow, ManifestRow, TagRow};
+pub use layers::{LayerRow, LayerState};
+pub use users::UserRow;
+
+/// The schema version that this program writes and the newest that it reads.
+const SCHEMA_VERSION: i64 = 1;
+
+/// "cwgr": marks the file as ours (SQLite file format, "Application ID").
+const APPLICATION_ID: i64 = 0x6377_6772;
+
+/// How long a writer waits for another.
+const BUSY: Duration = Duration::from_secs(30);
+
+const SCHEMA: &str = "
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE layers (
+    -- The identity: a digest of the diff ids from the base to here.
+    chain_id TEXT PRIMARY KEY,
+    -- The content: the digest of the uncompressed archive.
+    diff_id TEXT NOT NULL,
+    -- The local place, random: the name of the snapshot in the store.
+    cache_id TEXT NOT NULL UNIQUE,
+    parent TEXT REFERENCES layers (chain_id) ON DELETE RESTRICT,
+    -- What it came as: the digest of the compressed archive, its type and its size.
+    blob TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    blob_size INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('unpacking', 'ready')),
+    -- Of the uncompressed archive; 0 until it is unpacked.
+    size INTEGER NOT NULL,
+    created INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX layers_by_parent ON layers (parent);
+
+CREATE TABLE images (
+    -- The digest of the configuration.
+    id TEXT PRIMARY KEY,
+    -- The chain id of the topmost layer; null of an image without layers.
+    top TEXT REFERENCES layers (chain_id) ON DELETE RESTRICT,
+    created INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX images_by_top ON images (top);
+
+CREATE TABLE manifests (
+    digest TEXT PRIMARY KEY,
+    image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+    media_type TEXT NOT NULL,
+    size INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX manifests_by_image ON manifests (image);
+
+-- What a manifest is made of besides itself: its configuration and its layers.
+CREATE TABLE manifest_blobs (
+    manifest TEXT NOT NULL REFERENCES manifests (digest) ON DELETE CASCADE,
+    blob TEXT NOT NULL,
+    PRIMARY KEY (manifest, blob)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX manifest_blobs_by_blob ON manifest_blobs (blob);
+
+CREATE TABLE tags (
+    name TEXT PRIMARY KEY,
+    image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+    manifest TEXT NOT NULL,
+    updated INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tags_by_image ON tags (image);
+
+-- Under which digest a repository knows an image: what was pulled or pushed.
+CREATE TABLE repository_digests (
+    repository TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+    PRIMARY KEY (repository, digest)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX repository_digests_by_image ON repository_digests (image);
+
+-- The containers that use an image.
+CREATE TABLE users (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    image TEXT NOT NULL REFERENCES images (id) ON DELETE RESTRICT,
+    created INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX users_by_image ON users (image);
+";
+
+/// An open graph database.
+#[derive(Debug)]
+pub struct Graph {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+impl Graph {
+    /// Opens the database, making it if it is not there. Two first opens are kept apart by the caller.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Graph`] for a file of something else or of a newer program, [`Error::Database`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let connection = connect(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            connection: Mutex::new(connection),
+        })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A value of the `meta` table.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn meta(&self, name: &str) -> Result<Option<String>> {
+        self.read(|tx| {
+            tx.prepare_cached("SELECT value FROM meta WHERE name = ?1")?
+                .query_row([name], |row| row.get(0))
+                .optional()
+        })
+    }
+
+    /// Sets values of the `meta` table, all or none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn set_meta(&self, values: &[(&str, &str)]) -> Result<()> {
+        self.write(|tx| {
+            for (name, value) in values {
+                tx.execute(
+                    "INSERT INTO meta (name, value) VALUES (?1, ?2)
+                     ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                    [name, value],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    /// SQLite's own check of the file: the first findings, empty when sound.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn findings(&self) -> Result<Vec<String>> {
+        self.read(|tx| {
+            let mut findings: Vec<String> = tx
+                .prepare("PRAGMA quick_check(10)")?
+                .query_map([], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            findings.retain(|text| text != "ok");
+            Ok(findings)
+        })
+    }
+
+    /// Reads one consistent state.
+    pub(crate) fn read<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        self.transaction(TransactionBehavior::Deferred, work)
+    }
+
+    /// Writes all or nothing; durable when it returns.
+    pub(crate) fn write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        self.transaction(TransactionBehavior::Immediate, work)
+    }
+
+    fn transaction<T>(
+        &self,
+        behavior: TransactionBehavior,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        // A panic inside a transaction rolled it back, so the connection of a poisoned lock is sound.
+        let mut connection = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let run = || {
+            let transaction = connection.transaction_with_behavior(behavior)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        run().map_err(|reason| at(&self.path, reason))
+    }
+}
+
+/// Now, in nanoseconds since 1970.
+pub(crate) fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    })
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    let failed = |reason| at(path, reason);
+    let unusable = |reason: String| Error::Graph {
+        path: path.to_owned(),
+        reason,
+    };
+    let mut connection = Connection::open(path).map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    let pragma = |name: &str| {
+        connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0))
+    };
+    let version = pragma("user_version").map_err(failed)?;
+    let application = pragma("application_id").map_err(failed)?;
+    if version > SCHEMA_VERSION {
+        return Err(unusable(format!(
+            "it has schema version {version}, and this program knows up to {SCHEMA_VERSION}: use a newer cowlab"
+        )));
+    }
+    if version != 0 && application != APPLICATION_ID {
+        return Err(unusable("it is a database of something else".to_owned()));
+    }
+    // A write to a mapped page of a full btrfs is SIGBUS, and WAL maps its index: as the store's database.
+    let parent = path.parent().unwrap_or(path);
+    let journal = if cowlab_sys::btrfs::is_btrfs(parent)? {
+        "persist"
+    } else {
+        "wal"
+    };
+    let settings = format!(
+        "PRAGMA journal_mode = {journal}; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+    );
+    connection.execute_batch(&settings).map_err(failed)?;
+    if version == 0 {
+        let make = |connection: &mut Connection| {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            tx.execute_batch(SCHEMA)?;
+            tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+            tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            tx.commit()
+        };
+        make(&mut connection).map_err(failed)?;
+    }
+    Ok(connection)
+}
+
+/// Names the file in an error of SQLite.
+fn at(path: &Path, reason: rusqlite::Error) -> Error {
+    let path = path.to_owned();
+    if reason.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) {
+        return Error::Graph {
+            path,
+            reason: "it is no SQLite database".to_owned(),
+        };
+    }
+    Error::Database { path, reason }
+}
+
+/// A size as SQLite keeps it, which has no unsigned integers.
+fn stored(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+/// A size as [`stored`] wrote it.
+fn count(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let size: i64 = row.get(column)?;
+    u64::try_from(size).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, size))
+}
+
+/// Rows of a query.
+pub(crate) fn rows<T>(
+    tx: &Transaction<'_>,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+    read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    tx.prepare_cached(sql)?
+        .query_map(parameters, read)?
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_files_and_newer_schemas_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("graph.db");
+        std::fs::write(&path, "no database at all, ".repeat(100)).unwrap();
+        assert!(matches!(Graph::open(&path), Err(Error::Graph { .. })));
+        std::fs::remove_file(&path).unwrap();
+        let graph = Graph::open(&path).unwrap();
+        graph.set_meta(&[("a", "1"), ("a", "2")]).unwrap();
+        assert_eq!(graph.meta("a").unwrap().as_deref(), Some("2"));
+        assert!(graph.findings().unwrap().is_empty());
+        drop(graph);
+        let raw = Connection::open(&path).unwrap();
+        raw.pragma_update(None, "user_version", 9).unwrap();
+        drop(raw);
+        let refused = Graph::open(&path).unwrap_err().to_string();
+        assert!(refused.contains("schema version 9"), "{refused}");
+    }
+}

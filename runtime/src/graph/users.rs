@@ -1,0 +1,69 @@
+//! The containers that use an image, as the graph knows them: what keeps an image, and nothing more.
+
+use rusqlite::params;
+
+use super::{Graph, now, rows};
+use crate::Result;
+
+/// A container that uses an image.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct UserRow {
+    /// The container's id.
+    pub id: String,
+    /// The container's name.
+    pub name: String,
+    /// The image's id.
+    pub image: String,
+}
+
+impl Graph {
+    /// Records that a container uses an image. Written before the container's snapshot is made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`](crate::Error::Database), when there is no such image for example.
+    pub fn add_user(&self, user: &UserRow) -> Result<()> {
+        self.write(|tx| {
+            tx.execute(
+                "INSERT INTO users (id, name, image, created) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (id) DO UPDATE SET name = excluded.name, image = excluded.image",
+                params![user.id, user.name, user.image, now()],
+            )
+            .map(drop)
+        })
+    }
+
+    /// Forgets a container. Written after its snapshot is gone. One that is not there is no error.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn remove_user(&self, id: &str) -> Result<()> {
+        self.write(|tx| {
+            tx.execute("DELETE FROM users WHERE id = ?1", [id])
+                .map(drop)
+        })
+    }
+
+    /// The containers that use an image, or all of them, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn users(&self, image: Option<&str>) -> Result<Vec<UserRow>> {
+        self.read(|tx| {
+            rows(
+                tx,
+                "SELECT id, name, image FROM users WHERE ?1 IS NULL OR image = ?1 ORDER BY created, id",
+                [image],
+                |row| {
+                    Ok(UserRow {
+                        id: row.get(0)?,
+                        name: row.get(1)?,
+                        image: row.get(2)?,
+                    })
+                },
+            )
+        })
+    }
+}

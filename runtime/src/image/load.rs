@@ -1,0 +1,227 @@
+//! Loading images from files: OCI image layouts in a directory.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use oci_spec::image::{Arch, Descriptor, ImageIndex};
+
+use cowlab_snapshots::Digest;
+use cowlab_sys::{Root as Confined, at, io};
+
+use super::install::Progress;
+use super::name::Name;
+use super::plan::{DOCUMENT_LIMIT, INDEX_TYPES, Manifest, Plan};
+use crate::blobs::Expected;
+use crate::{Error, Result, Root};
+
+/// The annotations that name an image in an index: the specification's, and containerd's, which has the registry.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const FULL_NAME: &str = "io.containerd.image.name";
+
+/// An image that was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its id.
+    pub id: Digest,
+    /// The digest of its manifest.
+    pub manifest: Digest,
+    /// The name that it was given, if any.
+    pub name: Option<String>,
+}
+
+impl Root {
+    /// Loads every image of the OCI image layout in a directory.
+    ///
+    /// An image takes its name from the annotation of the index; one without a whole name stays nameless. Images before
+    /// one that is broken stay loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Archive`] for what is no layout, [`Error::BadImage`], [`Error::BadBlob`], [`Error::Unpack`].
+    pub fn load_directory(&self, dir: &Path, progress: Progress<'_>) -> Result<Vec<Loaded>> {
+        let _adding = self.adding()?;
+        let source = Directory::open(dir)?;
+        let index = source.read(Path::new("index.json"))?;
+        let index: ImageIndex = serde_json::from_slice(&index)
+            .map_err(|error| source.bad(format!("`index.json` is malformed: {error}")))?;
+        let mut loaded = Vec::new();
+        for descriptor in index.manifests() {
+            let name = name_of(descriptor);
+            let plan = self.gather(&source, descriptor, name.as_deref())?;
+            self.install(&plan, progress)?;
+            if let Some(name) = &name {
+                self.name_image(name, &plan)?;
+            }
+            loaded.push(Loaded {
+                id: plan.id,
+                manifest: plan.manifest,
+                name,
+            });
+        }
+        Ok(loaded)
+    }
+
+    /// Keeps every blob of an image and returns what they say.
+    fn gather(
+        &self,
+        source: &Directory,
+        descriptor: &Descriptor,
+        name: Option<&str>,
+    ) -> Result<Plan> {
+        let shown = match name {
+            Some(name) => name.to_owned(),
+            None => descriptor.digest().to_string(),
+        };
+        let (bytes, media_type) = source.manifest(descriptor)?;
+        let manifest = Manifest::read(&shown, &bytes, Some(&media_type))?;
+        let (config, size) = manifest.config()?;
+        let plan = manifest.plan(&source.document(config, size)?)?;
+        self.blobs().keep_bytes(&bytes)?;
+        let rest = plan.layers.iter().map(|layer| (layer.blob, layer.size));
+        for (digest, size) in rest.chain([(config, size)]) {
+            self.blobs().keep(
+                &mut source.blob(&digest)?,
+                Some(Expected { digest, size }),
+                &source.dir.display().to_string(),
+            )?;
+        }
+        Ok(plan)
+    }
+}
+
+/// A layout in a directory, in which no link is followed.
+#[derive(Debug)]
+struct Directory {
+    dir: PathBuf,
+    confined: Confined,
+}
+
+impl Directory {
+    fn open(dir: &Path) -> Result<Self> {
+        let confined = Confined::open(dir)?;
+        let source = Self {
+            dir: dir.to_owned(),
+            confined,
+        };
+        for file in ["oci-layout", "index.json"] {
+            let path = Path::new(file);
+            if source.confined.open_at(path, at::OFlags::PATH, 0).is_err() {
+                return Err(source.bad(format!(
+                    "it has no file `{file}`; an OCI image layout is what `skopeo copy ... oci:DIR` writes"
+                )));
+            }
+        }
+        Ok(source)
+    }
+
+    fn bad(&self, reason: String) -> Error {
+        Error::Archive {
+            path: self.dir.clone(),
+            reason,
+        }
+    }
+
+    fn file(&self, path: &Path) -> Result<File> {
+        let opened = self.confined.open_at(path, at::OFlags::RDONLY, 0);
+        let file =
+            File::from(opened.map_err(|error| {
+                self.bad(format!("`{}` cannot be read: {error}", path.display()))
+            })?);
+        let regular = io("stat", path, file.metadata())?.is_file();
+        if !regular {
+            return Err(self.bad(format!("`{}` is no file", path.display())));
+        }
+        Ok(file)
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut file = self.file(path)?.take(DOCUMENT_LIMIT + 1);
+        io("read", path, file.read_to_end(&mut bytes))?;
+        if bytes.len() as u64 > DOCUMENT_LIMIT {
+            let path = path.display();
+            return Err(self.bad(format!(
+                "`{path}` has more than {DOCUMENT_LIMIT} bytes, too many for a document"
+            )));
+        }
+        Ok(bytes)
+    }
+
+    fn blob(&self, digest: &Digest) -> Result<File> {
+        self.file(&Path::new("blobs/sha256").join(crate::blobs::hex(digest)))
+    }
+
+    fn document(&self, digest: Digest, size: u64) -> Result<Vec<u8>> {
+        let path = Path::new("blobs/sha256").join(crate::blobs::hex(&digest));
+        let bytes = self.read(&path)?;
+        let found = Digest::of(&bytes);
+        if found == digest && bytes.len() as u64 == size {
+            return Ok(bytes);
+        }
+        Err(Error::BadBlob {
+            from: self.dir.display().to_string(),
+            expected: digest.to_string(),
+            found: match found == digest {
+                true => format!("{} bytes instead of {size}", bytes.len()),
+                false => format!("the digest `{found}`"),
+            },
+        })
+    }
+
+    /// The manifest that a descriptor leads to, through one list of manifests at most, and its type.
+    fn manifest(&self, descriptor: &Descriptor) -> Result<(Vec<u8>, String)> {
+        let fetch = |descriptor: &Descriptor| {
+            let digest = descriptor.digest().to_string();
+            let digest = digest
+                .parse()
+                .map_err(|error| self.bad(format!("a descriptor of its index: {error}")))?;
+            self.document(digest, descriptor.size())
+        };
+        let media_type = descriptor.media_type().to_string();
+        let bytes = fetch(descriptor)?;
+        if !INDEX_TYPES.contains(&media_type.as_str()) {
+            return Ok((bytes, media_type));
+        }
+        let ours = of_platform(&bytes).map_err(|reason| self.bad(reason))?;
+        Ok((fetch(&ours)?, ours.media_type().to_string()))
+    }
+}
+
+/// The manifest of a list that is for this machine.
+pub(crate) fn of_platform(list: &[u8]) -> std::result::Result<Descriptor, String> {
+    let index: ImageIndex = serde_json::from_slice(list)
+        .map_err(|error| format!("a list of manifests is malformed: {error}"))?;
+    let here = Arch::default();
+    let fits = |entry: &&Descriptor| match entry.platform() {
+        Some(platform) => *platform.architecture() == here && platform.os().to_string() == "linux",
+        None => true,
+    };
+    if let Some(found) = index.manifests().iter().find(fits) {
+        return Ok(found.clone());
+    }
+    let present: BTreeSet<String> = index
+        .manifests()
+        .iter()
+        .filter_map(|entry| entry.platform().as_ref())
+        .map(|platform| format!("{}/{}", platform.os(), platform.architecture()))
+        .collect();
+    let present: Vec<_> = present.into_iter().collect();
+    Err(format!(
+        "it has no image for linux/{here}: it has {}",
+        present.join(", ")
+    ))
+}
+
+/// The whole name that an index gives an image, if it does.
+fn name_of(descriptor: &Descriptor) -> Option<String> {
+    let annotations = descriptor.annotations().as_ref()?;
+    let full = annotations.get(FULL_NAME);
+    // The specification's annotation may be a mere tag, which names nothing.
+    let own = annotations
+        .get(REF_NAME)
+        .filter(|name| name.contains(['/', ':']));
+    let name: Name = full.or(own)?.parse().ok()?;
+    name.tagged()
+}

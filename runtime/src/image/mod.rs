@@ -1,0 +1,67 @@
+//! Images: configurations with layers, names for them, and ways in and out.
+
+mod find;
+mod install;
+mod load;
+mod name;
+pub(crate) mod plan;
+mod remove;
+mod sharing;
+
+use oci_spec::image::ImageConfiguration;
+
+use cowlab_snapshots::Digest;
+
+use crate::graph::LayerRow;
+
+pub use install::{Progress, Step};
+pub use load::Loaded;
+pub use name::{Name, familiar};
+pub use plan::PlannedLayer;
+pub use remove::Removed;
+pub use sharing::Footprint;
+
+/// An image that is here.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The digest of its configuration.
+    pub id: Digest,
+    /// Its configuration.
+    pub config: ImageConfiguration,
+    /// Its layers, base first.
+    pub layers: Vec<LayerRow>,
+    /// Its names: registry, repository and tag, sorted.
+    pub names: Vec<String>,
+    /// When it came here, in nanoseconds since 1970.
+    pub added: i64,
+}
+
+impl Image {
+    /// The name of the snapshot that a container's is prepared on; `None` of an image without layers.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<&str> {
+        self.layers.last().map(|layer| layer.cache_id.as_str())
+    }
+
+    /// The name for people: the first of its names, else the beginning of its id.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self.names.first() {
+            Some(name) => familiar(name),
+            None => short(&self.id.to_string()).to_owned(),
+        }
+    }
+
+    /// The bytes of its layers' archives, uncompressed.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.size).sum()
+    }
+}
+
+/// The beginning of an id that people write: twelve digits, as docker's.
+#[must_use]
+pub fn short(id: &str) -> &str {
+    let digits = crate::root::digits(id);
+    digits.get(..12).unwrap_or(digits)
+}

@@ -1,0 +1,217 @@
+//! The root: everything that the runtime keeps, in one directory that people can look into.
+//!
+//! ```text
+//! <root>/graph.db            which layer, image, name and container belongs to which
+//! <root>/blobs/sha256/       manifests, configurations and layers as they came
+//! <root>/images/<id>.json    the configuration of each image
+//! <root>/layers/<chain id>/  where each layer is: `cache-id`, `diff`, `parent`, `blob`
+//! <root>/containers/         one directory a container
+//! <root>/volumes/            one directory a volume
+//! <root>/snapshots/          the snapshot store's database and locks
+//! <root>/<driver>/           what the driver keeps
+//! <root>/locks/              locks between processes
+//! ```
+//!
+//! The graph and the blobs are the truth about images and layers; the files in `images/` and `layers/` are for people.
+
+mod choice;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cowlab_driver::Settings;
+use cowlab_snapshots::{Digest, Store, StoreOptions};
+use cowlab_sys::io;
+use cowlab_sys::lock::FileLock;
+
+use crate::blobs::{Blobs, hex};
+use crate::graph::{Graph, LayerRow};
+use crate::{Error, Result};
+
+pub use choice::{Configuration, default_dir};
+
+/// How a root is opened.
+#[derive(Debug, Clone, Default)]
+pub struct RootOptions {
+    /// The directory; `None` means the configuration's, or [`default_dir`].
+    pub dir: Option<PathBuf>,
+    /// The driver, `name` or `name/variant`; `None` means the root's own, the configuration's, or the first that runs.
+    pub driver: Option<String>,
+    /// What the driver is told about its place besides, a pool for example.
+    pub settings: Settings,
+}
+
+/// An open root.
+#[derive(Debug)]
+pub struct Root {
+    dir: PathBuf,
+    graph: Graph,
+    blobs: Blobs,
+    store: Store,
+    configuration: Configuration,
+}
+
+impl Root {
+    /// Opens a root, making it if it is not there.
+    ///
+    /// The driver is the one that the root was made with. For a new root it is the one asked for, else the
+    /// configuration's, else the first of the registry's order that a probe finds to run in the directory
+    /// (overlay2, btrfs, zfs, devicemapper-thin, vfs).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherDriver`] for a root of another driver, [`Error::UnknownDriver`], [`Error::NoDriver`],
+    /// [`Error::Configuration`], and what the store says.
+    pub fn open(options: &RootOptions) -> Result<Self> {
+        let configuration = Configuration::read()?;
+        let dir = match options.dir.as_ref().or(configuration.root.as_ref()) {
+            Some(dir) => dir.clone(),
+            None => default_dir()?,
+        };
+        io("mkdir", &dir, fs::create_dir_all(&dir))?;
+        let dir = io("realpath", &dir, dir.canonicalize())?;
+        for name in ["images", "layers", "containers", "volumes", "locks"] {
+            let path = dir.join(name);
+            io("mkdir", &path, fs::create_dir_all(&path))?;
+        }
+        // Two first opens would otherwise both choose a driver.
+        let opening = FileLock::exclusive(&dir.join("locks/open"))?;
+        let graph = Graph::open(&dir.join("graph.db"))?;
+        let recorded = graph.meta("driver")?.zip(graph.meta("variant")?);
+        let (entry, variant) =
+            choice::choose(&dir, recorded, options, configuration.driver.as_deref())?;
+        let store_options = StoreOptions {
+            variant: variant.map(str::to_owned),
+            driver_root: Some(dir.join(entry.name)),
+            settings: options.settings.clone(),
+            ..StoreOptions::default()
+        };
+        let store = Store::open(&dir.join("snapshots"), entry, &store_options)?;
+        let identity = store.identity();
+        graph.set_meta(&[("driver", &identity.driver), ("variant", &identity.variant)])?;
+        drop(opening);
+        Ok(Self {
+            blobs: Blobs::open(&dir.join("blobs"))?,
+            dir,
+            graph,
+            store,
+            configuration,
+        })
+    }
+
+    /// The directory, absolute.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The graph database.
+    #[must_use]
+    pub const fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The blobs.
+    #[must_use]
+    pub const fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// The snapshot store.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What the configuration file says.
+    #[must_use]
+    pub const fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// Keeps what comes in from being collected: held by whoever adds blobs and layers that no image names yet.
+    pub(crate) fn adding(&self) -> Result<FileLock> {
+        Ok(FileLock::shared(&self.dir.join("locks/content"))?)
+    }
+
+    /// Allows to remove what no image names, or `None` while somebody adds something.
+    pub(crate) fn removing(&self) -> Result<Option<FileLock>> {
+        Ok(FileLock::try_exclusive(&self.dir.join("locks/content"))?)
+    }
+
+    /// Keeps others from unpacking or removing a layer. One of 256 locks, for lock files stay.
+    pub(crate) fn lock_layer(&self, chain_id: &Digest) -> Result<FileLock> {
+        let name = format!("locks/layer-{:02x}", chain_id.as_bytes()[0]);
+        Ok(FileLock::exclusive(&self.dir.join(name))?)
+    }
+
+    /// Writes for people where a layer is.
+    pub(crate) fn describe_layer(&self, layer: &LayerRow) -> Result<()> {
+        let dir = self.layer_dir(&layer.chain_id);
+        io("mkdir", &dir, fs::create_dir_all(&dir))?;
+        let parent = layer.parent.as_deref();
+        let facts = [
+            ("cache-id", Some(layer.cache_id.as_str())),
+            ("diff", Some(layer.diff_id.as_str())),
+            ("blob", Some(layer.blob.as_str())),
+            ("parent", parent),
+        ];
+        for (name, value) in facts {
+            if let Some(value) = value {
+                let path = dir.join(name);
+                io("write", &path, fs::write(&path, value))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what [`describe_layer`](Self::describe_layer) wrote.
+    pub(crate) fn forget_layer(&self, chain_id: &str) -> Result<()> {
+        let dir = self.layer_dir(chain_id);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Ok(io("rmdir", &dir, Err(error))?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn layer_dir(&self, chain_id: &str) -> PathBuf {
+        self.dir.join("layers").join(digits(chain_id))
+    }
+
+    /// Shows people an image's configuration, which is one of the blobs: the same file under another name.
+    pub(crate) fn describe_image(&self, id: &Digest) -> Result<()> {
+        let path = self.dir.join("images").join(format!("{}.json", hex(id)));
+        match fs::hard_link(self.blobs.path(id), &path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Ok(io("link", &path, Err(error))?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what [`describe_image`](Self::describe_image) made.
+    pub(crate) fn forget_image(&self, id: &str) -> Result<()> {
+        let path = self.dir.join("images").join(format!("{}.json", digits(id)));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Ok(io("unlink", &path, Err(error))?)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The digits of an id, without the algorithm.
+pub(crate) fn digits(id: &str) -> &str {
+    id.strip_prefix("sha256:").unwrap_or(id)
+}
+
+/// The digest that a row of the graph holds.
+pub(crate) fn digest(text: &str, graph: &Graph) -> Result<Digest> {
+    text.parse().map_err(|error| Error::Graph {
+        path: graph.path().to_owned(),
+        reason: format!("a row holds no digest: {error}"),
+    })
+}

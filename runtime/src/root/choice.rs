@@ -1,0 +1,176 @@
+//! Where the root is and which driver it has: flags, configuration file, probing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cowlab_driver::Entry;
+use cowlab_sys::process;
+
+use super::RootOptions;
+use crate::{Error, Result};
+
+/// What the configuration file says: `/etc/cowlab/config.json` for root, `cowlab/config.json` below `$XDG_CONFIG_HOME` for
+/// others. Its keys are those of docker's `daemon.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Configuration {
+    /// The root.
+    #[serde(rename = "data-root")]
+    pub root: Option<PathBuf>,
+    /// The driver of a new root: `name` or `name/variant`.
+    #[serde(rename = "storage-driver")]
+    pub driver: Option<String>,
+    /// Registries, `host` or `host:port`, that are asked without proof of who they are.
+    #[serde(rename = "insecure-registries", default)]
+    pub insecure: Vec<String>,
+}
+
+impl Configuration {
+    /// Reads the file; without one, everything is as by default.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Configuration`].
+    pub fn read() -> Result<Self> {
+        let path = if process::is_root() {
+            PathBuf::from("/etc/cowlab/config.json")
+        } else {
+            match xdg("XDG_CONFIG_HOME", ".config") {
+                Some(dir) => dir.join("cowlab/config.json"),
+                None => return Ok(Self::default()),
+            }
+        };
+        let failed = |reason: String| Error::Configuration {
+            path: path.clone(),
+            reason,
+        };
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+}
+
+/// The root where nobody names one: `/var/lib/cowlab` for root, `cowlab` below `$XDG_DATA_HOME` for others.
+///
+/// # Errors
+///
+/// [`Error::Root`] for a user without a home.
+pub fn default_dir() -> Result<PathBuf> {
+    if process::is_root() {
+        return Ok(PathBuf::from("/var/lib/cowlab"));
+    }
+    let dir = xdg("XDG_DATA_HOME", ".local/share").map(|dir| dir.join("cowlab"));
+    dir.ok_or_else(|| Error::Root {
+        path: PathBuf::from("~/.local/share/cowlab"),
+        reason: "neither XDG_DATA_HOME nor HOME is set: name a directory with `--root DIR`"
+            .to_owned(),
+    })
+}
+
+/// A directory of the XDG base directory specification; what is not absolute counts as not set.
+fn xdg(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    path(variable)
+        .filter(|path| path.is_absolute())
+        .or_else(|| Some(path("HOME")?.join(below_home)))
+}
+
+/// The driver and the variant to open a root with. No variant means the recorded or the default one.
+pub(super) fn choose<'a>(
+    dir: &Path,
+    recorded: Option<(String, String)>,
+    options: &'a RootOptions,
+    configured: Option<&'a str>,
+) -> Result<(&'static Entry, Option<&'a str>)> {
+    if let Some((driver, variant)) = recorded {
+        if let Some(asked) = &options.driver {
+            let (name, asked_variant) = split(asked);
+            find(name)?;
+            if name != driver || asked_variant.is_some_and(|asked| asked != variant) {
+                return Err(Error::OtherDriver {
+                    path: dir.to_owned(),
+                    recorded: format!("{driver}/{variant}"),
+                    asked: asked.clone(),
+                });
+            }
+        }
+        return Ok((find(&driver)?, None));
+    }
+    if let Some(asked) = options.driver.as_deref().or(configured) {
+        let (name, variant) = split(asked);
+        return Ok((find(name)?, variant));
+    }
+    let mut tried = Vec::new();
+    for entry in cowlab_drivers::all() {
+        match (entry.probe)(dir, entry.default_variant(), &options.settings) {
+            Ok(()) => return Ok((entry, None)),
+            Err(error) => tried.push(format!("{}: {error}", entry.name)),
+        }
+    }
+    Err(Error::NoDriver {
+        path: dir.to_owned(),
+        tried: tried.join("; "),
+    })
+}
+
+fn split(driver: &str) -> (&str, Option<&str>) {
+    match driver.split_once('/') {
+        Some((name, variant)) => (name, Some(variant)),
+        None => (driver, None),
+    }
+}
+
+fn find(name: &str) -> Result<&'static Entry> {
+    cowlab_drivers::find(name).ok_or_else(|| {
+        let known: Vec<_> = cowlab_drivers::all()
+            .iter()
+            .map(|entry| format!("`{}`", entry.name))
+            .collect();
+        Error::UnknownDriver {
+            name: name.to_owned(),
+            known: known.join(", "),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(recorded: Option<(&str, &str)>, asked: Option<&str>) -> Result<&'static str> {
+        let options = RootOptions {
+            driver: asked.map(str::to_owned),
+            ..RootOptions::default()
+        };
+        let recorded = recorded.map(|(driver, variant)| (driver.to_owned(), variant.to_owned()));
+        let chosen = choose(Path::new("/nowhere"), recorded, &options, Some("btrfs"));
+        chosen.map(|(entry, _)| entry.name)
+    }
+
+    #[test]
+    fn what_is_recorded_is_not_changed() {
+        let recorded = Some(("overlay2", "default"));
+        assert_eq!(chosen(recorded, None).unwrap(), "overlay2");
+        assert_eq!(chosen(recorded, Some("overlay2")).unwrap(), "overlay2");
+        assert_eq!(
+            chosen(recorded, Some("overlay2/default")).unwrap(),
+            "overlay2"
+        );
+        for asked in ["vfs", "overlay2/containerd"] {
+            let refused = chosen(recorded, Some(asked)).unwrap_err();
+            assert!(matches!(refused, Error::OtherDriver { .. }), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_flag_counts_more_than_the_configuration() {
+        assert_eq!(chosen(None, Some("vfs")).unwrap(), "vfs");
+        assert_eq!(chosen(None, None).unwrap(), "btrfs");
+        assert!(matches!(
+            chosen(None, Some("aufs")),
+            Err(Error::UnknownDriver { .. })
+        ));
+    }
+}
