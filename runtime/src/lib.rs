@@ -1,7 +1,7 @@
 //! Images, containers and volumes on any storage driver.
 //!
 //! [`Root`] is the one directory that everything is kept in: blobs as they came, a graph of layers, images and names, and
-//! a snapshot store. [`image`] is what happens to images.
+//! a snapshot store. [`image`] is what happens to images, [`registry`] where they come from and go to.
 
 pub mod blobs;
 mod error;
@@ -10,6 +10,7 @@ pub mod graph;
 pub mod guest;
 pub mod image;
 pub mod layout;
+pub mod registry;
 mod root;
 pub mod sample;
 pub mod unpack;
