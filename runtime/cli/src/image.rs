@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 pub(crate) use import::run as import;
 pub(crate) use list::run as list;
 pub(crate) use load::run as load;
-pub(crate) use names::{history, remove, tag};
+pub(crate) use names::{history, remove, tag, tell as tell_removed};
 pub(crate) use registry::{pull, push};
 pub(crate) use save::run as save;
 

@@ -11,6 +11,7 @@ mod prove;
 mod report;
 mod root;
 mod sweep;
+mod system;
 mod table;
 
 use std::io::IsTerminal;
@@ -67,6 +68,10 @@ enum Command {
     Rmi(image::RemoveArgs),
     /// Show layers: whose parent each is, where it lies, which images have it.
     Layer(layer::Args),
+    /// Show what the root takes, check it, remove what nothing needs.
+    System(system::Args),
+    /// Show the root, its driver and what it keeps.
+    Info(system::ShowArgs),
     /// Prove a claim of the README; `cargo xtask verify` calls it.
     #[command(hide = true)]
     Prove(prove::Args),
@@ -98,6 +103,8 @@ fn main() -> ExitCode {
         Command::Tag(args) => image::tag(&args),
         Command::Rmi(args) => image::remove(&args),
         Command::Layer(args) => layer::run(&args),
+        Command::System(args) => system::run(&args),
+        Command::Info(args) => system::info(&args),
         Command::Prove(args) => prove::run(&args),
     };
     match result {

@@ -56,7 +56,13 @@ impl Members {
         let mut archive = Archive::new(&self.path, source)?;
         while let Some((name, kind)) = archive.next()? {
             let member = match kind {
-                Kind::File => Member::File(root.blobs().keep(&mut archive, None, &from)?),
+                Kind::File => {
+                    let kept = root.blobs().keep(&mut archive, None, &from);
+                    if let Some(broken) = &archive.broken {
+                        return Err(self.bad(broken.clone()));
+                    }
+                    Member::File(kept?)
+                }
                 Kind::Link(target) => Member::Link(target),
                 Kind::Other => continue,
             };
@@ -133,6 +139,8 @@ struct Archive<'a> {
     head: Vec<u8>,
     content: u64,
     padding: u64,
+    /// Why reading failed, which an error of input and output does not tell whole.
+    broken: Option<String>,
 }
 
 impl<'a> Archive<'a> {
@@ -166,6 +174,7 @@ impl<'a> Archive<'a> {
             head: Vec::new(),
             content: 0,
             padding: 0,
+            broken: None,
         })
     }
 
@@ -234,6 +243,18 @@ impl<'a> Archive<'a> {
 
 impl Read for Archive<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.read_member(buffer);
+        if let Err(error) = &read
+            && error.kind() != std::io::ErrorKind::Interrupted
+        {
+            self.broken = Some(error.to_string());
+        }
+        read
+    }
+}
+
+impl Archive<'_> {
+    fn read_member(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let most = usize::try_from(self.content)
             .unwrap_or(usize::MAX)
             .min(buffer.len());

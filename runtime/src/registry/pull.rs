@@ -16,7 +16,7 @@ use crate::image::plan::{DOCUMENT_LIMIT, INDEX_TYPES, MANIFEST_TYPES, Manifest, 
 use crate::image::{Name, PlannedLayer, Progress, Step, of_platform};
 use crate::{Error, Result, Root};
 
-/// How often a download that breaks off is taken up again.
+/// How often a download is tried in vain.
 const ATTEMPTS: u32 = 5;
 /// How long to wait before that; longer each time.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -222,12 +222,17 @@ impl Session {
         }
         let mut attempt = 0;
         while incoming.size() < expected.size {
+            let before = incoming.size();
             let broken = match self.stream(&mut incoming, &expected).await {
                 Ok(()) => break,
                 Err(Broken::Here(error)) => return Err(error),
                 Err(Broken::There(reason)) => reason,
             };
-            attempt += 1;
+            // Only tries that bring nothing count: a way that often breaks off is a way.
+            attempt = match incoming.size() > before {
+                true => 1,
+                false => attempt + 1,
+            };
             if attempt == ATTEMPTS && incoming.size() < expected.size {
                 return Err(broken);
             }
