@@ -26,6 +26,7 @@ pub mod attach;
 mod changes;
 mod config;
 mod copy;
+mod create;
 mod error;
 mod exec;
 mod files;

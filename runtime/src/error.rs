@@ -162,6 +162,42 @@ pub enum Error {
         /// How to get it back.
         remedy: &'static str,
     },
+    /// A registry that does not answer.
+    #[error(
+        "registry `{registry}` cannot be reached: {reason}; one without TLS, or with a certificate that nobody vouches for, is asked only with `--tls-verify=false`"
+    )]
+    Unreachable {
+        /// The registry.
+        registry: String,
+        /// What failed.
+        reason: String,
+    },
+    /// A registry that does not know us, or knows us too well.
+    #[error(
+        "registry `{registry}` refuses `{name}`: give `--creds USER:PASSWORD`, or log in with docker or podman, whose credentials are used"
+    )]
+    Denied {
+        /// The registry.
+        registry: String,
+        /// The image.
+        name: String,
+    },
+    /// An image that a registry does not have.
+    #[error("registry `{registry}` has no image `{name}`: check its name and its tag")]
+    NotInRegistry {
+        /// The registry.
+        registry: String,
+        /// The image.
+        name: String,
+    },
+    /// A registry that answers what it should not.
+    #[error("registry `{registry}`: {reason}")]
+    Registry {
+        /// The registry.
+        registry: String,
+        /// What it answered.
+        reason: String,
+    },
     /// A layer that cannot be unpacked.
     #[error("image `{image}`: layer `{layer}`: {reason}")]
     Unpack {

@@ -1,7 +1,8 @@
 //! Images, containers and volumes on any storage driver.
 //!
 //! [`Root`] is the one directory that everything is kept in: blobs as they came, a graph of layers, images and names, and
-//! a snapshot store. [`image`] is what happens to images, [`container`] to containers and volumes.
+//! a snapshot store. [`image`] is what happens to images, [`registry`] where they come from and go to, [`container`] what
+//! happens to containers and volumes, [`system`] what keeps the root in order.
 
 pub mod blobs;
 pub mod container;
@@ -11,8 +12,10 @@ pub mod graph;
 pub mod guest;
 pub mod image;
 pub mod layout;
+pub mod registry;
 mod root;
 pub mod sample;
+pub mod system;
 pub mod unpack;
 pub mod ustar;
 

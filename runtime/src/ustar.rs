@@ -4,12 +4,14 @@
 //! Names are at most 100 bytes long, owners are root, times are the same everywhere. Layers of snapshots are written by
 //! `cowlab_snapshots`, which knows all the rest.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 /// The unit of an archive, in bytes.
 const BLOCK: usize = 512;
 /// The most of a file that is in memory at a time, in bytes.
 const PIECE: usize = 64 << 10;
+/// What a file has to be smaller than, in bytes: eleven octal digits.
+const SIZE_LIMIT: usize = 1 << 33;
 /// The longest name, in bytes.
 const NAME: usize = 100;
 
@@ -59,6 +61,22 @@ impl<W: Write> Archive<W> {
         self.sink.write_all(&[0; BLOCK][..padding])
     }
 
+    /// Adds a file of `size` bytes, which `source` gives.
+    ///
+    /// # Errors
+    ///
+    /// As [`dir`](Self::dir), and `UnexpectedEof` when the source has less.
+    pub fn copy(&mut self, name: &str, size: u64, source: &mut dyn Read) -> io::Result<()> {
+        let count = usize::try_from(size).map_err(io::Error::other)?;
+        self.header(name, count, b'0')?;
+        if io::copy(&mut source.take(size), &mut self.sink)? != size {
+            let reason = format!("`{name}` became shorter while it was read");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));
+        }
+        let padding = count.next_multiple_of(BLOCK) - count;
+        self.sink.write_all(&[0; BLOCK][..padding])
+    }
+
     /// Ends the archive and returns the sink.
     ///
     /// # Errors
@@ -72,6 +90,10 @@ impl<W: Write> Archive<W> {
     fn header(&mut self, name: &str, size: usize, kind: u8) -> io::Result<()> {
         if name.len() > NAME {
             let reason = format!("`{name}` is longer than {NAME} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        if size >= SIZE_LIMIT {
+            let reason = format!("`{name}` has 8 GiB or more, and the format's limit is below");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
         }
         let mut block = [0_u8; BLOCK];

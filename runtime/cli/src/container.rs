@@ -54,6 +54,8 @@ pub(crate) enum Verb {
     Diff(change::DiffArgs),
     /// Copy files between a container and the host.
     Cp(change::CpArgs),
+    /// Make an image of a container and what it changed.
+    Commit(change::CommitArgs),
     /// Write the tree of a container as a tar.
     Export(change::ExportArgs),
 }
@@ -87,6 +89,7 @@ pub(crate) fn verb(verb: &Verb) -> anyhow::Result<u8> {
         Verb::Inspect(args) => list::inspect(args),
         Verb::Diff(args) => change::diff(args),
         Verb::Cp(args) => change::cp(args),
+        Verb::Commit(args) => change::commit(args),
         Verb::Export(args) => change::export(args),
     }
 }

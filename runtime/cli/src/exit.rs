@@ -134,7 +134,12 @@ fn runtime_code(error: &RuntimeError) -> u8 {
         | RuntimeError::NoBlob { .. }
         | RuntimeError::Archive { .. }
         | RuntimeError::Graph { .. } => DATA,
-        RuntimeError::NoDriver { .. } | RuntimeError::Root { .. } => UNAVAILABLE,
+        RuntimeError::Denied { .. } => PRIVILEGE,
+        RuntimeError::NotInRegistry { .. } => USAGE,
+        RuntimeError::Registry { .. } => DATA,
+        RuntimeError::Unreachable { .. }
+        | RuntimeError::NoDriver { .. }
+        | RuntimeError::Root { .. } => UNAVAILABLE,
         RuntimeError::Unpack { reason, .. } => store_code(reason),
         RuntimeError::Store(error) => store_code(error),
         RuntimeError::Sys(error) => sys_code(error),

@@ -1,12 +1,28 @@
 //! `cowlab image ...` and the short forms of its commands: `cowlab images`, `cowlab load`.
 
+mod import;
 mod inspect;
 mod list;
 mod load;
+mod names;
+mod registry;
+mod save;
 
+use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 
 use cowlab_runtime::image::{PlannedLayer, Step, short};
+
+use crate::exit;
+
+pub(crate) use import::ImportArgs;
+pub(crate) use inspect::{InspectArgs, driver_data};
+pub(crate) use list::ListArgs;
+pub(crate) use load::LoadArgs;
+pub(crate) use names::{HistoryArgs, RemoveArgs, TagArgs};
+pub(crate) use registry::{PullArgs, PushArgs};
+pub(crate) use save::SaveArgs;
 
 /// Lists, gets, names and removes images.
 #[derive(Debug, clap::Args)]
@@ -15,6 +31,7 @@ pub(crate) struct Args {
     command: Command,
 }
 
+/// The commands about images. `cowlab image COMMAND` has them all; docker's short forms stand beside it.
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// List the images.
@@ -22,13 +39,24 @@ enum Command {
     Ls(ListArgs),
     /// Show everything about images, as JSON.
     Inspect(InspectArgs),
-    /// Load images from an OCI image layout.
+    /// Show the steps that made an image.
+    History(HistoryArgs),
+    /// Get an image from a registry.
+    Pull(PullArgs),
+    /// Send an image to a registry.
+    Push(PushArgs),
+    /// Load images from an archive or an OCI image layout.
     Load(LoadArgs),
+    /// Save images to an archive or an OCI image layout.
+    Save(SaveArgs),
+    /// Make an image of the tar of a root file system.
+    Import(ImportArgs),
+    /// Give an image a further name.
+    Tag(TagArgs),
+    /// Take names away, and remove images that have none left.
+    #[command(visible_alias = "remove")]
+    Rm(RemoveArgs),
 }
-
-pub(crate) use inspect::{InspectArgs, driver_data};
-pub(crate) use list::ListArgs;
-pub(crate) use load::LoadArgs;
 
 /// Runs the command.
 ///
@@ -39,26 +67,31 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     match &args.command {
         Command::Ls(args) => list(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::History(args) => history(args),
+        Command::Pull(args) => pull(args),
+        Command::Push(args) => push(args),
         Command::Load(args) => load(args),
+        Command::Save(args) => save(args),
+        Command::Import(args) => import(args),
+        Command::Tag(args) => tag(args),
+        Command::Rm(args) => remove(args),
     }
 }
 
-/// Runs `cowlab images`.
-///
-/// # Errors
-///
-/// When the root cannot be opened or stdout is closed.
-pub(crate) fn list(args: &ListArgs) -> anyhow::Result<u8> {
-    list::run(args)
-}
+pub(crate) use import::run as import;
+pub(crate) use list::run as list;
+pub(crate) use load::run as load;
+pub(crate) use names::{history, remove, tag, tell as tell_removed};
+pub(crate) use registry::{pull, push};
+pub(crate) use save::run as save;
 
-/// Runs `cowlab load`.
-///
-/// # Errors
-///
-/// As [`cowlab_runtime::Root::load_directory`].
-pub(crate) fn load(args: &LoadArgs) -> anyhow::Result<u8> {
-    load::run(args)
+/// Opens a file that the command line names.
+fn open_input(path: &Path) -> anyhow::Result<File> {
+    File::open(path).map_err(|error| {
+        let message = format!("failed to open `{}`: {error}", path.display());
+        let code = exit::USAGE;
+        exit::Stop { code, message }.into()
+    })
 }
 
 /// Tells what happens to a layer, in docker's words.

@@ -13,6 +13,7 @@ mod report;
 mod root;
 mod snapshot;
 mod sweep;
+mod system;
 mod table;
 mod volume;
 
@@ -52,10 +53,28 @@ enum Command {
     Image(image::Args),
     /// List the images.
     Images(image::ListArgs),
-    /// Load images from an OCI image layout.
+    /// Show the steps that made an image.
+    History(image::HistoryArgs),
+    /// Get an image from a registry.
+    Pull(image::PullArgs),
+    /// Send an image to a registry.
+    Push(image::PushArgs),
+    /// Load images from an archive or an OCI image layout.
     Load(image::LoadArgs),
+    /// Save images to an archive or an OCI image layout.
+    Save(image::SaveArgs),
+    /// Make an image of the tar of a root file system.
+    Import(image::ImportArgs),
+    /// Give an image a further name.
+    Tag(image::TagArgs),
+    /// Take names away, and remove images that have none left.
+    Rmi(image::RemoveArgs),
     /// Show layers: whose parent each is, where it lies, which images have it.
     Layer(layer::Args),
+    /// Show what the root takes, check it, remove what nothing needs.
+    System(system::Args),
+    /// Show the root, its driver and what it keeps.
+    Info(system::ShowArgs),
     /// Work on the snapshot store by hand: prepare, mount, commit, compare.
     Snapshot(snapshot::Args),
     /// Work with containers.
@@ -90,8 +109,17 @@ fn main() -> ExitCode {
         Command::Guest(args) => guest::run(args),
         Command::Image(args) => image::run(&args),
         Command::Images(args) => image::list(&args),
+        Command::History(args) => image::history(&args),
+        Command::Pull(args) => image::pull(&args),
+        Command::Push(args) => image::push(&args),
         Command::Load(args) => image::load(&args),
+        Command::Save(args) => image::save(&args),
+        Command::Import(args) => image::import(&args),
+        Command::Tag(args) => image::tag(&args),
+        Command::Rmi(args) => image::remove(&args),
         Command::Layer(args) => layer::run(&args),
+        Command::System(args) => system::run(&args),
+        Command::Info(args) => system::info(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Container(args) => container::run(&args),
         Command::Containers(verb) => container::verb(&verb),

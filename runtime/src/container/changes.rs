@@ -4,11 +4,14 @@ use std::io::Write;
 use std::path::Path;
 
 use cowlab_driver::Usage;
-use cowlab_snapshots::{Change, ChangeKind, DiffOptions, Written};
+use cowlab_snapshots::{Change, ChangeKind, DiffOptions, Digest, Written};
 use libcontainer::container::Container;
+use oci_spec::image::ImageConfiguration;
 
 use super::place::{Containers, Found};
+use super::record::Record;
 use super::{Error, Result};
+use crate::image::Name;
 
 impl Containers<'_> {
     /// Lists what a container changed in its image. Mount points that were made for mounts are no change.
@@ -37,28 +40,40 @@ impl Containers<'_> {
         made.iter().filter(|place| !own(place)).cloned().collect()
     }
 
-    /// Writes what a container changed as a layer, an uncompressed tar. One that runs is paused meanwhile if `pause`.
+    /// Makes an image of a container's image and what the container changed; returns its id. The container keeps its own
+    /// layer. One that runs is paused meanwhile if `pause`.
     ///
     /// # Errors
     ///
-    /// [`Error::Store`]; [`Error::WrongState`] where it cannot be paused.
-    pub fn write_layer(
+    /// [`Error::Store`], [`Error::Root`]; [`Error::WrongState`] where it cannot be paused.
+    pub fn commit(
         &self,
         found: &Found,
         pause: bool,
-        sink: &mut dyn Write,
-        options: &DiffOptions,
-    ) -> Result<Written> {
+        name: Option<&Name>,
+        message: &str,
+    ) -> Result<Digest> {
+        let record = &found.record;
+        let image = record.image_id.as_ref().unwrap_or(&record.image);
+        let base = self.root().image(image)?;
+        let _lock = match found.phase.is_alive() {
+            true => None,
+            // Nobody starts it meanwhile.
+            false => Some(self.lock(record)?),
+        };
         let _paused = match pause && found.phase.is_alive() {
             true => Some(Paused::pause(self, found)?),
             false => None,
         };
-        let changes = self.store().changes(&found.record.snapshot)?;
+        let changes = self.store().changes(&record.snapshot)?;
         let scaffold = self.only_scaffold(found, &changes);
         let keep =
             |change: &Change| change.kind != ChangeKind::Added || !scaffold.contains(&change.path);
-        let snapshot = &found.record.snapshot;
-        Ok(self.store().diff_of(snapshot, keep, sink, options)?)
+        let config = committed(record);
+        let snapshot = &record.snapshot;
+        Ok(self
+            .root()
+            .commit(&base, snapshot, &keep, config, (name, message))?)
     }
 
     /// Writes the whole tree of a container as a tar, without what is mounted into it.
@@ -81,6 +96,32 @@ impl Containers<'_> {
     pub fn usage(&self, found: &Found) -> Result<Usage> {
         Ok(self.store().usage(&found.record.snapshot)?)
     }
+}
+
+/// The configuration of an image made of a container: what the container was run with, as docker has it.
+fn committed(record: &Record) -> ImageConfiguration {
+    let mut config = record.image_config.clone();
+    let mut inner = config.config().clone().unwrap_or_default();
+    let entrypoint = inner.entrypoint().clone().unwrap_or_default();
+    match record.args.strip_prefix(entrypoint.as_slice()) {
+        Some(rest) => inner.set_cmd(Some(rest.to_vec())),
+        None => {
+            inner.set_entrypoint(None);
+            inner.set_cmd(Some(record.args.clone()))
+        }
+    };
+    inner.set_env(Some(record.env.clone()));
+    inner.set_working_dir(Some(record.cwd.clone()));
+    if !record.user.is_empty() {
+        inner.set_user(Some(record.user.clone()));
+    }
+    if !record.labels.is_empty() {
+        inner.set_labels(Some(record.labels.clone().into_iter().collect()));
+    }
+    config.set_config(Some(inner));
+    let now = cowlab_reports::result::Timestamp::from(std::time::SystemTime::now());
+    config.set_created(Some(now.to_string()));
+    config
 }
 
 /// A container whose processes stand still.

@@ -2,18 +2,14 @@
 
 use std::path::PathBuf;
 
-use cowlab_snapshots::{PrepareOptions, Store};
-use cowlab_sys::io;
+use cowlab_snapshots::Store;
 use cowlab_sys::lock::FileLock;
 
-use super::config::{self, CreateOptions, Source};
 use super::log::Logs;
-use super::mounts::{self, Attached, Wish};
 use super::record::{self, Record, State, Step};
 use super::volume::Volumes;
 use super::{Error, Result, files};
 use crate::Root;
-use crate::graph::UserRow;
 
 /// The containers and volumes of a root.
 #[derive(Debug)]
@@ -107,6 +103,11 @@ impl<'a> Containers<'a> {
         self.root.store()
     }
 
+    /// The root that they are in.
+    pub(super) const fn root(&self) -> &Root {
+        self.root
+    }
+
     /// The directory of a container.
     #[must_use]
     pub fn dir_of(&self, id: &str) -> PathBuf {
@@ -115,120 +116,6 @@ impl<'a> Containers<'a> {
 
     pub(super) fn name_file(&self, name: &str) -> PathBuf {
         self.dir.join("names").join(name)
-    }
-
-    /// Makes a container.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NameTaken`], [`Error::Invalid`], [`Error::NotFound`] for a container whose volumes are wanted;
-    /// [`Error::Store`]. Then nothing is there.
-    pub fn create(&self, source: &Source, options: &CreateOptions) -> Result<Record> {
-        let mut wishes = options.mounts.clone();
-        for other in &options.volumes_from {
-            self.add_volumes_of(other, &mut wishes)?;
-        }
-        let declared = source
-            .config
-            .config()
-            .as_ref()
-            .and_then(|config| config.volumes().clone());
-        let wishes = mounts::complete(wishes, &declared.unwrap_or_default())?;
-        // Everything that can be wrong with the command line is, before anything is made.
-        config::record(record::new_id()?, source, options, Vec::new())?;
-        if let Some(name) = &options.name {
-            self.refuse_taken(name)?;
-        }
-        let _attaching = self.volumes.attaching()?;
-        let mut anonymous = Vec::new();
-        let made = self
-            .attach(wishes, &mut anonymous)
-            .and_then(|mounts| config::record(record::new_id()?, source, options, mounts))
-            .and_then(|record| self.make(record));
-        made.inspect_err(|_| {
-            for name in &anonymous {
-                if let Err(error) = self.volumes.remove_unused(name) {
-                    tracing::warn!(name, %error, "left behind");
-                }
-            }
-        })
-    }
-
-    fn make(&self, record: Record) -> Result<Record> {
-        let dir = self.dir_of(&record.id);
-        files::make_dir(&dir)?;
-        let _lock = FileLock::exclusive(&dir.join("lock"))?;
-        let made = (|| {
-            files::write(&dir.join("container.json"), &record)?;
-            self.write_state(&record.id, &State::new())?;
-            self.claim(&record)?;
-            self.hold_image(&record)?;
-            let options = PrepareOptions {
-                size_limit: record.size_limit.map(cowlab_driver::Bytes),
-                ..PrepareOptions::default()
-            };
-            self.store()
-                .prepare(&record.snapshot, record.parent.as_deref(), &options)?;
-            let created = State {
-                step: Step::Created,
-                ..State::new()
-            };
-            self.write_state(&record.id, &created)
-        })();
-        match made {
-            Ok(()) => Ok(record),
-            Err(error) => {
-                if let Err(left) = self.discard(&record) {
-                    tracing::warn!(id = record.id, error = %left, "left behind: `rm` removes it");
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Keeps the image from being removed as long as the container is there.
-    fn hold_image(&self, record: &Record) -> Result<()> {
-        let Some(image) = &record.image_id else {
-            return Ok(());
-        };
-        Ok(self.root.graph().add_user(&UserRow {
-            id: record.id.clone(),
-            name: record.name.clone(),
-            image: image.clone(),
-        })?)
-    }
-
-    /// Takes the name of a container. A name whose container is gone is free.
-    fn claim(&self, record: &Record) -> Result<()> {
-        let file = self.name_file(&record.name);
-        for _ in 0..2 {
-            if files::claim(&file, record.id.as_bytes())? {
-                return Ok(());
-            }
-            self.refuse_taken(&record.name)?;
-            files::remove(&file)?;
-        }
-        Err(self.taken(&record.name, "another command"))
-    }
-
-    fn refuse_taken(&self, name: &str) -> Result<()> {
-        let file = self.name_file(name);
-        let owner = std::fs::read_to_string(&file).ok();
-        match owner.and_then(|id| Some((self.dir_of(&id).is_dir(), id))) {
-            Some((true, id)) => {
-                let id = id.get(..12).unwrap_or(&id);
-                Err(self.taken(name, &format!("container {id}")))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn taken(&self, name: &str, owner: &str) -> Error {
-        Error::NameTaken {
-            what: "container",
-            name: name.to_owned(),
-            owner: owner.to_owned(),
-        }
     }
 
     /// Removes what a container is made of, in the order in which a crash leaves something that `rm` finds.
@@ -252,100 +139,6 @@ impl<'a> Containers<'a> {
         }
         files::remove(&dir.join("container.json"))?;
         Ok(cowlab_sys::dir::remove_tree(&dir)?)
-    }
-
-    /// Adds the volumes and bind mounts of another container, where nothing else was asked for: `--volumes-from NAME[:ro]`.
-    fn add_volumes_of(&self, text: &str, wishes: &mut Vec<Wish>) -> Result<()> {
-        let (name, access) = text.split_once(':').unwrap_or((text, "rw"));
-        let all_read_only = match access {
-            "ro" => true,
-            "rw" => false,
-            _ => {
-                let reason = "write NAME, NAME:ro or NAME:rw";
-                return Err(Error::invalid("--volumes-from", text, reason));
-            }
-        };
-        for mount in self.find(name)?.record.mounts {
-            let wish = match mount {
-                Attached::Volume {
-                    name,
-                    target,
-                    read_only,
-                    ..
-                } => Wish::Volume {
-                    name: Some(name),
-                    target,
-                    read_only: read_only || all_read_only,
-                    copy: false,
-                },
-                Attached::Bind {
-                    source,
-                    target,
-                    read_only,
-                } => Wish::Bind {
-                    source,
-                    target,
-                    read_only: read_only || all_read_only,
-                    create: false,
-                },
-                Attached::Tmpfs { .. } => continue,
-            };
-            if !wishes.iter().any(|other| other.target() == wish.target()) {
-                wishes.push(wish);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the volumes that are wanted; the names of the anonymous ones go to `made`.
-    fn attach(&self, wishes: Vec<Wish>, made: &mut Vec<String>) -> Result<Vec<Attached>> {
-        let mut attached = Vec::new();
-        for wish in wishes {
-            attached.push(match wish {
-                Wish::Volume {
-                    name,
-                    target,
-                    read_only,
-                    copy,
-                } => {
-                    let volume = match &name {
-                        Some(name) => self.volumes.create(Some(name), Default::default())?,
-                        None => {
-                            let volume = self.volumes.create_anonymous()?;
-                            made.push(volume.name.clone());
-                            volume
-                        }
-                    };
-                    let anonymous = name.is_none();
-                    Attached::Volume {
-                        name: volume.name,
-                        target,
-                        read_only,
-                        copy,
-                        anonymous,
-                    }
-                }
-                Wish::Bind {
-                    source,
-                    target,
-                    read_only,
-                    create,
-                } => {
-                    if create && !source.exists() {
-                        io("mkdir", &source, std::fs::create_dir_all(&source))?;
-                    }
-                    // Names a source that is not there.
-                    io("stat", &source, std::fs::metadata(&source))?;
-                    Attached::Bind {
-                        source,
-                        target,
-                        read_only,
-                    }
-                }
-                Wish::Tmpfs { target, options } => Attached::Tmpfs { target, options },
-            });
-        }
-        Ok(attached)
     }
 
     /// Finds a container by its name, its id or the start of its id.

@@ -1,4 +1,4 @@
-//! Loading images from files: OCI image layouts in a directory.
+//! Loading images from OCI image layouts in directories.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -17,8 +17,8 @@ use crate::blobs::Expected;
 use crate::{Error, Result, Root};
 
 /// The annotations that name an image in an index: the specification's, and containerd's, which has the registry.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-const FULL_NAME: &str = "io.containerd.image.name";
+pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(super) const FULL_NAME: &str = "io.containerd.image.name";
 
 /// An image that was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,6 @@ impl Root {
         let manifest = Manifest::read(&shown, &bytes, Some(&media_type))?;
         let (config, size) = manifest.config()?;
         let plan = manifest.plan(&source.document(config, size)?)?;
-        self.blobs().keep_bytes(&bytes)?;
         let rest = plan.layers.iter().map(|layer| (layer.blob, layer.size));
         for (digest, size) in rest.chain([(config, size)]) {
             self.blobs().keep(
@@ -87,6 +86,7 @@ impl Root {
                 &source.dir.display().to_string(),
             )?;
         }
+        self.blobs().keep_bytes(&bytes)?;
         Ok(plan)
     }
 }
@@ -100,7 +100,10 @@ struct Directory {
 
 impl Directory {
     fn open(dir: &Path) -> Result<Self> {
-        let confined = Confined::open(dir)?;
+        let confined = Confined::open(dir).map_err(|error| Error::Archive {
+            path: dir.to_owned(),
+            reason: error.to_string(),
+        })?;
         let source = Self {
             dir: dir.to_owned(),
             confined,
@@ -215,7 +218,7 @@ pub(crate) fn of_platform(list: &[u8]) -> std::result::Result<Descriptor, String
 }
 
 /// The whole name that an index gives an image, if it does.
-fn name_of(descriptor: &Descriptor) -> Option<String> {
+pub(super) fn name_of(descriptor: &Descriptor) -> Option<String> {
     let annotations = descriptor.annotations().as_ref()?;
     let full = annotations.get(FULL_NAME);
     // The specification's annotation may be a mere tag, which names nothing.

@@ -1,11 +1,17 @@
 //! Images: configurations with layers, names for them, and ways in and out.
 
+mod archive;
 mod find;
+mod history;
 mod install;
 mod load;
+mod load_archive;
+mod make;
 mod name;
+mod pack;
 pub(crate) mod plan;
 mod remove;
+mod save;
 mod sharing;
 
 use oci_spec::image::ImageConfiguration;
@@ -14,11 +20,15 @@ use cowlab_snapshots::Digest;
 
 use crate::graph::LayerRow;
 
+pub use history::Line;
 pub use install::{Progress, Step};
 pub use load::Loaded;
+pub(crate) use load::of_platform;
 pub use name::{Name, familiar};
+pub(crate) use pack::Packed;
 pub use plan::PlannedLayer;
 pub use remove::Removed;
+pub use save::SaveFormat;
 pub use sharing::Footprint;
 
 /// An image that is here.

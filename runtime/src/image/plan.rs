@@ -39,8 +39,6 @@ pub(crate) struct Plan {
     pub media_type: String,
     /// The manifest's size in bytes.
     pub size: u64,
-    /// The configuration.
-    pub config: ImageConfiguration,
     /// The layers, base first.
     pub layers: Vec<PlannedLayer>,
 }
@@ -122,11 +120,6 @@ impl Manifest {
         Ok((digest, size))
     }
 
-    /// The manifest's own digest.
-    pub(crate) const fn digest(&self) -> Digest {
-        self.digest
-    }
-
     /// Joins the manifest with its configuration, whose digest is proved.
     pub(crate) fn plan(&self, config: &[u8]) -> Result<Plan> {
         let id = Digest::of(config);
@@ -167,7 +160,6 @@ impl Manifest {
             manifest: self.digest,
             media_type: self.media_type.clone(),
             size: self.size,
-            config,
             layers,
         })
     }

@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use cowlab_runtime::container::{self as runtime, Owner};
+use cowlab_runtime::image::Name;
 use cowlab_snapshots::ChangeKind;
 
 use super::Open;
@@ -44,6 +45,45 @@ pub(crate) struct CpArgs {
     source: String,
     /// CONTAINER:PATH or a path of the host; one of the two is in a container.
     target: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CommitArgs {
+    #[command(flatten)]
+    root: RootArgs,
+    /// What the history says about it.
+    #[arg(long, short, default_value = "")]
+    message: String,
+    /// Whether a container that runs is paused meanwhile.
+    #[arg(long, short, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pause: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// The container.
+    container: String,
+    /// The name of the image.
+    #[arg(value_name = "NAME[:TAG]")]
+    name: Option<String>,
+}
+
+/// `cowlab commit`.
+pub(super) fn commit(args: &CommitArgs) -> anyhow::Result<u8> {
+    let name = args.name.as_deref().map(str::parse::<Name>).transpose()?;
+    let open = Open::new(&args.root)?;
+    let containers = open.containers()?;
+    let found = containers.find(&args.container)?;
+    let id = containers.commit(&found, args.pause, name.as_ref(), &args.message)?;
+    let mut out = std::io::stdout().lock();
+    match args.json {
+        true => writeln!(
+            out,
+            "{}",
+            serde_json::json!({"id": id.to_string(), "name": args.name})
+        )?,
+        false => writeln!(out, "{id}")?,
+    }
+    Ok(exit::OK)
 }
 
 /// `cowlab diff`.

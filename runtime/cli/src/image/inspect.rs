@@ -96,9 +96,6 @@ pub(crate) fn driver_data(mounts: &Mounts) -> Value {
         }
         Mounts::FileSystem(spec) => {
             data.insert("FileSystem".to_owned(), Value::from(spec.fstype.clone()));
-            if let Some(source) = &spec.source {
-                data.insert("Device".to_owned(), text(source.as_ref()));
-            }
             let mut lowers: Vec<Value> = Vec::new();
             for option in &spec.options {
                 let MountOption::Text(name, value) = option else {
@@ -110,6 +107,10 @@ pub(crate) fn driver_data(mounts: &Mounts) -> Value {
                     "workdir" => drop(data.insert("WorkDir".to_owned(), text(value))),
                     _ => {}
                 }
+            }
+            // The source of a file system that is made of directories is no device.
+            if let Some(source) = spec.source.as_ref().filter(|_| lowers.is_empty()) {
+                data.insert("Device".to_owned(), text(source.as_ref()));
             }
             if !lowers.is_empty() {
                 data.insert("LowerDirs".to_owned(), Value::from(lowers));

@@ -27,7 +27,12 @@ pub(crate) struct ListArgs {
     root: RootArgs,
 }
 
-pub(super) fn run(args: &ListArgs) -> anyhow::Result<u8> {
+/// Runs the command.
+///
+/// # Errors
+///
+/// What the runtime says, and when stdout is closed.
+pub(crate) fn run(args: &ListArgs) -> anyhow::Result<u8> {
     let root = args.root.open()?;
     let images = root.images()?;
     let mut out = std::io::stdout().lock();

@@ -1,19 +1,19 @@
 //! `cowlab load`.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
-use cowlab_runtime::image::familiar;
+use cowlab_runtime::image::{PlannedLayer, familiar};
 
 use crate::exit;
 use crate::root::RootArgs;
 
-/// Loads every image of an OCI image layout.
+/// Loads every image of an archive or an OCI image layout.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LoadArgs {
-    /// The layout's directory.
-    #[arg(long, short, value_name = "DIR")]
-    input: PathBuf,
+    /// The archive, or the layout's directory [default: an archive from stdin].
+    #[arg(long, short, value_name = "PATH")]
+    input: Option<PathBuf>,
     /// Tell no progress.
     #[arg(long, short)]
     quiet: bool,
@@ -21,14 +21,36 @@ pub(crate) struct LoadArgs {
     root: RootArgs,
 }
 
-pub(super) fn run(args: &LoadArgs) -> anyhow::Result<u8> {
-    let root = args.root.open()?;
+/// Runs the command.
+///
+/// # Errors
+///
+/// What the runtime says, and when stdout is closed.
+pub(crate) fn run(args: &LoadArgs) -> anyhow::Result<u8> {
     let quiet = args.quiet;
-    let loaded = root.load_directory(&args.input, &move |layer, step| {
+    let progress = move |layer: &PlannedLayer, step| {
         if !quiet {
             super::tell(layer, step);
         }
-    })?;
+    };
+    let loaded = match &args.input {
+        None if std::io::stdin().is_terminal() => {
+            let message = "name an archive with `--input`, or pipe one in".to_owned();
+            let code = exit::USAGE;
+            return Err(exit::Stop { code, message }.into());
+        }
+        None => {
+            let mut stdin = std::io::stdin().lock();
+            args.root
+                .open()?
+                .load_archive(Path::new("(stdin)"), &mut stdin, &progress)?
+        }
+        Some(path) if path.is_dir() => args.root.open()?.load_directory(path, &progress)?,
+        Some(path) => {
+            let mut file = super::open_input(path)?;
+            args.root.open()?.load_archive(path, &mut file, &progress)?
+        }
+    };
     let mut out = std::io::stdout().lock();
     for image in loaded {
         match image.name {

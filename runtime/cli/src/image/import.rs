@@ -1,0 +1,46 @@
+//! `cowlab import`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use cowlab_runtime::image::Name;
+
+use crate::exit;
+use crate::root::RootArgs;
+
+/// Makes an image with one layer of the tar of a root file system, plain or compressed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImportArgs {
+    /// The tar, or `-` for stdin.
+    #[arg(value_name = "FILE|-")]
+    file: PathBuf,
+    /// The name of the image.
+    #[arg(value_name = "NAME[:TAG]")]
+    name: Option<String>,
+    /// What the history says about it.
+    #[arg(long, short, default_value = "Imported")]
+    message: String,
+    #[command(flatten)]
+    root: RootArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// As [`cowlab_runtime::Root::import`].
+pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<u8> {
+    let name = args.name.as_deref().map(str::parse::<Name>).transpose()?;
+    let id = if args.file == Path::new("-") {
+        let mut stdin = std::io::stdin();
+        let root = args.root.open()?;
+        root.import(&mut stdin, "(stdin)", name.as_ref(), &args.message)?
+    } else {
+        let mut file = super::open_input(&args.file)?;
+        let from = args.file.display().to_string();
+        let root = args.root.open()?;
+        root.import(&mut file, &from, name.as_ref(), &args.message)?
+    };
+    writeln!(std::io::stdout(), "{id}")?;
+    Ok(exit::OK)
+}

@@ -1,0 +1,146 @@
+//! `cowlab tag`, `cowlab rmi` and `cowlab history`.
+
+use std::io::Write;
+
+use cowlab_runtime::image::{Name, Removed, familiar, short};
+
+use crate::root::RootArgs;
+use crate::{exit, table};
+
+/// Gives an image a further name. An image that had the name loses it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TagArgs {
+    /// Name, id or beginning of an id.
+    image: String,
+    /// The new name.
+    #[arg(value_name = "NAME[:TAG]")]
+    name: String,
+    #[command(flatten)]
+    root: RootArgs,
+}
+
+/// Takes names away, and removes images that have none left, with what only they have.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RemoveArgs {
+    /// Names, ids or beginnings of ids.
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+    /// Remove an image named by its id although it has several names.
+    #[arg(long, short)]
+    force: bool,
+    #[command(flatten)]
+    root: RootArgs,
+}
+
+/// Shows the steps that made an image, newest first. A step that changed no file has no layer.
+#[derive(Debug, clap::Args)]
+pub(crate) struct HistoryArgs {
+    /// Name, id or beginning of an id.
+    image: String,
+    /// Print commands and ids whole.
+    #[arg(long)]
+    no_trunc: bool,
+    /// Print one JSON array.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    root: RootArgs,
+}
+
+/// Runs `cowlab tag`.
+///
+/// # Errors
+///
+/// As [`cowlab_runtime::Root::tag`].
+pub(crate) fn tag(args: &TagArgs) -> anyhow::Result<u8> {
+    let name: Name = args.name.parse()?;
+    let before = args.root.open()?.tag(&args.image, &name)?;
+    if let Some(before) = before {
+        let before = short(&before);
+        writeln!(
+            std::io::stderr(),
+            "image {before} had the name `{name}` before"
+        )?;
+    }
+    Ok(exit::OK)
+}
+
+/// Runs `cowlab rmi`.
+///
+/// # Errors
+///
+/// As [`cowlab_runtime::Root::remove_image`], of the first image that could not be removed; others are removed.
+pub(crate) fn remove(args: &RemoveArgs) -> anyhow::Result<u8> {
+    let root = args.root.open()?;
+    let mut failed = None;
+    for image in &args.images {
+        match root.remove_image(image, args.force) {
+            Ok(removed) => tell(&removed)?,
+            Err(error) => drop(failed.get_or_insert(error)),
+        }
+    }
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(exit::OK),
+    }
+}
+
+/// Tells what was removed, in docker's words.
+///
+/// # Errors
+///
+/// When stdout is closed.
+pub(crate) fn tell(removed: &[Removed]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for one in removed {
+        match one {
+            Removed::Name(name) => writeln!(out, "Untagged: {}", familiar(name))?,
+            Removed::Image(id) => writeln!(out, "Deleted: {id}")?,
+            Removed::Layer(id) => writeln!(out, "Deleted layer: {id}")?,
+            Removed::Blob(id) => writeln!(out, "Deleted blob: {id}")?,
+            Removed::Postponed => writeln!(
+                std::io::stderr(),
+                "layers and blobs stay for now, because something is being added: `cowlab system prune` removes them"
+            )?,
+        }
+    }
+    Ok(())
+}
+
+/// Runs `cowlab history`.
+///
+/// # Errors
+///
+/// As [`cowlab_runtime::Root::image`].
+pub(crate) fn history(args: &HistoryArgs) -> anyhow::Result<u8> {
+    let root = args.root.open()?;
+    let lines = root.image(&args.image)?.history();
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_value(&lines)?)?;
+        return Ok(exit::OK);
+    }
+    let rows: Vec<_> = lines
+        .into_iter()
+        .map(|line| {
+            let command: String = line.created_by.unwrap_or_default();
+            let layer = line.layer.as_deref().unwrap_or("<empty>");
+            vec![
+                match args.no_trunc {
+                    true => layer.to_owned(),
+                    false => short(layer).to_owned(),
+                },
+                line.created.unwrap_or_default(),
+                match args.no_trunc {
+                    true => command,
+                    false => command.chars().take(60).collect(),
+                },
+                table::size(line.size),
+                line.comment.unwrap_or_default(),
+            ]
+        })
+        .collect();
+    let header = ["LAYER", "CREATED", "CREATED BY", "SIZE", "COMMENT"];
+    table::write(&mut out, &header, &rows)?;
+    Ok(exit::OK)
+}

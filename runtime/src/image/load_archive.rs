@@ -1,0 +1,207 @@
+//! Loading images from archives: with an OCI image layout, or with docker's `manifest.json`.
+//!
+//! An archive with both is read as a layout: there the layers are as they were pulled.
+
+use std::io::Read;
+use std::path::Path;
+
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifestBuilder, MediaType};
+
+use cowlab_snapshots::layer::reader::Compression;
+
+use super::archive::Members;
+use super::install::Progress;
+use super::load::{Loaded, name_of, of_platform};
+use super::name::Name;
+use super::pack::spec_digest;
+use super::plan::{DOCUMENT_LIMIT, INDEX_TYPES, Manifest, Plan};
+use crate::blobs::Stored;
+use crate::{Error, Result, Root};
+
+/// An image in docker's `manifest.json`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    config: String,
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+impl Root {
+    /// Loads every image of an archive, plain or compressed, from a file or a pipe; `path` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Archive`] for what is no image archive, [`Error::BadImage`], [`Error::BadBlob`], [`Error::Unpack`].
+    pub fn load_archive(
+        &self,
+        path: &Path,
+        source: &mut dyn Read,
+        progress: Progress<'_>,
+    ) -> Result<Vec<Loaded>> {
+        let _adding = self.adding()?;
+        let members = Members::read(self, path, source)?;
+        let loaded = self.load_members(&members, progress);
+        // The rest of the archive, or all of it when loading failed.
+        members.forget(self)?;
+        loaded
+    }
+
+    fn load_members(&self, members: &Members, progress: Progress<'_>) -> Result<Vec<Loaded>> {
+        let mut plans = Vec::new();
+        if let Some(index) = members.file("index.json") {
+            let index = self.blobs().document(&index.digest, DOCUMENT_LIMIT)?;
+            let index: ImageIndex = serde_json::from_slice(&index)
+                .map_err(|error| members.bad(format!("`index.json` is malformed: {error}")))?;
+            for descriptor in index.manifests() {
+                let name = name_of(descriptor);
+                let plan = self.plan_of_layout(members, descriptor, name.as_deref())?;
+                plans.push((plan, name.into_iter().collect()));
+            }
+        } else if let Some(manifest) = members.file("manifest.json") {
+            let manifest = self.blobs().document(&manifest.digest, DOCUMENT_LIMIT)?;
+            let entries: Vec<Entry> = serde_json::from_slice(&manifest)
+                .map_err(|error| members.bad(format!("`manifest.json` is malformed: {error}")))?;
+            for entry in &entries {
+                plans.push(self.plan_of_docker(members, entry)?);
+            }
+        } else {
+            let reason = "it has neither `index.json` nor `manifest.json`; image archives are what `save` of cowlab, docker and podman write; a tar of a root file system is taken by `import`";
+            return Err(members.bad(reason.to_owned()));
+        }
+        let mut loaded = Vec::new();
+        for (plan, names) in plans {
+            self.install(&plan, progress)?;
+            for name in &names {
+                self.name_image(name, &plan)?;
+            }
+            let mut names: Vec<Option<String>> = names.into_iter().map(Some).collect();
+            if names.is_empty() {
+                names.push(None);
+            }
+            loaded.extend(names.into_iter().map(|name| Loaded {
+                id: plan.id,
+                manifest: plan.manifest,
+                name,
+            }));
+        }
+        Ok(loaded)
+    }
+
+    /// What a manifest of a layout in an archive says, when everything that it names is in the archive.
+    fn plan_of_layout(
+        &self,
+        members: &Members,
+        descriptor: &Descriptor,
+        name: Option<&str>,
+    ) -> Result<Plan> {
+        let blob = |digest: &str, size: u64| {
+            let digits = digest.strip_prefix("sha256:").unwrap_or(digest);
+            let stored = members.file(&format!("blobs/sha256/{digits}"));
+            let stored = stored.ok_or_else(|| members.bad(format!("it lacks blob `{digest}`")))?;
+            if stored.digest.to_string() == digest && stored.size == size {
+                return Ok(stored);
+            }
+            Err(Error::BadBlob {
+                from: format!("archive `{}`", members.path.display()),
+                expected: digest.to_owned(),
+                found: format!("the digest `{}` and {} bytes", stored.digest, stored.size),
+            })
+        };
+        let mut descriptor = descriptor.clone();
+        let mut found = blob(&descriptor.digest().to_string(), descriptor.size())?;
+        let mut bytes = self.blobs().document(&found.digest, DOCUMENT_LIMIT)?;
+        if INDEX_TYPES.contains(&descriptor.media_type().to_string().as_str()) {
+            descriptor = of_platform(&bytes).map_err(|reason| members.bad(reason))?;
+            found = blob(&descriptor.digest().to_string(), descriptor.size())?;
+            bytes = self.blobs().document(&found.digest, DOCUMENT_LIMIT)?;
+        }
+        let shown = name.map_or_else(|| found.digest.to_string(), str::to_owned);
+        let media_type = descriptor.media_type().to_string();
+        let manifest = Manifest::read(&shown, &bytes, Some(&media_type))?;
+        let (config, size) = manifest.config()?;
+        blob(&config.to_string(), size)?;
+        let plan = manifest.plan(&self.blobs().document(&config, DOCUMENT_LIMIT)?)?;
+        for layer in &plan.layers {
+            blob(&layer.blob.to_string(), layer.size)?;
+        }
+        Ok(plan)
+    }
+
+    /// What an image of docker's `manifest.json` is, with a manifest of its own, for it has none; and its names.
+    fn plan_of_docker(&self, members: &Members, entry: &Entry) -> Result<(Plan, Vec<String>)> {
+        let file = |name: &String| {
+            let lacks = || members.bad(format!("it lacks `{}`", name.escape_debug()));
+            members.file(name).ok_or_else(lacks)
+        };
+        let config = file(&entry.config)?;
+        let mut layers = Vec::new();
+        for name in &entry.layers {
+            let stored = file(name)?;
+            layers.push(Descriptor::new(
+                self.layer_type(&stored)?,
+                stored.size,
+                spec_digest(&stored.digest)?,
+            ));
+        }
+        let config_type = MediaType::ImageConfig;
+        let manifest = ImageManifestBuilder::default()
+            .schema_version(2_u32)
+            .media_type(MediaType::ImageManifest)
+            .config(Descriptor::new(
+                config_type,
+                config.size,
+                spec_digest(&config.digest)?,
+            ))
+            .layers(layers)
+            .build()
+            .and_then(|manifest| manifest.to_string())
+            .map_err(|error| members.bad(format!("no manifest can be made of it: {error}")))?;
+        let mut names = Vec::new();
+        for text in entry.repo_tags.iter().flatten() {
+            names.extend(text.parse::<Name>()?.tagged());
+        }
+        let shown = names
+            .first()
+            .map_or_else(|| config.digest.to_string(), String::clone);
+        self.blobs().keep_bytes(manifest.as_bytes())?;
+        let document = self.blobs().document(&config.digest, DOCUMENT_LIMIT)?;
+        let plan = Manifest::read(&shown, manifest.as_bytes(), None)?.plan(&document)?;
+        Ok((plan, names))
+    }
+
+    /// The type of a layer, by its first bytes.
+    pub(super) fn layer_type(&self, stored: &Stored) -> Result<MediaType> {
+        let path = self.blobs().path(&stored.digest);
+        let mut start = Vec::new();
+        let read = self
+            .blobs()
+            .file(&stored.digest)?
+            .take(4)
+            .read_to_end(&mut start);
+        cowlab_sys::io("read", &path, read)?;
+        let compression = Compression::detect(&start).map_err(|error| Error::BadImage {
+            name: stored.digest.to_string(),
+            reason: error.to_string(),
+        })?;
+        Ok(match compression {
+            Compression::None => MediaType::ImageLayer,
+            Compression::Gzip => MediaType::ImageLayerGzip,
+            Compression::Zstd => MediaType::ImageLayerZstd,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docker_s_own_names_are_read() {
+        let text = r#"[{"Config":"c.json","RepoTags":["a:1"],"Layers":["x/layer.tar"],"Other":1},
+                       {"Config":"d.json","RepoTags":null,"Layers":[]}]"#;
+        let entries: Vec<Entry> = serde_json::from_str(text).unwrap();
+        assert_eq!(entries[0].layers, ["x/layer.tar"]);
+        assert!(entries[1].repo_tags.is_none());
+    }
+}

@@ -1,0 +1,197 @@
+//! Making images here: of a tar, or of an image and what a snapshot changed.
+
+use std::io::{Read, Write};
+
+use flate2::Compression as Level;
+use flate2::write::GzEncoder;
+use oci_spec::image::{
+    Descriptor, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder,
+    ImageManifestBuilder, MediaType, RootFsBuilder,
+};
+
+use cowlab_snapshots::layer::reader::{self, Compression, ReadOptions};
+use cowlab_snapshots::{Change, DiffId, DiffOptions, Digest};
+
+use super::plan::{DOCUMENT_LIMIT, Manifest};
+use super::{Image, Name, Packed};
+use crate::blobs::Stored;
+use crate::{Error, Result, Root};
+
+/// A layer that was made here: its blob and the digest of the archive in it.
+struct Fresh {
+    blob: Stored,
+    diff_id: DiffId,
+}
+
+impl Root {
+    /// Makes an image of one layer: a tar, plain or compressed with gzip or zstd, which is kept as it is when it is
+    /// compressed, and compressed with gzip when it is not. Returns the image's id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadImage`] for what is no tar, [`Error::Unpack`], [`Error::InvalidName`].
+    pub fn import(
+        &self,
+        source: &mut (dyn Read + Send),
+        from: &str,
+        name: Option<&Name>,
+        message: &str,
+    ) -> Result<Digest> {
+        let _adding = self.adding()?;
+        let mut start = Vec::new();
+        let read = (&mut *source).take(4).read_to_end(&mut start);
+        cowlab_sys::io("read", from, read)?;
+        let unusable = |error: &dyn std::fmt::Display| Error::BadImage {
+            name: from.to_owned(),
+            reason: error.to_string(),
+        };
+        let compression = Compression::detect(&start).map_err(|error| unusable(&error))?;
+        let mut whole = std::io::Cursor::new(start).chain(source);
+        let mut incoming = self.blobs().begin()?;
+        let diff_id;
+        let blob = if compression == Compression::None {
+            let mut encoder = GzEncoder::new(&mut incoming, Level::default());
+            let digested = reader::read(&mut whole, &ReadOptions::default(), |input| {
+                loop {
+                    let chunk = input.fill()?;
+                    if chunk.is_empty() {
+                        return Ok(Ok(()));
+                    }
+                    let count = chunk.len();
+                    if let Err(error) = encoder.write_all(chunk) {
+                        return Ok(Err(error));
+                    }
+                    input.consume(count);
+                }
+            });
+            let (written, content) = digested.map_err(|error| unusable(&error))?;
+            cowlab_sys::io("compress", from, written)?;
+            cowlab_sys::io("compress", from, encoder.finish())?;
+            diff_id = content.diff_id;
+            incoming.finish(None, from)?
+        } else {
+            cowlab_sys::io("copy", from, std::io::copy(&mut whole, &mut incoming))?;
+            let blob = incoming.finish(None, from)?;
+            let mut file = self.blobs().file(&blob.digest)?;
+            let read = reader::read(&mut file, &ReadOptions::default(), |input| input.drain());
+            diff_id = read.map_err(|error| unusable(&error))?.1.diff_id;
+            blob
+        };
+        let mut config = ImageConfiguration::default();
+        config.set_history(Some(Vec::new()));
+        self.add(
+            config,
+            None,
+            Some(Fresh { blob, diff_id }),
+            name,
+            (from, message),
+        )
+    }
+
+    /// Makes an image of another and what an active snapshot changed in it: the snapshot's difference becomes a blob and a
+    /// layer, without the changes that `keep` is false of; the snapshot itself stays as it is. Nobody may write to it meanwhile.
+    ///
+    /// `config` is the configuration of the image to be, without layers and history, which are added. Returns its id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`], [`Error::NoBlob`], [`Error::InvalidName`].
+    pub fn commit(
+        &self,
+        base: &Image,
+        snapshot: &str,
+        keep: &dyn Fn(&Change) -> bool,
+        config: ImageConfiguration,
+        (name, message): (Option<&Name>, &str),
+    ) -> Result<Digest> {
+        let _adding = self.adding()?;
+        let mut incoming = self.blobs().begin()?;
+        let mut encoder = GzEncoder::new(&mut incoming, Level::default());
+        let written =
+            self.store()
+                .diff_of(snapshot, keep, &mut encoder, &DiffOptions::default())?;
+        cowlab_sys::io("compress", snapshot, encoder.finish())?;
+        let blob = incoming.finish(None, snapshot)?;
+        let fresh = (written.entries > 0).then_some(Fresh {
+            blob,
+            diff_id: written.diff_id,
+        });
+        let packed = self.packed(base, base.names.first().map(String::as_str))?;
+        self.add(
+            config,
+            Some((base, packed)),
+            fresh,
+            name,
+            (snapshot, message),
+        )
+    }
+
+    /// Writes configuration and manifest of a new image, unpacks its new layer and records it.
+    fn add(
+        &self,
+        config: ImageConfiguration,
+        base: Option<(&Image, Packed)>,
+        fresh: Option<Fresh>,
+        name: Option<&Name>,
+        (from, message): (&str, &str),
+    ) -> Result<Digest> {
+        let bad = |error: oci_spec::OciSpecError| Error::BadImage {
+            name: from.to_owned(),
+            reason: format!("no image can be made of it: {error}"),
+        };
+        let mut descriptors: Vec<Descriptor> = Vec::new();
+        let mut diff_ids: Vec<String> = Vec::new();
+        let mut history = Vec::new();
+        if let Some((image, packed)) = &base {
+            let manifest: oci_spec::image::ImageManifest =
+                serde_json::from_slice(&packed.manifest).map_err(|error| bad(error.into()))?;
+            descriptors.extend(manifest.layers().iter().cloned());
+            diff_ids.extend(image.config.rootfs().diff_ids().iter().cloned());
+            history.extend(image.config.history().iter().flatten().cloned());
+        }
+        let step = HistoryBuilder::default()
+            .created_by(message.to_owned())
+            .empty_layer(fresh.is_none());
+        history.push(step.build().map_err(bad)?);
+        if let Some(fresh) = &fresh {
+            let media_type = self.layer_type(&fresh.blob)?;
+            let digest = super::pack::spec_digest(&fresh.blob.digest)?;
+            descriptors.push(Descriptor::new(media_type, fresh.blob.size, digest));
+            diff_ids.push(fresh.diff_id.to_string());
+        }
+        let rootfs = RootFsBuilder::default().typ("layers").diff_ids(diff_ids);
+        let mut builder = ImageConfigurationBuilder::default()
+            .architecture(config.architecture().clone())
+            .os(config.os().clone())
+            .rootfs(rootfs.build().map_err(bad)?)
+            .history(history);
+        if let Some(inner) = config.config() {
+            builder = builder.config(inner.clone());
+        }
+        if let Some(created) = config.created() {
+            builder = builder.created(created.clone());
+        }
+        let config = builder.build().and_then(|config| config.to_string());
+        let config = self.blobs().keep_bytes(config.map_err(bad)?.as_bytes())?;
+        let manifest = ImageManifestBuilder::default()
+            .schema_version(2_u32)
+            .media_type(MediaType::ImageManifest)
+            .config(Descriptor::new(
+                MediaType::ImageConfig,
+                config.size,
+                super::pack::spec_digest(&config.digest)?,
+            ))
+            .layers(descriptors)
+            .build()
+            .and_then(|manifest| manifest.to_string())
+            .map_err(bad)?;
+        self.blobs().keep_bytes(manifest.as_bytes())?;
+        let document = self.blobs().document(&config.digest, DOCUMENT_LIMIT)?;
+        let plan = Manifest::read(from, manifest.as_bytes(), None)?.plan(&document)?;
+        self.install(&plan, &|_, _| {})?;
+        if let Some(tagged) = name.and_then(Name::tagged) {
+            self.name_image(&tagged, &plan)?;
+        }
+        Ok(plan.id)
+    }
+}

@@ -1,0 +1,168 @@
+//! Registries: pulling and pushing images over the distribution API.
+//!
+//! The asynchronous client runs on the calling thread and is gone when a call returns. A registry is asked over TLS and has
+//! to prove who it is, unless the caller or the configuration says that it need not.
+
+mod credentials;
+mod pull;
+mod push;
+
+use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::errors::{OciDistributionError, OciErrorCode};
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Client, Reference, RegistryOperation};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::image::Name;
+use crate::{Error, Result, Root};
+
+pub use pull::Pulled;
+pub use push::{PushStep, Pushed};
+
+/// How many blobs travel at once: docker's number.
+const PARALLEL: usize = 3;
+
+/// How a registry is asked.
+#[derive(Debug, Clone, Default)]
+pub struct RegistryOptions {
+    /// User and password; `None` means those that docker's or podman's configuration has for the registry, if any.
+    pub credentials: Option<(String, String)>,
+    /// Whether the registry need not prove who it is: TLS without proof, and where there is no TLS, none.
+    pub insecure: bool,
+}
+
+/// A registry, for one image.
+pub(crate) struct Session {
+    client: Client,
+    reference: Reference,
+    registry: String,
+    name: String,
+}
+
+impl Session {
+    /// Opens a session for `operation` on an image. With an insecure registry, finds out whether it speaks TLS.
+    async fn open(
+        root: &Root,
+        name: &Name,
+        options: &RegistryOptions,
+        operation: RegistryOperation,
+    ) -> Result<Self> {
+        // Where another part of the program chose a provider already, that one is as good.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let registry = name.registry().to_owned();
+        let configured = &root.configuration().insecure;
+        let insecure = options.insecure || configured.contains(&registry);
+        let auth = match &options.credentials {
+            Some((user, password)) => RegistryAuth::Basic(user.clone(), password.clone()),
+            None => credentials::find(&registry)?,
+        };
+        let session = |protocol| Self {
+            client: Client::new(ClientConfig {
+                protocol,
+                accept_invalid_certificates: insecure,
+                use_monolithic_push: true,
+                user_agent: concat!("cowlab/", env!("CARGO_PKG_VERSION")),
+                connect_timeout: Some(std::time::Duration::from_secs(20)),
+                read_timeout: Some(std::time::Duration::from_secs(60)),
+                ..ClientConfig::default()
+            }),
+            reference: name.reference().clone(),
+            registry: registry.clone(),
+            name: name.to_string(),
+        };
+        let secure = session(ClientProtocol::Https);
+        let host = secure.reference.resolve_registry();
+        secure.client.store_auth_if_needed(host, &auth).await;
+        match secure
+            .client
+            .auth(&secure.reference, &auth, operation)
+            .await
+        {
+            Ok(_) => Ok(secure),
+            Err(OciDistributionError::RequestError(error)) if insecure && error.is_connect() => {
+                let plain = session(ClientProtocol::Http);
+                plain.client.store_auth_if_needed(host, &auth).await;
+                let asked = plain.client.auth(&plain.reference, &auth, operation).await;
+                asked.map_err(|error| plain.failed(error))?;
+                Ok(plain)
+            }
+            Err(error) => Err(secure.failed(error)),
+        }
+    }
+
+    /// Says what the registry's error means.
+    fn failed(&self, error: OciDistributionError) -> Error {
+        let registry = self.registry.clone();
+        let name = self.name.clone();
+        match error {
+            OciDistributionError::RequestError(error) if error.is_connect() => Error::Unreachable {
+                registry,
+                reason: with_causes(&error),
+            },
+            OciDistributionError::AuthenticationFailure(_)
+            | OciDistributionError::UnauthorizedError { .. } => Error::Denied { registry, name },
+            OciDistributionError::ImageManifestNotFoundError(_) => {
+                Error::NotInRegistry { registry, name }
+            }
+            OciDistributionError::RegistryError { ref envelope, .. } => {
+                let has = |wanted: &[OciErrorCode]| {
+                    envelope.errors.iter().any(|error| {
+                        wanted.iter().any(|code| {
+                            std::mem::discriminant(code) == std::mem::discriminant(&error.code)
+                        })
+                    })
+                };
+                if has(&[OciErrorCode::Unauthorized, OciErrorCode::Denied]) {
+                    return Error::Denied { registry, name };
+                }
+                let absent = [
+                    OciErrorCode::ManifestUnknown,
+                    OciErrorCode::NameUnknown,
+                    OciErrorCode::NotFound,
+                ];
+                if has(&absent) {
+                    return Error::NotInRegistry { registry, name };
+                }
+                Error::Registry {
+                    registry,
+                    reason: error.to_string(),
+                }
+            }
+            OciDistributionError::ServerError { code: 404, .. } => {
+                Error::NotInRegistry { registry, name }
+            }
+            OciDistributionError::ServerError {
+                code: 401 | 403, ..
+            } => Error::Denied { registry, name },
+            OciDistributionError::DigestError(error) => Error::BadBlob {
+                from: format!("registry `{registry}`"),
+                expected: name,
+                found: format!("a manifest that is not the one ({error})"),
+            },
+            error => Error::Registry {
+                registry,
+                reason: with_causes(&error),
+            },
+        }
+    }
+}
+
+/// An error with its causes: reqwest's own words say nothing but that a request failed.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The client's share of this thread.
+fn client_thread() -> Result<Runtime> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    Ok(cowlab_sys::io("epoll_create", "", runtime)?)
+}

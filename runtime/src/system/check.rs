@@ -1,0 +1,252 @@
+//! Checking the root: the store's records against its inventory, blobs against their digests, and layers against the blobs
+//! that they were made of.
+//!
+//! A layer is proved by unpacking its blob once more beside it and comparing the two, so that a change from outside is
+//! named file by file, whatever the driver. Repairing unpacks anew: the layer and those above it are removed and made
+//! again, which only works while no container is built on them.
+
+use std::path::PathBuf;
+
+use cowlab_driver::{Access, Chain, Mounts};
+use cowlab_snapshots::layer::changes::between;
+use cowlab_snapshots::{ApplyOptions, Change, CheckReport, Digest, Error as StoreError, Filter};
+use cowlab_sys::Chance;
+use cowlab_sys::mount::DetachedMount;
+
+use crate::graph::{LayerRow, LayerState};
+use crate::image::PlannedLayer;
+use crate::{Error, Result, Root, root};
+
+/// A layer that is not what its blob says, or of which nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct LayerFinding {
+    /// The layer.
+    pub chain_id: String,
+    /// What differs from the blob: paths with the layers below it.
+    pub changes: Vec<Change>,
+    /// Why the layer could not be compared.
+    pub unknown: Option<String>,
+    /// Whether it was made again.
+    pub repaired: bool,
+    /// Why it could not be made again.
+    pub kept: Option<String>,
+}
+
+/// What a check found.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// The snapshot store's own check.
+    pub store: CheckReport,
+    /// What SQLite finds wrong with the graph.
+    pub graph: Vec<String>,
+    /// Blobs whose content changed.
+    pub damaged: Vec<String>,
+    /// Blobs that an image names and that are not there. Where its layers are, they were never fetched.
+    pub missing: Vec<String>,
+    /// Layers that are not what they should be.
+    pub layers: Vec<LayerFinding>,
+    /// How many layers were compared.
+    pub compared: usize,
+}
+
+impl Health {
+    /// Whether everything is as it should be, or is again.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.store.is_sound()
+            && self.graph.is_empty()
+            && self.damaged.is_empty()
+            && self.layers.iter().all(|layer| layer.repaired)
+    }
+}
+
+impl Root {
+    /// Checks everything; costs about what unpacking every image costs. With `repair`, layers that changed are made again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`], [`Error::Database`]: what is found is no error.
+    pub fn check(&self, repair: bool) -> Result<Health> {
+        let _adding = self.adding()?;
+        let mut health = Health {
+            store: self.store().check()?,
+            graph: self.graph().findings()?,
+            ..Health::default()
+        };
+        for (digest, _) in self.blobs().list()? {
+            if !self.blobs().verify(&digest)? {
+                health.damaged.push(digest.to_string());
+            }
+        }
+        for blob in self.graph().used_blobs()? {
+            if self
+                .blobs()
+                .size(&root::digest(&blob, self.graph())?)?
+                .is_none()
+            {
+                health.missing.push(blob);
+            }
+        }
+        for layer in self.graph().layers()? {
+            if layer.state != LayerState::Ready {
+                continue;
+            }
+            health.compared += 1;
+            let mut finding = LayerFinding {
+                chain_id: layer.chain_id.clone(),
+                changes: Vec::new(),
+                unknown: None,
+                repaired: false,
+                kept: None,
+            };
+            match self.compare(&layer) {
+                Ok(changes) if changes.is_empty() => continue,
+                Ok(changes) => finding.changes = changes,
+                Err(error) => finding.unknown = Some(error.to_string()),
+            }
+            if repair {
+                match self.make_again(&layer) {
+                    Ok(()) => finding.repaired = true,
+                    Err(error) => finding.kept = Some(error.to_string()),
+                }
+            }
+            health.layers.push(finding);
+        }
+        Ok(health)
+    }
+
+    /// What differs between a layer and its blob unpacked anew on the same parent.
+    fn compare(&self, layer: &LayerRow) -> Result<Vec<Change>> {
+        let parent = match &layer.parent {
+            Some(parent) => self.graph().layer(parent)?,
+            None => None,
+        };
+        let below = match &layer.parent {
+            Some(parent) => self.graph().chain(parent)?,
+            None => Vec::new(),
+        };
+        let blob = root::digest(&layer.blob, self.graph())?;
+        let fresh = format!("check-{}", Chance::Kernel.uuid("check")?);
+        let options = ApplyOptions {
+            digest: Some(blob),
+            diff_id: Some(root::digest(&layer.diff_id, self.graph())?),
+            durability: cowlab_driver::Durability::None,
+            ..ApplyOptions::default()
+        };
+        let parent = parent.as_ref().map(|row| row.cache_id.as_str());
+        let mut file = self.blobs().file(&blob)?;
+        self.store().apply(&fresh, parent, &mut file, &options)?;
+        let compared = || {
+            let should = Shown::new(self, &fresh, &below)?;
+            let is = Shown::new(self, &layer.cache_id, &below)?;
+            between(Some(&should.path), &is.path, None).map_err(|reason| {
+                Error::Store(StoreError::Layer {
+                    action: "compare",
+                    key: layer.chain_id.clone(),
+                    reason: Box::new(reason),
+                })
+            })
+        };
+        let changes = compared();
+        self.store().remove(&fresh)?;
+        changes
+    }
+
+    /// Removes a layer and those above it, and unpacks them anew.
+    fn make_again(&self, layer: &LayerRow) -> Result<()> {
+        let every = self.graph().layers()?;
+        let mut subtree: Vec<&LayerRow> = Vec::new();
+        for row in &every {
+            let above = |parent: &String| subtree.iter().any(|below| below.chain_id == *parent);
+            if row.chain_id == layer.chain_id || row.parent.as_ref().is_some_and(above) {
+                subtree.push(row);
+            }
+        }
+        let mut plans = Vec::new();
+        for row in &subtree {
+            let plan = self.planned(row)?;
+            if !self.blobs().verify(&plan.blob)? {
+                return Err(Error::NoBlob {
+                    digest: row.blob.clone(),
+                    remedy: "its content changed: remove it and pull the image again",
+                });
+            }
+            for info in self.store().list(&Filter {
+                parent: Some(row.cache_id.clone()),
+                ..Filter::default()
+            })? {
+                if !subtree.iter().any(|one| one.cache_id == info.key) {
+                    return Err(Error::InUse {
+                        kind: "layer",
+                        name: row.chain_id.clone(),
+                        users: format!("snapshot `{}`", info.key),
+                        remedy: "commit or remove the container that it belongs to first",
+                    });
+                }
+            }
+            plans.push(plan);
+        }
+        for row in subtree.iter().rev() {
+            let _lock = self.lock_layer(&root::digest(&row.chain_id, self.graph())?)?;
+            self.graph().doubt_layer(&row.chain_id)?;
+            match self.store().remove(&row.cache_id) {
+                Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for plan in &plans {
+            self.unpack_layer("(being repaired)", plan)?;
+        }
+        Ok(())
+    }
+
+    fn planned(&self, row: &LayerRow) -> Result<PlannedLayer> {
+        let digest = |text: &str| root::digest(text, self.graph());
+        let parent: Option<Digest> = match &row.parent {
+            Some(parent) => Some(digest(parent)?),
+            None => None,
+        };
+        Ok(PlannedLayer {
+            blob: digest(&row.blob)?,
+            size: row.blob_size,
+            media_type: row.media_type.clone(),
+            diff_id: digest(&row.diff_id)?,
+            chain_id: digest(&row.chain_id)?,
+            parent,
+        })
+    }
+}
+
+/// A committed snapshot made readable for this process alone.
+struct Shown {
+    path: PathBuf,
+    _mount: Option<DetachedMount>,
+}
+
+impl Shown {
+    fn new(root: &Root, key: &str, below: &[LayerRow]) -> Result<Self> {
+        let store = root.store();
+        let mut ancestors = Vec::new();
+        for row in below.iter().rev() {
+            ancestors.push(store.stat(&row.cache_id)?.id);
+        }
+        let chain = Chain::new(store.stat(key)?.id, ancestors);
+        let mounts = store
+            .driver()
+            .activate(&chain, Access::ReadOnly)
+            .map_err(|error| Error::Store(StoreError::Unusable(error)))?;
+        Ok(match mounts {
+            Mounts::Bind { source, .. } => Self {
+                path: source,
+                _mount: None,
+            },
+            Mounts::FileSystem(spec) => {
+                let mount = DetachedMount::new(&spec)?;
+                Self {
+                    path: mount.path().to_owned(),
+                    _mount: Some(mount),
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,47 @@
+//! Removing what nothing needs.
+
+use crate::image::Removed;
+use crate::{Result, Root};
+
+/// What is pruned besides what is nameless and unused.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PruneOptions {
+    /// Images that have names, too, unless a container uses them.
+    pub all: bool,
+}
+
+/// What was pruned.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct Pruned {
+    /// What was removed.
+    pub removed: Vec<Removed>,
+    /// Bytes of cut-off downloads and other unfinished blobs.
+    pub unfinished: u64,
+}
+
+impl Root {
+    /// Removes images that have no name and that no container uses, then layers and blobs that no image has, then what
+    /// dead processes left half written. Containers and volumes stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`](crate::Error::Store), [`Error::Database`](crate::Error::Database); what is removed by then stays so.
+    pub fn prune(&self, options: PruneOptions) -> Result<Pruned> {
+        let mut pruned = Pruned::default();
+        for image in self.graph().images()? {
+            let named = !self.graph().tags(Some(&image.id))?.is_empty();
+            let used = !self.graph().users(Some(&image.id))?.is_empty();
+            if !used && (options.all || !named) {
+                pruned.removed.extend(self.remove_whole(&image.id)?);
+            }
+        }
+        let blobs = self.blobs().list()?;
+        let blobs = blobs.into_iter().map(|(digest, _)| digest.to_string());
+        let rest = self.collect(|_| true, blobs.collect())?;
+        if !rest.contains(&Removed::Postponed) {
+            pruned.unfinished = self.blobs().remove_unfinished()?;
+        }
+        pruned.removed.extend(rest);
+        Ok(pruned)
+    }
+}
