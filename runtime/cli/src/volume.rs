@@ -81,22 +81,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
                 false => writeln!(out, "{}", volume.name)?,
             }
         }
-        Verb::Ls { quiet } => {
-            let all = volumes.list()?;
-            if args.json {
-                writeln!(out, "{}", serde_json::to_value(&all)?)?;
-                return Ok(exit::OK);
-            }
-            if !quiet {
-                writeln!(out, "{:<9}  VOLUME NAME", "KIND")?;
-            }
-            for volume in all {
-                match quiet {
-                    true => writeln!(out, "{}", volume.name)?,
-                    false => writeln!(out, "{:<9}  {}", kind(&volume), volume.name)?,
-                }
-            }
-        }
+        Verb::Ls { quiet } => list(&volumes.list()?, *quiet, args.json, &mut out)?,
         Verb::Inspect { names } => {
             let found: Result<Vec<_>, _> = names.iter().map(|name| volumes.get(name)).collect();
             writeln!(out, "{}", serde_json::to_string_pretty(&found?)?)?;
@@ -134,6 +119,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         }
     }
     Ok(exit::OK)
+}
+
+fn list(all: &[Volume], quiet: bool, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    if json {
+        return Ok(writeln!(out, "{}", serde_json::to_value(all)?)?);
+    }
+    if !quiet {
+        writeln!(out, "{:<9}  VOLUME NAME", "KIND")?;
+    }
+    for volume in all {
+        match quiet {
+            true => writeln!(out, "{}", volume.name)?,
+            false => writeln!(out, "{:<9}  {}", kind(volume), volume.name)?,
+        }
+    }
+    Ok(())
 }
 
 const fn kind(volume: &Volume) -> &'static str {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cowlab_driver::Bytes;
 use cowlab_reports::result::Timestamp;
-use oci_spec::image::ImageConfiguration;
+use oci_spec::image::{Config, ImageConfiguration};
 use serde::{Deserialize, Serialize};
 
 use super::log::LogOptions;
@@ -97,25 +97,8 @@ pub(super) fn record(
     record::check_name("container name", &name)?;
     let hostname = options.hostname.clone().unwrap_or_default();
     check_hostname(&hostname)?;
-    let signal = options
-        .stop_signal
-        .as_ref()
-        .or(image.stop_signal().as_ref());
-    let stop_signal = signal.map_or(Ok(TERM), |text| {
-        let known = cowlab_sys::task::signal_number(text);
-        known.ok_or_else(|| Error::invalid("signal", text, "name it as in `SIGTERM`"))
-    })?;
-    let cwd = options.cwd.clone().or_else(|| image.working_dir().clone());
-    let cwd = cwd
-        .filter(|cwd| !cwd.is_empty())
-        .unwrap_or_else(|| "/".to_owned());
-    if !cwd.starts_with('/') {
-        return Err(Error::invalid(
-            "working directory",
-            &cwd,
-            "it has to be absolute",
-        ));
-    }
+    let stop_signal = stop_signal(&image, options)?;
+    let cwd = working_directory(&image, options)?;
     let mut labels: BTreeMap<_, _> = image
         .labels()
         .clone()
@@ -156,6 +139,32 @@ pub(super) fn record(
         log: options.log,
         id,
     })
+}
+
+fn stop_signal(image: &Config, options: &CreateOptions) -> Result<i32> {
+    let signal = options
+        .stop_signal
+        .as_ref()
+        .or(image.stop_signal().as_ref());
+    signal.map_or(Ok(TERM), |text| {
+        let known = cowlab_sys::task::signal_number(text);
+        known.ok_or_else(|| Error::invalid("signal", text, "name it as in `SIGTERM`"))
+    })
+}
+
+fn working_directory(image: &Config, options: &CreateOptions) -> Result<String> {
+    let cwd = options.cwd.clone().or_else(|| image.working_dir().clone());
+    let cwd = cwd
+        .filter(|cwd| !cwd.is_empty())
+        .unwrap_or_else(|| "/".to_owned());
+    match cwd.starts_with('/') {
+        true => Ok(cwd),
+        false => Err(Error::invalid(
+            "working directory",
+            &cwd,
+            "it has to be absolute",
+        )),
+    }
 }
 
 /// The entry point and the command: a command replaces the image's, and another entry point drops the image's

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Open, each};
 use crate::exit;
 use crate::root::RootArgs;
+use crate::table;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct PsArgs {
@@ -93,55 +94,38 @@ pub(super) fn ps(args: &PsArgs) -> anyhow::Result<u8> {
         }
         return Ok(exit::OK);
     }
-    let mut table = vec![
-        [
-            "CONTAINER ID",
-            "IMAGE",
-            "COMMAND",
-            "CREATED",
-            "STATUS",
-            "NAMES",
-            "SIZE",
-        ]
-        .map(str::to_owned),
-    ];
-    for found in &all {
-        let record = &found.record;
-        let size = match args.size {
-            true => containers.usage(found)?.exclusive.bytes.to_string(),
-            false => String::new(),
-        };
-        let created = format!("{} ago", span(since(record.created)));
-        let command = short(&record.args.join(" "), 20);
-        table.push([
-            id(found),
-            short(&record.image, 30),
-            command,
-            created,
-            status_text(found),
-            record.name.clone(),
-            size,
-        ]);
-    }
     let columns = if args.size { 7 } else { 6 };
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            table
-                .iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    for row in &table {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        writeln!(out, "{}", line.trim_end())?;
+    let header = [
+        "CONTAINER ID",
+        "IMAGE",
+        "COMMAND",
+        "CREATED",
+        "STATUS",
+        "NAMES",
+        "SIZE",
+    ];
+    let mut rows = Vec::new();
+    for found in &all {
+        let mut row = cells(found, id(found));
+        if args.size {
+            row.push(containers.usage(found)?.exclusive.bytes.to_string());
+        }
+        rows.push(row);
     }
+    table::write(&mut out, &header[..columns], &rows)?;
     Ok(exit::OK)
+}
+
+fn cells(found: &Found, id: String) -> Vec<String> {
+    let record = &found.record;
+    vec![
+        id,
+        short(&record.image, 30),
+        short(&record.args.join(" "), 20),
+        format!("{} ago", span(since(record.created))),
+        status_text(found),
+        record.name.clone(),
+    ]
 }
 
 fn row(containers: &Containers<'_>, found: &Found, size: bool) -> anyhow::Result<Value> {
@@ -286,21 +270,7 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
 
 fn facts(containers: &Containers<'_>, found: &Found) -> anyhow::Result<Value> {
     let (record, state) = (&found.record, &found.state);
-    let store = containers.store();
-    let identity = store.identity();
-    let pid = state
-        .init
-        .as_ref()
-        .filter(|_| found.phase.is_alive())
-        .map(|init| init.pid);
-    let merged = pid.map(|pid| format!("/proc/{pid}/root"));
-    let mounts = store.mounts(&record.snapshot).ok();
-    let command = mounts.map(|mounts| {
-        let line = mounts.command_line(std::path::Path::new("TARGET"));
-        line.iter()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect::<Vec<_>>()
-    });
+    let pid = pid(found);
     Ok(json!({
         "Id": record.id,
         "Name": record.name,
@@ -338,17 +308,36 @@ fn facts(containers: &Containers<'_>, found: &Found) -> anyhow::Result<Value> {
         },
         "Mounts": record.mounts,
         "LogPath": containers.dir_of(&record.id).join("log.json"),
-        "GraphDriver": {
-            "Name": identity.driver,
-            "Data": {
-                "Variant": identity.variant,
-                "Snapshot": record.snapshot,
-                "Parent": record.parent,
-                "Mount": command,
-                "MergedDir": merged,
-            },
-        },
+        "GraphDriver": graph_driver(containers, found),
     }))
+}
+
+fn pid(found: &Found) -> Option<u32> {
+    let init = found.state.init.as_ref();
+    init.filter(|_| found.phase.is_alive()).map(|init| init.pid)
+}
+
+/// Where the container's layer lies, and how the driver mounts it. The mount is in the container's namespace alone.
+fn graph_driver(containers: &Containers<'_>, found: &Found) -> Value {
+    let record = &found.record;
+    let store = containers.store();
+    let identity = store.identity();
+    let mounts = store.mounts(&record.snapshot).ok();
+    let command = mounts.map(|mounts| {
+        let line = mounts.command_line(std::path::Path::new("TARGET"));
+        let words = line.iter().map(|word| word.to_string_lossy().into_owned());
+        words.collect::<Vec<_>>()
+    });
+    json!({
+        "Name": identity.driver,
+        "Data": {
+            "Variant": identity.variant,
+            "Snapshot": record.snapshot,
+            "Parent": record.parent,
+            "Mount": command,
+            "MergedDir": pid(found).map(|pid| format!("/proc/{pid}/root")),
+        },
+    })
 }
 
 #[cfg(test)]
