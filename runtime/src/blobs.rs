@@ -4,18 +4,22 @@
 //! renamed. A download that was cut off stays there under its digest and is resumed ([`Blobs::try_resume`]); everything else in
 //! that directory is rubbish when nobody holds its lock, which the kernel drops with the process.
 
+mod incoming;
+
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use cowlab_snapshots::Digest;
-use cowlab_sys::durability::fsync_dir;
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{Chance, dir, io};
 use sha2::{Digest as _, Sha256};
 
 use crate::{Error, Result};
+
+pub use incoming::Incoming;
+use incoming::{Fate, hash_rest, too_long};
 
 /// How much is copied at a time, in bytes.
 const PIECE: usize = 256 << 10;
@@ -172,7 +176,7 @@ impl Blobs {
             }
             incoming.take(&buffer[..count])?;
             if let Some(expected) = expected
-                && incoming.size > expected.size
+                && incoming.size() > expected.size
             {
                 return Err(too_long(expected, from));
             }
@@ -219,15 +223,7 @@ impl Blobs {
         let Some(mut incoming) = Incoming::attempt(self, path, Fate::Kept)? else {
             return Ok(None);
         };
-        let there = io("stat", &incoming.path, incoming.file().metadata())?.len();
-        if there > expected.size {
-            incoming.restart()?;
-        } else {
-            let path = incoming.path.clone();
-            let mut file = io("dup", &path, incoming.file().try_clone())?;
-            hash_rest(&mut file, &path, &mut incoming.hasher)?;
-            incoming.size = there;
-        }
+        incoming.take_over(expected)?;
         Ok(Some(incoming))
     }
 
@@ -244,6 +240,16 @@ impl Blobs {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Removes those of some blobs that were not there before and that are not in `used`: after what needed them failed.
+    pub(crate) fn take_back(&self, stored: &[Stored], used: &BTreeSet<String>) -> Result<()> {
+        for one in stored {
+            if !one.existed && !used.contains(&one.digest.to_string()) {
+                self.remove(&one.digest)?;
+            }
+        }
+        Ok(())
     }
 
     /// Lists the blobs with their sizes, in the order of their digests. What is no blob is left out.
@@ -281,178 +287,6 @@ impl Blobs {
             }
         }
         Ok(freed)
-    }
-}
-
-/// What becomes of an unfinished blob when its writer gives up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Removed,
-    Kept,
-}
-
-/// A blob that is being written. Its file is locked, which tells a live writer's from a dead one's.
-#[derive(Debug)]
-pub struct Incoming<'b> {
-    blobs: &'b Blobs,
-    lock: FileLock,
-    path: PathBuf,
-    hasher: Sha256,
-    size: u64,
-    fate: Fate,
-}
-
-impl<'b> Incoming<'b> {
-    /// Makes or takes over a file, or returns `None` while somebody else writes it.
-    fn attempt(blobs: &'b Blobs, path: PathBuf, fate: Fate) -> Result<Option<Self>> {
-        let Some(lock) = FileLock::try_exclusive(&path)? else {
-            return Ok(None);
-        };
-        // Whoever held the lock before may have finished, and renamed the file.
-        let held = io("stat", &path, lock.file().metadata())?;
-        let same = |there: fs::Metadata| (there.dev(), there.ino()) == (held.dev(), held.ino());
-        if !fs::symlink_metadata(&path).is_ok_and(same) {
-            return Ok(None);
-        }
-        Ok(Some(Self {
-            blobs,
-            lock,
-            path,
-            hasher: Sha256::new(),
-            size: 0,
-            fate,
-        }))
-    }
-
-    fn file(&self) -> &File {
-        self.lock.file()
-    }
-
-    /// How many bytes are there, in bytes.
-    #[must_use]
-    pub const fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Throws away what is there.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
-    pub fn restart(&mut self) -> Result<()> {
-        io("ftruncate", &self.path, self.file().set_len(0))?;
-        io(
-            "lseek",
-            &self.path,
-            self.lock.file().seek(SeekFrom::Start(0)),
-        )?;
-        self.hasher = Sha256::new();
-        self.size = 0;
-        Ok(())
-    }
-
-    /// Adds bytes at the end.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`], a full file system for example.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<()> {
-        io("write", &self.path, self.lock.file().write_all(bytes))?;
-        self.hasher.update(bytes);
-        self.size += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Proves the digest, flushes the blob and gives it its name.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::BadBlob`]: then it is gone, unless bytes are missing of a download, which can be resumed.
-    pub fn finish(mut self, expected: Option<Expected>, from: &str) -> Result<Stored> {
-        let digest = Digest::from_hasher(std::mem::take(&mut self.hasher));
-        if let Some(expected) = expected {
-            if self.size < expected.size {
-                return Err(Error::BadBlob {
-                    from: from.to_owned(),
-                    expected: expected.digest.to_string(),
-                    found: format!("{} of {} bytes", self.size, expected.size),
-                });
-            }
-            self.fate = Fate::Removed;
-            if self.size > expected.size {
-                return Err(too_long(expected, from));
-            }
-            if digest != expected.digest {
-                return Err(Error::BadBlob {
-                    from: from.to_owned(),
-                    expected: expected.digest.to_string(),
-                    found: format!("the digest `{digest}`"),
-                });
-            }
-        }
-        let size = self.size;
-        let path = self.blobs.path(&digest);
-        if self.blobs.size(&digest)? == Some(size) {
-            self.fate = Fate::Removed;
-            let existed = true;
-            return Ok(Stored {
-                digest,
-                size,
-                existed,
-            });
-        }
-        io("fsync", &self.path, self.file().sync_all())?;
-        io("rename", &path, fs::rename(&self.path, &path))?;
-        // The name is gone: there is nothing left to remove.
-        self.fate = Fate::Kept;
-        fsync_dir(&self.blobs.dir)?;
-        Ok(Stored {
-            digest,
-            size,
-            existed: false,
-        })
-    }
-}
-
-impl Write for Incoming<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let count = self.lock.file().write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        self.size += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.lock.file().flush()
-    }
-}
-
-impl Drop for Incoming<'_> {
-    fn drop(&mut self) {
-        if self.fate == Fate::Kept {
-            return;
-        }
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "an unfinished blob stays");
-        }
-    }
-}
-
-fn too_long(expected: Expected, from: &str) -> Error {
-    Error::BadBlob {
-        from: from.to_owned(),
-        expected: expected.digest.to_string(),
-        found: format!("more than its {} bytes", expected.size),
-    }
-}
-
-fn hash_rest(file: &mut File, path: &Path, hasher: &mut Sha256) -> Result<()> {
-    let mut buffer = vec![0; PIECE];
-    loop {
-        match io("read", path, file.read(&mut buffer))? {
-            0 => return Ok(()),
-            count => hasher.update(&buffer[..count]),
-        }
     }
 }
 

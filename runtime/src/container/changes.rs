@@ -73,7 +73,7 @@ impl Containers<'_> {
         let snapshot = &record.snapshot;
         Ok(self
             .root()
-            .commit(&base, snapshot, &keep, config, (name, message))?)
+            .commit(&base, snapshot, &keep, &config, (name, message))?)
     }
 
     /// Writes the whole tree of a container as a tar, without what is mounted into it.

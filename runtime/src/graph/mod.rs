@@ -290,7 +290,9 @@ fn stored(size: u64) -> i64 {
 /// A size as [`stored`] wrote it.
 fn count(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let size: i64 = row.get(column)?;
-    u64::try_from(size).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, size))
+    u64::try_from(size)
+        .ok()
+        .ok_or(rusqlite::Error::IntegralValueOutOfRange(column, size))
 }
 
 /// Rows of a query.

@@ -88,14 +88,12 @@ impl Members {
     /// Removes the blobs that came with the archive and that nothing names.
     pub(crate) fn forget(&self, root: &Root) -> Result<()> {
         let used = root.graph().used_blobs()?;
-        for member in self.names.values() {
-            if let Member::File(stored) = member
-                && !stored.existed
-                && !used.contains(&stored.digest.to_string())
-            {
-                root.blobs().remove(&stored.digest)?;
-            }
-        }
+        let files = self.names.values().filter_map(|member| match member {
+            Member::File(stored) => Some(*stored),
+            Member::Link(_) => None,
+        });
+        let files: Vec<_> = files.collect();
+        root.blobs().take_back(&files, &used)?;
         Ok(())
     }
 

@@ -33,10 +33,10 @@ impl Root {
     /// The image's id by what a person wrote. A name counts more than a beginning of an id, as docker has it.
     pub(crate) fn image_id(&self, text: &str) -> Result<String> {
         let name = text.parse::<Name>();
-        if let Ok(name) = &name {
-            if let Some(id) = self.id_of_name(name)? {
-                return Ok(id);
-            }
+        if let Ok(name) = &name
+            && let Some(id) = self.id_of_name(name)?
+        {
+            return Ok(id);
         }
         let digits = root::digits(text);
         let could_be_id = !digits.is_empty()

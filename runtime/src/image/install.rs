@@ -73,12 +73,18 @@ impl Root {
         let parent = parent.as_ref().map(|row| row.cache_id.as_str());
         let applied = self
             .store()
-            .apply(&row.cache_id, parent, &mut blob, &options)
-            .map_err(|reason| Error::Unpack {
-                image: image.to_owned(),
-                layer: layer.blob.to_string(),
-                reason: Box::new(reason),
-            })?;
+            .apply(&row.cache_id, parent, &mut blob, &options);
+        let applied = match applied {
+            Ok(applied) => applied,
+            Err(reason) => {
+                self.graph().remove_layer(&row.chain_id)?;
+                return Err(Error::Unpack {
+                    image: image.to_owned(),
+                    layer: layer.blob.to_string(),
+                    reason: Box::new(reason),
+                });
+            }
+        };
         self.graph()
             .end_layer(&row.chain_id, applied.content.uncompressed_size)?;
         self.describe_layer(&row)?;

@@ -13,7 +13,7 @@ use cowlab_sys::{Root as Confined, at, io};
 use super::install::Progress;
 use super::name::Name;
 use super::plan::{DOCUMENT_LIMIT, INDEX_TYPES, Manifest, Plan};
-use crate::blobs::Expected;
+use crate::blobs::{Expected, Stored};
 use crate::{Error, Result, Root};
 
 /// The annotations that name an image in an index: the specification's, and containerd's, which has the registry.
@@ -49,8 +49,15 @@ impl Root {
         let mut loaded = Vec::new();
         for descriptor in index.manifests() {
             let name = name_of(descriptor);
-            let plan = self.gather(&source, descriptor, name.as_deref())?;
-            self.install(&plan, progress)?;
+            let mut stored = Vec::new();
+            let plan = self
+                .gather(&source, descriptor, name.as_deref(), &mut stored)
+                .and_then(|plan| self.install(&plan, progress).map(|()| plan));
+            if plan.is_err() {
+                self.blobs()
+                    .take_back(&stored, &self.graph().used_blobs()?)?;
+            }
+            let plan = plan?;
             if let Some(name) = &name {
                 self.name_image(name, &plan)?;
             }
@@ -63,12 +70,13 @@ impl Root {
         Ok(loaded)
     }
 
-    /// Keeps every blob of an image and returns what they say.
+    /// Keeps every blob of an image, tells which in `stored`, and returns what they say.
     fn gather(
         &self,
         source: &Directory,
         descriptor: &Descriptor,
         name: Option<&str>,
+        stored: &mut Vec<Stored>,
     ) -> Result<Plan> {
         let shown = match name {
             Some(name) => name.to_owned(),
@@ -80,13 +88,13 @@ impl Root {
         let plan = manifest.plan(&source.document(config, size)?)?;
         let rest = plan.layers.iter().map(|layer| (layer.blob, layer.size));
         for (digest, size) in rest.chain([(config, size)]) {
-            self.blobs().keep(
+            stored.push(self.blobs().keep(
                 &mut source.blob(&digest)?,
                 Some(Expected { digest, size }),
                 &source.dir.display().to_string(),
-            )?;
+            )?);
         }
-        self.blobs().keep_bytes(&bytes)?;
+        stored.push(self.blobs().keep_bytes(&bytes)?);
         Ok(plan)
     }
 }

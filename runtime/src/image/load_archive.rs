@@ -109,11 +109,11 @@ impl Root {
             })
         };
         let mut descriptor = descriptor.clone();
-        let mut found = blob(&descriptor.digest().to_string(), descriptor.size())?;
+        let mut found = blob(descriptor.digest().as_ref(), descriptor.size())?;
         let mut bytes = self.blobs().document(&found.digest, DOCUMENT_LIMIT)?;
         if INDEX_TYPES.contains(&descriptor.media_type().to_string().as_str()) {
             descriptor = of_platform(&bytes).map_err(|reason| members.bad(reason))?;
-            found = blob(&descriptor.digest().to_string(), descriptor.size())?;
+            found = blob(descriptor.digest().as_ref(), descriptor.size())?;
             bytes = self.blobs().document(&found.digest, DOCUMENT_LIMIT)?;
         }
         let shown = name.map_or_else(|| found.digest.to_string(), str::to_owned);

@@ -5,13 +5,14 @@ use std::io::{Read, Write};
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use oci_spec::image::{
-    Descriptor, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder,
+    Descriptor, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder, ImageManifest,
     ImageManifestBuilder, MediaType, RootFsBuilder,
 };
 
-use cowlab_snapshots::layer::reader::{self, Compression, ReadOptions};
+use cowlab_snapshots::layer::reader::{self, Compression, LayerReader, ReadOptions};
 use cowlab_snapshots::{Change, DiffId, DiffOptions, Digest};
 
+use super::pack::spec_digest;
 use super::plan::{DOCUMENT_LIMIT, Manifest};
 use super::{Image, Name, Packed};
 use crate::blobs::Stored;
@@ -73,16 +74,16 @@ impl Root {
             cowlab_sys::io("copy", from, std::io::copy(&mut whole, &mut incoming))?;
             let blob = incoming.finish(None, from)?;
             let mut file = self.blobs().file(&blob.digest)?;
-            let read = reader::read(&mut file, &ReadOptions::default(), |input| input.drain());
+            let read = reader::read(&mut file, &ReadOptions::default(), LayerReader::drain);
             diff_id = read.map_err(|error| unusable(&error))?.1.diff_id;
             blob
         };
         let mut config = ImageConfiguration::default();
         config.set_history(Some(Vec::new()));
         self.add(
-            config,
+            &config,
             None,
-            Some(Fresh { blob, diff_id }),
+            Some(&Fresh { blob, diff_id }),
             name,
             (from, message),
         )
@@ -101,7 +102,7 @@ impl Root {
         base: &Image,
         snapshot: &str,
         keep: &dyn Fn(&Change) -> bool,
-        config: ImageConfiguration,
+        config: &ImageConfiguration,
         (name, message): (Option<&Name>, &str),
     ) -> Result<Digest> {
         let _adding = self.adding()?;
@@ -119,8 +120,8 @@ impl Root {
         let packed = self.packed(base, base.names.first().map(String::as_str))?;
         self.add(
             config,
-            Some((base, packed)),
-            fresh,
+            Some((base, &packed)),
+            fresh.as_ref(),
             name,
             (snapshot, message),
         )
@@ -129,9 +130,9 @@ impl Root {
     /// Writes configuration and manifest of a new image, unpacks its new layer and records it.
     fn add(
         &self,
-        config: ImageConfiguration,
-        base: Option<(&Image, Packed)>,
-        fresh: Option<Fresh>,
+        config: &ImageConfiguration,
+        base: Option<(&Image, &Packed)>,
+        fresh: Option<&Fresh>,
         name: Option<&Name>,
         (from, message): (&str, &str),
     ) -> Result<Digest> {
@@ -139,39 +140,20 @@ impl Root {
             name: from.to_owned(),
             reason: format!("no image can be made of it: {error}"),
         };
-        let mut descriptors: Vec<Descriptor> = Vec::new();
-        let mut diff_ids: Vec<String> = Vec::new();
-        let mut history = Vec::new();
-        if let Some((image, packed)) = &base {
-            let manifest: oci_spec::image::ImageManifest =
+        let mut layers: Vec<Descriptor> = Vec::new();
+        if let Some((_, packed)) = base {
+            let manifest: ImageManifest =
                 serde_json::from_slice(&packed.manifest).map_err(|error| bad(error.into()))?;
-            descriptors.extend(manifest.layers().iter().cloned());
-            diff_ids.extend(image.config.rootfs().diff_ids().iter().cloned());
-            history.extend(image.config.history().iter().flatten().cloned());
+            layers.extend(manifest.layers().iter().cloned());
         }
-        let step = HistoryBuilder::default()
-            .created_by(message.to_owned())
-            .empty_layer(fresh.is_none());
-        history.push(step.build().map_err(bad)?);
-        if let Some(fresh) = &fresh {
-            let media_type = self.layer_type(&fresh.blob)?;
-            let digest = super::pack::spec_digest(&fresh.blob.digest)?;
-            descriptors.push(Descriptor::new(media_type, fresh.blob.size, digest));
-            diff_ids.push(fresh.diff_id.to_string());
+        if let Some(fresh) = fresh {
+            layers.push(Descriptor::new(
+                self.layer_type(&fresh.blob)?,
+                fresh.blob.size,
+                spec_digest(&fresh.blob.digest)?,
+            ));
         }
-        let rootfs = RootFsBuilder::default().typ("layers").diff_ids(diff_ids);
-        let mut builder = ImageConfigurationBuilder::default()
-            .architecture(config.architecture().clone())
-            .os(config.os().clone())
-            .rootfs(rootfs.build().map_err(bad)?)
-            .history(history);
-        if let Some(inner) = config.config() {
-            builder = builder.config(inner.clone());
-        }
-        if let Some(created) = config.created() {
-            builder = builder.created(created.clone());
-        }
-        let config = builder.build().and_then(|config| config.to_string());
+        let config = configuration(config, base.map(|(image, _)| image), fresh, message);
         let config = self.blobs().keep_bytes(config.map_err(bad)?.as_bytes())?;
         let manifest = ImageManifestBuilder::default()
             .schema_version(2_u32)
@@ -179,19 +161,58 @@ impl Root {
             .config(Descriptor::new(
                 MediaType::ImageConfig,
                 config.size,
-                super::pack::spec_digest(&config.digest)?,
+                spec_digest(&config.digest)?,
             ))
-            .layers(descriptors)
+            .layers(layers)
             .build()
             .and_then(|manifest| manifest.to_string())
             .map_err(bad)?;
-        self.blobs().keep_bytes(manifest.as_bytes())?;
+        let mut stored = vec![config, self.blobs().keep_bytes(manifest.as_bytes())?];
+        stored.extend(fresh.map(|fresh| fresh.blob));
         let document = self.blobs().document(&config.digest, DOCUMENT_LIMIT)?;
         let plan = Manifest::read(from, manifest.as_bytes(), None)?.plan(&document)?;
-        self.install(&plan, &|_, _| {})?;
+        let installed = self.install(&plan, &|_, _| {});
+        if installed.is_err() {
+            let used = self.graph().used_blobs()?;
+            self.blobs().take_back(&stored, &used)?;
+        }
+        installed?;
         if let Some(tagged) = name.and_then(Name::tagged) {
             self.name_image(&tagged, &plan)?;
         }
         Ok(plan.id)
     }
+}
+
+/// The configuration of a new image: that of its base with one more step.
+fn configuration(
+    config: &ImageConfiguration,
+    base: Option<&Image>,
+    fresh: Option<&Fresh>,
+    message: &str,
+) -> oci_spec::Result<String> {
+    let mut diff_ids: Vec<String> = Vec::new();
+    let mut history = Vec::new();
+    if let Some(base) = base {
+        diff_ids.extend(base.config.rootfs().diff_ids().iter().cloned());
+        history.extend(base.config.history().iter().flatten().cloned());
+    }
+    diff_ids.extend(fresh.map(|fresh| fresh.diff_id.to_string()));
+    let mut step = HistoryBuilder::default()
+        .created_by(message.to_owned())
+        .empty_layer(fresh.is_none());
+    let rootfs = RootFsBuilder::default().typ("layers").diff_ids(diff_ids);
+    let mut builder = ImageConfigurationBuilder::default()
+        .architecture(config.architecture().clone())
+        .os(config.os().clone())
+        .rootfs(rootfs.build()?);
+    if let Some(inner) = config.config() {
+        builder = builder.config(inner.clone());
+    }
+    if let Some(created) = config.created() {
+        builder = builder.created(created.clone());
+        step = step.created(created.clone());
+    }
+    history.push(step.build()?);
+    builder.history(history).build()?.to_string()
 }

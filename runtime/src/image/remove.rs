@@ -94,7 +94,7 @@ impl Root {
         self.forget_image(id)?;
         let mut removed = vec![Removed::Image(id.to_owned())];
         let layers: BTreeSet<_> = layers.into_iter().map(|layer| layer.chain_id).collect();
-        removed.extend(self.collect(|layer| layers.contains(&layer.chain_id), blobs)?);
+        removed.extend(self.collect(|layer| layers.contains(&layer.chain_id), &blobs)?);
         Ok(removed)
     }
 
@@ -102,7 +102,7 @@ impl Root {
     pub(crate) fn collect(
         &self,
         wanted: impl Fn(&LayerRow) -> bool,
-        blobs: BTreeSet<String>,
+        blobs: &BTreeSet<String>,
     ) -> Result<Vec<Removed>> {
         let Some(_removing) = self.removing()? else {
             return Ok(vec![Removed::Postponed]);

@@ -118,9 +118,9 @@ fn ask(helper: &str, key: &str) -> std::result::Result<Option<(String, String)>,
     if output.status != Some(0) {
         return Ok(None);
     }
-    // The answer holds a secret, so no message shows any of it.
-    let answer: Answer = serde_json::from_slice(&output.stdout)
-        .map_err(|_| format!("`{program}` gave no answer in its protocol"))?;
+    // The answer holds a secret, so no message shows any of it, not even the parser's.
+    let answer = serde_json::from_slice::<Answer>(&output.stdout).ok();
+    let answer = answer.ok_or_else(|| format!("`{program}` gave no answer in its protocol"))?;
     Ok(Some((answer.user, answer.secret)))
 }
 

@@ -82,7 +82,8 @@ impl Session {
             .buffer_unordered(PARALLEL)
             .try_collect::<Vec<()>>()
             .await?;
-        let content_type = packed.media_type.parse().map_err(|_| Error::BadImage {
+        let content_type = packed.media_type.parse().ok();
+        let content_type = content_type.ok_or_else(|| Error::BadImage {
             name: self.name.clone(),
             reason: format!("`{}` is no media type", packed.media_type),
         })?;

@@ -5,6 +5,7 @@
 //! named file by file, whatever the driver. Repairing unpacks anew: the layer and those above it are removed and made
 //! again, which only works while no container is built on them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use cowlab_driver::{Access, Chain, Mounts};
@@ -87,6 +88,7 @@ impl Root {
                 health.missing.push(blob);
             }
         }
+        let mut changed: BTreeMap<String, BTreeSet<Change>> = BTreeMap::new();
         for layer in self.graph().layers()? {
             if layer.state != LayerState::Ready {
                 continue;
@@ -99,10 +101,23 @@ impl Root {
                 repaired: false,
                 kept: None,
             };
+            // What a layer below shows is told there.
+            let below = layer.parent.as_ref().and_then(|parent| changed.get(parent));
+            let below = below.cloned().unwrap_or_default();
             match self.compare(&layer) {
-                Ok(changes) if changes.is_empty() => continue,
-                Ok(changes) => finding.changes = changes,
+                Ok(mut changes) => {
+                    changes.retain(|change| !below.contains(change));
+                    finding.changes = changes;
+                }
                 Err(error) => finding.unknown = Some(error.to_string()),
+            }
+            let own = finding.changes.iter().cloned();
+            changed.insert(
+                layer.chain_id.clone(),
+                below.into_iter().chain(own).collect(),
+            );
+            if finding.changes.is_empty() && finding.unknown.is_none() {
+                continue;
             }
             if repair {
                 match self.make_again(&layer) {

@@ -37,7 +37,7 @@ impl Root {
         }
         let blobs = self.blobs().list()?;
         let blobs = blobs.into_iter().map(|(digest, _)| digest.to_string());
-        let rest = self.collect(|_| true, blobs.collect())?;
+        let rest = self.collect(|_| true, &blobs.collect())?;
         if !rest.contains(&Removed::Postponed) {
             pruned.unfinished = self.blobs().remove_unfinished()?;
         }
