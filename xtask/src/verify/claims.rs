@@ -231,17 +231,27 @@ pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         stage: Stage {
             name: "report-in-fifteen-minutes",
-            claim: "The first report of a host takes under fifteen minutes.",
+            claim: "The first report of a host without a guest takes under fifteen minutes.",
             needs: NEEDS,
-            job: Job::Cowlab(&["report"]),
+            job: Job::Cowlab(&["report", "--where", "host"]),
             budget: None,
         },
         within: Some(MINUTE.saturating_mul(15)),
     },
     Claim {
         stage: Stage {
+            name: "report-everywhere",
+            claim: "A report judges every driver, in the guest where this kernel lacks it, and has no failure.",
+            needs: NEEDS,
+            job: Job::Cowlab(&["report"]),
+            budget: None,
+        },
+        within: None,
+    },
+    Claim {
+        stage: Stage {
             name: "second-report-in-five-minutes",
-            claim: "Another report of the same host, without what only the guest runs, takes under five minutes.",
+            claim: "Another report of the same host takes under five minutes.",
             needs: NEEDS,
             job: Job::Cowlab(&["report", "--where", "host"]),
             budget: None,
