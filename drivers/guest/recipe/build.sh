@@ -32,7 +32,11 @@ build_zfs() {
     # Whoever asks whether it worked switches `set -e` off in here.
     ./configure --with-config=kernel --with-linux="$(source_of "$headers")" --with-linux-obj="$headers" || return
     make -s -j"$(nproc)" || return
-    test -e module/zfs.ko
+    [ -n "$(zfs_modules -name zfs.ko)" ]
+}
+
+zfs_modules() { # the expression; before 2.2 each module had a directory, and there were nine
+    find "/usr/src/zfs-$ZFS/module" -name '*.ko' "$@"
 }
 
 source_of() { # the headers of a flavor, whose Makefile includes that of the common headers
@@ -72,8 +76,8 @@ copy_modules() { # the root
     done
     find "$to" -name '*.ko.xz' -exec xz -d {} +
     find "$to" -name '*.ko.zst' -exec zstd -dq --rm {} +
-    cp "/usr/src/zfs-$ZFS/module/spl.ko" "/usr/src/zfs-$ZFS/module/zfs.ko" "$to/extra/"
-    strip --strip-debug "$to/extra/spl.ko" "$to/extra/zfs.ko"
+    zfs_modules -exec cp -t "$to/extra" {} +
+    strip --strip-debug "$to/extra"/*.ko
     for part in fs/nfs fs/nfsd fs/smb fs/ceph fs/bcachefs fs/ntfs3 fs/ocfs2 fs/gfs2 fs/dlm net/ceph net/sctp net/tipc \
         net/smc net/sunrpc net/rxrpc net/sched net/openvswitch net/wireless net/mac80211 net/bluetooth; do
         rm -rf "$to/kernel/$part"
@@ -179,7 +183,7 @@ make_sysroot() { # the sysroot
 }
 
 rm -rf out root initrd && mkdir out
-if [ ! -e "/usr/src/zfs-$ZFS/module/zfs.ko" ]; then
+if [ -z "$(zfs_modules -name zfs.ko)" ]; then
     echo "step: compile ZFS $ZFS for Linux $KERNEL"
     (build_zfs) >zfs.log 2>&1 || {
         tail -n 40 zfs.log
