@@ -20,6 +20,7 @@ pub mod guard;
 pub mod holders;
 pub mod id_map;
 pub mod interrupt;
+pub mod kernel_log;
 pub mod lock;
 pub mod loopdev;
 pub mod mount;
