@@ -48,12 +48,13 @@ source_of() { # the headers of a flavor, whose Makefile includes that of the com
 extract_vmlinux() { # bzImage, vmlinux
     number() { od -An -t "u$2" -j "$(($1))" -N "$2" "$3" | tr -d ' '; }
     begin=$((($(number 0x1f1 1 "$1") + 1) * 512 + $(number 0x248 4 "$1")))
-    # Behind the compressed data stands its plain length, 4 bytes, which xz and zstd would take for garbage.
+    # Behind the compressed data stands its plain length, 4 bytes, which xz, zstd and lz4 would take for garbage.
     length=$(($(number 0x24c 4 "$1") - 4))
     tail -c +$((begin + 1)) "$1" | head -c "$length" >payload
     case $(od -An -t x1 -N 4 payload | tr -d ' ') in
     28b52ffd) zstd -dcq payload >"$2" ;;
     fd377a58) xz -dc payload >"$2" ;;
+    02214c18) lz4 -dcq payload >"$2" ;;
     1f8b*) gzip -dc payload >"$2" ;;
     *) echo "the kernel is compressed in an unknown way" >&2 && return 1 ;;
     esac
