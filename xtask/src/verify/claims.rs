@@ -49,25 +49,101 @@ impl Claim {
 
 /// The claims, in the order in which they run.
 pub(super) const CLAIMS: &[Claim] = &[
-    claim("strict-conformance-in-a-minute", "Strict conformance of overlay2, btrfs and vfs passes in under a minute.", &["conformance", "--where", "host", "--strict", "overlay2,btrfs,vfs"]).within(MINUTE),
-    claim("two-seeds-agree", "Two shuffled orders of the cases give the same verdicts.", &["conformance", "--strict", "overlay2,btrfs,vfs", "--where", "host", "--seeds", "2"]),
-    claim("guest-conformance-in-twelve-minutes", "Strict conformance of zfs and devicemapper-thin, in the guest where this kernel lacks them, passes in under twelve minutes.", &["conformance", "--driver", "zfs,devicemapper-thin", "--strict", "zfs,devicemapper-thin"]).within(MINUTE.saturating_mul(12)),
-    claim("kill-nine-overlay2", "A store with overlay2 on ext4 survives 200 kills of its four processes; a store beside it is unharmed.", &["prove", "kill-nine", "--driver", "overlay2", "--kills", "200"]),
-    claim("kill-nine-btrfs", "A store with btrfs on btrfs survives 200 kills of its four processes; a store beside it is unharmed.", &["prove", "kill-nine", "--driver", "btrfs", "--kills", "200"]),
-    claim("kill-nine-vfs", "A store with vfs on ext4 survives 200 kills of its four processes; a store beside it is unharmed.", &["prove", "kill-nine", "--driver", "vfs", "--kills", "200"]),
-    claim("kill-nine-zfs", "In the guest, a store with zfs survives 200 kills of its four processes; a store beside it is unharmed.", &["prove", "kill-nine", "--driver", "zfs", "--kills", "200", "--in-guest"]),
-    claim("kill-nine-devicemapper-thin", "In the guest, a store with devicemapper-thin survives 200 kills of its four processes; a store beside it is unharmed.", &["prove", "kill-nine", "--driver", "devicemapper-thin", "--kills", "200", "--in-guest"]),
-    claim("thin-pools", "In the guest, thin pools of others are not written to, and full ones are named and cost nothing that was committed.", &["prove", "thin-pools", "--in-guest"]),
-    claim("memory", "Applying a layer of 1 GiB stays under 64 MiB of resident memory, plain and gzip, with every driver.", &["prove", "memory"]),
-    claim("sweep-beside-live", "A sweep removes what killed runs left and nothing of a live run or a live store.", &["prove", "sweep-beside-live"]),
-    claim("same-image-every-driver", "An image is the same tree with every driver, and its layers are exported alike.", &["prove", "same-image-every-driver"]),
-    claim("aa", "Two interleaved measurements of the same copy-ups show no relevant change.", &["bench", "aa"]),
-    claim("deterministic", "Two runs that count instructions are identical but for when, where and by what build they were made.", &["prove", "deterministic"]),
-    claim("guest-ends", "A guest killed at any of 20 moments leaves nothing on the host; a panic, no memory and a time limit are failures with its console.", &["prove", "guest-ends"]),
-    claim("reflink-flat", "Copy-up is flat in file size on xfs with reflinks and linear on ext4.", &["bench", "reflink-flat"]),
-    claim("report-in-fifteen-minutes", "The first report of a host without a guest takes under fifteen minutes.", &["report", "--where", "host"]).within(MINUTE.saturating_mul(15)),
-    claim("report-everywhere", "A report judges every driver, in the guest where this kernel lacks it, and has no failure.", &["report"]),
-    claim("second-report-in-five-minutes", "Another report of the same host takes under five minutes.", &["report", "--where", "host"]).within(MINUTE.saturating_mul(5)),
+    claim(
+        "strict-conformance-in-a-minute",
+        "Strict conformance of overlay2, btrfs and vfs passes in under a minute.",
+        &["conformance", "--where", "host", "--strict", "overlay2,btrfs,vfs"],
+    ).within(MINUTE),
+    claim(
+        "two-seeds-agree",
+        "Two shuffled orders of the cases give the same verdicts.",
+        &["conformance", "--strict", "overlay2,btrfs,vfs", "--where", "host", "--seeds", "2"],
+    ),
+    claim(
+        "guest-conformance-in-twelve-minutes",
+        "Strict conformance of zfs and devicemapper-thin, in the guest where this kernel lacks them, passes in under twelve minutes.",
+        &["conformance", "--driver", "zfs,devicemapper-thin", "--strict", "zfs,devicemapper-thin"],
+    ).within(MINUTE.saturating_mul(12)),
+    claim(
+        "kill-nine-overlay2",
+        "A store with overlay2 on ext4 survives 200 kills of its four processes; a store beside it is unharmed.",
+        &["prove", "kill-nine", "--driver", "overlay2", "--kills", "200"],
+    ),
+    claim(
+        "kill-nine-btrfs",
+        "A store with btrfs on btrfs survives 200 kills of its four processes; a store beside it is unharmed.",
+        &["prove", "kill-nine", "--driver", "btrfs", "--kills", "200"],
+    ),
+    claim(
+        "kill-nine-vfs",
+        "A store with vfs on ext4 survives 200 kills of its four processes; a store beside it is unharmed.",
+        &["prove", "kill-nine", "--driver", "vfs", "--kills", "200"],
+    ),
+    claim(
+        "kill-nine-zfs",
+        "In the guest, a store with zfs survives 200 kills of its four processes; a store beside it is unharmed.",
+        &["prove", "kill-nine", "--driver", "zfs", "--kills", "200", "--in-guest"],
+    ),
+    claim(
+        "kill-nine-devicemapper-thin",
+        "In the guest, a store with devicemapper-thin survives 200 kills of its four processes; a store beside it is unharmed.",
+        &["prove", "kill-nine", "--driver", "devicemapper-thin", "--kills", "200", "--in-guest"],
+    ),
+    claim(
+        "thin-pools",
+        "In the guest, thin pools of others are not written to, and full ones are named and cost nothing that was committed.",
+        &["prove", "thin-pools", "--in-guest"],
+    ),
+    claim(
+        "memory",
+        "Applying a layer of 1 GiB stays under 64 MiB of resident memory, plain and gzip, with every driver.",
+        &["prove", "memory"],
+    ),
+    claim(
+        "sweep-beside-live",
+        "A sweep removes what killed runs left and nothing of a live run or a live store.",
+        &["prove", "sweep-beside-live"],
+    ),
+    claim(
+        "same-image-every-driver",
+        "An image is the same tree with every driver, and its layers are exported alike.",
+        &["prove", "same-image-every-driver"],
+    ),
+    claim(
+        "aa",
+        "Two interleaved measurements of the same copy-ups show no relevant change.",
+        &["bench", "aa"],
+    ),
+    claim(
+        "deterministic",
+        "Two runs that count instructions are identical but for when, where and by what build they were made.",
+        &["prove", "deterministic"],
+    ),
+    claim(
+        "guest-ends",
+        "A guest killed at any of 20 moments leaves nothing on the host; a panic, no memory and a time limit are failures with its console.",
+        &["prove", "guest-ends"],
+    ),
+    claim(
+        "reflink-flat",
+        "Copy-up is flat in file size on xfs with reflinks and linear on ext4.",
+        &["bench", "reflink-flat"],
+    ),
+    claim(
+        "report-in-fifteen-minutes",
+        "The first report of a host without a guest takes under fifteen minutes.",
+        &["report", "--where", "host"],
+    ).within(MINUTE.saturating_mul(15)),
+    claim(
+        "report-everywhere",
+        "A report judges every driver, in the guest where this kernel lacks it, and has no failure.",
+        &["report"],
+    ),
+    claim(
+        "second-report-in-five-minutes",
+        "Another report of the same host takes under five minutes.",
+        &["report", "--where", "host"],
+    ).within(MINUTE.saturating_mul(5)),
 ];
 
 #[cfg(test)]
