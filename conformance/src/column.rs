@@ -11,7 +11,7 @@ use std::time::Duration;
 use cowlab_driver::{Error as DriverError, Settings};
 use cowlab_reports::result::{Place, Status};
 use cowlab_runtime::guest;
-use cowlab_sys::{interrupt, mountinfo, process};
+use cowlab_sys::{interrupt, kernel_log, mountinfo, process};
 use cowlab_testbed::{Error as TestbedError, Run};
 
 use crate::batch::{Batch, Findings, by_shape};
@@ -411,7 +411,11 @@ impl Column<'_> {
         }
         match (taint, process::kernel_taint().ok()) {
             (Some(before), Some(after)) if before != after => {
-                let text = format!("the kernel was tainted: {before} before, {after} after");
+                let mut text = format!("the kernel was tainted: {before} before, {after} after");
+                if let Ok(Some(complaint)) = kernel_log::last_complaint() {
+                    text += "\n";
+                    text += &complaint;
+                }
                 self.report.trouble.push(text);
             }
             _ => {}

@@ -128,11 +128,7 @@ fn may_use_guest(verb: &str, arguments: &[OsString]) -> bool {
     let works = match verb {
         "conformance" => !word("faults"),
         "bench" => word("run"),
-        // A report stays on the host unless told otherwise.
-        "report" => arguments
-            .iter()
-            .any(|argument| argument.to_string_lossy().starts_with("--where")),
-        "prove" => true,
+        "report" | "prove" => true,
         _ => false,
     };
     works && !on_host && !asks_for_help(arguments)
@@ -176,8 +172,8 @@ mod tests {
         assert!(!may_use_guest("conformance", &words("--where=host")));
         assert!(!may_use_guest("conformance", &words("--help")));
         assert!(!may_use_guest("sweep", &[]));
-        assert!(!may_use_guest("report", &words("--full")));
-        assert!(may_use_guest("report", &words("--where auto")));
+        assert!(may_use_guest("report", &words("--full")));
+        assert!(!may_use_guest("report", &words("--where host")));
     }
 
     #[test]

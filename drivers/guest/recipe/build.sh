@@ -32,7 +32,11 @@ build_zfs() {
     # Whoever asks whether it worked switches `set -e` off in here.
     ./configure --with-config=kernel --with-linux="$(source_of "$headers")" --with-linux-obj="$headers" || return
     make -s -j"$(nproc)" || return
-    test -e module/zfs.ko
+    [ -n "$(zfs_modules -name zfs.ko)" ]
+}
+
+zfs_modules() { # the expression; before 2.2 each module had a directory, and there were nine
+    find "/usr/src/zfs-$ZFS/module" -name '*.ko' "$@"
 }
 
 source_of() { # the headers of a flavor, whose Makefile includes that of the common headers
@@ -44,12 +48,13 @@ source_of() { # the headers of a flavor, whose Makefile includes that of the com
 extract_vmlinux() { # bzImage, vmlinux
     number() { od -An -t "u$2" -j "$(($1))" -N "$2" "$3" | tr -d ' '; }
     begin=$((($(number 0x1f1 1 "$1") + 1) * 512 + $(number 0x248 4 "$1")))
-    # Behind the compressed data stands its plain length, 4 bytes, which xz and zstd would take for garbage.
+    # Behind the compressed data stands its plain length, 4 bytes, which xz, zstd and lz4 would take for garbage.
     length=$(($(number 0x24c 4 "$1") - 4))
     tail -c +$((begin + 1)) "$1" | head -c "$length" >payload
     case $(od -An -t x1 -N 4 payload | tr -d ' ') in
     28b52ffd) zstd -dcq payload >"$2" ;;
     fd377a58) xz -dc payload >"$2" ;;
+    02214c18) lz4 -dcq payload >"$2" ;;
     1f8b*) gzip -dc payload >"$2" ;;
     *) echo "the kernel is compressed in an unknown way" >&2 && return 1 ;;
     esac
@@ -72,8 +77,8 @@ copy_modules() { # the root
     done
     find "$to" -name '*.ko.xz' -exec xz -d {} +
     find "$to" -name '*.ko.zst' -exec zstd -dq --rm {} +
-    cp "/usr/src/zfs-$ZFS/module/spl.ko" "/usr/src/zfs-$ZFS/module/zfs.ko" "$to/extra/"
-    strip --strip-debug "$to/extra/spl.ko" "$to/extra/zfs.ko"
+    zfs_modules -exec cp -t "$to/extra" {} +
+    strip --strip-debug "$to/extra"/*.ko
     for part in fs/nfs fs/nfsd fs/smb fs/ceph fs/bcachefs fs/ntfs3 fs/ocfs2 fs/gfs2 fs/dlm net/ceph net/sctp net/tipc \
         net/smc net/sunrpc net/rxrpc net/sched net/openvswitch net/wireless net/mac80211 net/bluetooth; do
         rm -rf "$to/kernel/$part"
@@ -179,7 +184,7 @@ make_sysroot() { # the sysroot
 }
 
 rm -rf out root initrd && mkdir out
-if [ ! -e "/usr/src/zfs-$ZFS/module/zfs.ko" ]; then
+if [ -z "$(zfs_modules -name zfs.ko)" ]; then
     echo "step: compile ZFS $ZFS for Linux $KERNEL"
     (build_zfs) >zfs.log 2>&1 || {
         tail -n 40 zfs.log

@@ -52,6 +52,7 @@ const BUILDER: &[&str] = &[
     "grep",
     "gzip",
     "libc-bin",
+    "lz4",
     "make",
     "mawk",
     "sed",

@@ -4,14 +4,16 @@
 //! power cut), writers queue with `BEGIN IMMEDIATE` and a busy timeout. No transaction is held
 //! over driver work. The queries live in `row`.
 //!
-//! On btrfs there is a rollback journal instead. WAL shares an index between processes by a mapped file
-//! (SQLite, "Write-Ahead Log", section 8), and on a full btrfs a write to a mapped page, which is
-//! copied to a new place on disk, is SIGBUS and not an error. Other file systems write in place.
+//! On btrfs and ZFS there is a rollback journal instead. WAL shares an index between processes by a mapped file
+//! (SQLite, "Write-Ahead Log", section 8), and a write to a mapped page is copied to a new place on disk. On a full
+//! btrfs that is SIGBUS and not an error; on a full ZFS pool the page is lost, and the kernel warns of a writeback that
+//! returns `ENOSPC` as a positive number (mm/page-writeback.c, `writeback_iter`). Other file systems write in place.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use cowlab_sys::{btrfs, stat};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::reserve::Reserve;
@@ -19,6 +21,9 @@ use crate::{Error, Result};
 
 /// The schema version that this program writes and the newest that it reads.
 pub(crate) const SCHEMA_VERSION: i64 = 1;
+
+/// `ZFS_SUPER_MAGIC` (OpenZFS, sys/zfs_vfsops_os.h).
+const ZFS_MAGIC: u64 = 0x2fc1_2fc1;
 
 /// "cwlb": marks the file as ours (SQLite file format, "Application ID").
 const APPLICATION_ID: i64 = 0x6377_6c62;
@@ -218,7 +223,8 @@ fn connect(path: &Path, timeout: Duration) -> Result<Connection> {
 /// The journal mode for the file system that the database is on.
 fn journal_of(path: &Path) -> Result<&'static str> {
     let dir = path.parent().unwrap_or(path);
-    Ok(if cowlab_sys::btrfs::is_btrfs(dir)? {
+    let magic = stat::statfs(dir)?.fstype_magic;
+    Ok(if [btrfs::MAGIC, ZFS_MAGIC].contains(&magic) {
         "persist"
     } else {
         "wal"

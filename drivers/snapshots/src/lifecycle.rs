@@ -196,7 +196,12 @@ impl Store {
             {
                 tracing::error!(key = row.name, %error, "the next open takes the commit back");
             }
-            Error::driver("commit", &row.name)(reason)
+            // Recovery freezes as well.
+            self.explained(
+                "commit",
+                &row.name,
+                Error::driver("commit", &row.name)(reason),
+            )
         })
     }
 

@@ -22,6 +22,7 @@ pub mod holders;
 pub mod id_map;
 mod inside;
 pub mod interrupt;
+pub mod kernel_log;
 pub mod lock;
 pub mod loopdev;
 pub mod mount;

@@ -24,7 +24,8 @@ use crate::exit::{self, Stop};
 
 /// Probes, checks, measures and judges the storage drivers on this host, and writes a report.
 ///
-/// Takes about four minutes. Everything runs on throw-away loop devices; the report's directory is all that stays. Prints the
+/// Takes about four minutes on the host alone, and longer where a guest has been built: it runs the drivers that this kernel
+/// lacks. Everything runs on throw-away loop devices; the report's directory is all that stays. Prints the
 /// path of the page.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -43,9 +44,8 @@ pub(crate) struct Args {
     /// Make the throw-away file systems in this directory; without it that of `COWLAB_TEST_DIR`, else `/var/tmp`.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Check and measure on this kernel (host), in the throw-away machine (guest), or each driver where it runs (auto), which
-    /// takes much longer.
-    #[arg(long = "where", value_name = "PLACE", default_value_t = Where::Host)]
+    /// Check and measure on this kernel (host), in the throw-away machine (guest), or each driver where it runs (auto).
+    #[arg(long = "where", value_name = "PLACE", default_value_t)]
     place: Where,
     /// Run on a host where a container engine runs.
     #[arg(long)]
