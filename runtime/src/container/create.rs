@@ -110,7 +110,7 @@ impl Containers<'_> {
     fn refuse_taken(&self, name: &str) -> Result<()> {
         let file = self.name_file(name);
         let owner = std::fs::read_to_string(&file).ok();
-        match owner.and_then(|id| Some((self.dir_of(&id).is_dir(), id))) {
+        match owner.map(|id| (self.dir_of(&id).is_dir(), id)) {
             Some((true, id)) => {
                 let id = id.get(..12).unwrap_or(&id);
                 Err(self.taken(name, &format!("container {id}")))

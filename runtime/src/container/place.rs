@@ -191,7 +191,7 @@ impl<'a> Containers<'a> {
                 Err(error) => tracing::warn!(id, %error, "left out"),
             }
         }
-        all.sort_by(|one, other| other.record.created.cmp(&one.record.created));
+        all.sort_by_key(|one| std::cmp::Reverse(one.record.created));
         Ok(all)
     }
 

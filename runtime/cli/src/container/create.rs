@@ -237,14 +237,14 @@ impl Options {
                         .ok()
                         .filter(|size| size.0 > 0)
                         .ok_or_else(bad)?
-                        .0
+                        .0;
                 }
                 "max-file" => {
                     log.max_files = value
                         .parse()
                         .ok()
                         .filter(|count| (1..=100).contains(count))
-                        .ok_or_else(bad)?
+                        .ok_or_else(bad)?;
                 }
                 _ => {
                     return Err(usage(format!(

@@ -199,30 +199,32 @@ pub(super) fn logs(args: &LogsArgs) -> anyhow::Result<u8> {
     let containers = open.containers()?;
     let found = containers.find(&args.container)?;
     let mut logs = containers.logs(&found.record)?;
-    let mut past = std::collections::VecDeque::new();
-    while let Some(line) = logs.next_line()? {
-        past.push_back(line);
-        if args.tail.is_some_and(|count| past.len() > count) {
-            past.pop_front();
+    if let Some(count) = args.tail {
+        let mut past = std::collections::VecDeque::new();
+        while let Some(line) = logs.next_line()? {
+            past.push_back(line);
+            if past.len() > count {
+                past.pop_front();
+            }
+        }
+        for line in past {
+            print(&line, args)?;
         }
     }
-    for line in past {
-        print(&line, args)?;
-    }
-    while args.follow {
+    loop {
         // Looked at before the log: what it wrote last is there when it has ended.
-        let is_alive = containers
-            .find(&found.record.id)
-            .is_ok_and(|now| now.phase.is_alive());
+        let is_alive = args.follow
+            && containers
+                .find(&found.record.id)
+                .is_ok_and(|now| now.phase.is_alive());
         while let Some(line) = logs.next_line()? {
             print(&line, args)?;
         }
         if !is_alive {
-            break;
+            return Ok(exit::OK);
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Ok(exit::OK)
 }
 
 fn print(line: &cowlab_runtime::container::LogLine, args: &LogsArgs) -> anyhow::Result<()> {
