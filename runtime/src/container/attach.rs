@@ -240,11 +240,8 @@ impl Session {
     fn give_input(&mut self) -> Result<bool> {
         let mut buffer = [0; 16 << 10];
         // Not by `Stdin`, whose own buffer poll(2) does not know of.
-        let length = match cowlab_sys::file::read_once(std::io::stdin(), &mut buffer) {
-            Ok(length) => length,
-            // The terminal went away.
-            Err(_) => 0,
-        };
+        // An error means that the terminal went away.
+        let length = cowlab_sys::file::read_once(std::io::stdin(), &mut buffer).unwrap_or_default();
         let frame = match length {
             0 => Frame::InputEnd,
             length => Frame::Input(buffer[..length].to_vec()),
