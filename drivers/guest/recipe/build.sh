@@ -196,5 +196,8 @@ echo "step: assemble the root file system"
 make_root root
 make_sysroot out/sysroot
 echo "step: pack it"
-extract_vmlinux "/boot/vmlinuz-$KERNEL" out/vmlinux
+# Since 7.2 a kernel of Debian lies with its modules (linux-binary-*).
+image=/boot/vmlinuz-$KERNEL
+[ -e "$image" ] || image=/$modules/vmlinuz
+extract_vmlinux "$image" out/vmlinux
 make_initrd root out/initrd
