@@ -22,10 +22,10 @@ const FEATURES: &str = "zfs,devicemapper-thin";
 /// The packages with these features.
 const LINTED: [&str; 3] = ["cowlab-zfs", "cowlab-devicemapper-thin", "cowlab"];
 
-/// Builds the program for the guest that runs when no release is named. Without an image there is nothing to build, and
+/// Builds the program for the guest that runs when no command names a release. Without an image there is nothing to build, and
 /// whoever needs the guest says how to get one.
 pub(crate) fn build(consent: Consent) -> anyhow::Result<Option<PathBuf>> {
-    let Some(image) = Cache::open()?.find(None)? else {
+    let Some(image) = Cache::open()?.find(ready::chosen_release()?)? else {
         return Ok(None);
     };
     setup::ensure(&[Purpose::GuestRun, Purpose::GuestProgram], consent)?;
@@ -40,7 +40,7 @@ pub(crate) fn build(consent: Consent) -> anyhow::Result<Option<PathBuf>> {
 
 /// Lints the drivers that are not in the host's build, and returns the exit code.
 pub(crate) fn lint() -> anyhow::Result<u8> {
-    let Some(image) = Cache::open()?.find(None)? else {
+    let Some(image) = Cache::open()?.find(ready::chosen_release()?)? else {
         let message = "there is no image to build against: make one with `cargo xtask guest build`";
         return Err(Refusal::new(exit::MISSING, message).into());
     };

@@ -8,15 +8,33 @@ use crate::{Absent, Cache, Error, Image, Machine, Release, Result};
 
 /// The environment variable with the path of the program that was built for the guest.
 pub const PAYLOAD_VARIABLE: &str = "COWLAB_GUEST_PAYLOAD";
+/// The environment variable with the Debian release of the guest, where a command does not name one.
+pub const RELEASE_VARIABLE: &str = "COWLAB_GUEST_RELEASE";
 /// Where the payload is in the guest.
 pub const PAYLOAD_IN_GUEST: &str = "/usr/local/bin/cowlab";
+
+/// The release that [`RELEASE_VARIABLE`] names; `None` where it is not set.
+///
+/// # Errors
+///
+/// [`Error::UnknownRelease`].
+pub fn chosen_release() -> Result<Option<Release>> {
+    std::env::var_os(RELEASE_VARIABLE)
+        .filter(|name| !name.is_empty())
+        .map(|name| name.to_string_lossy().parse())
+        .transpose()
+}
 
 /// Finds what is needed to run a command in the guest: QEMU and an image. It looks at a few files and starts nothing.
 ///
 /// # Errors
 ///
-/// [`Error::Absent`] says what is missing and how to get it.
+/// [`Error::Absent`] says what is missing and how to get it. [`Error::UnknownRelease`].
 pub fn image(release: Option<Release>) -> Result<Image> {
+    let release = match release {
+        Some(release) => Some(release),
+        None => chosen_release()?,
+    };
     if Cmd::find("qemu-system-x86_64").is_none() {
         return Err(Error::Absent(Absent::Qemu));
     }

@@ -24,7 +24,7 @@ the disk's file lies (default /var/tmp); it has no name there.";
 /// What the guest is made of.
 #[derive(Debug, clap::Args)]
 struct Parts {
-    /// The Debian release of the guest; the newest in the cache by default.
+    /// The Debian release of the guest [default: COWLAB_GUEST_RELEASE, else the newest that was seen to start].
     #[arg(long, value_name = "RELEASE")]
     release: Option<Release>,
     /// Its memory: a number of MiB, or with the unit M or G.
