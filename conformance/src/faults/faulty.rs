@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
-    Access, Candidates, Chain, CreateOptions, Driver, Durability, Mounts, Result, SnapshotId,
-    Staging, Usage,
+    Access, Candidates, Chain, CopyUp, CreateOptions, Driver, Durability, Mounts, Own, Result,
+    SnapshotId, Staging, Usage,
 };
 
 use super::harm::Harm;
@@ -70,6 +70,14 @@ impl Driver for Faulty {
 
     fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>> {
         self.inner.candidates(chain)
+    }
+
+    fn copy_up(&self) -> CopyUp {
+        self.inner.copy_up()
+    }
+
+    fn own(&self, id: SnapshotId, path: &Path) -> Result<Option<Own>> {
+        self.inner.own(id, path)
     }
 
     fn inventory(&self) -> Result<Vec<SnapshotId>> {

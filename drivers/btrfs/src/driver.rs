@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
-    Access, Candidate, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home, Missing,
-    Mounts, OpenOptions, Reach, Result, SnapshotId, Staging, Usage, busy, make_dir,
+    Access, Candidate, Candidates, Chain, CopyUp, CreateOptions, Driver, Durability, Error, Home,
+    Missing, Mounts, OpenOptions, Reach, Result, SnapshotId, Staging, Usage, busy, make_dir,
 };
 use cowlab_sys::durability::syncfs;
 use cowlab_sys::{MountAttributes, Root, at, btrfs};
@@ -145,6 +145,10 @@ impl Driver for Btrfs {
         // A search sees neither delayed inodes nor data that is still to be written.
         btrfs::sync(&snapshot)?;
         changes::candidates(&snapshot, &parent).map(Some)
+    }
+
+    fn copy_up(&self) -> CopyUp {
+        CopyUp::Blocks
     }
 
     fn inventory(&self) -> Result<Vec<SnapshotId>> {

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
-    Access, Allocation, Bytes, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home,
-    Mounts, OpenOptions, Result, SnapshotId, Staging, Usage, Warning, make_dir,
+    Access, Allocation, Bytes, Candidates, Chain, CopyUp, CreateOptions, Driver, Durability, Error,
+    Home, Mounts, OpenOptions, Result, SnapshotId, Staging, Usage, Warning, make_dir,
 };
 use cowlab_sys::durability::{fsync, fsync_dir, syncfs};
 use cowlab_sys::{dir, io, mountinfo, stat};
@@ -243,6 +243,10 @@ impl Driver for DeviceMapperThin {
     }
 
     /// The union of the records and of what the pool has, so that nothing is lost that a crash left in one of them.
+    fn copy_up(&self) -> CopyUp {
+        CopyUp::Blocks
+    }
+
     fn inventory(&self) -> Result<Vec<SnapshotId>> {
         let mut ids = self.home.inventory()?;
         for device in self.thin.pool.devices()? {

@@ -33,6 +33,7 @@
 
 pub mod busy;
 mod chain;
+mod copying;
 mod entry;
 mod error;
 mod home;
@@ -43,6 +44,7 @@ pub mod tree;
 mod units;
 
 pub use chain::{Chain, SnapshotId};
+pub use copying::{Copied, CopyUp, Own};
 pub use entry::{
     Deviation, Entry, Impact, Missing, OpenOptions, Probe, Requirement, Scope, Settings, Variant,
 };
@@ -167,6 +169,20 @@ pub trait Driver: Debug + Send + Sync {
     ///
     /// [`Error::NotFound`].
     fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>>;
+
+    /// What the first write to a file of the parent copies.
+    fn copy_up(&self) -> CopyUp;
+
+    /// Says what the snapshot has of its own at `path`, relative to its root, or `None` where only a comparison with the
+    /// parent can tell. Costs O(parts of the path).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] for the snapshot.
+    fn own(&self, id: SnapshotId, path: &Path) -> Result<Option<Own>> {
+        let _ = (id, path);
+        Ok(None)
+    }
 
     /// Lists what is on disk, half-made and half-removed snapshots included.
     ///

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use cowlab_driver::{
-    Access, Candidate, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home, Mounts,
-    OpenOptions, Reach, Result, SnapshotId, Staging, Usage, make_dir, projects, tree,
+    Access, Candidate, Candidates, Chain, CopyUp, CreateOptions, Driver, Durability, Error, Home,
+    Mounts, OpenOptions, Own, Reach, Result, SnapshotId, Staging, Usage, make_dir, projects, tree,
 };
 use cowlab_sys::durability::{fsync_dir, syncfs};
 use cowlab_sys::{MountAttributes, dir};
@@ -211,6 +211,15 @@ impl Driver for Overlay2 {
             }]));
         }
         upper::candidates(&self.places().diff(chain.head())).map(Some)
+    }
+
+    fn copy_up(&self) -> CopyUp {
+        CopyUp::File
+    }
+
+    fn own(&self, id: SnapshotId, path: &Path) -> Result<Option<Own>> {
+        self.home.existing(id)?;
+        upper::own(&self.places().diff(id), path)
     }
 
     fn inventory(&self) -> Result<Vec<SnapshotId>> {

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::tree::{self, Visited};
-use cowlab_driver::{Candidate, Candidates, Reach, Result};
+use cowlab_driver::{Candidate, Candidates, Copied, Own, Reach, Result};
 use cowlab_sys::{FileKind, Root, at, xattr};
 
 /// Marks a directory that hides the parent's (value `y`), or that may hold whiteouts made of files
@@ -12,6 +12,10 @@ use cowlab_sys::{FileKind, Root, at, xattr};
 const OPAQUE: &str = "trusted.overlay.opaque";
 /// Marks a directory that shows the content of another one of the parent.
 const REDIRECT: &str = "trusted.overlay.redirect";
+/// Marks what was copied up (overlayfs.rst, "Inode properties").
+const ORIGIN: &str = "trusted.overlay.origin";
+/// Marks a file of which only attributes were copied up (overlayfs.rst, "Metadata only copy up").
+const METACOPY: &str = "trusted.overlay.metacopy";
 
 /// Gives the `diff` of a new snapshot the attributes of its parent's: the root of a union has those of its
 /// topmost layer. What overlay itself keeps there (origin, impure, uuid) stays behind.
@@ -53,4 +57,68 @@ fn reach(entry: &Visited<'_>) -> Result<Reach> {
         }
     }
     Ok(Reach::Entry)
+}
+
+/// Says what an upper directory has at `path`; `None` below a directory that shows another one of the parent.
+pub(crate) fn own(diff: &Path, path: &Path) -> Result<Option<Own>> {
+    let mut place = diff.to_owned();
+    let mut dir = at::open_path(Root::open(diff)?, ".")?;
+    let (mut hides, mut merges) = (false, true);
+    let mut steps = path.iter().peekable();
+    while let Some(name) = steps.next() {
+        let is_last = steps.peek().is_none();
+        let found = at::stat_if_present(&dir, name)?;
+        let Some(found) = found else {
+            return Ok(Some(match hides {
+                true => Own::Hidden { place },
+                false => Own::Nothing,
+            }));
+        };
+        place.push(name);
+        let is_directory = found.kind() == FileKind::Directory;
+        if found.is_whiteout() || !(is_directory || is_last) {
+            return Ok(Some(Own::Hidden { place }));
+        }
+        merges = is_directory;
+        dir = at::open_path(&dir, name)?;
+        if is_directory {
+            if xattr::get_fd(&dir, REDIRECT)?.is_some() {
+                return Ok(None);
+            }
+            hides |= xattr::get_fd(&dir, OPAQUE)?.is_some_and(|value| value == b"y");
+        }
+    }
+    let copied = match xattr::get_fd(&dir, ORIGIN)? {
+        None => Copied::Nothing,
+        Some(_) if xattr::get_fd(&dir, METACOPY)?.is_some() => Copied::Attributes,
+        Some(_) => Copied::Whole,
+    };
+    Ok(Some(Own::Entry {
+        place,
+        merges: merges && !hides,
+        copied,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upper_has_what_is_in_it() {
+        let diff = tempfile::tempdir().unwrap();
+        std::fs::create_dir(diff.path().join("dir")).unwrap();
+        std::fs::write(diff.path().join("dir/file"), "x").unwrap();
+        let of = |path: &str| own(diff.path(), Path::new(path)).unwrap().unwrap();
+        let entry = |path: &str, merges| Own::Entry {
+            place: diff.path().join(path),
+            merges,
+            copied: Copied::Nothing,
+        };
+        assert_eq!(of("dir"), entry("dir", true));
+        assert_eq!(of("dir/file"), entry("dir/file", false));
+        assert_eq!(of("dir/none"), Own::Nothing);
+        let place = diff.path().join("dir/file");
+        assert_eq!(of("dir/file/below"), Own::Hidden { place });
+    }
 }

@@ -12,6 +12,7 @@ use crate::locks::Hold;
 use crate::row::{self, Row};
 use crate::shown::Shown;
 use crate::store::Store;
+use crate::trace::CopiedUp;
 
 impl Store {
     /// Lists the paths in which a snapshot differs from its parent, sorted by their bytes. Everything is
@@ -26,7 +27,7 @@ impl Store {
     /// [`Error::NotFound`], [`Error::Layer`], [`Error::Driver`].
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn changes(&self, key: &str) -> Result<Vec<Change>> {
-        self.compare(key, |_, changes| Ok(changes))
+        self.compare(key, |_, _, changes| Ok(changes))
     }
 
     /// Writes the difference between a snapshot and its parent as a layer: an uncompressed tar archive that,
@@ -37,7 +38,7 @@ impl Store {
     /// As [`changes`](Self::changes); [`Error::Layer`] also when `sink` fails.
     #[tracing::instrument(level = "debug", skip(self, sink, options))]
     pub fn diff(&self, key: &str, sink: &mut dyn Write, options: &DiffOptions) -> Result<Written> {
-        self.compare(key, |shown, changes| {
+        self.compare(key, |shown, _, changes| {
             diff::write(shown.path(), &changes, sink, options)
                 .map_err(Error::layer("write the layer of", key))
         })
@@ -56,7 +57,7 @@ impl Store {
         sink: &mut dyn Write,
         options: &DiffOptions,
     ) -> Result<Written> {
-        self.compare(key, |shown, mut changes| {
+        self.compare(key, |shown, _, mut changes| {
             changes.retain(&keep);
             diff::write(shown.path(), &changes, sink, options)
                 .map_err(Error::layer("write the layer of", key))
@@ -77,7 +78,7 @@ impl Store {
         options: &DiffOptions,
     ) -> Result<Written> {
         let (row, lock) = self.hold(key, Hold::Shared)?;
-        let written = self.compare_rows(&row, None, |shown, mut changes| {
+        let written = self.compare_rows(&row, None, |shown, _, mut changes| {
             changes.retain(&keep);
             diff::write(shown.path(), &changes, sink, options).map_err(Error::layer("export", key))
         });
@@ -86,10 +87,26 @@ impl Store {
         written
     }
 
+    /// Counts what a snapshot copied from its parent and what it removed. Costs as much as [`changes`](Self::changes).
+    ///
+    /// # Errors
+    ///
+    /// As [`changes`](Self::changes).
+    #[tracing::instrument(level = "debug", skip(self))]
+    pub fn copied(&self, key: &str) -> Result<CopiedUp> {
+        let id = self.stat(key)?.id;
+        self.compare(key, |shown, parent, changes| {
+            let Some(parent) = parent else {
+                return Ok(CopiedUp::default());
+            };
+            self.count_copied(key, id, (shown, parent), &changes)
+        })
+    }
+
     fn compare<T>(
         &self,
         key: &str,
-        work: impl FnOnce(&Shown, Vec<Change>) -> Result<T>,
+        work: impl FnOnce(&Shown, Option<&Shown>, Vec<Change>) -> Result<T>,
     ) -> Result<T> {
         let (row, lock) = self.hold(key, Hold::Shared)?;
         let parent = match row.parent {
@@ -110,7 +127,7 @@ impl Store {
         &self,
         row: &Row,
         parent: Option<&Row>,
-        work: impl FnOnce(&Shown, Vec<Change>) -> Result<T>,
+        work: impl FnOnce(&Shown, Option<&Shown>, Vec<Change>) -> Result<T>,
     ) -> Result<T> {
         let shown = self.show(row)?;
         let parent = parent.map(|parent| self.show(parent)).transpose()?;
@@ -128,6 +145,6 @@ impl Store {
             candidates.as_deref(),
         )
         .map_err(Error::layer("compare", &row.name))?;
-        work(&shown, changes)
+        work(&shown, parent.as_ref(), changes)
     }
 }

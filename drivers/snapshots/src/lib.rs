@@ -53,6 +53,7 @@ mod row;
 mod settings;
 mod shown;
 mod store;
+mod trace;
 
 pub use cowlab_sys::holders::{Holder, HolderKind};
 pub use error::{Error, Result};
@@ -67,3 +68,4 @@ pub use layer::{DiffId, Digest, LayerError};
 pub use mounting::Mounted;
 pub use recovery::{CheckReport, Recovery};
 pub use store::{Identity, Store};
+pub use trace::{CopiedUp, Facts, Trace, Traced};

@@ -61,6 +61,29 @@ impl Root {
         Ok(Some((inside, found)))
     }
 
+    /// Returns `path` as a path from this root with the links before its last name followed. Names that are not there are
+    /// taken as they are written.
+    ///
+    /// # Errors
+    ///
+    /// As [`find_inside`](Self::find_inside).
+    pub fn resolve_name_inside(&self, path: &Path) -> Result<PathBuf> {
+        let Some(name) = path.file_name() else {
+            let found = self.resolve_inside(path)?;
+            return Ok(found.map_or_else(|| PathBuf::from("/"), |(inside, _)| inside));
+        };
+        let parent = path.parent().unwrap_or_else(|| Path::new("/"));
+        let above = match self.resolve_inside(parent) {
+            Ok(Some((above, _))) => above,
+            Ok(None) => self.resolve_name_inside(parent)?,
+            Err(error) if error.errno() == Some(Errno::NOTDIR) => {
+                self.resolve_name_inside(parent)?
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(above.join(name))
+    }
+
     /// Reads the regular file that `path` leads to, at most `limit` bytes of it; `None` where there is no such file.
     ///
     /// # Errors

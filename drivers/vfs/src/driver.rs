@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
-    Access, Allocation, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home, Mounts,
-    OpenOptions, Result, SnapshotId, Staging, Usage, busy, make_dir, projects, tree,
+    Access, Allocation, Candidates, Chain, CopyUp, CreateOptions, Driver, Durability, Error, Home,
+    Mounts, OpenOptions, Result, SnapshotId, Staging, Usage, busy, make_dir, projects, tree,
 };
 use cowlab_sys::durability::{fsync_dir, syncfs};
 use cowlab_sys::{MountAttributes, btrfs, dir, io, stat};
@@ -142,6 +142,10 @@ impl Driver for Vfs {
     fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>> {
         self.home.existing(chain.head())?;
         Ok(None)
+    }
+
+    fn copy_up(&self) -> CopyUp {
+        CopyUp::Everything
     }
 
     fn inventory(&self) -> Result<Vec<SnapshotId>> {

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
-    Access, Candidate, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home, Mounts,
-    OpenOptions, Reach, Result, SnapshotId, Staging, Usage, Warning,
+    Access, Candidate, Candidates, Chain, CopyUp, CreateOptions, Driver, Durability, Error, Home,
+    Mounts, OpenOptions, Reach, Result, SnapshotId, Staging, Usage, Warning,
 };
 use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::{Errno, MountAttributes, MountSpec, stat};
@@ -204,6 +204,10 @@ impl Driver for Zfs {
         let [parent, child] =
             [self.shown(*parent)?, child].map(|name| DetachedMount::new(&mount_of(&name, true)));
         candidates::find(parent?.path(), child?.path()).map(Some)
+    }
+
+    fn copy_up(&self) -> CopyUp {
+        CopyUp::Blocks
     }
 
     fn inventory(&self) -> Result<Vec<SnapshotId>> {

@@ -8,6 +8,7 @@ mod exit;
 mod guest;
 mod image;
 mod layer;
+mod place;
 mod prove;
 mod report;
 mod root;
@@ -81,6 +82,8 @@ enum Command {
     Container(container::Args),
     #[command(flatten)]
     Containers(container::Verb),
+    /// Say which layer a path of a container comes from, and what a write to it copies.
+    Where(place::Args),
     /// Work with volumes.
     Volume(volume::Args),
     /// The monitor of a container; `start` and `run` call it.
@@ -123,6 +126,7 @@ fn main() -> ExitCode {
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Container(args) => container::run(&args),
         Command::Containers(verb) => container::verb(&verb),
+        Command::Where(args) => place::run(&args),
         Command::Volume(args) => volume::run(&args),
         Command::Monitor(args) => container::monitor(&args),
         Command::Prove(args) => prove::run(&args),

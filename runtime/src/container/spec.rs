@@ -173,6 +173,13 @@ fn namespaces(network: Network) -> Value {
         .collect()
 }
 
+/// Where every container gets a file system of the kernel's.
+pub(super) fn system_places() -> Vec<std::path::PathBuf> {
+    let mounts = kernel_mounts();
+    let targets = mounts.iter().filter_map(|one| one["destination"].as_str());
+    targets.map(Into::into).collect()
+}
+
 fn kernel_mounts() -> Vec<Value> {
     let mount = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
     vec![

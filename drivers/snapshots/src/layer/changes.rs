@@ -85,6 +85,20 @@ pub fn between(
     Ok(walk.finish())
 }
 
+/// Tells whether one entry, with these attributes, is the same in a directory of two trees. Of directories, what is in them
+/// is not compared.
+pub(crate) fn same_entry(
+    dirs: (&std::fs::File, &std::fs::File),
+    name: &OsStr,
+    (parent, child): (&Stat, &Stat),
+) -> Result<bool> {
+    if parent.kind() != child.kind() {
+        return Ok(false);
+    }
+    let mut comparison = Comparison::of(parent, child);
+    Ok(!comparison.differ(dirs, name, (parent, child), Depth::Content)?)
+}
+
 /// The candidates as a tree.
 #[derive(Debug, Default)]
 struct Node {

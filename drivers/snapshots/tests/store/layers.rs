@@ -125,3 +125,34 @@ fn a_sink_that_fails_is_named() {
     assert_eq!(key, "base");
     assert!(matches!(*reason, LayerError::Sink(_)));
 }
+
+#[test]
+fn a_path_is_traced_to_the_snapshots_that_have_it() {
+    let place = Place::new();
+    let store = place.open();
+    commit(&store, "base", None);
+    prepare(&store, "key", Some("base"), "new");
+    store.commit("key", "child", &Default::default()).unwrap();
+    prepare(&store, "top", Some("child"), "other");
+    let dir = directory(&store, "top");
+    let trace = |path: &str| store.trace("top", Path::new(path)).unwrap();
+    let who = |path: &str| -> Vec<_> {
+        let found = trace(path).traces.into_iter();
+        found
+            .map(|one| (one.snapshot, one.entry.is_some()))
+            .collect()
+    };
+    assert_eq!(who("/base"), [("base".to_owned(), true)]);
+    assert_eq!(who("/new"), [("child".to_owned(), true)]);
+    std::fs::write(dir.join("base"), "longer").unwrap();
+    std::fs::remove_file(dir.join("new")).unwrap();
+    let both = [("top".to_owned(), true), ("base".to_owned(), true)];
+    assert_eq!(who("/base"), both);
+    assert!(trace("/base").traces[0].is_head);
+    assert_eq!(trace("/base").shown.unwrap().size, 6);
+    let removed = [("top".to_owned(), false), ("child".to_owned(), true)];
+    assert_eq!(who("/new"), removed);
+    assert!(trace("/new").shown.is_none() && who("/none/below").is_empty());
+    let copied = store.copied("top").unwrap();
+    assert_eq!((copied.files, copied.whiteouts), (1, 1));
+}

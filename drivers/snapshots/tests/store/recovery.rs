@@ -251,6 +251,10 @@ impl Driver for Full {
         self.0.activate(chain, access)
     }
 
+    fn copy_up(&self) -> cowlab_driver::CopyUp {
+        self.0.copy_up()
+    }
+
     fn deactivate(&self, id: SnapshotId) -> cowlab_driver::Result<()> {
         self.0.deactivate(id)
     }
