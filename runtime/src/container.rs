@@ -43,6 +43,7 @@ mod user;
 pub mod volume;
 
 pub use attach::{End, Session};
+pub use changes::StorageStats;
 pub use config::{CreateOptions, Network, Source};
 pub use copy::{Owner, copy_in, copy_out};
 pub use error::{Error, Result};

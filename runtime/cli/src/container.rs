@@ -112,6 +112,7 @@ impl Open {
 
     fn start_options(&self, input_ends: bool) -> StartOptions {
         StartOptions {
+            measure: false,
             monitor: monitor_arguments(&self.root),
             input_ends,
         }

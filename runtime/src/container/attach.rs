@@ -12,7 +12,7 @@ use cowlab_sys::channel::{self, Ready};
 use cowlab_sys::terminal::{self, Size};
 use cowlab_sys::{io, signals};
 
-use super::{Error, Result};
+use super::{Error, Result, StorageStats};
 
 /// The longest content of a frame, in bytes.
 pub(super) const LONGEST: usize = 64 << 10;
@@ -42,6 +42,8 @@ pub(super) enum Frame {
     Errors(Vec<u8>),
     /// From the monitor: the program has ended with this status.
     Ended(i32),
+    /// From the monitor: what the container's layer holds at its end, as JSON.
+    Measured(Vec<u8>),
 }
 
 impl Frame {
@@ -63,6 +65,7 @@ impl Frame {
             Self::Output(bytes) => (5, bytes.clone()),
             Self::Errors(bytes) => (6, bytes.clone()),
             Self::Ended(status) => (7, status.to_be_bytes().to_vec()),
+            Self::Measured(bytes) => (8, bytes.clone()),
         };
         let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
         [&[kind][..], &length.to_be_bytes(), &content].concat()
@@ -103,6 +106,7 @@ impl Frame {
             5 => Self::Output(content.to_vec()),
             6 => Self::Errors(content.to_vec()),
             7 => Self::Ended(i32::from_be_bytes(content.try_into().ok()?)),
+            8 => Self::Measured(content.to_vec()),
             _ => return None,
         })
     }
@@ -118,6 +122,7 @@ pub struct Session {
     socket: UnixStream,
     received: Vec<u8>,
     name: String,
+    measured: Option<StorageStats>,
 }
 
 /// How a session ended.
@@ -135,7 +140,15 @@ impl Session {
             socket,
             received: Vec::new(),
             name: name.to_owned(),
+            measured: None,
         }
+    }
+
+    /// What the container's layer held at the end, where [`StartOptions::measure`](super::StartOptions::measure) asked for
+    /// it and nobody removed the container first.
+    #[must_use]
+    pub const fn measured(&self) -> Option<&StorageStats> {
+        self.measured.as_ref()
     }
 
     /// Waits until the program was started.
@@ -169,7 +182,7 @@ impl Session {
     ///
     /// When this process's streams or the line break.
     pub fn attach(
-        mut self,
+        &mut self,
         input: bool,
         terminal: bool,
         mut signal: impl FnMut(i32),
@@ -229,6 +242,7 @@ impl Session {
             match frame {
                 Frame::Output(bytes) => write_all(&mut std::io::stdout(), &bytes)?,
                 Frame::Errors(bytes) => write_all(&mut std::io::stderr(), &bytes)?,
+                Frame::Measured(bytes) => self.measured = serde_json::from_slice(&bytes).ok(),
                 Frame::Ended(status) => return Ok(Some(End::Status(status))),
                 _ => {}
             }
@@ -289,6 +303,7 @@ mod tests {
             Frame::Output(Vec::new()),
             Frame::Errors(vec![0; 1000]),
             Frame::Ended(-1),
+            Frame::Measured(b"{}".to_vec()),
         ];
         let mut received = Vec::new();
         let mut found = Vec::new();

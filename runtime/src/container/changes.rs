@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::path::Path;
 
-use cowlab_driver::Usage;
+use cowlab_driver::{CopyUp, Usage};
 use cowlab_snapshots::{Change, ChangeKind, DiffOptions, Digest, Written};
 use libcontainer::container::Container;
 use oci_spec::image::ImageConfiguration;
+use serde::{Deserialize, Serialize};
 
 use super::place::{Containers, Found};
 use super::record::Record;
@@ -88,6 +89,28 @@ impl Containers<'_> {
         Ok(self.store().export(snapshot, |_| true, sink, &options)?)
     }
 
+    /// Measures what a container's own layer holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`].
+    pub fn storage(&self, record: &Record) -> Result<StorageStats> {
+        let store = self.store();
+        let copied = store.copied(&record.snapshot)?;
+        let usage = store.usage(&record.snapshot)?.exclusive;
+        Ok(StorageStats {
+            copied_files: copied.files,
+            copied_bytes: match store.driver().copy_up() {
+                CopyUp::File => Some(copied.bytes.0),
+                // Every file of the image, when the container was made: none of these more than another.
+                CopyUp::Blocks | CopyUp::Everything => None,
+            },
+            whiteouts: copied.whiteouts,
+            allocated: usage.bytes.0,
+            inodes: usage.inodes,
+        })
+    }
+
     /// Measures what a container's own layer allocates.
     ///
     /// # Errors
@@ -95,6 +118,28 @@ impl Containers<'_> {
     /// [`Error::Store`].
     pub fn usage(&self, found: &Found) -> Result<Usage> {
         Ok(self.store().usage(&found.record.snapshot)?)
+    }
+}
+
+/// What a container's own layer holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageStats {
+    /// Files of the image that were copied up, or written in part.
+    pub copied_files: u64,
+    /// The bytes that were copied for them; `None` with a driver that copies no whole files.
+    pub copied_bytes: Option<u64>,
+    /// Names of the image that were removed: the whiteouts of a layer.
+    pub whiteouts: u64,
+    /// What the layer allocates, in bytes.
+    pub allocated: u64,
+    /// Its inodes, directories included.
+    pub inodes: u64,
+}
+
+impl StorageStats {
+    /// The same as JSON.
+    pub(super) fn to_json(self) -> Vec<u8> {
+        serde_json::to_vec(&self).unwrap_or_default()
     }
 }
 

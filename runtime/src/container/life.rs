@@ -30,6 +30,8 @@ pub struct StartOptions {
     pub monitor: Vec<OsString>,
     /// Whether the program's standard input ends with the command.
     pub input_ends: bool,
+    /// Whether what the container's layer holds is measured when the program has ended, before a removal.
+    pub measure: bool,
 }
 
 /// What goes with a container that is removed.
@@ -70,6 +72,9 @@ impl Containers<'_> {
             Cmd::new(io("readlink", "/proc/self/exe", program)?).args(&options.monitor);
         if options.input_ends {
             command = command.arg("--input-ends");
+        }
+        if options.measure {
+            command = command.arg("--measure");
         }
         let command = command.arg(&record.id).current_dir("/");
         command.detach(OwnedFd::from(there), log)?;

@@ -24,15 +24,22 @@ use relay::{Client, Relay};
 const IGNORED: [i32; 3] = [1, 2, 15];
 
 /// Runs the monitor of a container to its end. `line` leads to the command that wants it started; with
-/// `input_ends` the program's standard input ends with it.
+/// `input_ends` the program's standard input ends with it; with `measure` it tells at the end what the container's layer
+/// holds.
 ///
 /// # Errors
 ///
 /// What could not be written down. A program that does not start is told over the line and is no error here.
-pub fn run(containers: &Containers<'_>, id: &str, line: OwnedFd, input_ends: bool) -> Result<()> {
+pub fn run(
+    containers: &Containers<'_>,
+    id: &str,
+    line: OwnedFd,
+    input_ends: bool,
+    measure: bool,
+) -> Result<()> {
     let mut client = Client::new(UnixStream::from(line), input_ends)?;
     match begin(containers, id) {
-        Ok(begun) => finish(containers, &begun.0, begun.1, client),
+        Ok(begun) => finish(containers, &begun.0, begun.1, client, measure),
         Err(error) => {
             let status = match &error {
                 Error::Start { status, .. } => *status,
@@ -102,6 +109,7 @@ fn finish(
     found: &Found,
     (started, lock): (start::Started, FileLock),
     client: Client,
+    measure: bool,
 ) -> Result<()> {
     let record = &found.record;
     let log = containers.dir_of(&record.id).join("log.json");
@@ -118,6 +126,12 @@ fn finish(
     // The container is gone before anybody reads that it is: what comes next may mount its layer.
     start::let_go(containers, record);
     containers.write_state(&record.id, &state)?;
+    if measure {
+        match containers.storage(record) {
+            Ok(stats) => relay.client.send(&Frame::Measured(stats.to_json())),
+            Err(error) => tracing::warn!(%error, "what it wrote is not measured"),
+        }
+    }
     if record.remove {
         containers.remove_ended(record)?;
     }

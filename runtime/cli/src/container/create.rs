@@ -7,7 +7,8 @@ use clap::ValueEnum;
 use cowlab_driver::Bytes;
 use cowlab_runtime::container::mounts::{self, Wish};
 use cowlab_runtime::container::{
-    CreateOptions, End, LogOptions, Network, Record, RemoveOptions, Source,
+    CreateOptions, End, LogOptions, Network, Record, RemoveOptions, Source, StartOptions,
+    StorageStats,
 };
 
 use super::{Open, status};
@@ -36,8 +37,19 @@ pub(crate) struct RunArgs {
     /// Leave it running and print its id.
     #[arg(long, short)]
     detach: bool,
+    /// Print to stderr, when it has ended, what it copied up and removed and what its layer allocates: as text, or as a line
+    /// of JSON.
+    #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true,
+          default_missing_value = "text", conflicts_with = "detach")]
+    storage_stats: Option<StatsFormat>,
     #[command(flatten)]
     what: What,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StatsFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, clap::Args)]
@@ -292,8 +304,11 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let open = Open::new(&args.root)?;
     let containers = open.containers()?;
     let record = make(&open, options, &args.what)?;
-    let how = open.start_options(options.interactive && !args.detach);
-    let session = match containers.start(&record, &how) {
+    let how = StartOptions {
+        measure: args.storage_stats.is_some(),
+        ..open.start_options(options.interactive && !args.detach)
+    };
+    let mut session = match containers.start(&record, &how) {
         Ok(session) => session,
         Err(error) => {
             if options.rm
@@ -314,7 +329,12 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         }
     };
     match session.attach(options.interactive, options.tty, pass_on)? {
-        End::Status(code) => Ok(status(code)),
+        End::Status(code) => {
+            if let Some(format) = args.storage_stats {
+                tell_storage(&open, session.measured(), format)?;
+            }
+            Ok(status(code))
+        }
         End::Lost => {
             let code = containers.wait(&record).context("wait for the container")?;
             Err(Stop {
@@ -327,4 +347,33 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
             .into())
         }
     }
+}
+
+/// Prints what a container's layer held at its end.
+fn tell_storage(
+    open: &Open,
+    stats: Option<&StorageStats>,
+    format: StatsFormat,
+) -> anyhow::Result<()> {
+    let mut err = std::io::stderr().lock();
+    let Some(stats) = stats else {
+        return Ok(writeln!(err, "storage: not measured")?);
+    };
+    let driver = &open.root.store().identity().driver;
+    if format == StatsFormat::Json {
+        let mut line = serde_json::to_value(stats)?;
+        line["driver"] = driver.as_str().into();
+        return Ok(writeln!(err, "{line}")?);
+    }
+    let files = match (stats.copied_files, stats.copied_bytes) {
+        (files, Some(bytes)) => format!("{files} files copied up ({})", Bytes(bytes)),
+        (files, None) => format!("{files} files of the image written, none copied for it"),
+    };
+    Ok(writeln!(
+        err,
+        "storage: {files}, {} whiteouts, {} and {} inodes allocated ({driver})",
+        stats.whiteouts,
+        Bytes(stats.allocated),
+        stats.inodes
+    )?)
 }

@@ -110,6 +110,9 @@ pub(crate) struct MonitorArgs {
     /// End the program's standard input with the line to the command.
     #[arg(long)]
     input_ends: bool,
+    /// Measure its layer at the end.
+    #[arg(long)]
+    measure: bool,
     /// The container's id.
     id: String,
 }
@@ -122,7 +125,8 @@ pub(crate) fn monitor(args: &MonitorArgs) -> anyhow::Result<u8> {
         std::io::stdin().as_fd().try_clone_to_owned(),
     )?;
     let open = Open::new(&args.root)?;
-    runtime::monitor::run(&open.containers()?, &args.id, line, args.input_ends)?;
+    let containers = open.containers()?;
+    runtime::monitor::run(&containers, &args.id, line, args.input_ends, args.measure)?;
     Ok(exit::OK)
 }
 
@@ -140,7 +144,7 @@ pub(super) fn start(args: &StartArgs) -> anyhow::Result<u8> {
     let mut ended = exit::OK;
     let code = each(&containers, &args.names, |found| {
         let record = &found.record;
-        let session = containers.start(record, &how)?;
+        let mut session = containers.start(record, &how)?;
         if !attach {
             writeln!(std::io::stdout(), "{}", record.name)?;
             return Ok(());
