@@ -15,13 +15,23 @@ use cowlab_runtime::container::{Containers, Found, StartOptions};
 use crate::exit;
 use crate::root::{RootArgs, monitor_arguments};
 
+pub(crate) use list::document;
 pub(crate) use live::{MonitorArgs, monitor};
 
 /// Work with containers.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    verb: AnyVerb,
+}
+
+/// All verbs; `inspect` alone has a short form that is about more than containers.
+#[derive(Debug, Subcommand)]
+enum AnyVerb {
+    #[command(flatten)]
+    Common(Verb),
+    /// Print all that is known about containers, as JSON.
+    Inspect(list::InspectArgs),
 }
 
 /// What can be done with containers.
@@ -48,8 +58,6 @@ pub(crate) enum Verb {
     Wait(live::NamesArgs),
     /// Remove containers with what they wrote.
     Rm(live::RmArgs),
-    /// Print all that is known about containers, as JSON.
-    Inspect(list::InspectArgs),
     /// List what a container changed in its image.
     Diff(change::DiffArgs),
     /// Copy files between a container and the host.
@@ -66,7 +74,10 @@ pub(crate) enum Verb {
 ///
 /// What the containers or the store refused.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
-    verb(&args.verb)
+    match &args.verb {
+        AnyVerb::Common(common) => verb(common),
+        AnyVerb::Inspect(args) => list::inspect(args),
+    }
 }
 
 /// Runs one verb.
@@ -86,7 +97,6 @@ pub(crate) fn verb(verb: &Verb) -> anyhow::Result<u8> {
         Verb::Kill(args) => live::kill(args),
         Verb::Wait(args) => live::wait(args),
         Verb::Rm(args) => live::rm(args),
-        Verb::Inspect(args) => list::inspect(args),
         Verb::Diff(args) => change::diff(args),
         Verb::Cp(args) => change::cp(args),
         Verb::Commit(args) => change::commit(args),

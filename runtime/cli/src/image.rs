@@ -17,7 +17,7 @@ use cowlab_runtime::image::{PlannedLayer, Step, short};
 use crate::exit;
 
 pub(crate) use import::ImportArgs;
-pub(crate) use inspect::{InspectArgs, driver_data};
+pub(crate) use inspect::{InspectArgs, document, driver_data};
 pub(crate) use list::ListArgs;
 pub(crate) use load::LoadArgs;
 pub(crate) use names::{HistoryArgs, RemoveArgs, TagArgs};

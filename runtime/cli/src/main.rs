@@ -7,6 +7,7 @@ mod container;
 mod exit;
 mod guest;
 mod image;
+mod inspect;
 mod layer;
 mod place;
 mod prove;
@@ -84,6 +85,8 @@ enum Command {
     Containers(container::Verb),
     /// Say which layer a path of a container comes from, and what a write to it copies.
     Where(place::Args),
+    /// Print all that is known about containers, images and volumes, as JSON.
+    Inspect(inspect::Args),
     /// Work with volumes.
     Volume(volume::Args),
     /// The monitor of a container; `start` and `run` call it.
@@ -127,6 +130,7 @@ fn main() -> ExitCode {
         Command::Container(args) => container::run(&args),
         Command::Containers(verb) => container::verb(&verb),
         Command::Where(args) => place::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Volume(args) => volume::run(&args),
         Command::Monitor(args) => container::monitor(&args),
         Command::Prove(args) => prove::run(&args),

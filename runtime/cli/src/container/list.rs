@@ -250,24 +250,37 @@ fn print(line: &cowlab_runtime::container::LogLine, args: &LogsArgs) -> anyhow::
     Ok(written?)
 }
 
-/// `cowlab inspect`.
+/// `cowlab container inspect`.
 pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
     let open = Open::new(&args.root)?;
     let containers = open.containers()?;
     let mut all = Vec::new();
     let code = each(&containers, &args.names, |found| {
-        let mut facts = facts(&containers, found)?;
-        if args.size {
-            let usage = containers.usage(found)?;
-            facts["SizeRw"] = json!(usage.exclusive.bytes);
-            let shared = usage.shared.map(|shared| shared.bytes);
-            facts["SizeShared"] = json!(shared.map(|Bytes(bytes)| bytes));
-        }
-        all.push(facts);
+        all.push(document(&containers, found, args.size)?);
         Ok(())
     });
     writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&all)?)?;
     code
+}
+
+/// All that is known about a container.
+///
+/// # Errors
+///
+/// When its layer cannot be measured, which `size` asks for.
+pub(crate) fn document(
+    containers: &Containers<'_>,
+    found: &Found,
+    size: bool,
+) -> anyhow::Result<Value> {
+    let mut facts = facts(containers, found)?;
+    if size {
+        let usage = containers.usage(found)?;
+        facts["SizeRw"] = json!(usage.exclusive.bytes);
+        let shared = usage.shared.map(|shared| shared.bytes);
+        facts["SizeShared"] = json!(shared.map(|Bytes(bytes)| bytes));
+    }
+    Ok(facts)
 }
 
 fn facts(containers: &Containers<'_>, found: &Found) -> anyhow::Result<Value> {
