@@ -162,6 +162,16 @@ pub enum Error {
         /// How to get it back.
         remedy: &'static str,
     },
+    /// A layer whose blob was discarded and that is not what it was.
+    #[error(
+        "layer `{layer}` cannot be packed: its blob was discarded, and {lost} changed since; remove its images and pull or load them again"
+    )]
+    Lost {
+        /// The layer's chain id.
+        layer: String,
+        /// Some of the files.
+        lost: String,
+    },
     /// A registry that does not answer.
     #[error(
         "registry `{registry}` cannot be reached: {reason}; one without TLS, or with a certificate that nobody vouches for, is asked only with `--tls-verify=false`"
@@ -228,6 +238,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// A layer that could not be compressed.
+    pub(crate) fn packing(key: &str, reason: cowlab_snapshots::LayerError) -> Self {
+        Self::Store(cowlab_snapshots::Error::Layer {
+            action: "compress the layer of",
+            key: key.to_owned(),
+            reason: Box::new(reason),
+        })
+    }
+
     pub(crate) fn layout(path: &Path, reason: impl Display) -> Self {
         Self::Layout {
             path: path.to_owned(),

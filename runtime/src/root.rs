@@ -4,7 +4,7 @@
 //! <root>/graph.db            which layer, image, name and container belongs to which
 //! <root>/blobs/sha256/       manifests, configurations and layers as they came
 //! <root>/images/<id>.json    the configuration of each image
-//! <root>/layers/<chain id>/  where each layer is: `cache-id`, `diff`, `parent`, `blob`
+//! <root>/layers/<chain id>/  where each layer is: `cache-id`, `diff`, `parent`, `blob`; `recipe` of one that is kept without its blob
 //! <root>/containers/         one directory a container
 //! <root>/volumes/            one directory a volume
 //! <root>/snapshots/          the snapshot store's database and locks
@@ -12,7 +12,8 @@
 //! <root>/locks/              locks between processes
 //! ```
 //!
-//! The graph and the blobs are the truth about images and layers; the files in `images/` and `layers/` are for people.
+//! The graph, the blobs and the recipes are the truth about images and layers; the other files in `images/` and `layers/` are
+//! for people.
 
 mod choice;
 
@@ -39,6 +40,9 @@ pub struct RootOptions {
     pub driver: Option<String>,
     /// What the driver is told about its place besides, a pool for example.
     pub settings: Settings,
+    /// Whether the blobs of layers that come in are not kept, but only what makes their archives again; the configuration may
+    /// say so as well.
+    pub discard_blobs: bool,
 }
 
 /// An open root.
@@ -49,6 +53,7 @@ pub struct Root {
     blobs: Blobs,
     store: Store,
     configuration: Configuration,
+    discards_blobs: bool,
 }
 
 impl Root {
@@ -95,6 +100,7 @@ impl Root {
             dir,
             graph,
             store,
+            discards_blobs: options.discard_blobs || configuration.discard_blobs,
             configuration,
         })
     }
@@ -127,6 +133,12 @@ impl Root {
     #[must_use]
     pub const fn configuration(&self) -> &Configuration {
         &self.configuration
+    }
+
+    /// Whether layers that come in are kept without their blobs.
+    #[must_use]
+    pub const fn discards_blobs(&self) -> bool {
+        self.discards_blobs
     }
 
     /// Keeps what comes in from being collected: held by whoever adds blobs and layers that no image names yet.
@@ -174,6 +186,11 @@ impl Root {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Where the recipe of a layer is, or would be.
+    pub(crate) fn recipe_path(&self, chain_id: &str) -> PathBuf {
+        self.layer_dir(chain_id).join("recipe")
     }
 
     fn layer_dir(&self, chain_id: &str) -> PathBuf {

@@ -2,12 +2,13 @@
 //!
 //! A driver only says where to look, so every driver gives the same answer.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use crate::Error;
 use crate::Result;
 use crate::layer::changes::{self, Change};
 use crate::layer::diff::{self, DiffOptions, Written};
+use crate::layer::recipe::{self, Rebuilt};
 use crate::locks::Hold;
 use crate::row::{self, Row};
 use crate::shown::Shown;
@@ -101,6 +102,30 @@ impl Store {
             };
             self.count_copied(key, id, (shown, parent), &changes)
         })
+    }
+
+    /// Makes the archive again that a snapshot was made of, by the recipe that [`apply_recorded`](Self::apply_recorded) wrote.
+    /// The caller proves the digest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Driver`]; [`Error::Layer`] for a broken recipe and when `sink` fails. Content that is
+    /// not what it was is no error: [`Rebuilt::lost`].
+    #[tracing::instrument(level = "debug", skip(self, recipe, sink))]
+    pub fn rebuild(
+        &self,
+        name: &str,
+        recipe: &mut dyn Read,
+        sink: &mut dyn Write,
+    ) -> Result<Rebuilt> {
+        let (row, lock) = self.hold(name, Hold::Shared)?;
+        let rebuilt = self.show(&row).and_then(|shown| {
+            recipe::rebuild(recipe, shown.path(), sink)
+                .map_err(Error::layer("make the archive again of", name))
+        });
+        drop(lock);
+        self.release(row.id);
+        rebuilt
     }
 
     fn compare<T>(

@@ -4,7 +4,7 @@
 //! the data is flushed as asked. Until then it is an intent that any failure, or the next open after a
 //! crash, removes whole.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use cowlab_driver::{CreateOptions, Durability, Staging};
 
@@ -61,7 +61,6 @@ impl Store {
     /// [`Error::Layer`] for a layer that is broken, malicious or not the one asked for, and for a file
     /// system that is full; [`Error::Exists`], [`Error::NotFound`], [`Error::WrongKind`],
     /// [`Error::InvalidKey`], [`Error::Driver`]. Then nothing is there.
-    #[tracing::instrument(level = "debug", skip(self, source, options))]
     pub fn apply(
         &self,
         name: &str,
@@ -69,13 +68,31 @@ impl Store {
         source: &mut (dyn Read + Send),
         options: &ApplyOptions,
     ) -> Result<Applied> {
+        self.apply_recorded(name, parent, source, options, None)
+    }
+
+    /// As [`apply`](Self::apply), and writes what makes the layer's archive again from the snapshot to `recipe`: see
+    /// [`rebuild`](Self::rebuild).
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply), and when the recipe cannot be written.
+    #[tracing::instrument(level = "debug", skip(self, source, options, recipe))]
+    pub fn apply_recorded(
+        &self,
+        name: &str,
+        parent: Option<&str>,
+        source: &mut (dyn Read + Send),
+        options: &ApplyOptions,
+        recipe: Option<&mut dyn Write>,
+    ) -> Result<Applied> {
         let explained = |error| self.explained("apply", name, error);
         let kind = Kind::Committed;
         let begun = self
             .begin(Operation::Apply, kind, name, parent, &options.labels)
             .map_err(explained)?;
         self.warn_of_health();
-        match self.fill(name, &begun, source, options) {
+        match self.fill(name, &begun, source, options, recipe) {
             Ok(applied) => Ok(applied),
             Err(error) => {
                 let error = explained(error);
@@ -91,6 +108,7 @@ impl Store {
         begun: &Begun,
         source: &mut (dyn Read + Send),
         options: &ApplyOptions,
+        recipe: Option<&mut dyn Write>,
     ) -> Result<Applied> {
         let failed = || Error::driver("apply a layer to", name);
         let (driver, id) = (&*self.driver, begun.id);
@@ -131,7 +149,7 @@ impl Store {
                 duplicates: options.duplicates,
             };
             target
-                .and_then(|target| apply::apply_to(target, source, &apply_options))
+                .and_then(|target| apply::apply_recorded(target, source, &apply_options, recipe))
                 .map_err(Error::layer("apply a layer to", name))?
         };
         driver.deactivate(id).map_err(failed())?;

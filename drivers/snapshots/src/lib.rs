@@ -64,6 +64,7 @@ pub use info::{
 pub use layer::apply::Duplicates;
 pub use layer::changes::{Change, ChangeKind};
 pub use layer::diff::{DiffOptions, Written};
+pub use layer::recipe::Rebuilt;
 pub use layer::{DiffId, Digest, LayerError};
 pub use mounting::Mounted;
 pub use recovery::{CheckReport, Recovery};

@@ -132,6 +132,7 @@ fn runtime_code(error: &RuntimeError) -> u8 {
         | RuntimeError::BadImage { .. }
         | RuntimeError::BadBlob { .. }
         | RuntimeError::NoBlob { .. }
+        | RuntimeError::Lost { .. }
         | RuntimeError::Archive { .. }
         | RuntimeError::Graph { .. } => DATA,
         RuntimeError::Denied { .. } => PRIVILEGE,

@@ -30,13 +30,32 @@ impl RootArgs {
     ///
     /// As [`Root::open`].
     pub(crate) fn open(&self) -> anyhow::Result<Root> {
+        self.open_for(&BlobArgs::default())
+    }
+
+    /// Opens the root for a command that brings layers in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Root::open`].
+    pub(crate) fn open_for(&self, blobs: &BlobArgs) -> anyhow::Result<Root> {
         let options = RootOptions {
             dir: self.root.clone(),
             driver: self.driver.clone(),
             settings: self.settings.iter().cloned().collect(),
+            discard_blobs: blobs.discard_blobs,
         };
         Root::open(&options).context("failed to open the root")
     }
+}
+
+/// Flags of every command that brings layers in.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct BlobArgs {
+    /// Keep of new layers only what makes their archives again: `save` and `push` compress them anew, under new digests
+    /// [configuration: `discard-blobs`].
+    #[arg(long)]
+    discard_blobs: bool,
 }
 
 /// The arguments that have `cowlab` be the monitor of one of a root's containers.

@@ -101,6 +101,8 @@ fn df(args: &ShowArgs) -> anyhow::Result<u8> {
         row("Images", &used.images),
         row("Snapshots", &used.snapshots),
         row("Blobs", &used.blobs),
+        row("Recipes", &used.recipes),
+        row("Volumes", &used.volumes),
     ];
     let header = ["TYPE", "TOTAL", "ACTIVE", "SIZE", "INODES", "RECLAIMABLE"];
     table::write(&mut out, &header, &rows)?;
@@ -122,6 +124,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
             "damaged_blobs": health.damaged,
             "absent_blobs": health.missing,
             "compared_layers": health.compared,
+            "layers_without_blobs": health.recipes,
             "layers": health.layers,
         });
         writeln!(out, "{document}")?;
@@ -170,8 +173,10 @@ fn tell(out: &mut impl Write, health: &Health) -> io::Result<()> {
     };
     writeln!(
         out,
-        "{sound}: {} snapshots, {} layers compared with their blobs",
-        store.snapshots, health.compared
+        "{sound}: {} snapshots, {} layers compared with their blobs, {} with archives made again",
+        store.snapshots,
+        health.compared - health.recipes,
+        health.recipes
     )
 }
 
@@ -191,6 +196,10 @@ fn tell_layer(out: &mut impl Write, finding: &LayerFinding) -> io::Result<()> {
     }
     match (&finding.kept, finding.repaired) {
         (_, true) => writeln!(out, "layer {id}: unpacked anew"),
+        _ if finding.lost => writeln!(
+            out,
+            "layer {id}: cannot be repaired: its blob was discarded, and with it this content; remove its images and pull or load them again"
+        ),
         (Some(reason), _) => writeln!(out, "layer {id}: cannot be repaired: {reason}"),
         (None, false) => writeln!(
             out,

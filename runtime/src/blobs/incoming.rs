@@ -156,6 +156,28 @@ impl<'b> Incoming<'b> {
     }
 }
 
+impl Incoming<'_> {
+    /// Where it is while it is written.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Flushes what is there and gives it a name outside the blobs, in the same file system.
+    pub(crate) fn place(mut self, path: &Path) -> Result<()> {
+        let parent = path.parent().unwrap_or(path);
+        io("mkdir", parent, fs::create_dir_all(parent))?;
+        io("fsync", &self.path, self.file().sync_all())?;
+        io("rename", path, fs::rename(&self.path, path))?;
+        // The name is gone: there is nothing left to remove.
+        self.fate = Fate::Kept;
+        // The directory may be as new as the file.
+        for dir in [Some(parent), parent.parent()].into_iter().flatten() {
+            fsync_dir(dir)?;
+        }
+        Ok(())
+    }
+}
+
 impl Write for Incoming<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let count = self.lock.file().write(bytes)?;

@@ -262,7 +262,7 @@ impl<'a> Containers<'a> {
     }
 
     /// The names of the containers that have a volume.
-    pub(super) fn users_of_volume(&self, volume: &str) -> Result<Vec<String>> {
+    pub(crate) fn users_of_volume(&self, volume: &str) -> Result<Vec<String>> {
         let has = |found: &Found| {
             found
                 .record

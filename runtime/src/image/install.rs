@@ -3,9 +3,10 @@
 //! A layer's row says `unpacking` before its snapshot is made and `ready` after it is whole. What a dead process left
 //! `unpacking` is unpacked again by the next that needs it.
 
-use cowlab_snapshots::{ApplyOptions, Error as StoreError};
+use cowlab_snapshots::{ApplyOptions, Digest, Error as StoreError};
 use cowlab_sys::Chance;
 
+use super::discard::NewRecipe;
 use super::plan::{Plan, PlannedLayer};
 use crate::graph::{LayerRow, LayerState, TagRow};
 use crate::{Error, Result, Root};
@@ -39,6 +40,16 @@ impl Root {
 
     /// Unpacks a layer whose blob is there and whose parent is unpacked; tells whether it was there before.
     pub(crate) fn unpack_layer(&self, image: &str, layer: &PlannedLayer) -> Result<bool> {
+        self.unpack_blob(image, layer, &layer.blob)
+    }
+
+    /// As [`unpack_layer`](Self::unpack_layer), of a blob that need not be the one that the layer came as.
+    pub(crate) fn unpack_blob(
+        &self,
+        image: &str,
+        layer: &PlannedLayer,
+        blob: &Digest,
+    ) -> Result<bool> {
         let _lock = self.lock_layer(&layer.chain_id)?;
         let parent = match &layer.parent {
             Some(parent) => Some(self.ready_layer(&parent.to_string())?),
@@ -64,27 +75,38 @@ impl Root {
             Err(error) => return Err(error.into()),
         }
         let options = ApplyOptions {
-            digest: Some(layer.blob),
+            digest: Some(*blob),
             diff_id: Some(layer.diff_id),
             labels: [("cowlab/chain-id".to_owned(), row.chain_id.clone())].into(),
             ..ApplyOptions::default()
         };
-        let mut blob = self.blobs().file(&layer.blob)?;
+        let mut recipe = match self.discards_blobs() {
+            true => Some(NewRecipe::begin(self, &row.chain_id)?),
+            false => None,
+        };
+        let mut source = self.blobs().file(blob)?;
         let parent = parent.as_ref().map(|row| row.cache_id.as_str());
-        let applied = self
-            .store()
-            .apply(&row.cache_id, parent, &mut blob, &options);
+        let applied = self.store().apply_recorded(
+            &row.cache_id,
+            parent,
+            &mut source,
+            &options,
+            recipe.as_mut().map(NewRecipe::sink),
+        );
         let applied = match applied {
             Ok(applied) => applied,
             Err(reason) => {
                 self.graph().remove_layer(&row.chain_id)?;
                 return Err(Error::Unpack {
                     image: image.to_owned(),
-                    layer: layer.blob.to_string(),
+                    layer: blob.to_string(),
                     reason: Box::new(reason),
                 });
             }
         };
+        if let Some(recipe) = recipe {
+            recipe.end(self, &row)?;
+        }
         self.graph()
             .end_layer(&row.chain_id, applied.content.uncompressed_size)?;
         self.describe_layer(&row)?;

@@ -41,7 +41,14 @@ impl Root {
     ///
     /// [`Error::Archive`] for what is no layout, [`Error::BadImage`], [`Error::BadBlob`], [`Error::Unpack`].
     pub fn load_directory(&self, dir: &Path, progress: Progress<'_>) -> Result<Vec<Loaded>> {
-        let _adding = self.adding()?;
+        let adding = self.adding()?;
+        let loaded = self.load_layout(dir, progress);
+        drop(adding);
+        self.discard_blobs()?;
+        loaded
+    }
+
+    fn load_layout(&self, dir: &Path, progress: Progress<'_>) -> Result<Vec<Loaded>> {
         let source = Directory::open(dir)?;
         let index = source.read(Path::new("index.json"))?;
         let index: ImageIndex = serde_json::from_slice(&index)

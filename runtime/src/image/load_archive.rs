@@ -39,11 +39,13 @@ impl Root {
         source: &mut dyn Read,
         progress: Progress<'_>,
     ) -> Result<Vec<Loaded>> {
-        let _adding = self.adding()?;
+        let adding = self.adding()?;
         let members = Members::read(self, path, source)?;
         let loaded = self.load_members(&members, progress);
         // The rest of the archive, or all of it when loading failed.
         members.forget(self)?;
+        drop(adding);
+        self.discard_blobs()?;
         loaded
     }
 

@@ -1,20 +1,21 @@
 //! Making images here: of a tar, or of an image and what a snapshot changed.
 
 use std::io::{Read, Write};
+use std::time::SystemTime;
 
-use flate2::Compression as Level;
-use flate2::write::GzEncoder;
 use oci_spec::image::{
-    Descriptor, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder, ImageManifest,
+    Descriptor, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder,
     ImageManifestBuilder, MediaType, RootFsBuilder,
 };
 
+use cowlab_reports::result::Timestamp;
+use cowlab_snapshots::layer::Packer;
 use cowlab_snapshots::layer::reader::{self, Compression, LayerReader, ReadOptions};
 use cowlab_snapshots::{Change, DiffId, DiffOptions, Digest};
 
 use super::pack::spec_digest;
 use super::plan::{DOCUMENT_LIMIT, Manifest};
-use super::{Image, Name, Packed};
+use super::{Image, Name};
 use crate::blobs::Stored;
 use crate::{Error, Result, Root};
 
@@ -38,7 +39,20 @@ impl Root {
         name: Option<&Name>,
         message: &str,
     ) -> Result<Digest> {
-        let _adding = self.adding()?;
+        let adding = self.adding()?;
+        let made = self.archive_blob(source, from).and_then(|fresh| {
+            let mut config = ImageConfiguration::default();
+            config.set_history(Some(Vec::new()));
+            config.set_created(Some(Timestamp::from(SystemTime::now()).to_string()));
+            self.add(&config, None, Some(&fresh), name, (from, message))
+        });
+        drop(adding);
+        self.discard_blobs()?;
+        made
+    }
+
+    /// Keeps a tar as a blob, compressed.
+    fn archive_blob(&self, source: &mut (dyn Read + Send), from: &str) -> Result<Fresh> {
         let mut start = Vec::new();
         let read = (&mut *source).take(4).read_to_end(&mut start);
         cowlab_sys::io("read", from, read)?;
@@ -51,7 +65,8 @@ impl Root {
         let mut incoming = self.blobs().begin()?;
         let diff_id;
         let blob = if compression == Compression::None {
-            let mut encoder = GzEncoder::new(&mut incoming, Level::default());
+            let packing = |error| Error::packing(from, error);
+            let mut packer = Packer::new(&mut incoming, Compression::Gzip).map_err(packing)?;
             let digested = reader::read(&mut whole, &ReadOptions::default(), |input| {
                 loop {
                     let chunk = input.fill()?;
@@ -59,7 +74,7 @@ impl Root {
                         return Ok(Ok(()));
                     }
                     let count = chunk.len();
-                    if let Err(error) = encoder.write_all(chunk) {
+                    if let Err(error) = packer.write_all(chunk) {
                         return Ok(Err(error));
                     }
                     input.consume(count);
@@ -67,7 +82,7 @@ impl Root {
             });
             let (written, content) = digested.map_err(|error| unusable(&error))?;
             cowlab_sys::io("compress", from, written)?;
-            cowlab_sys::io("compress", from, encoder.finish())?;
+            packer.finish().map_err(packing)?;
             diff_id = content.diff_id;
             incoming.finish(None, from)?
         } else {
@@ -78,15 +93,7 @@ impl Root {
             diff_id = read.map_err(|error| unusable(&error))?.1.diff_id;
             blob
         };
-        let mut config = ImageConfiguration::default();
-        config.set_history(Some(Vec::new()));
-        self.add(
-            &config,
-            None,
-            Some(&Fresh { blob, diff_id }),
-            name,
-            (from, message),
-        )
+        Ok(Fresh { blob, diff_id })
     }
 
     /// Makes an image of another and what an active snapshot changed in it: the snapshot's difference becomes a blob and a
@@ -105,33 +112,43 @@ impl Root {
         config: &ImageConfiguration,
         (name, message): (Option<&Name>, &str),
     ) -> Result<Digest> {
-        let _adding = self.adding()?;
-        let mut incoming = self.blobs().begin()?;
-        let mut encoder = GzEncoder::new(&mut incoming, Level::default());
-        let written =
-            self.store()
-                .diff_of(snapshot, keep, &mut encoder, &DiffOptions::default())?;
-        cowlab_sys::io("compress", snapshot, encoder.finish())?;
-        let blob = incoming.finish(None, snapshot)?;
-        let fresh = (written.entries > 0).then_some(Fresh {
-            blob,
-            diff_id: written.diff_id,
+        let adding = self.adding()?;
+        let made = self.difference_blob(snapshot, keep).and_then(|fresh| {
+            let about = (snapshot, message);
+            self.add(config, Some(base), fresh.as_ref(), name, about)
         });
-        let packed = self.packed(base, base.names.first().map(String::as_str))?;
-        self.add(
-            config,
-            Some((base, &packed)),
-            fresh.as_ref(),
-            name,
-            (snapshot, message),
-        )
+        drop(adding);
+        self.discard_blobs()?;
+        made
+    }
+
+    /// Keeps what a snapshot changed as a blob; `None` where that is nothing.
+    fn difference_blob(
+        &self,
+        snapshot: &str,
+        keep: &dyn Fn(&Change) -> bool,
+    ) -> Result<Option<Fresh>> {
+        let mut incoming = self.blobs().begin()?;
+        let packing = |error| Error::packing(snapshot, error);
+        let mut packer = Packer::new(&mut incoming, Compression::Gzip).map_err(packing)?;
+        let written = self
+            .store()
+            .diff_of(snapshot, keep, &mut packer, &DiffOptions::default())?;
+        packer.finish().map_err(packing)?;
+        if written.entries == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Fresh {
+            blob: incoming.finish(None, snapshot)?,
+            diff_id: written.diff_id,
+        }))
     }
 
     /// Writes configuration and manifest of a new image, unpacks its new layer and records it.
     fn add(
         &self,
         config: &ImageConfiguration,
-        base: Option<(&Image, &Packed)>,
+        base: Option<&Image>,
         fresh: Option<&Fresh>,
         name: Option<&Name>,
         (from, message): (&str, &str),
@@ -140,12 +157,10 @@ impl Root {
             name: from.to_owned(),
             reason: format!("no image can be made of it: {error}"),
         };
-        let mut layers: Vec<Descriptor> = Vec::new();
-        if let Some((_, packed)) = base {
-            let manifest: ImageManifest =
-                serde_json::from_slice(&packed.manifest).map_err(|error| bad(error.into()))?;
-            layers.extend(manifest.layers().iter().cloned());
-        }
+        let mut layers: Vec<Descriptor> = match base {
+            Some(base) => self.layer_descriptors(base)?,
+            None => Vec::new(),
+        };
         if let Some(fresh) = fresh {
             layers.push(Descriptor::new(
                 self.layer_type(&fresh.blob)?,
@@ -153,7 +168,7 @@ impl Root {
                 spec_digest(&fresh.blob.digest)?,
             ));
         }
-        let config = configuration(config, base.map(|(image, _)| image), fresh, message);
+        let config = configuration(config, base, fresh, message);
         let config = self.blobs().keep_bytes(config.map_err(bad)?.as_bytes())?;
         let manifest = ImageManifestBuilder::default()
             .schema_version(2_u32)

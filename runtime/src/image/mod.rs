@@ -1,6 +1,7 @@
 //! Images: configurations with layers, names for them, and ways in and out.
 
 mod archive;
+mod discard;
 mod find;
 mod history;
 mod install;

@@ -6,7 +6,8 @@ use cowlab_snapshots::Digest;
 
 use super::Image;
 use super::plan::{DOCUMENT_LIMIT, MANIFEST_TYPES, Manifest};
-use crate::graph::ManifestRow;
+use crate::blobs::Stored;
+use crate::graph::{LayerRow, ManifestRow};
 use crate::{Error, Result, Root, root};
 
 /// An image that is ready to go out.
@@ -38,8 +39,14 @@ impl Packed {
 
 impl Root {
     /// Packs an image with a manifest that it came with, the one of the name if it can be. Where a layer came in another
-    /// packing than that manifest's, because it was here already, a manifest is made of what is here.
-    pub(crate) fn packed(&self, image: &Image, tagged: Option<&str>) -> Result<Packed> {
+    /// packing than that manifest's, because it was here already, a manifest is made of what is here. A layer whose blob was
+    /// discarded is packed anew; such blobs are told in `made`, for the caller to give back.
+    pub(crate) fn packed(
+        &self,
+        image: &Image,
+        tagged: Option<&str>,
+        made: &mut Vec<Stored>,
+    ) -> Result<Packed> {
         let id = image.id.to_string();
         let preferred = match tagged {
             Some(tagged) => self.graph().tag(tagged)?.map(|tag| tag.manifest),
@@ -47,12 +54,59 @@ impl Root {
         };
         let mut manifests = self.graph().manifests(&id)?;
         manifests.sort_by_key(|manifest| Some(&manifest.digest) != preferred.as_ref());
-        for manifest in &manifests {
+        if let Some(packed) = self.as_one_came(&manifests)? {
+            return Ok(packed);
+        }
+        let before = made.len();
+        let layers = self.layer_blobs(image, made)?;
+        // What was packed here comes out the same.
+        if made.len() > before
+            && let Some(packed) = self.as_one_came(&manifests)?
+        {
+            return Ok(packed);
+        }
+        self.repacked(image, &layers)
+    }
+
+    fn as_one_came(&self, manifests: &[ManifestRow]) -> Result<Option<Packed>> {
+        for manifest in manifests {
             if let Some(packed) = self.as_it_came(manifest)? {
-                return Ok(packed);
+                return Ok(Some(packed));
             }
         }
-        self.repacked(image)
+        Ok(None)
+    }
+
+    /// The blobs of an image's layers: those that they came as, or new ones.
+    fn layer_blobs(&self, image: &Image, made: &mut Vec<Stored>) -> Result<Vec<Descriptor>> {
+        let mut descriptors = Vec::new();
+        for layer in &image.layers {
+            let digest = root::digest(&layer.blob, self.graph())?;
+            if let Some(size) = self.blobs().size(&digest)? {
+                descriptors.push(described(&layer.media_type, &digest, size)?);
+                continue;
+            }
+            if !self.has_recipe(layer)? {
+                return Err(Error::NoBlob {
+                    digest: layer.blob.clone(),
+                    remedy: "pull or load the image again",
+                });
+            }
+            let blob = self.remake_blob(layer)?;
+            made.push(blob);
+            let gzip = MediaType::ImageLayerGzip.to_string();
+            descriptors.push(described(&gzip, &blob.digest, blob.size)?);
+        }
+        Ok(descriptors)
+    }
+
+    /// The layers of an image as a manifest has them, whether or not their blobs are here.
+    pub(crate) fn layer_descriptors(&self, image: &Image) -> Result<Vec<Descriptor>> {
+        let describe = |layer: &LayerRow| {
+            let digest = root::digest(&layer.blob, self.graph())?;
+            described(&layer.media_type, &digest, layer.blob_size)
+        };
+        image.layers.iter().map(describe).collect()
     }
 
     /// The image as a manifest of it says, if every blob is here.
@@ -81,29 +135,24 @@ impl Root {
         }))
     }
 
-    /// The image with a manifest of the blobs that its layers came as.
-    fn repacked(&self, image: &Image) -> Result<Packed> {
+    /// The image with a manifest of these layers.
+    fn repacked(&self, image: &Image, layers: &[Descriptor]) -> Result<Packed> {
         let bad = |error: oci_spec::OciSpecError| Error::BadImage {
             name: image.shown(),
             reason: format!("no manifest can be made of it: {error}"),
         };
-        let size = |digest: &Digest| {
-            let size = self.blobs().size(digest)?;
+        let size = self.blobs().size(&image.id)?;
+        let config = (
+            image.id,
             size.ok_or_else(|| Error::NoBlob {
-                digest: digest.to_string(),
+                digest: image.id.to_string(),
                 remedy: "pull or load the image again",
-            })
+            })?,
+        );
+        let named = |layer: &Descriptor| {
+            let digest = root::digest(layer.digest().as_ref(), self.graph())?;
+            Ok((digest, layer.size()))
         };
-        let mut layers = Vec::new();
-        let mut descriptors = Vec::new();
-        for layer in &image.layers {
-            let digest = root::digest(&layer.blob, self.graph())?;
-            let size = size(&digest)?;
-            layers.push((digest, size));
-            let media_type = MediaType::from(oci_layer_type(&layer.media_type));
-            descriptors.push(Descriptor::new(media_type, size, spec_digest(&digest)?));
-        }
-        let config = (image.id, size(&image.id)?);
         let manifest = ImageManifestBuilder::default()
             .schema_version(2_u32)
             .media_type(MediaType::ImageManifest)
@@ -112,7 +161,7 @@ impl Root {
                 config.1,
                 spec_digest(&image.id)?,
             ))
-            .layers(descriptors)
+            .layers(layers)
             .build()
             .and_then(|manifest| manifest.to_string())
             .map_err(bad)?
@@ -122,10 +171,16 @@ impl Root {
             manifest,
             media_type: MANIFEST_TYPES[0].to_owned(),
             config,
-            layers,
+            layers: layers.iter().map(named).collect::<Result<_>>()?,
             fresh: true,
         })
     }
+}
+
+/// A layer as a manifest of the specification's own type has it.
+fn described(media_type: &str, digest: &Digest, size: u64) -> Result<Descriptor> {
+    let media_type = MediaType::from(oci_layer_type(media_type));
+    Ok(Descriptor::new(media_type, size, spec_digest(digest)?))
 }
 
 /// A digest as the specification's types have it.

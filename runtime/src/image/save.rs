@@ -14,7 +14,7 @@ use cowlab_sys::io;
 use super::load::{FULL_NAME, REF_NAME};
 use super::pack::{Packed, spec_digest};
 use super::{Name, familiar};
-use crate::blobs::hex;
+use crate::blobs::{Stored, hex};
 use crate::ustar::Archive;
 use crate::{Error, Result, Root};
 
@@ -37,30 +37,39 @@ struct Item {
 }
 
 impl Root {
-    /// Writes images to an archive, with the blobs and manifests that they came with.
+    /// Writes images to an archive, with the blobs and manifests that they came with. Tells whether one has a new manifest
+    /// instead, because a layer is not here as it came.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::NoBlob`], and when the sink fails.
-    pub fn save(&self, names: &[String], format: SaveFormat, sink: &mut dyn Write) -> Result<()> {
-        let items = self.items(names)?;
+    /// [`Error::NotFound`], [`Error::NoBlob`], [`Error::Lost`], and when the sink fails.
+    pub fn save(&self, names: &[String], format: SaveFormat, sink: &mut dyn Write) -> Result<bool> {
+        self.with_items(names, |items| self.write_archive(items, format, sink))
+    }
+
+    fn write_archive(
+        &self,
+        items: &[Item],
+        format: SaveFormat,
+        sink: &mut dyn Write,
+    ) -> Result<()> {
         let path = Path::new("the archive");
         let mut archive = Archive::new(sink);
         let write = |result| io("write", path, result).map_err(Error::from);
         for dir in ["blobs", "blobs/sha256"] {
             write(archive.dir(dir))?;
         }
-        for (digest, source) in self.contents(&items)? {
+        for (digest, source) in self.contents(items)? {
             let name = format!("blobs/sha256/{}", hex(&digest));
             let (size, mut source) = source.open()?;
             write(archive.copy(&name, size, &mut source))?;
         }
         let mut documents = vec![
             ("oci-layout", LAYOUT.to_owned().into_bytes()),
-            ("index.json", index(&items)?),
+            ("index.json", index(items)?),
         ];
         if format == SaveFormat::DockerArchive {
-            documents.push(("manifest.json", docker_manifest(&items)));
+            documents.push(("manifest.json", docker_manifest(items)));
         }
         for (name, bytes) in documents {
             let size = bytes.len() as u64;
@@ -70,13 +79,16 @@ impl Root {
         Ok(io("write", path, sink.flush())?)
     }
 
-    /// Writes images to an OCI image layout in a directory, which must be empty or not be there.
+    /// As [`save`](Self::save), to an OCI image layout in a directory, which must be empty or not be there.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::NoBlob`], [`Error::Archive`] for a directory that is not empty.
-    pub fn save_directory(&self, names: &[String], dir: &Path) -> Result<()> {
-        let items = self.items(names)?;
+    /// As [`save`](Self::save); [`Error::Archive`] for a directory that is not empty.
+    pub fn save_directory(&self, names: &[String], dir: &Path) -> Result<bool> {
+        self.with_items(names, |items| self.write_directory(items, dir))
+    }
+
+    fn write_directory(&self, items: &[Item], dir: &Path) -> Result<()> {
         let blobs = dir.join("blobs/sha256");
         let there = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
         if there {
@@ -86,7 +98,7 @@ impl Root {
             });
         }
         io("mkdir", &blobs, fs::create_dir_all(&blobs))?;
-        for (digest, source) in self.contents(&items)? {
+        for (digest, source) in self.contents(items)? {
             let path = blobs.join(hex(&digest));
             let (_, mut source) = source.open()?;
             let mut file = io("create", &path, File::create_new(&path))?;
@@ -96,7 +108,7 @@ impl Root {
         // The index comes last: without it there is no layout.
         for (name, bytes) in [
             ("oci-layout", LAYOUT.as_bytes()),
-            ("index.json", &index(&items)?),
+            ("index.json", &index(items)?),
         ] {
             let path = dir.join(name);
             io("write", &path, fs::write(&path, bytes))?;
@@ -108,14 +120,30 @@ impl Root {
         Ok(())
     }
 
-    fn items(&self, names: &[String]) -> Result<Vec<Item>> {
+    fn with_items(
+        &self,
+        names: &[String],
+        work: impl FnOnce(&[Item]) -> Result<()>,
+    ) -> Result<bool> {
+        let adding = self.adding()?;
+        let mut made = Vec::new();
+        let done = self.items(names, &mut made).and_then(|items| {
+            work(&items)?;
+            Ok(items.iter().any(|item| item.packed.fresh))
+        });
+        drop(adding);
+        self.give_back(&made)?;
+        done
+    }
+
+    fn items(&self, names: &[String], made: &mut Vec<Stored>) -> Result<Vec<Item>> {
         let mut items = Vec::new();
         for text in names {
             let image = self.image(text)?;
             let tagged = text.parse::<Name>().ok().and_then(|name| name.tagged());
             let tagged = tagged.filter(|tagged| image.names.contains(tagged));
             items.push(Item {
-                packed: self.packed(&image, tagged.as_deref())?,
+                packed: self.packed(&image, tagged.as_deref(), made)?,
                 tagged,
             });
         }

@@ -48,7 +48,19 @@ impl Root {
         options: &RegistryOptions,
         progress: Progress<'_>,
     ) -> Result<Pulled> {
-        let _adding = self.adding()?;
+        let adding = self.adding()?;
+        let pulled = self.pull_whole(name, options, progress);
+        drop(adding);
+        self.discard_blobs()?;
+        pulled
+    }
+
+    fn pull_whole(
+        &self,
+        name: &Name,
+        options: &RegistryOptions,
+        progress: Progress<'_>,
+    ) -> Result<Pulled> {
         let client = client_thread()?;
         let session =
             client.block_on(Session::open(self, name, options, RegistryOperation::Pull))?;

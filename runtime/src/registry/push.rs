@@ -10,6 +10,7 @@ use oci_client::errors::OciDistributionError;
 use cowlab_snapshots::Digest;
 
 use super::{PARALLEL, RegistryOptions, Session, client_thread};
+use crate::blobs::Stored;
 use crate::image::{Name, Packed};
 use crate::{Error, Result, Root};
 
@@ -43,16 +44,30 @@ impl Root {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::NoBlob`], [`Error::Unreachable`], [`Error::Denied`], [`Error::Registry`].
+    /// [`Error::NotFound`], [`Error::NoBlob`], [`Error::Lost`], [`Error::Unreachable`], [`Error::Denied`], [`Error::Registry`].
     pub fn push(
         &self,
         name: &Name,
         options: &RegistryOptions,
         progress: &(dyn Fn(&Digest, PushStep) + Sync),
     ) -> Result<Pushed> {
-        let _adding = self.adding()?;
+        let adding = self.adding()?;
+        let mut made = Vec::new();
+        let pushed = self.push_packed(name, options, progress, &mut made);
+        drop(adding);
+        self.give_back(&made)?;
+        pushed
+    }
+
+    fn push_packed(
+        &self,
+        name: &Name,
+        options: &RegistryOptions,
+        progress: &(dyn Fn(&Digest, PushStep) + Sync),
+        made: &mut Vec<Stored>,
+    ) -> Result<Pushed> {
         let image = self.image(&name.to_string())?;
-        let packed = self.packed(&image, name.tagged().as_deref())?;
+        let packed = self.packed(&image, name.tagged().as_deref(), made)?;
         let client = client_thread()?;
         let operation = RegistryOperation::Push;
         let session = client.block_on(Session::open(self, name, options, operation))?;

@@ -23,6 +23,9 @@ pub struct Configuration {
     /// Registries, `host` or `host:port`, that are asked without proof of who they are.
     #[serde(rename = "insecure-registries", default)]
     pub insecure: Vec<String>,
+    /// Whether the blobs of layers that come in are not kept, but only what makes their archives again.
+    #[serde(rename = "discard-blobs", default)]
+    pub discard_blobs: bool,
 }
 
 impl Configuration {

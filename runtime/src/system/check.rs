@@ -3,9 +3,11 @@
 //!
 //! A layer is proved by unpacking its blob once more beside it and comparing the two, so that a change from outside is
 //! named file by file, whatever the driver. Repairing unpacks anew: the layer and those above it are removed and made
-//! again, which only works while no container is built on them.
+//! again, which only works while no container is built on them. Of a layer whose blob was discarded, the archive made again
+//! stands in for it: it brings back attributes and names, and content only while nobody changed any.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::PathBuf;
 
 use cowlab_driver::{Access, Chain, Mounts};
@@ -14,6 +16,7 @@ use cowlab_snapshots::{ApplyOptions, Change, CheckReport, Digest, Error as Store
 use cowlab_sys::Chance;
 use cowlab_sys::mount::DetachedMount;
 
+use crate::blobs::Stored;
 use crate::graph::{LayerRow, LayerState};
 use crate::image::PlannedLayer;
 use crate::{Error, Result, Root, root};
@@ -27,6 +30,8 @@ pub struct LayerFinding {
     pub changes: Vec<Change>,
     /// Why the layer could not be compared.
     pub unknown: Option<String>,
+    /// Whether content is gone that only a blob had, which was discarded: it cannot be made again.
+    pub lost: bool,
     /// Whether it was made again.
     pub repaired: bool,
     /// Why it could not be made again.
@@ -48,6 +53,8 @@ pub struct Health {
     pub layers: Vec<LayerFinding>,
     /// How many layers were compared.
     pub compared: usize,
+    /// How many of them are kept without their blobs.
+    pub recipes: usize,
 }
 
 impl Health {
@@ -68,12 +75,67 @@ impl Root {
     ///
     /// [`Error::Store`], [`Error::Database`]: what is found is no error.
     pub fn check(&self, repair: bool) -> Result<Health> {
-        let _adding = self.adding()?;
+        let adding = self.adding()?;
+        let mut made = Vec::new();
+        let health = self.check_all(repair, &mut made);
+        drop(adding);
+        self.give_back(&made)?;
+        health
+    }
+
+    fn check_all(&self, repair: bool, made: &mut Vec<Stored>) -> Result<Health> {
         let mut health = Health {
             store: self.store().check()?,
             graph: self.graph().findings()?,
             ..Health::default()
         };
+        self.check_blobs(&mut health)?;
+        let mut changed: BTreeMap<String, BTreeSet<Change>> = BTreeMap::new();
+        for layer in self.graph().layers()? {
+            if layer.state != LayerState::Ready {
+                continue;
+            }
+            health.compared += 1;
+            health.recipes += usize::from(self.is_without_blob(&layer)?);
+            let mut finding = LayerFinding {
+                chain_id: layer.chain_id.clone(),
+                changes: Vec::new(),
+                unknown: None,
+                lost: false,
+                repaired: false,
+                kept: None,
+            };
+            // What a layer below shows is told there.
+            let below = layer.parent.as_ref().and_then(|parent| changed.get(parent));
+            let below = below.cloned().unwrap_or_default();
+            match self.compare(&layer) {
+                Ok(Compared { mut changes, lost }) => {
+                    changes.retain(|change| !below.contains(change));
+                    finding.changes = changes;
+                    finding.lost = lost;
+                }
+                Err(error) => finding.unknown = Some(error.to_string()),
+            }
+            let own = finding.changes.iter().cloned();
+            changed.insert(
+                layer.chain_id.clone(),
+                below.into_iter().chain(own).collect(),
+            );
+            if finding.changes.is_empty() && finding.unknown.is_none() {
+                continue;
+            }
+            if repair {
+                match self.make_again(&layer, made) {
+                    Ok(()) => finding.repaired = true,
+                    Err(error) => finding.kept = Some(error.to_string()),
+                }
+            }
+            health.layers.push(finding);
+        }
+        Ok(health)
+    }
+
+    fn check_blobs(&self, health: &mut Health) -> Result<()> {
         for (digest, _) in self.blobs().list()? {
             if !self.blobs().verify(&digest)? {
                 health.damaged.push(digest.to_string());
@@ -88,50 +150,61 @@ impl Root {
                 health.missing.push(blob);
             }
         }
-        let mut changed: BTreeMap<String, BTreeSet<Change>> = BTreeMap::new();
-        for layer in self.graph().layers()? {
-            if layer.state != LayerState::Ready {
-                continue;
-            }
-            health.compared += 1;
-            let mut finding = LayerFinding {
-                chain_id: layer.chain_id.clone(),
-                changes: Vec::new(),
-                unknown: None,
-                repaired: false,
-                kept: None,
-            };
-            // What a layer below shows is told there.
-            let below = layer.parent.as_ref().and_then(|parent| changed.get(parent));
-            let below = below.cloned().unwrap_or_default();
-            match self.compare(&layer) {
-                Ok(mut changes) => {
-                    changes.retain(|change| !below.contains(change));
-                    finding.changes = changes;
-                }
-                Err(error) => finding.unknown = Some(error.to_string()),
-            }
-            let own = finding.changes.iter().cloned();
-            changed.insert(
-                layer.chain_id.clone(),
-                below.into_iter().chain(own).collect(),
-            );
-            if finding.changes.is_empty() && finding.unknown.is_none() {
-                continue;
-            }
-            if repair {
-                match self.make_again(&layer) {
-                    Ok(()) => finding.repaired = true,
-                    Err(error) => finding.kept = Some(error.to_string()),
-                }
-            }
-            health.layers.push(finding);
-        }
-        Ok(health)
+        Ok(())
     }
 
-    /// What differs between a layer and its blob unpacked anew on the same parent.
-    fn compare(&self, layer: &LayerRow) -> Result<Vec<Change>> {
+    /// Whether a layer has a recipe and no blob.
+    fn is_without_blob(&self, layer: &LayerRow) -> Result<bool> {
+        let blob = root::digest(&layer.blob, self.graph())?;
+        Ok(self.blobs().size(&blob)?.is_none() && self.has_recipe(layer)?)
+    }
+
+    /// What differs between a layer and what it was made of.
+    fn compare(&self, layer: &LayerRow) -> Result<Compared> {
+        if !self.is_without_blob(layer)? {
+            let blob = root::digest(&layer.blob, self.graph())?;
+            let mut file = self.blobs().file(&blob)?;
+            let changes = self.compare_with(layer, Some(blob), &mut file)?;
+            return Ok(Compared {
+                changes,
+                lost: false,
+            });
+        }
+        let rebuilt = self.rebuild(layer, &mut std::io::sink())?;
+        if !rebuilt.lost.is_empty() {
+            return Ok(Compared {
+                changes: rebuilt.lost,
+                lost: true,
+            });
+        }
+        // The archive is unpacked while it is made: it is nowhere whole.
+        let (mut reader, mut writer) = cowlab_sys::io("pipe", "", std::io::pipe())?;
+        let (changes, made) = std::thread::scope(|scope| {
+            let maker = scope.spawn(move || self.rebuild(layer, &mut writer));
+            let changes = self.compare_with(layer, None, &mut reader);
+            drop(reader);
+            let made = maker.join();
+            (
+                changes,
+                made.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
+        });
+        // An unpacking that failed breaks the pipe, and is what is told.
+        let changes = changes?;
+        made?;
+        Ok(Compared {
+            changes,
+            lost: false,
+        })
+    }
+
+    /// What differs between a layer and its archive unpacked anew on the same parent.
+    fn compare_with(
+        &self,
+        layer: &LayerRow,
+        blob: Option<Digest>,
+        source: &mut (dyn Read + Send),
+    ) -> Result<Vec<Change>> {
         let parent = match &layer.parent {
             Some(parent) => self.graph().layer(parent)?,
             None => None,
@@ -140,17 +213,15 @@ impl Root {
             Some(parent) => self.graph().chain(parent)?,
             None => Vec::new(),
         };
-        let blob = root::digest(&layer.blob, self.graph())?;
         let fresh = format!("check-{}", Chance::Kernel.uuid("check")?);
         let options = ApplyOptions {
-            digest: Some(blob),
+            digest: blob,
             diff_id: Some(root::digest(&layer.diff_id, self.graph())?),
             durability: cowlab_driver::Durability::None,
             ..ApplyOptions::default()
         };
         let parent = parent.as_ref().map(|row| row.cache_id.as_str());
-        let mut file = self.blobs().file(&blob)?;
-        self.store().apply(&fresh, parent, &mut file, &options)?;
+        self.store().apply(&fresh, parent, source, &options)?;
         let compared = || {
             let should = Shown::new(self, &fresh, &below)?;
             let is = Shown::new(self, &layer.cache_id, &below)?;
@@ -168,7 +239,7 @@ impl Root {
     }
 
     /// Removes a layer and those above it, and unpacks them anew.
-    fn make_again(&self, layer: &LayerRow) -> Result<()> {
+    fn make_again(&self, layer: &LayerRow, made: &mut Vec<Stored>) -> Result<()> {
         let every = self.graph().layers()?;
         let mut subtree: Vec<&LayerRow> = Vec::new();
         for row in &every {
@@ -180,7 +251,12 @@ impl Root {
         let mut plans = Vec::new();
         for row in &subtree {
             let plan = self.planned(row)?;
-            if !self.blobs().verify(&plan.blob)? {
+            let mut blob = plan.blob;
+            if self.is_without_blob(row)? {
+                let stored = self.remake_blob(row)?;
+                made.push(stored);
+                blob = stored.digest;
+            } else if !self.blobs().verify(&plan.blob)? {
                 return Err(Error::NoBlob {
                     digest: row.blob.clone(),
                     remedy: "its content changed: remove it and pull the image again",
@@ -199,7 +275,7 @@ impl Root {
                     });
                 }
             }
-            plans.push(plan);
+            plans.push((plan, blob));
         }
         for row in subtree.iter().rev() {
             let _lock = self.lock_layer(&root::digest(&row.chain_id, self.graph())?)?;
@@ -209,10 +285,20 @@ impl Root {
                 Err(error) => return Err(error.into()),
             }
         }
-        for plan in &plans {
-            self.unpack_layer("(being repaired)", plan)?;
+        let name = self.image_with(layer)?;
+        for (plan, blob) in &plans {
+            self.unpack_blob(&name, plan, blob)?;
         }
         Ok(())
+    }
+
+    /// The name of an image that has a layer, for messages.
+    fn image_with(&self, layer: &LayerRow) -> Result<String> {
+        let mut users = self.layer_images()?;
+        let Some(id) = users.remove(&layer.chain_id).unwrap_or_default().pop() else {
+            return Ok(layer.chain_id.clone());
+        };
+        Ok(self.image(&id)?.shown())
     }
 
     fn planned(&self, row: &LayerRow) -> Result<PlannedLayer> {
@@ -230,6 +316,12 @@ impl Root {
             parent,
         })
     }
+}
+
+/// How a layer compares with what it was made of.
+struct Compared {
+    changes: Vec<Change>,
+    lost: bool,
 }
 
 /// A committed snapshot made readable for this process alone.

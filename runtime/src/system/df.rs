@@ -1,10 +1,12 @@
 //! What the root takes on disk, measured: each layer counts once, whatever number of images share it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use cowlab_driver::{Allocation, Bytes};
-use cowlab_snapshots::{Filter, Kind};
+use cowlab_snapshots::{Error as StoreError, Filter, Kind};
 
+use crate::container::Containers;
 use crate::{Result, Root};
 
 /// One kind of thing, and what it takes.
@@ -29,6 +31,14 @@ pub struct DiskUse {
     pub snapshots: Share,
     /// Blobs: manifests, configurations and layers as they came; active are those that an image names.
     pub blobs: Share,
+    /// Recipes of layers whose blobs were discarded; active are those whose layer an image has.
+    pub recipes: Share,
+    /// Volumes; active are those that containers use.
+    pub volumes: Share,
+}
+
+fn measured(path: &Path) -> Result<Allocation> {
+    cowlab_driver::tree::allocation(path).map_err(|error| StoreError::Unusable(error).into())
 }
 
 impl Root {
@@ -36,12 +46,14 @@ impl Root {
     ///
     /// # Errors
     ///
-    /// [`Error::Store`](crate::Error::Store), [`Error::Database`](crate::Error::Database).
-    pub fn disk_use(&self) -> Result<DiskUse> {
+    /// What the store, the graph and the volumes say.
+    pub fn disk_use(&self) -> crate::container::Result<DiskUse> {
         Ok(DiskUse {
             images: self.image_share()?,
             snapshots: self.snapshot_share()?,
             blobs: self.blob_share()?,
+            recipes: self.recipe_share()?,
+            volumes: self.volume_share()?,
         })
     }
 
@@ -65,6 +77,43 @@ impl Root {
                 .is_some_and(|images| images.iter().any(|image| used.contains(image)));
             if !needed {
                 share.reclaimable = share.reclaimable + usage.exclusive;
+            }
+        }
+        Ok(share)
+    }
+
+    fn recipe_share(&self) -> Result<Share> {
+        let images = self.layer_images()?;
+        let mut share = Share::default();
+        for layer in self.graph().layers()? {
+            if !self.has_recipe(&layer)? {
+                continue;
+            }
+            let stat = cowlab_sys::stat::lstat(self.recipe_path(&layer.chain_id))?;
+            let part = Allocation {
+                bytes: Bytes(stat.blocks * 512),
+                inodes: 1,
+            };
+            share.total += 1;
+            share.size = share.size + part;
+            match images.contains_key(&layer.chain_id) {
+                true => share.active += 1,
+                false => share.reclaimable = share.reclaimable + part,
+            }
+        }
+        Ok(share)
+    }
+
+    fn volume_share(&self) -> crate::container::Result<Share> {
+        let containers = Containers::open(self)?;
+        let mut share = Share::default();
+        for volume in containers.volumes().list()? {
+            let part = measured(&volume.mountpoint)?;
+            share.total += 1;
+            share.size = share.size + part;
+            match containers.users_of_volume(&volume.name)?.is_empty() {
+                true => share.reclaimable = share.reclaimable + part,
+                false => share.active += 1,
             }
         }
         Ok(share)

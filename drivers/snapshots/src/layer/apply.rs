@@ -3,11 +3,12 @@
 //! A layer that is not what it should be is an error after which the tree is half-made; the caller
 //! throws it away. Nothing is flushed; the caller does that too.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use super::archive::Archive;
 use super::error::{LayerError, Result};
 use super::reader::{self, Content, ReadOptions};
+use super::recipe::Recorder;
 pub use super::target::{Duplicates, Target};
 use super::unpack::Unpacker;
 use super::view::View;
@@ -57,8 +58,26 @@ pub fn apply_to(
     source: &mut (dyn Read + Send),
     options: &ApplyOptions,
 ) -> Result<Applied> {
+    apply_recorded(target, source, options, None)
+}
+
+/// As [`apply_to`], and writes what makes the layer's archive again to `recipe`: see [`recipe`](super::recipe).
+///
+/// # Errors
+///
+/// As [`apply_to`], and when the recipe cannot be written.
+pub fn apply_recorded(
+    target: Target,
+    source: &mut (dyn Read + Send),
+    options: &ApplyOptions,
+    recipe: Option<&mut dyn Write>,
+) -> Result<Applied> {
     let (counts, content) = reader::read(source, &options.read, |input| {
-        let mut archive = Archive::new(input, options.read.is_vouched_for());
+        let recorder = match recipe {
+            Some(recipe) => Some(Recorder::new(recipe)?),
+            None => None,
+        };
+        let mut archive = Archive::new(input, options.read.is_vouched_for(), recorder);
         let mut unpacker = Unpacker::new(View::open(target, options.duplicates)?);
         while let Some(entry) = archive.next()? {
             unpacker
@@ -71,6 +90,7 @@ pub fn apply_to(
                     error => error,
                 })?;
         }
+        archive.finish()?;
         unpacker.finish()
     })?;
     Ok(Applied { content, counts })

@@ -17,6 +17,7 @@ use super::error::{EntryName, LayerError, Result};
 use super::metadata::{Metadata, is_portable};
 use super::pax::{Records, user_id};
 use super::reader::LayerReader;
+use super::recipe::Recorder;
 
 /// The most bytes of names, PAX records and extended attributes that one entry may have.
 const METADATA_LIMIT: u32 = 8 << 20;
@@ -71,11 +72,17 @@ pub(crate) struct Archive<'r> {
     padding: u64,
     current: EntryName,
     is_vouched_for: bool,
+    recorder: Option<Recorder<'r>>,
 }
 
 impl<'r> Archive<'r> {
-    /// Starts at the beginning. `is_vouched_for` tells that a digest will be proved at the end.
-    pub(crate) fn new(input: &'r mut LayerReader, is_vouched_for: bool) -> Self {
+    /// Starts at the beginning. `is_vouched_for` tells that a digest will be proved at the end. What passes goes into the
+    /// recipe, if one is wanted.
+    pub(crate) fn new(
+        input: &'r mut LayerReader,
+        is_vouched_for: bool,
+        recorder: Option<Recorder<'r>>,
+    ) -> Self {
         let limits = Limits {
             max_metadata_size: METADATA_LIMIT,
             max_sparse_entries: SPARSE_LIMIT,
@@ -92,6 +99,7 @@ impl<'r> Archive<'r> {
             padding: 0,
             current: EntryName::default(),
             is_vouched_for,
+            recorder,
         }
     }
 
@@ -103,6 +111,9 @@ impl<'r> Archive<'r> {
     /// [`LayerError::Unsupported`] and what the stream meets.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
         self.read(self.content, |_| Ok(()))?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.end()?;
+        }
         self.content = std::mem::take(&mut self.padding);
         self.read(self.content, |_| Ok(()))?;
         let mut wanted = HEADER_SIZE;
@@ -127,15 +138,18 @@ impl<'r> Archive<'r> {
                     real_size,
                 }) => (consumed, resolve(&entry, Some((sparse_map, real_size)))),
                 Ok(ParseEvent::GlobalExtensions { consumed, .. }) => {
-                    self.head.drain(..consumed);
+                    self.drop_head(consumed)?;
                     wanted = HEADER_SIZE;
                     continue;
                 }
                 Ok(ParseEvent::End { .. }) => return Ok(None),
                 Err(error) => return Err(self.junk(position, &error)),
             };
-            self.head.drain(..consumed);
+            self.drop_head(consumed)?;
             let (entry, content) = entry?;
+            if let Some(recorder) = &mut self.recorder {
+                recorder.begin(&entry)?;
+            }
             self.current = entry.name.clone();
             self.content = content;
             self.padding = content.next_multiple_of(512) - content;
@@ -163,12 +177,18 @@ impl<'r> Archive<'r> {
                     let what = format!("it ends within the content of {}", self.current);
                     return Err(LayerError::Truncated { what });
                 }
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.content(chunk)?;
+                }
                 sink(chunk)?;
                 let taken = chunk.len();
                 self.input.consume(taken);
                 taken
             } else {
                 let taken = self.head.len().min(most);
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.content(&self.head[..taken])?;
+                }
                 sink(&self.head[..taken])?;
                 self.head.drain(..taken);
                 taken
@@ -177,6 +197,35 @@ impl<'r> Archive<'r> {
             left -= taken;
             self.content -= taken;
         }
+        Ok(())
+    }
+
+    /// Reads what follows the last entry into the recipe, if there is one, and ends it.
+    ///
+    /// # Errors
+    ///
+    /// What the stream and the recipe's sink meet.
+    pub(crate) fn finish(self) -> Result<()> {
+        let Some(mut recorder) = self.recorder else {
+            return Ok(());
+        };
+        recorder.raw(&self.head)?;
+        loop {
+            let chunk = self.input.fill()?;
+            if chunk.is_empty() {
+                return recorder.finish();
+            }
+            recorder.raw(chunk)?;
+            let count = chunk.len();
+            self.input.consume(count);
+        }
+    }
+
+    fn drop_head(&mut self, count: usize) -> Result<()> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.raw(&self.head[..count])?;
+        }
+        self.head.drain(..count);
         Ok(())
     }
 

@@ -65,6 +65,12 @@ pub enum LayerError {
         /// The limit.
         limit: u64,
     },
+    /// What makes the layer's archive again cannot be used.
+    #[error("the layer's recipe is broken: {reason}")]
+    Recipe {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The stream that the layer comes from failed.
     #[error("failed to read the layer's stream: {0}")]
     Source(#[source] io::Error),

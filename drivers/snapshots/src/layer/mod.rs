@@ -31,6 +31,7 @@ mod name;
 mod pack;
 mod pax;
 pub mod reader;
+pub mod recipe;
 mod target;
 mod unpack;
 mod view;

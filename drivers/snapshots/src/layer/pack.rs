@@ -15,10 +15,14 @@ use super::reader::Compression;
 const GZIP_LEVEL: u32 = 6;
 /// The level of zstd that the tool has by default.
 const ZSTD_LEVEL: i32 = 3;
+/// What the encoders are given at a time, in bytes: what they make depends on where their input is cut.
+const PIECE: usize = 64 << 10;
 
 /// Compresses what is written to it. Only [`finish`](Self::finish) makes the stream whole.
 pub struct Packer<W: Write> {
     encoder: Encoder<W>,
+    /// Less than a piece.
+    pending: Vec<u8>,
 }
 
 enum Encoder<W: Write> {
@@ -37,7 +41,7 @@ pub struct Packed {
 }
 
 impl<W: Write> Packer<W> {
-    /// Starts a stream. The same bytes give the same stream: no time and no name is in it.
+    /// Starts a stream. The same bytes give the same stream, in whatever pieces they come: no time and no name is in it.
     ///
     /// # Errors
     ///
@@ -57,7 +61,10 @@ impl<W: Write> Packer<W> {
                 Encoder::Zstd(ZstdEncoder::new(outlet, ZSTD_LEVEL).map_err(LayerError::Sink)?)
             }
         };
-        Ok(Self { encoder })
+        Ok(Self {
+            encoder,
+            pending: Vec::with_capacity(PIECE),
+        })
     }
 
     /// Ends the stream and returns the sink.
@@ -65,7 +72,8 @@ impl<W: Write> Packer<W> {
     /// # Errors
     ///
     /// [`LayerError::Sink`].
-    pub fn finish(self) -> Result<(W, Packed)> {
+    pub fn finish(mut self) -> Result<(W, Packed)> {
+        self.encode().map_err(LayerError::Sink)?;
         let outlet = match self.encoder {
             Encoder::None(outlet) => Ok(outlet),
             Encoder::Gzip(encoder) => encoder.finish(),
@@ -81,13 +89,27 @@ impl<W: Write> Packer<W> {
     }
 }
 
+impl<W: Write> Packer<W> {
+    fn encode(&mut self) -> io::Result<()> {
+        let sink: &mut dyn Write = match &mut self.encoder {
+            Encoder::None(outlet) => outlet,
+            Encoder::Gzip(encoder) => encoder,
+            Encoder::Zstd(encoder) => encoder,
+        };
+        sink.write_all(&self.pending)?;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
 impl<W: Write> Write for Packer<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.encoder {
-            Encoder::None(outlet) => outlet.write(bytes),
-            Encoder::Gzip(encoder) => encoder.write(bytes),
-            Encoder::Zstd(encoder) => encoder.write(bytes),
+        if self.pending.len() == PIECE {
+            self.encode()?;
         }
+        let count = bytes.len().min(PIECE - self.pending.len());
+        self.pending.extend_from_slice(&bytes[..count]);
+        Ok(count)
     }
 
     /// Does nothing: flushing an encoder halfway would change what it makes.

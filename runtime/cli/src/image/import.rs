@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cowlab_runtime::image::Name;
 
 use crate::exit;
-use crate::root::RootArgs;
+use crate::root::{BlobArgs, RootArgs};
 
 /// Makes an image with one layer of the tar of a root file system, plain or compressed.
 #[derive(Debug, clap::Args)]
@@ -21,6 +21,8 @@ pub(crate) struct ImportArgs {
     #[arg(long, short, default_value = "Imported")]
     message: String,
     #[command(flatten)]
+    blobs: BlobArgs,
+    #[command(flatten)]
     root: RootArgs,
 }
 
@@ -33,12 +35,12 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<u8> {
     let name = args.name.as_deref().map(str::parse::<Name>).transpose()?;
     let id = if args.file == Path::new("-") {
         let mut stdin = std::io::stdin();
-        let root = args.root.open()?;
+        let root = args.root.open_for(&args.blobs)?;
         root.import(&mut stdin, "(stdin)", name.as_ref(), &args.message)?
     } else {
         let mut file = super::open_input(&args.file)?;
         let from = args.file.display().to_string();
-        let root = args.root.open()?;
+        let root = args.root.open_for(&args.blobs)?;
         root.import(&mut file, &from, name.as_ref(), &args.message)?
     };
     writeln!(std::io::stdout(), "{id}")?;

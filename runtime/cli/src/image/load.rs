@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cowlab_runtime::image::{PlannedLayer, familiar};
 
 use crate::exit;
-use crate::root::RootArgs;
+use crate::root::{BlobArgs, RootArgs};
 
 /// Loads every image of an archive or an OCI image layout.
 #[derive(Debug, clap::Args)]
@@ -17,6 +17,8 @@ pub(crate) struct LoadArgs {
     /// Tell no progress.
     #[arg(long, short)]
     quiet: bool,
+    #[command(flatten)]
+    blobs: BlobArgs,
     #[command(flatten)]
     root: RootArgs,
 }
@@ -41,14 +43,21 @@ pub(crate) fn run(args: &LoadArgs) -> anyhow::Result<u8> {
         }
         None => {
             let mut stdin = std::io::stdin().lock();
-            args.root
-                .open()?
-                .load_archive(Path::new("(stdin)"), &mut stdin, &progress)?
+            args.root.open_for(&args.blobs)?.load_archive(
+                Path::new("(stdin)"),
+                &mut stdin,
+                &progress,
+            )?
         }
-        Some(path) if path.is_dir() => args.root.open()?.load_directory(path, &progress)?,
+        Some(path) if path.is_dir() => args
+            .root
+            .open_for(&args.blobs)?
+            .load_directory(path, &progress)?,
         Some(path) => {
             let mut file = super::open_input(path)?;
-            args.root.open()?.load_archive(path, &mut file, &progress)?
+            args.root
+                .open_for(&args.blobs)?
+                .load_archive(path, &mut file, &progress)?
         }
     };
     let mut out = std::io::stdout().lock();

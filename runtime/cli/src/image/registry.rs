@@ -6,7 +6,7 @@ use cowlab_runtime::image::{Name, short};
 use cowlab_runtime::registry::{PushStep, RegistryOptions};
 
 use crate::exit;
-use crate::root::RootArgs;
+use crate::root::{BlobArgs, RootArgs};
 
 /// Flags of every command that asks a registry.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,6 +49,8 @@ pub(crate) struct PullArgs {
     #[command(flatten)]
     registry: RegistryArgs,
     #[command(flatten)]
+    blobs: BlobArgs,
+    #[command(flatten)]
     root: RootArgs,
 }
 
@@ -74,7 +76,7 @@ pub(crate) struct PushArgs {
 /// As [`cowlab_runtime::Root::pull`].
 pub(crate) fn pull(args: &PullArgs) -> anyhow::Result<u8> {
     let name: Name = args.name.parse()?;
-    let root = args.root.open()?;
+    let root = args.root.open_for(&args.blobs)?;
     let quiet = args.quiet;
     let pulled = root.pull(&name, &args.registry.options(), &move |layer, step| {
         if !quiet {

@@ -52,14 +52,14 @@ pub(crate) fn run(args: &SaveArgs) -> anyhow::Result<u8> {
         Format::OciDir => {
             let dir = args.output.as_deref();
             let dir = dir.ok_or_else(|| usage("name the new directory with `--output`"))?;
-            args.root.open()?.save_directory(&args.images, dir)?;
+            tell(args.root.open()?.save_directory(&args.images, dir)?);
             return Ok(exit::OK);
         }
     };
     match &args.output {
         Some(path) => {
             let root = args.root.open()?;
-            to_file(&root, &args.images, format, path)?;
+            tell(to_file(&root, &args.images, format, path)?);
         }
         None if std::io::stdout().is_terminal() => {
             return Err(
@@ -68,26 +68,42 @@ pub(crate) fn run(args: &SaveArgs) -> anyhow::Result<u8> {
         }
         None => {
             let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
-            args.root.open()?.save(&args.images, format, &mut out)?;
+            let repacked = args.root.open()?.save(&args.images, format, &mut out)?;
             out.flush()?;
+            tell(repacked);
         }
     }
     Ok(exit::OK)
 }
 
+/// Says that digests changed.
+fn tell(repacked: bool) {
+    if repacked {
+        let line = "not every layer is here as its image came: it was saved with a new manifest, under a new digest";
+        // The archive is what was asked for; nobody is left to tell when stderr is closed.
+        drop(writeln!(std::io::stderr(), "{line}"));
+    }
+}
+
 /// Writes beside the file and renames, so that no half archive has its name.
-fn to_file(root: &Root, images: &[String], format: SaveFormat, path: &Path) -> anyhow::Result<()> {
+fn to_file(
+    root: &Root,
+    images: &[String],
+    format: SaveFormat,
+    path: &Path,
+) -> anyhow::Result<bool> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".incoming");
     let fresh = PathBuf::from(fresh);
     let failed = || format!("failed to write `{}`", path.display());
-    let write = || -> anyhow::Result<()> {
+    let write = || -> anyhow::Result<bool> {
         let file = File::create(&fresh).with_context(failed)?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
-        root.save(images, format, &mut out)?;
+        let repacked = root.save(images, format, &mut out)?;
         let file = out.into_inner().with_context(failed)?;
         file.sync_all().with_context(failed)?;
-        fs::rename(&fresh, path).with_context(failed)
+        fs::rename(&fresh, path).with_context(failed)?;
+        Ok(repacked)
     };
     write().inspect_err(|_| {
         // What failed is what is told; a file that was never made cannot be removed either.
