@@ -59,12 +59,22 @@ pub fn open_dir(dir: impl AsFd, name: impl AsRef<Path>) -> Result<OwnedFd> {
 /// Returns [`crate::Error::Sys`]: `ENOTDIR` for anything but a directory, `ELOOP` for a symbolic
 /// link, `EXDEV` for a mount point and for `..`.
 pub fn enter(dir: impl AsFd, name: impl AsRef<Path>) -> Result<OwnedFd> {
-    let name = name.as_ref();
+    enter_with(dir, name.as_ref(), ResolveFlags::NO_XDEV)
+}
+
+/// Opens the directory entry as [`enter`] does, and goes onto another mount as well.
+///
+/// # Errors
+///
+/// As [`enter`], but for mount points.
+pub fn enter_across(dir: impl AsFd, name: impl AsRef<Path>) -> Result<OwnedFd> {
+    enter_with(dir, name.as_ref(), ResolveFlags::empty())
+}
+
+fn enter_with(dir: impl AsFd, name: &Path, resolve: ResolveFlags) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH
-        | ResolveFlags::NO_SYMLINKS
-        | ResolveFlags::NO_MAGICLINKS
-        | ResolveFlags::NO_XDEV;
+    let resolve =
+        resolve | ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     loop {
         match rustix::fs::openat2(&dir, name, flags, Mode::empty(), resolve) {
             // A rename elsewhere raced with the resolution (openat2(2), EAGAIN).

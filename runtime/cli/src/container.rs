@@ -135,13 +135,17 @@ fn each(
     names: &[String],
     mut work: impl FnMut(&Found) -> anyhow::Result<()>,
 ) -> anyhow::Result<u8> {
+    each_name(names, |name| work(&containers.find(name)?))
+}
+
+/// Does something with each of the names, as [`each`] does.
+fn each_name(
+    names: &[String],
+    mut work: impl FnMut(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<u8> {
     let mut first = None;
     for name in names {
-        let done = containers
-            .find(name)
-            .map_err(Into::into)
-            .and_then(|found| work(&found));
-        match done {
+        match work(name) {
             Ok(()) => {}
             Err(error) if first.is_none() => first = Some(error),
             Err(error) => writeln!(std::io::stderr(), "cowlab: {error:#}")?,

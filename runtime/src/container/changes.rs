@@ -84,7 +84,10 @@ impl Containers<'_> {
     /// [`Error::Store`].
     pub fn export(&self, found: &Found, sink: &mut dyn Write) -> Result<Written> {
         // Other tools read it: none needs to know sparse members.
-        let options = DiffOptions { sparse: false };
+        let options = DiffOptions {
+            sparse: false,
+            ..DiffOptions::default()
+        };
         let snapshot = &found.record.snapshot;
         Ok(self.store().export(snapshot, |_| true, sink, &options)?)
     }

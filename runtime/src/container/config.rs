@@ -83,6 +83,11 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// SIGTERM.
 const TERM: i32 = 15;
 
+/// The active snapshot with the layer of the container that has this id.
+pub(super) fn snapshot_of(id: &str) -> String {
+    format!("container/{id}")
+}
+
 /// Makes the record of a container.
 pub(super) fn record(
     id: String,
@@ -107,7 +112,7 @@ pub(super) fn record(
         .collect();
     labels.extend(options.labels.clone());
     Ok(Record {
-        snapshot: format!("container/{id}"),
+        snapshot: snapshot_of(&id),
         name,
         image: source.reference.clone(),
         image_id: source.id.clone(),

@@ -3,7 +3,6 @@
 //! The container's side is resolved as the container sees it: its links lead on inside it, never to the host. What is
 //! copied is made under another name and renamed, so that a file is whole or as before.
 
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -11,11 +10,13 @@ use cowlab_snapshots::layer::apply::{self, ApplyOptions, Target};
 use cowlab_snapshots::layer::{changes, diff};
 use cowlab_snapshots::{Change, ChangeKind, DiffOptions, Duplicates, LayerError};
 use cowlab_sys::at::RenameFlags;
+use cowlab_sys::mount::{self, MountAttributes, MountGuard};
 use cowlab_sys::process::with_private_mounts;
-use cowlab_sys::{FileKind, Root, at, dir, io, stat};
+use cowlab_sys::{FileKind, Root, at, dir, io};
 
+use super::mounts::Attached;
 use super::place::{Containers, Found};
-use super::{Error, Result, files};
+use super::{Error, Result, files, spec};
 
 /// Who owns what was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub fn copy_in(
     with_tree(containers, found, |root| {
         copy(
             &from,
-            &End::new(root, &Path::new("/").join(target), target),
+            &End::new(root, &Path::new("/").join(target), target).of_container(),
             owner,
         )
     })
@@ -67,7 +68,7 @@ pub fn copy_out(
     let to = End::new(&host, &target_absolute, target);
     with_tree(containers, found, |root| {
         copy(
-            &End::new(root, &Path::new("/").join(source), source),
+            &End::new(root, &Path::new("/").join(source), source).of_container(),
             &to,
             owner,
         )
@@ -91,10 +92,51 @@ fn with_tree<T: Send>(
         let mounted = containers.store().mount(&found.record.snapshot, &rootfs)?;
         let done = Root::open(mounted.target())
             .map_err(Error::from)
-            .and_then(|root| work(&root));
+            .and_then(|root| {
+                let mut binds =
+                    bind_all(containers, &found.record.mounts, &root, mounted.target())?;
+                let done = work(&root);
+                // Deeper ones were bound later.
+                while let Some(bind) = binds.pop() {
+                    drop(bind);
+                }
+                done
+            });
         drop(mounted);
         done
     })?
+}
+
+/// Binds volumes and directories of the host where the container has them, as far as the mount points are there: the first
+/// start makes them.
+fn bind_all(
+    containers: &Containers<'_>,
+    attached: &[Attached],
+    root: &Root,
+    rootfs: &Path,
+) -> Result<Vec<MountGuard>> {
+    let mut binds = Vec::new();
+    for one in attached {
+        let (source, read_only) = match one {
+            Attached::Volume {
+                name, read_only, ..
+            } => (containers.volumes().get(name)?.mountpoint, *read_only),
+            Attached::Bind {
+                source, read_only, ..
+            } => (source.clone(), *read_only),
+            Attached::Tmpfs { .. } => continue,
+        };
+        let Some((inside, _)) = root.resolve_inside(one.target())? else {
+            continue;
+        };
+        let attributes = MountAttributes {
+            read_only,
+            ..MountAttributes::default()
+        };
+        let target = rootfs.join(inside.strip_prefix("/").unwrap_or(&inside));
+        binds.push(mount::bind(&source, &target, attributes)?);
+    }
+    Ok(binds)
 }
 
 /// One side of a copy.
@@ -104,11 +146,24 @@ struct End<'a> {
     path: &'a Path,
     /// As it was written, for its last character and for messages.
     text: &'a Path,
+    is_container: bool,
 }
 
 impl<'a> End<'a> {
     fn new(root: &'a Root, path: &'a Path, text: &'a Path) -> Self {
-        Self { root, path, text }
+        Self {
+            root,
+            path,
+            text,
+            is_container: false,
+        }
+    }
+
+    fn of_container(self) -> Self {
+        Self {
+            is_container: true,
+            ..self
+        }
     }
 
     fn ends_in(&self, end: &str) -> bool {
@@ -169,7 +224,15 @@ fn directory(
     let source = opened(from, whole)?;
     let source = at::descriptor_path(&source);
     let layer = |reason| layer(from, reason);
-    let found = changes::between(None, &source, None).map_err(layer)?;
+    // What the kernel shows in a container is no file of its.
+    let system = spec::system_places();
+    let inside = from.root.resolve_inside(whole)?.map(|(inside, _)| inside);
+    let is_system = |below: &Path| {
+        let below = below.strip_prefix("/").unwrap_or(below);
+        let place = inside.as_ref().map(|inside| inside.join(below));
+        from.is_container && place.is_some_and(|place| system.contains(&place))
+    };
+    let found = changes::everything(&source, &is_system).map_err(layer)?;
     match to.root.resolve_inside(target)? {
         Some((inside, stat)) if stat.kind() == FileKind::Directory => {
             let place = opened(to, &inside)?;
@@ -184,7 +247,7 @@ fn directory(
                 &below,
                 Target::union(&at::descriptor_path(&place)),
             )?;
-            owned(owner, &place, Path::new(""))
+            owned(owner, &place, &below)
         }
         Some(_) => Err(to.bad("a directory cannot take the place of a file")),
         None => {
@@ -200,7 +263,7 @@ fn directory(
                         &found,
                         Target::base(&at::descriptor_path(&place)),
                     )?;
-                    owned(owner, &place, Path::new(""))
+                    owned(owner, &place, &found)
                 })
                 .and_then(|()| {
                     Ok(at::rename(
@@ -236,10 +299,10 @@ fn single(from: &End<'_>, whole: &Path, to: &End<'_>, target: &Path, owner: Owne
             pour(
                 from,
                 &source,
-                &[change],
+                std::slice::from_ref(&change),
                 Target::base(&at::descriptor_path(&place)),
             )?;
-            owned(owner, &place, &old)?;
+            owned(owner, &place, std::slice::from_ref(&change))?;
             Ok(at::rename(
                 &place,
                 &old,
@@ -301,7 +364,11 @@ fn pour(
     };
     let (written, applied) = std::thread::scope(|scope| {
         let writing = scope.spawn(move || {
-            diff::write(source, found, &mut writer, &DiffOptions::default()).map(drop)
+            let options = DiffOptions {
+                across_mounts: true,
+                ..DiffOptions::default()
+            };
+            diff::write(source, found, &mut writer, &options).map(drop)
         });
         let applied = apply::apply_to(target, &mut reader, &options);
         // A writer whose reader failed would wait for room for ever.
@@ -324,28 +391,21 @@ fn layer(from: &End<'_>, reason: LayerError) -> Error {
     .into()
 }
 
-/// Gives a tree, or one entry of it, to whoever receives it.
-fn owned(owner: Owner, place: &impl AsFd, name: &Path) -> Result<()> {
+/// Gives what was copied to whoever receives it; what was there before keeps its owner.
+fn owned(owner: Owner, place: &impl AsFd, copied: &[Change]) -> Result<()> {
     if owner == Owner::Kept {
         return Ok(());
     }
     let uid = cowlab_sys::process::effective_uid();
-    if !name.as_os_str().is_empty() {
-        return Ok(at::chown(place, name, uid, uid)?);
-    }
-    let open: File = dir::open(at::descriptor_path(place))?.into();
-    let mut pending = vec![open];
-    while let Some(open) = pending.pop() {
-        for entry in dir::read_dir_fd(&open)? {
-            at::chown(&open, &entry.name, uid, uid)?;
-            let is_dir = at::stat(&open, &entry.name)?.kind() == FileKind::Directory;
-            if is_dir {
-                pending.push(at::enter(&open, &entry.name)?.into());
+    let root = Root::open(&at::descriptor_path(place))?;
+    for change in copied {
+        let path = change.path.strip_prefix("/").unwrap_or(&change.path);
+        match path.file_name() {
+            None => at::chown(place, "", uid, uid)?,
+            Some(_) => {
+                let (dir, name) = root.open_parent(path)?;
+                at::chown(&dir, &name, uid, uid)?;
             }
-        }
-        let found = stat::fstat(&open)?;
-        if found.uid != uid {
-            at::chown(&open, "", uid, uid)?;
         }
     }
     Ok(())

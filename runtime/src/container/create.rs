@@ -74,7 +74,7 @@ impl Containers<'_> {
         match made {
             Ok(()) => Ok(record),
             Err(error) => {
-                if let Err(left) = self.discard(&record) {
+                if let Err(left) = self.discard(&record.id, &record.snapshot, Some(&record.name)) {
                     tracing::warn!(id = record.id, error = %left, "left behind: `rm` removes it");
                 }
                 Err(error)

@@ -84,7 +84,7 @@ pub enum Error {
         users: String,
     },
     /// A record that cannot be read.
-    #[error("`{}` is damaged: {reason}", path.display())]
+    #[error("`{}` is damaged: {reason}; of a container, `cowlab rm -f` removes it with what it belongs to", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

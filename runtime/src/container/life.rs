@@ -5,23 +5,33 @@ use std::fs::OpenOptions;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cowlab_sys::channel::{self, Ready};
+use cowlab_sys::lock::FileLock;
 use cowlab_sys::task::Task;
-use cowlab_sys::{Cmd, io};
+use cowlab_sys::{Cmd, Errno, io};
 
 use super::attach::Session;
-use super::monitor;
 use super::place::{Containers, Found, Phase};
-use super::record::{Record, Step};
+use super::record::{Record, State, Step};
 use super::{Error, Result};
+use super::{config, monitor};
 
 /// SIGKILL, which no process catches.
 const KILL: i32 = 9;
 
 /// How long a process that was sent SIGKILL, or a monitor whose container has ended, may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a look at a state that is about to change waits.
+const MOMENT: Duration = Duration::from_millis(5);
+
+const READABLE: Ready = Ready {
+    readable: true,
+    writable: false,
+};
 
 /// How a container is started.
 #[derive(Debug, Clone, Default)]
@@ -84,11 +94,15 @@ impl Containers<'_> {
     }
 
     fn again(&self, record: &Record) -> Result<Found> {
-        self.read(&record.id)?.ok_or_else(|| Error::NotFound {
+        self.read(&record.id)?.ok_or_else(|| self.gone(record))
+    }
+
+    fn gone(&self, record: &Record) -> Error {
+        Error::NotFound {
             what: "container",
             name: record.name.clone(),
             list: "cowlab ps -a",
-        })
+        }
     }
 
     /// Waits until a container has ended and returns its exit status; `None` where nobody saw it. One that never
@@ -96,17 +110,43 @@ impl Containers<'_> {
     ///
     /// # Errors
     ///
-    /// When it cannot be looked at.
+    /// [`Error::NotFound`] where it is gone already.
     pub fn wait(&self, record: &Record) -> Result<Option<i32>> {
+        // Whoever removes it, as `--rm` has it, leaves its status to be read first.
+        let _waiting =
+            FileLock::shared(&self.waiters(&record.id)).map_err(|error| match error.errno() {
+                Some(Errno::NOENT) => self.gone(record),
+                _ => error.into(),
+            })?;
         loop {
-            // One with `--rm` is gone when it has ended.
-            let Some(found) = self.read(&record.id)? else {
-                return Ok(None);
-            };
+            let found = self.again(record)?;
             if !found.phase.is_alive() {
                 return Ok(found.state.exit_code);
             }
-            self.wait_for_end(&found, None)?;
+            let process = match found.state.init.as_ref() {
+                Some(init) => init.open()?,
+                None => None,
+            };
+            match process {
+                Some(task) => drop(channel::wait(&[(task.as_fd(), READABLE)], None)?),
+                // It has not begun, or its monitor is about to write down how it ended.
+                None => std::thread::sleep(MOMENT),
+            }
+        }
+    }
+
+    fn waiters(&self, id: &str) -> PathBuf {
+        self.dir_of(id).join("waiters")
+    }
+
+    /// Has those read a container's exit status who wait for it. One who stopped reading is not waited for.
+    fn let_waiters_read(&self, id: &str) -> Result<Option<FileLock>> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match FileLock::try_exclusive(&self.waiters(id))? {
+                None if Instant::now() < until => std::thread::sleep(MOMENT),
+                lock => return Ok(lock),
+            }
         }
     }
 
@@ -125,12 +165,8 @@ impl Containers<'_> {
         };
         let until = time.map(|time| Instant::now() + time);
         loop {
-            let wish = Ready {
-                readable: true,
-                writable: false,
-            };
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if channel::wait(&[(task.as_fd(), wish)], left)?[0].readable {
+            if channel::wait(&[(task.as_fd(), READABLE)], left)?[0].readable {
                 return Ok(true);
             }
             if left.is_some_and(|left| left.is_zero()) {
@@ -206,6 +242,38 @@ impl Containers<'_> {
         })
     }
 
+    /// Ends whatever runs of a container whose state cannot be read: libcontainer has its own record.
+    fn end_unknown(&self, id: &str, snapshot: &str) -> Result<()> {
+        monitor::let_go(self, id, snapshot);
+        let until = Instant::now() + PATIENCE;
+        while FileLock::try_exclusive(&self.dir_of(id).join("monitor.lock"))?.is_none() {
+            if Instant::now() > until {
+                return Err(Error::Locked {
+                    name: id.to_owned(),
+                });
+            }
+            std::thread::sleep(MOMENT);
+        }
+        // Once more: a cgroup can go only when the last process has.
+        monitor::let_go(self, id, snapshot);
+        Ok(())
+    }
+
+    /// Removes a container whose record cannot be read, by its name, its id or the start of its id: what runs of it is
+    /// ended. Anonymous volumes stay, for nobody knows them.
+    ///
+    /// # Errors
+    ///
+    /// As [`find`](Self::find); [`Error::Store`].
+    pub fn remove_damaged(&self, text: &str) -> Result<String> {
+        let id = self.id_of(text)?;
+        let _lock = FileLock::exclusive(&self.dir_of(&id).join("lock"))?;
+        let snapshot = config::snapshot_of(&id);
+        self.end_unknown(&id, &snapshot)?;
+        self.discard(&id, &snapshot, None)?;
+        Ok(id)
+    }
+
     /// Removes a container with its writable layer.
     ///
     /// # Errors
@@ -213,6 +281,16 @@ impl Containers<'_> {
     /// [`Error::WrongState`] for one that runs, unless forced.
     pub fn remove(&self, record: &Record, options: RemoveOptions) -> Result<()> {
         let found = self.again(record)?;
+        if found.phase == Phase::Damaged {
+            if !options.force {
+                return Err(Error::WrongState {
+                    name: record.name.clone(),
+                    state: found.phase.word().to_owned(),
+                    needed: "force the removal with -f".to_owned(),
+                });
+            }
+            self.end_unknown(&record.id, &record.snapshot)?;
+        }
         if found.phase.is_alive() {
             if !options.force {
                 return Err(Error::WrongState {
@@ -236,7 +314,7 @@ impl Containers<'_> {
                 name: record.name.clone(),
             });
         }
-        monitor::let_go(self, &found);
+        monitor::let_go(self, &record.id, &record.snapshot);
         self.take_away(record, options.volumes)
     }
 
@@ -248,10 +326,14 @@ impl Containers<'_> {
 
     fn take_away(&self, record: &Record, with_volumes: bool) -> Result<()> {
         // From here on it is being removed, whoever goes on.
-        let mut state = self.state(&record.id)?;
+        let mut state = match self.state(&record.id) {
+            Err(Error::Damaged { .. }) => State::new(),
+            state => state?,
+        };
         state.step = Step::Removing;
         self.write_state(&record.id, &state)?;
-        self.discard(record)?;
+        let _unread = self.let_waiters_read(&record.id)?;
+        self.discard(&record.id, &record.snapshot, Some(&record.name))?;
         if !with_volumes {
             return Ok(());
         }

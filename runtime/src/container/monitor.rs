@@ -97,7 +97,7 @@ fn begin(containers: &Containers<'_>, id: &str) -> Result<(Found, (start::Starte
             });
             state.error = Some(reason(&error));
             containers.write_state(id, &state)?;
-            start::let_go(containers, &found.record);
+            start::let_go(containers, id, &found.record.snapshot);
             Err(error)
         }
     }
@@ -124,7 +124,7 @@ fn finish(
         Err(error) => state.error = Some(format!("the exit status is not known: {error}")),
     }
     // The container is gone before anybody reads that it is: what comes next may mount its layer.
-    start::let_go(containers, record);
+    start::let_go(containers, &record.id, &record.snapshot);
     containers.write_state(&record.id, &state)?;
     if measure {
         match containers.storage(record) {
@@ -148,6 +148,6 @@ fn now() -> Timestamp {
 }
 
 /// Takes back what libcontainer and the driver hold for a container whose monitor did not: it died.
-pub(super) fn let_go(containers: &Containers<'_>, found: &Found) {
-    start::let_go(containers, &found.record);
+pub(super) fn let_go(containers: &Containers<'_>, id: &str, snapshot: &str) {
+    start::let_go(containers, id, snapshot);
 }

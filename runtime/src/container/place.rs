@@ -50,6 +50,8 @@ pub enum Phase {
     Dead,
     /// It is being removed, or whoever removed it died: `rm` goes on.
     Removing,
+    /// Its state cannot be read: only `rm -f` helps.
+    Damaged,
 }
 
 impl Phase {
@@ -65,6 +67,7 @@ impl Phase {
             Self::Exited => "exited",
             Self::Dead => "dead",
             Self::Removing => "removing",
+            Self::Damaged => "damaged",
         }
     }
 
@@ -119,17 +122,28 @@ impl<'a> Containers<'a> {
     }
 
     /// Removes what a container is made of, in the order in which a crash leaves something that `rm` finds.
-    pub(super) fn discard(&self, record: &Record) -> Result<()> {
-        match self.store().remove(&record.snapshot) {
+    /// Without a name, the names are searched for the container's.
+    pub(super) fn discard(&self, id: &str, snapshot: &str, name: Option<&str>) -> Result<()> {
+        match self.store().remove(snapshot) {
             Ok(()) | Err(cowlab_snapshots::Error::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        self.root.graph().remove_user(&record.id)?;
-        let file = self.name_file(&record.name);
-        if std::fs::read_to_string(&file).is_ok_and(|id| id == record.id) {
-            files::remove(&file)?;
+        self.root.graph().remove_user(id)?;
+        let names = match name {
+            Some(name) => vec![name.to_owned()],
+            None => {
+                let entries = cowlab_sys::dir::read_dir(self.dir.join("names"))?;
+                let names = entries.into_iter().map(|entry| entry.name.into_string());
+                names.filter_map(Result::ok).collect()
+            }
+        };
+        for name in names {
+            let file = self.name_file(&name);
+            if std::fs::read_to_string(&file).is_ok_and(|owner| owner == id) {
+                files::remove(&file)?;
+            }
         }
-        let dir = self.dir_of(&record.id);
+        let dir = self.dir_of(id);
         // The record goes last: as long as it is there, the container is listed.
         for name in ["bundle", "rootfs", "runtime"] {
             let path = dir.join(name);
@@ -147,17 +161,20 @@ impl<'a> Containers<'a> {
     ///
     /// [`Error::NotFound`], [`Error::Ambiguous`], [`Error::Damaged`].
     pub fn find(&self, text: &str) -> Result<Found> {
-        let not_found = || Error::NotFound {
-            what: "container",
-            name: text.to_owned(),
-            list: "cowlab ps -a",
-        };
+        self.read(&self.id_of(text)?)?
+            .ok_or_else(|| not_found(text))
+    }
+
+    /// The id of the container that a name, an id or the start of an id stands for.
+    pub(super) fn id_of(&self, text: &str) -> Result<String> {
+        let not_found = || not_found(text);
         let is_name = record::check_name("container", text).is_ok();
         if is_name
             && let Ok(id) = std::fs::read_to_string(self.name_file(text))
-            && let Some(found) = self.read(&id)?
+            && is_id(&id)
+            && self.dir_of(&id).join("container.json").exists()
         {
-            return Ok(found);
+            return Ok(id);
         }
         if text.is_empty() || !text.chars().all(|c| c.is_ascii_hexdigit()) {
             return Err(not_found());
@@ -168,7 +185,7 @@ impl<'a> Containers<'a> {
             .filter(|id| id.starts_with(text))
             .collect();
         match &ids[..] {
-            [id] => self.read(id)?.ok_or_else(not_found),
+            [id] => Ok(id.clone()),
             [] => Err(not_found()),
             [first, ..] => Err(Error::Ambiguous {
                 name: text.to_owned(),
@@ -200,8 +217,7 @@ impl<'a> Containers<'a> {
         let names = entries
             .into_iter()
             .filter_map(|entry| entry.name.into_string().ok());
-        let is_id = |name: &String| name.len() == 64 && name.chars().all(|c| c.is_ascii_hexdigit());
-        Ok(names.filter(is_id).collect())
+        Ok(names.filter(|name| is_id(name)).collect())
     }
 
     /// The container of that id; `None` where there is none.
@@ -210,8 +226,18 @@ impl<'a> Containers<'a> {
         let Some(record) = files::read::<Record>(&dir.join("container.json"))? else {
             return Ok(None);
         };
-        let state = files::read(&dir.join("state.json"))?.unwrap_or_else(State::new);
-        let phase = self.phase(id, &state)?;
+        let (state, phase) = match files::read::<State>(&dir.join("state.json")) {
+            Err(Error::Damaged { path, reason }) => {
+                let mut state = State::new();
+                state.error = Some(format!("`{}` is damaged: {reason}", path.display()));
+                (state, Phase::Damaged)
+            }
+            read => {
+                let state = read?.unwrap_or_else(State::new);
+                let phase = self.phase(id, &state)?;
+                (state, phase)
+            }
+        };
         Ok(Some(Found {
             record,
             state,
@@ -261,21 +287,19 @@ impl<'a> Containers<'a> {
         FileLock::try_exclusive(&path)?.ok_or_else(locked)
     }
 
-    /// The names of the containers that have a volume.
+    /// The names of the containers that have a volume. A container whose record cannot be read might: that is an error.
     pub(crate) fn users_of_volume(&self, volume: &str) -> Result<Vec<String>> {
-        let has = |found: &Found| {
-            found
-                .record
-                .mounts
-                .iter()
-                .any(|one| one.volume() == Some(volume))
-        };
-        Ok(self
-            .list()?
-            .into_iter()
-            .filter(has)
-            .map(|found| found.record.name)
-            .collect())
+        let mut users = Vec::new();
+        for id in self.ids()? {
+            let Some(found) = self.read(&id)? else {
+                continue;
+            };
+            let mut mounts = found.record.mounts.iter();
+            if mounts.any(|one| one.volume() == Some(volume)) {
+                users.push(found.record.name);
+            }
+        }
+        Ok(users)
     }
 
     /// The output of a container so far, and what is added.
@@ -289,4 +313,16 @@ impl<'a> Containers<'a> {
             record.log,
         ))
     }
+}
+
+fn not_found(text: &str) -> Error {
+    Error::NotFound {
+        what: "container",
+        name: text.to_owned(),
+        list: "cowlab ps -a",
+    }
+}
+
+fn is_id(name: &str) -> bool {
+    name.len() == 64 && name.chars().all(|c| c.is_ascii_hexdigit())
 }

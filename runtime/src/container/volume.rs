@@ -47,13 +47,32 @@ const DATA: &str = "_data";
 const RECORD: &str = "volume.json";
 /// What is being made, and what is being removed; no volume's name starts so.
 const NEW: &str = ".new-";
+/// What is going to be a volume's first content.
+const SEED: &str = "_seed";
 const TRASH: &str = ".trash-";
 
 impl Volumes {
     pub(super) fn open(root: &Path) -> Result<Self> {
         let dir = root.join("volumes");
         files::make_dir(&dir)?;
-        Ok(Self { dir })
+        let volumes = Self { dir };
+        volumes.sweep()?;
+        Ok(volumes)
+    }
+
+    /// Removes what killed creations, removals and first fillings left, unless somebody is at work.
+    fn sweep(&self) -> Result<()> {
+        let is_left = |name: &str| name.starts_with(NEW) || name.starts_with(TRASH);
+        if !self.names()?.iter().any(|name| is_left(name)) {
+            return Ok(());
+        }
+        let Some(_alone) = FileLock::try_exclusive(&self.dir.join(".lock"))? else {
+            return Ok(());
+        };
+        for name in self.names()?.into_iter().filter(|name| is_left(name)) {
+            cowlab_sys::dir::remove_tree(self.dir.join(name))?;
+        }
+        Ok(())
     }
 
     /// Keeps volumes from being removed while a container that uses them is being made.
@@ -99,6 +118,8 @@ impl Volumes {
             labels,
             anonymous,
         };
+        // Together with others, and not with a sweep.
+        let _making = self.attaching()?;
         // Whole under another name first: a volume is there with its record or not at all.
         let unique = cowlab_sys::Chance::Kernel.uuid(&volume.name)?;
         let new = self.dir.join(format!("{NEW}{unique}"));
@@ -218,12 +239,6 @@ impl Volumes {
                 removed.push(volume.name);
             }
         }
-        // What a killed removal left. What a killed creation left goes too: whoever creates for a container holds the lock.
-        for name in self.names()? {
-            if name.starts_with(TRASH) {
-                cowlab_sys::dir::remove_tree(self.dir.join(name))?;
-            }
-        }
         Ok(removed)
     }
 
@@ -234,8 +249,11 @@ impl Volumes {
         if !cowlab_sys::dir::read_dir(data)?.is_empty() {
             return Ok(());
         }
-        let unique = cowlab_sys::Chance::Kernel.uuid(&volume.name)?;
-        let seed = self.dir.join(&volume.name).join(format!("_seed-{unique}"));
+        // One at a time: what is there of an earlier one was left by a kill.
+        let place = self.dir.join(&volume.name);
+        let _alone = FileLock::exclusive(&place.join(".seed-lock"))?;
+        let seed = place.join(SEED);
+        cowlab_sys::dir::remove_tree(&seed)?;
         io("mkdir", &seed, fs::create_dir(&seed))?;
         let seeded = copy_tree(from, &seed).and_then(|()| {
             durability::syncfs(&seed)?;

@@ -111,7 +111,9 @@ impl Root {
             let part = measured(&volume.mountpoint)?;
             share.total += 1;
             share.size = share.size + part;
-            match containers.users_of_volume(&volume.name)?.is_empty() {
+            // Where a container's record cannot be read, it may have the volume.
+            let users = containers.users_of_volume(&volume.name);
+            match users.is_ok_and(|users| users.is_empty()) {
                 true => share.reclaimable = share.reclaimable + part,
                 false => share.active += 1,
             }

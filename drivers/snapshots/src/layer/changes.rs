@@ -99,6 +99,26 @@ pub(crate) fn same_entry(
     Ok(!comparison.differ(dirs, name, (parent, child), Depth::Content)?)
 }
 
+/// Lists everything in a tree as added, with what is mounted in it; nothing below the directories that `skip` is true of.
+///
+/// # Errors
+///
+/// When something cannot be read.
+pub fn everything(root: &Path, skip: &dyn Fn(&Path) -> bool) -> Result<Vec<Change>> {
+    let mut found = vec![b"/".to_vec()];
+    let mut cursor = Cursor::open(root)?.across(true);
+    descend(&mut cursor, &mut Vec::new(), &mut |path, _| {
+        found.push(path.to_vec());
+        !skip(Path::new(OsStr::from_bytes(path)))
+    })?;
+    found.sort_unstable();
+    let change = |path| Change {
+        path: OsString::from_vec(path).into(),
+        kind: ChangeKind::Added,
+    };
+    Ok(found.into_iter().map(change).collect())
+}
+
 /// The candidates as a tree.
 #[derive(Debug, Default)]
 struct Node {
@@ -314,6 +334,7 @@ impl Walk {
                 let reach = Reach::Entry;
                 found.push(Candidate { path, reach });
             }
+            true
         })?;
         Ok(found)
     }
@@ -354,6 +375,7 @@ impl Walk {
         let mut found = Vec::new();
         descend(&mut self.child, &mut self.path, &mut |path, stat| {
             found.push((path.to_vec(), *stat));
+            true
         })?;
         for (path, stat) in found {
             self.groups.note(&path, None, Some(&stat), false);
@@ -375,6 +397,7 @@ impl Walk {
         let groups = &mut self.groups;
         descend(parent, &mut self.path, &mut |path, stat| {
             groups.note(path, Some(stat), None, false);
+            true
         })?;
         parent.leave()?;
         Ok(())
@@ -389,11 +412,11 @@ impl Walk {
     }
 }
 
-/// Shows everything below the current directory.
+/// Shows everything below the current directory, except what is below a directory for which `show` returns false.
 fn descend(
     cursor: &mut Cursor,
     path: &mut Vec<u8>,
-    show: &mut dyn FnMut(&[u8], &Stat),
+    show: &mut dyn FnMut(&[u8], &Stat) -> bool,
 ) -> Result<()> {
     let mut frames = vec![(names(cursor.dir())?.into_iter(), path.len())];
     while let Some((rest, above)) = frames.last_mut() {
@@ -408,8 +431,7 @@ fn descend(
         path.push(b'/');
         path.extend_from_slice(name.as_bytes());
         let stat = at::stat(cursor.dir(), &name)?;
-        show(path, &stat);
-        if stat.kind() == FileKind::Directory {
+        if show(path, &stat) && stat.kind() == FileKind::Directory {
             cursor.enter(&name)?;
             frames.push((names(cursor.dir())?.into_iter(), path.len()));
         }

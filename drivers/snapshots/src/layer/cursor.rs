@@ -17,6 +17,8 @@ const OPEN: usize = 100;
 pub(super) struct Cursor {
     root: File,
     levels: Vec<(OsString, Option<File>)>,
+    /// Whether it goes onto what is mounted in the tree.
+    across: bool,
 }
 
 impl Cursor {
@@ -26,7 +28,22 @@ impl Cursor {
         Ok(Self {
             root,
             levels: Vec::new(),
+            across: false,
         })
+    }
+
+    /// Has it go onto what is mounted in the tree.
+    pub(super) fn across(mut self, across: bool) -> Self {
+        self.across = across;
+        self
+    }
+
+    fn open_below(&self, dir: &File, name: &OsStr) -> Result<File> {
+        let opened = match self.across {
+            true => at::enter_across(dir, name),
+            false => at::enter(dir, name),
+        };
+        opened.map(Into::into)
     }
 
     /// The current directory.
@@ -44,7 +61,7 @@ impl Cursor {
 
     /// Goes into a directory of the current one.
     pub(super) fn enter(&mut self, name: &OsStr) -> Result<()> {
-        let file = at::enter(self.dir(), name)?.into();
+        let file = self.open_below(self.dir(), name)?;
         self.levels.push((name.to_owned(), Some(file)));
         if let Some(far) = self.levels.len().checked_sub(OPEN + 1) {
             self.levels[far].1 = None;
@@ -58,10 +75,7 @@ impl Cursor {
         if let Some((_, None)) = self.levels.last() {
             let mut here = None;
             for (name, _) in &self.levels {
-                here = Some(File::from(at::enter(
-                    here.as_ref().unwrap_or(&self.root),
-                    name,
-                )?));
+                here = Some(self.open_below(here.as_ref().unwrap_or(&self.root), name)?);
             }
             if let Some((_, file)) = self.levels.last_mut() {
                 *file = here;

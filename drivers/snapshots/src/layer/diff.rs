@@ -35,11 +35,16 @@ pub struct DiffOptions {
     /// without them a sparse file of a terabyte is a terabyte. Without, the archive of a tree does
     /// not depend on where its holes are.
     pub sparse: bool,
+    /// Whether directories are gone into that something is mounted on.
+    pub across_mounts: bool,
 }
 
 impl Default for DiffOptions {
     fn default() -> Self {
-        Self { sparse: true }
+        Self {
+            sparse: true,
+            across_mounts: false,
+        }
     }
 }
 
@@ -71,7 +76,7 @@ pub fn write(
         tree.insert(change);
     }
     let mut diff = Diff {
-        cursor: Cursor::open(root)?,
+        cursor: Cursor::open(root)?.across(options.across_mounts),
         writer: Writer::new(sink),
         options: *options,
         first_names: HashMap::new(),

@@ -161,6 +161,7 @@ fn status_text(found: &Found) -> String {
         Phase::Creating => "Creating, or cut off".to_owned(),
         Phase::Removing => "Removing, or cut off".to_owned(),
         Phase::Created => "Created".to_owned(),
+        Phase::Damaged => "Damaged (`rm -f` removes it)".to_owned(),
         Phase::Starting => "Starting".to_owned(),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cowlab_runtime::container::{self as runtime, End, ExecOptions, RemoveOptions};
 
-use super::{Open, each, status};
+use super::{Open, each, each_name, status};
 use crate::exit::{self, Stop};
 use crate::root::{RootArgs, monitor_arguments};
 
@@ -279,8 +279,15 @@ pub(super) fn rm(args: &RmArgs) -> anyhow::Result<u8> {
         })
         .cloned()
         .collect();
-    each(&containers, &names, |found| {
-        containers.remove(&found.record, options)?;
-        Ok(writeln!(std::io::stdout(), "{}", found.record.name)?)
+    each_name(&names, |name| {
+        let removed = match containers.find(name) {
+            Err(runtime::Error::Damaged { .. }) if args.force => containers.remove_damaged(name)?,
+            found => {
+                let record = found?.record;
+                containers.remove(&record, options)?;
+                record.name
+            }
+        };
+        Ok(writeln!(std::io::stdout(), "{removed}")?)
     })
 }

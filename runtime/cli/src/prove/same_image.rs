@@ -113,7 +113,10 @@ fn look(
     unpack(&store, &sample.layout, image, |_| {})?;
     let names = chain_ids(image.layers.iter().map(|layer| &layer.diff_id));
     // Without sparse files in it: where the holes of a tree are is for the file system to say.
-    let options = DiffOptions { sparse: false };
+    let options = DiffOptions {
+        sparse: false,
+        ..DiffOptions::default()
+    };
     let mut layers = Vec::new();
     for name in &names {
         let written = store.diff(name, &mut std::io::sink(), &options)?;

@@ -58,6 +58,7 @@ pub(super) fn diff(store: &Store, args: &DiffArgs, out: &Printer) -> anyhow::Res
     };
     let options = DiffOptions {
         sparse: !args.no_sparse,
+        ..DiffOptions::default()
     };
     if output == Path::new("-") {
         let mut sink = std::io::stdout().lock();

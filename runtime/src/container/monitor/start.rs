@@ -216,9 +216,9 @@ fn begin(
 }
 
 /// Takes back what libcontainer made (cgroups, its records), and what the driver held for the mount.
-pub(super) fn let_go(containers: &Containers<'_>, record: &Record) {
-    let dir = containers.dir_of(&record.id);
-    let place = dir.join("runtime").join(&record.id);
+pub(super) fn let_go(containers: &Containers<'_>, id: &str, snapshot: &str) {
+    let dir = containers.dir_of(id);
+    let place = dir.join("runtime").join(id);
     if place.exists() {
         let deleted = Container::load(place).and_then(|mut container| container.delete(true));
         if let Err(error) = deleted {
@@ -230,7 +230,7 @@ pub(super) fn let_go(containers: &Containers<'_>, record: &Record) {
         Err(error) => tracing::warn!(%error, "left behind"),
         Ok(()) => {}
     }
-    if let Err(error) = containers.store().deactivate(&record.snapshot) {
+    if let Err(error) = containers.store().deactivate(snapshot) {
         tracing::warn!(%error, "the driver still holds something for the mount");
     }
 }
