@@ -226,6 +226,11 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A signal asked to stop.
+    #[error(
+        "interrupted: what came whole or in part stays, and the same command goes on from there"
+    )]
+    Interrupted,
     /// The snapshot store refused.
     #[error(transparent)]
     Store(#[from] cowlab_snapshots::Error),

@@ -1,12 +1,17 @@
 //! Registries: pulling and pushing images over the distribution API.
 //!
 //! The asynchronous client runs on the calling thread and is gone when a call returns. A registry is asked over TLS and has
-//! to prove who it is, unless the caller or the configuration says that it need not.
+//! to prove who it is, unless the caller or the configuration says that it need not. Where the program watches for signals
+//! ([`cowlab_sys::interrupt`]), the first of them ends a call soon.
 
 mod credentials;
+mod manifest;
 mod pull;
 mod push;
 
+use std::time::Duration;
+
+use cowlab_sys::interrupt;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
@@ -18,6 +23,13 @@ use crate::{Error, Result, Root};
 
 pub use pull::Pulled;
 pub use push::{PushStep, Pushed};
+
+const USER_AGENT: &str = concat!("cowlab/", env!("CARGO_PKG_VERSION"));
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often to look whether to stop.
+const LOOK_UP: Duration = Duration::from_millis(100);
 
 /// How many blobs travel at once: docker's number.
 const PARALLEL: usize = 3;
@@ -37,6 +49,11 @@ pub(crate) struct Session {
     reference: Reference,
     registry: String,
     name: String,
+    scheme: &'static str,
+    insecure: bool,
+    auth: RegistryAuth,
+    /// What the registry's own authority vouches for us with.
+    token: Option<String>,
 }
 
 impl Session {
@@ -56,21 +73,25 @@ impl Session {
             Some((user, password)) => RegistryAuth::Basic(user.clone(), password.clone()),
             None => credentials::find(&registry)?,
         };
-        let session = |protocol| Self {
+        let session = |protocol, scheme| Self {
             client: Client::new(ClientConfig {
                 protocol,
                 accept_invalid_certificates: insecure,
                 use_monolithic_push: true,
-                user_agent: concat!("cowlab/", env!("CARGO_PKG_VERSION")),
-                connect_timeout: Some(std::time::Duration::from_secs(20)),
-                read_timeout: Some(std::time::Duration::from_secs(60)),
+                user_agent: USER_AGENT,
+                connect_timeout: Some(CONNECT_TIMEOUT),
+                read_timeout: Some(READ_TIMEOUT),
                 ..ClientConfig::default()
             }),
             reference: name.reference().clone(),
             registry: registry.clone(),
             name: name.to_string(),
+            scheme,
+            insecure,
+            auth: auth.clone(),
+            token: None,
         };
-        let secure = session(ClientProtocol::Https);
+        let mut secure = session(ClientProtocol::Https, "https");
         let host = secure.reference.resolve_registry();
         secure.client.store_auth_if_needed(host, &auth).await;
         match secure
@@ -78,12 +99,15 @@ impl Session {
             .auth(&secure.reference, &auth, operation)
             .await
         {
-            Ok(_) => Ok(secure),
+            Ok(token) => {
+                secure.token = token;
+                Ok(secure)
+            }
             Err(OciDistributionError::RequestError(error)) if insecure && error.is_connect() => {
-                let plain = session(ClientProtocol::Http);
+                let mut plain = session(ClientProtocol::Http, "http");
                 plain.client.store_auth_if_needed(host, &auth).await;
                 let asked = plain.client.auth(&plain.reference, &auth, operation).await;
-                asked.map_err(|error| plain.failed(error))?;
+                plain.token = asked.map_err(|error| plain.failed(error))?;
                 Ok(plain)
             }
             Err(error) => Err(secure.failed(error)),
@@ -159,6 +183,18 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Does some work of the client's until it is done or a signal asks to stop.
+async fn stoppable<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        match tokio::time::timeout(LOOK_UP, &mut work).await {
+            Ok(done) => return done,
+            Err(_) if interrupt::requested() => return Err(Error::Interrupted),
+            Err(_) => {}
+        }
+    }
 }
 
 /// The client's share of this thread.

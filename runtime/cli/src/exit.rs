@@ -135,6 +135,7 @@ fn runtime_code(error: &RuntimeError) -> u8 {
         | RuntimeError::Lost { .. }
         | RuntimeError::Archive { .. }
         | RuntimeError::Graph { .. } => DATA,
+        RuntimeError::Interrupted => cowlab_sys::interrupt::EXIT_CODE,
         RuntimeError::Denied { .. } => PRIVILEGE,
         RuntimeError::NotInRegistry { .. } => USAGE,
         RuntimeError::Registry { .. } => DATA,

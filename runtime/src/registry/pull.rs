@@ -1,18 +1,21 @@
 //! Pulling: the manifest, then what is missing of its blobs, a few at a time, while a second thread unpacks what has come.
+//!
+//! A layer is unpacked over the one below it, with every driver: layers of one image unpack one after the other, those of
+//! images that are pulled by different processes at once.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use cowlab_snapshots::Digest;
+use cowlab_sys::interrupt;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use oci_client::RegistryOperation;
 use oci_client::client::BlobResponse;
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Reference, RegistryOperation};
 
-use super::{PARALLEL, RegistryOptions, Session, client_thread, with_causes};
+use super::{PARALLEL, RegistryOptions, Session, client_thread, stoppable, with_causes};
 use crate::blobs::{Expected, Incoming};
-use crate::image::plan::{DOCUMENT_LIMIT, INDEX_TYPES, MANIFEST_TYPES, Manifest, Plan};
+use crate::image::plan::{DOCUMENT_LIMIT, Manifest, Plan};
 use crate::image::{Name, PlannedLayer, Progress, Step, of_platform};
 use crate::{Error, Result, Root};
 
@@ -41,7 +44,7 @@ impl Root {
     /// # Errors
     ///
     /// [`Error::Unreachable`], [`Error::Denied`], [`Error::NotInRegistry`], [`Error::Registry`]; [`Error::BadBlob`] when the
-    /// registry does not give what its manifest says; [`Error::BadImage`], [`Error::Unpack`].
+    /// registry does not give what its manifest says; [`Error::BadImage`], [`Error::Unpack`], [`Error::Interrupted`].
     pub fn pull(
         &self,
         name: &Name,
@@ -62,9 +65,13 @@ impl Root {
         progress: Progress<'_>,
     ) -> Result<Pulled> {
         let client = client_thread()?;
-        let session =
-            client.block_on(Session::open(self, name, options, RegistryOperation::Pull))?;
-        let (digest, plan) = client.block_on(session.plan(self))?;
+        let session = client.block_on(stoppable(Session::open(
+            self,
+            name,
+            options,
+            RegistryOperation::Pull,
+        )))?;
+        let (digest, plan) = client.block_on(stoppable(session.plan(self)))?;
         let mut missing = Vec::new();
         for layer in &plan.layers {
             match self.has_layer(layer)? {
@@ -77,12 +84,14 @@ impl Root {
         std::thread::scope(|scope| {
             let (plan, missing) = (&plan, missing.as_slice());
             let unpacker = scope.spawn(move || unpack(self, plan, missing, &arrivals, progress));
-            let downloaded =
-                client.block_on(session.download_all(self, missing, fetched, progress));
+            let downloaded = client.block_on(stoppable(
+                session.download_all(self, missing, fetched, progress),
+            ));
             let unpacked = unpacker.join().unwrap_or(Ok(Unpacked::Stopped))?;
             downloaded?;
             match unpacked {
                 Unpacked::All => Ok(()),
+                Unpacked::Stopped if interrupt::requested() => Err(Error::Interrupted),
                 Unpacked::Stopped => Err(Error::Registry {
                     registry: session.registry.clone(),
                     reason: "the pull stopped before the last layer: try again".to_owned(),
@@ -128,32 +137,6 @@ impl Session {
         self.download(root, expected, &|_| {}).await?;
         let plan = manifest.plan(&root.blobs().document(&config, DOCUMENT_LIMIT)?)?;
         Ok((digest, plan))
-    }
-
-    /// Fetches a manifest or a list of them, and proves its digest where the reference has one.
-    async fn manifest(&self, reference: &Reference, lists: bool) -> Result<(Digest, Vec<u8>)> {
-        let mut types = MANIFEST_TYPES.to_vec();
-        if lists {
-            types.extend(INDEX_TYPES);
-        }
-        // The session has logged in: what is given here counts for nothing.
-        let nobody = RegistryAuth::Anonymous;
-        let fetched = self
-            .client
-            .pull_manifest_raw(reference, &nobody, &types)
-            .await;
-        let (bytes, _) = fetched.map_err(|error| self.failed(error))?;
-        let digest = Digest::of(&bytes);
-        if let Some(wanted) = reference.digest()
-            && wanted != digest.to_string()
-        {
-            return Err(Error::BadBlob {
-                from: format!("registry `{}`", self.registry),
-                expected: wanted.to_owned(),
-                found: format!("the digest `{digest}`"),
-            });
-        }
-        Ok((digest, bytes.to_vec()))
     }
 
     /// The manifest for this machine, where what was fetched is a list.
@@ -333,6 +316,9 @@ fn unpack(
                 Ok(blob) => drop(here.insert(blob)),
                 Err(_) => return Ok(Unpacked::Stopped),
             }
+        }
+        if interrupt::requested() {
+            return Ok(Unpacked::Stopped);
         }
         progress(layer, Step::Unpacking);
         root.unpack_layer(&plan.name, layer)?;

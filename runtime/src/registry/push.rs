@@ -9,7 +9,7 @@ use oci_client::errors::OciDistributionError;
 
 use cowlab_snapshots::Digest;
 
-use super::{PARALLEL, RegistryOptions, Session, client_thread};
+use super::{PARALLEL, RegistryOptions, Session, client_thread, stoppable};
 use crate::blobs::Stored;
 use crate::image::{Name, Packed};
 use crate::{Error, Result, Root};
@@ -70,8 +70,8 @@ impl Root {
         let packed = self.packed(&image, name.tagged().as_deref(), made)?;
         let client = client_thread()?;
         let operation = RegistryOperation::Push;
-        let session = client.block_on(Session::open(self, name, options, operation))?;
-        client.block_on(session.push(self, &packed, progress))?;
+        let session = client.block_on(stoppable(Session::open(self, name, options, operation)))?;
+        client.block_on(stoppable(session.push(self, &packed, progress)))?;
         self.graph().add_repository_digest(
             &name.repository(),
             &packed.digest.to_string(),

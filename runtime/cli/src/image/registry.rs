@@ -76,6 +76,7 @@ pub(crate) struct PushArgs {
 /// As [`cowlab_runtime::Root::pull`].
 pub(crate) fn pull(args: &PullArgs) -> anyhow::Result<u8> {
     let name: Name = args.name.parse()?;
+    cowlab_sys::interrupt::watch()?;
     let root = args.root.open_for(&args.blobs)?;
     let quiet = args.quiet;
     let pulled = root.pull(&name, &args.registry.options(), &move |layer, step| {
@@ -104,6 +105,7 @@ pub(crate) fn pull(args: &PullArgs) -> anyhow::Result<u8> {
 /// As [`cowlab_runtime::Root::push`].
 pub(crate) fn push(args: &PushArgs) -> anyhow::Result<u8> {
     let name: Name = args.name.parse()?;
+    cowlab_sys::interrupt::watch()?;
     let root = args.root.open()?;
     let quiet = args.quiet;
     let pushed = root.push(&name, &args.registry.options(), &move |digest, step| {
