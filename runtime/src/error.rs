@@ -72,6 +72,14 @@ pub enum Error {
         /// Each driver with what it lacks.
         tried: String,
     },
+    /// An ordinary user for whom the host lacks something.
+    #[error("make user `{user}` root of a user namespace: {missing}")]
+    Ordinary {
+        /// The user.
+        user: String,
+        /// What is missing, and the command that adds it.
+        missing: cowlab_driver::Missing,
+    },
     /// A configuration file that cannot be used.
     #[error("configuration `{}` is not usable: {reason}", path.display())]
     Configuration {

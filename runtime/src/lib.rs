@@ -12,6 +12,7 @@ pub mod graph;
 pub mod guest;
 pub mod image;
 pub mod layout;
+pub mod ordinary;
 pub mod registry;
 mod root;
 pub mod sample;

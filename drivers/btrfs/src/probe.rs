@@ -10,7 +10,7 @@ use crate::{changes, subvolume};
 
 /// Makes a subvolume and a snapshot of it in `dir`, finds the change and deletes both.
 pub(crate) fn probe(dir: &Path, _variant: &'static Variant, _settings: &Settings) -> Result<()> {
-    if !process::is_root() {
+    if !process::is_host_root() {
         return Err(Error::Unavailable(Missing {
             what: "root (CAP_SYS_ADMIN)".to_owned(),
             remedy: "run as root".to_owned(),

@@ -351,7 +351,7 @@ impl Thin {
 
 /// The pool that the settings name.
 pub(crate) fn named_pool(settings: &Settings) -> Result<Pool> {
-    if !process::is_root() {
+    if !process::is_host_root() {
         return Err(missing("root (CAP_SYS_ADMIN)", "run as root"));
     }
     let name = setting(settings, "pool").unwrap_or_default();

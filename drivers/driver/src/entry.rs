@@ -47,6 +47,14 @@ impl Entry {
         &self.variants[0]
     }
 
+    /// The variant used in a user namespace when none is named: the one without privileged xattrs, if there is one.
+    #[must_use]
+    pub fn user_variant(&self) -> &'static Variant {
+        let needs_no_privilege = |one: &&Variant| one.option("userxattr") == Some("on");
+        let found = self.variants.iter().find(needs_no_privilege);
+        found.unwrap_or(self.default_variant())
+    }
+
     /// The deviations declared for a variant on a backing file system.
     pub fn deviations_on(
         &self,

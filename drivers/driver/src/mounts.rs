@@ -116,5 +116,7 @@ pub enum Staging {
         /// The parent, read-only, for what a layer may refer to: a hard link's target, the attributes of
         /// a directory that the layer does not carry.
         parent: Option<Mounts>,
+        /// The xattr that marks an opaque directory.
+        opaque: &'static str,
     },
 }

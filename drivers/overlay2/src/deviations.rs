@@ -29,6 +29,12 @@ const WITH_COPIED_DATA: Scope = Scope {
     ..Scope::EVERYWHERE
 };
 
+/// Where overlayfs keeps its notes in `user.` xattrs.
+const WITH_USER_XATTRS: Scope = Scope {
+    variants: &["userxattr"],
+    ..Scope::EVERYWHERE
+};
+
 /// btrfs gives every directory a link count of 1, so that there is nothing to differ.
 const WITH_COUNTED_SUBDIRECTORIES: Scope = Scope {
     backings: &["ext4", "tmpfs", "xfs", "xfs-noreflink", "zfs"],
@@ -132,6 +138,17 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         because: "copy-up copies one name of a file, at the latest the commit forgets the others",
         impact: Impact::AppVisible,
         see: NON_STANDARD,
+    },
+    Deviation {
+        case: "link/symlink-itself-gets-a-name",
+        scope: WITH_USER_XATTRS,
+        observed: "/s: names: expected /s /t, got /s (in layer 2, before the commit)",
+        because: "a symbolic link has no `user.` xattrs, so its copy does not note which file of the parent it is",
+        impact: Impact::Cosmetic,
+        see: &[
+            "xattr(7), extended user attributes",
+            "overlayfs.rst, Inode properties",
+        ],
     },
     Deviation {
         case: "link/new-name-for-a-file-of-the-parent",

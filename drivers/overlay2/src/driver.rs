@@ -166,6 +166,7 @@ impl Driver for Overlay2 {
         Ok(Staging::Upper {
             dir: self.places().diff(chain.head()),
             parent,
+            opaque: self.options.marks().opaque,
         })
     }
 
@@ -210,7 +211,7 @@ impl Driver for Overlay2 {
                 reach: Reach::Subtree,
             }]));
         }
-        upper::candidates(&self.places().diff(chain.head())).map(Some)
+        upper::candidates(&self.places().diff(chain.head()), self.options.marks()).map(Some)
     }
 
     fn copy_up(&self) -> CopyUp {
@@ -219,7 +220,7 @@ impl Driver for Overlay2 {
 
     fn own(&self, id: SnapshotId, path: &Path) -> Result<Option<Own>> {
         self.home.existing(id)?;
-        upper::own(&self.places().diff(id), path)
+        upper::own(&self.places().diff(id), path, self.options.marks())
     }
 
     fn inventory(&self) -> Result<Vec<SnapshotId>> {

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! and what [`cowlab_driver::Home`] adds. A whiteout is a character device 0:0, an opaque directory
-//! has the xattr `trusted.overlay.opaque` (overlayfs.rst, "whiteouts and opaque directories").
+//! has the xattr `trusted.overlay.opaque`, or with the variant `userxattr` `user.overlay.opaque` (overlayfs.rst, "whiteouts and
+//! opaque directories", "User xattr").
 //!
 //! # What the kernel does
 //!
@@ -61,8 +62,8 @@ pub const ENTRY: Entry = Entry {
     requirements: &[
         Requirement {
             what: "root",
-            because: "overlay mounts and `trusted.` xattrs need CAP_SYS_ADMIN",
-            remedy: "run as root",
+            because: "overlay mounts and `trusted.` xattrs need CAP_SYS_ADMIN; with the variant `userxattr`, root of a user namespace will do",
+            remedy: "run as root, or as an ordinary user with subordinate ids",
         },
         Requirement {
             what: "overlay in the kernel",

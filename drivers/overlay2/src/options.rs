@@ -8,6 +8,8 @@
 use cowlab_driver::Variant;
 use cowlab_sys::MountOption;
 
+use crate::upper::{self, Marks};
+
 /// The variants. Each sets every option.
 pub(crate) const VARIANTS: &[Variant] = &[
     Variant {
@@ -71,6 +73,18 @@ pub(crate) const VARIANTS: &[Variant] = &[
             ("volatile", "on"),
         ],
     },
+    // The kernel keeps redirects and metacopy out of it (fs/overlayfs/params.c, `ovl_fs_params_verify`).
+    Variant {
+        name: "userxattr",
+        summary: "notes in `user.` xattrs: the one that works in a user namespace",
+        options: &[
+            ("index", "off"),
+            ("redirect_dir", "nofollow"),
+            ("metacopy", "off"),
+            ("xino", "off"),
+            ("userxattr", "on"),
+        ],
+    },
     // moby and containerd set index=off and leave the rest to the kernel; the rest is written out here
     // as Debian, Ubuntu, Fedora and RHEL kernels preset it.
     Variant {
@@ -118,6 +132,8 @@ pub(crate) struct Options {
     pub(crate) volatile: bool,
     /// Whether device files in a snapshot stay closed.
     pub(crate) nodev: bool,
+    /// Whether overlayfs keeps its notes in xattrs that need no privilege.
+    userxattr: bool,
 }
 
 impl From<&'static Variant> for Options {
@@ -130,6 +146,7 @@ impl From<&'static Variant> for Options {
             xino: or_off("xino"),
             volatile: or_off("volatile") == "on",
             nodev: or_off("nodev") == "on",
+            userxattr: or_off("userxattr") == "on",
         }
     }
 }
@@ -153,12 +170,24 @@ impl Options {
         options
     }
 
+    /// Where overlayfs keeps its notes.
+    pub(crate) const fn marks(self) -> Marks {
+        match self.userxattr {
+            true => upper::USER,
+            false => upper::TRUSTED,
+        }
+    }
+
     fn common(self) -> Vec<MountOption> {
-        vec![
+        let mut options = vec![
             MountOption::text("redirect_dir", self.redirect_dir),
             MountOption::text("metacopy", self.metacopy),
             MountOption::text("xino", self.xino),
-        ]
+        ];
+        if self.userxattr {
+            options.push(MountOption::flag("userxattr"));
+        }
+        options
     }
 }
 

@@ -12,6 +12,7 @@ use cowlab_sys::guard::Guard;
 use cowlab_sys::{Errno, dir, io, process, xattr};
 
 use crate::Overlay2;
+use crate::options::Options;
 
 /// The snapshots of the probe.
 const PARENT: u32 = 1;
@@ -21,7 +22,10 @@ const CHILD: u32 = 2;
 /// looks at what the kernel recorded.
 pub(crate) fn probe(dir: &Path, variant: &'static Variant, settings: &Settings) -> Result<()> {
     if !process::is_root() {
-        return Err(missing("root (CAP_SYS_ADMIN)", "run as root"));
+        return Err(missing(
+            "root (CAP_SYS_ADMIN)",
+            "run as root, of the host or of a user namespace",
+        ));
     }
     let place = ProbeDir::make(dir)?;
     let tried = try_out(place.path(), variant, settings);
@@ -53,7 +57,10 @@ fn try_out(place: &Path, variant: &'static Variant, settings: &Settings) -> Resu
     changed?;
     closed.map_err(|leak| Error::Sys(leak.source))?;
     driver.deactivate(child)?;
-    check_upper(&driver.root().join(format!("{CHILD}/diff")))
+    check_upper(
+        &driver.root().join(format!("{CHILD}/diff")),
+        Options::from(variant).marks().opaque,
+    )
 }
 
 fn fs_make(layer: &Path) -> Result<()> {
@@ -66,7 +73,7 @@ fn fs_make(layer: &Path) -> Result<()> {
 }
 
 /// Deletes a file, renames one, which takes RENAME_WHITEOUT on the backing file system, and replaces
-/// a directory, which takes a trusted xattr.
+/// a directory, which takes an xattr.
 fn change(mount: &Path) -> Result<()> {
     let path = |name| mount.join(name);
     io("unlink", path("deleted"), fs::remove_file(path("deleted")))?;
@@ -84,7 +91,7 @@ fn change(mount: &Path) -> Result<()> {
     Ok(())
 }
 
-fn check_upper(diff: &Path) -> Result<()> {
+fn check_upper(diff: &Path, opaque: &str) -> Result<()> {
     for name in ["deleted", "renamed"] {
         let path = diff.join(name);
         let whiteout = io("stat", &path, fs::symlink_metadata(&path))?;
@@ -95,9 +102,9 @@ fn check_upper(diff: &Path) -> Result<()> {
             ));
         }
     }
-    if xattr::get(diff.join("hidden"), "trusted.overlay.opaque")?.is_none() {
+    if xattr::get(diff.join("hidden"), opaque)?.is_none() {
         return Err(missing(
-            "`trusted.` xattrs on the backing file system",
+            &format!("`{opaque}` on the backing file system"),
             "put the store on ext4, xfs, btrfs or tmpfs, mounted with xattrs",
         ));
     }
@@ -121,7 +128,10 @@ fn unavailable(error: Error) -> Error {
             "load the module with `modprobe overlay`, or boot a kernel with CONFIG_OVERLAY_FS"
         }
         Some(Errno::NOSYS) => "boot Linux 5.2 or later, which has fsopen(2)",
-        Some(Errno::PERM | Errno::ACCESS) => "run as root, outside a container that forbids mounts",
+        Some(Errno::PERM | Errno::ACCESS) => {
+            "run as root, outside a container that forbids mounts; an ordinary user takes the variant `userxattr`, on Linux \
+             5.11 or later"
+        }
         Some(Errno::INVAL) => {
             "put the store on ext4, xfs made with `-n ftype=1`, btrfs or tmpfs (an upper cannot lie on \
              overlay, NFS or FUSE), or choose a variant that this kernel has"

@@ -7,15 +7,34 @@ use cowlab_driver::tree::{self, Visited};
 use cowlab_driver::{Candidate, Candidates, Copied, Own, Reach, Result};
 use cowlab_sys::{FileKind, Root, at, xattr};
 
-/// Marks a directory that hides the parent's (value `y`), or that may hold whiteouts made of files
-/// (value `x`).
-const OPAQUE: &str = "trusted.overlay.opaque";
-/// Marks a directory that shows the content of another one of the parent.
-const REDIRECT: &str = "trusted.overlay.redirect";
-/// Marks what was copied up (overlayfs.rst, "Inode properties").
-const ORIGIN: &str = "trusted.overlay.origin";
-/// Marks a file of which only attributes were copied up (overlayfs.rst, "Metadata only copy up").
-const METACOPY: &str = "trusted.overlay.metacopy";
+/// The xattrs in which overlayfs keeps its notes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Marks {
+    /// Marks a directory that hides the parent's (value `y`), or that may hold whiteouts made of files (value `x`).
+    pub(crate) opaque: &'static str,
+    /// Marks a directory that shows the content of another one of the parent.
+    pub(crate) redirect: &'static str,
+    /// Marks what was copied up (overlayfs.rst, "Inode properties").
+    origin: &'static str,
+    /// Marks a file of which only attributes were copied up (overlayfs.rst, "Metadata only copy up").
+    metacopy: &'static str,
+}
+
+/// Those that only the host's root can write.
+pub(crate) const TRUSTED: Marks = Marks {
+    opaque: "trusted.overlay.opaque",
+    redirect: "trusted.overlay.redirect",
+    origin: "trusted.overlay.origin",
+    metacopy: "trusted.overlay.metacopy",
+};
+
+/// Those that the owner of a file can write: `userxattr` (overlayfs.rst, "User xattr").
+pub(crate) const USER: Marks = Marks {
+    opaque: "user.overlay.opaque",
+    redirect: "user.overlay.redirect",
+    origin: "user.overlay.origin",
+    metacopy: "user.overlay.metacopy",
+};
 
 /// Gives the `diff` of a new snapshot the attributes of its parent's: the root of a union has those of its
 /// topmost layer. What overlay itself keeps there (origin, impure, uuid) stays behind.
@@ -23,7 +42,8 @@ pub(crate) fn inherit_root(parent_diff: &Path, snapshot: &Path) -> Result<()> {
     let (original, dir) = (Root::open(parent_diff)?, Root::open(snapshot)?);
     let stat = at::stat(&original, "")?;
     tree::copy_attributes(&original, &stat, &dir, Path::new("diff"), |key| {
-        !key.as_bytes().starts_with(b"trusted.overlay.")
+        let notes: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+        !notes.iter().any(|space| key.as_bytes().starts_with(space))
     })
 }
 
@@ -31,7 +51,7 @@ pub(crate) fn inherit_root(parent_diff: &Path, snapshot: &Path) -> Result<()> {
 ///
 /// A whiteout stands for a deletion at its own path. A directory that was renamed with
 /// `redirect_dir` leaves a whiteout at the old path, and its new path counts with everything below.
-pub(crate) fn candidates(diff: &Path) -> Result<Candidates> {
+pub(crate) fn candidates(diff: &Path, marks: Marks) -> Result<Candidates> {
     let mut candidates = vec![Candidate {
         path: PathBuf::new(),
         reach: Reach::Entry,
@@ -39,19 +59,19 @@ pub(crate) fn candidates(diff: &Path) -> Result<Candidates> {
     tree::walk(diff, &mut |entry| {
         candidates.push(Candidate {
             path: entry.path.to_owned(),
-            reach: reach(entry)?,
+            reach: reach(entry, marks)?,
         });
         Ok(())
     })?;
     Ok(candidates)
 }
 
-fn reach(entry: &Visited<'_>) -> Result<Reach> {
+fn reach(entry: &Visited<'_>, marks: Marks) -> Result<Reach> {
     if entry.kind != FileKind::Directory {
         return Ok(Reach::Entry);
     }
     let dir = at::open_path(entry.dir, entry.name())?;
-    for mark in [OPAQUE, REDIRECT] {
+    for mark in [marks.opaque, marks.redirect] {
         if xattr::get_fd(&dir, mark)?.is_some() {
             return Ok(Reach::Subtree);
         }
@@ -60,7 +80,7 @@ fn reach(entry: &Visited<'_>) -> Result<Reach> {
 }
 
 /// Says what an upper directory has at `path`; `None` below a directory that shows another one of the parent.
-pub(crate) fn own(diff: &Path, path: &Path) -> Result<Option<Own>> {
+pub(crate) fn own(diff: &Path, path: &Path, marks: Marks) -> Result<Option<Own>> {
     let mut place = diff.to_owned();
     let mut dir = at::open_path(Root::open(diff)?, ".")?;
     let (mut hides, mut merges) = (false, true);
@@ -82,15 +102,15 @@ pub(crate) fn own(diff: &Path, path: &Path) -> Result<Option<Own>> {
         merges = is_directory;
         dir = at::open_path(&dir, name)?;
         if is_directory {
-            if xattr::get_fd(&dir, REDIRECT)?.is_some() {
+            if xattr::get_fd(&dir, marks.redirect)?.is_some() {
                 return Ok(None);
             }
-            hides |= xattr::get_fd(&dir, OPAQUE)?.is_some_and(|value| value == b"y");
+            hides |= xattr::get_fd(&dir, marks.opaque)?.is_some_and(|value| value == b"y");
         }
     }
-    let copied = match xattr::get_fd(&dir, ORIGIN)? {
+    let copied = match xattr::get_fd(&dir, marks.origin)? {
         None => Copied::Nothing,
-        Some(_) if xattr::get_fd(&dir, METACOPY)?.is_some() => Copied::Attributes,
+        Some(_) if xattr::get_fd(&dir, marks.metacopy)?.is_some() => Copied::Attributes,
         Some(_) => Copied::Whole,
     };
     Ok(Some(Own::Entry {
@@ -109,7 +129,7 @@ mod tests {
         let diff = tempfile::tempdir().unwrap();
         std::fs::create_dir(diff.path().join("dir")).unwrap();
         std::fs::write(diff.path().join("dir/file"), "x").unwrap();
-        let of = |path: &str| own(diff.path(), Path::new(path)).unwrap().unwrap();
+        let of = |path: &str| own(diff.path(), Path::new(path), TRUSTED).unwrap().unwrap();
         let entry = |path: &str, merges| Own::Entry {
             place: diff.path().join(path),
             merges,

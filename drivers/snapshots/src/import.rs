@@ -129,12 +129,16 @@ impl Store {
                     _mounts = Some(shown);
                     target
                 }
-                Staging::Upper { dir, parent } => {
+                Staging::Upper {
+                    dir,
+                    parent,
+                    opaque,
+                } => {
                     let shown = match parent {
                         Some(parent) => Some(Shown::new(parent).map_err(failed())?),
                         None => None,
                     };
-                    let target = Target::upper(dir, shown.as_ref().map(Shown::path));
+                    let target = Target::upper(dir, shown.as_ref().map(Shown::path), opaque);
                     _mounts = shown;
                     target
                 }

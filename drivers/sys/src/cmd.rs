@@ -33,6 +33,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mkfs.xfs", "xfsprogs"),
     ("mmdebstrap", "mmdebstrap"),
     ("mount", "mount"),
+    ("newgidmap", "uidmap"),
+    ("newuidmap", "uidmap"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("tar", "tar"),
     ("thin_check", "thin-provisioning-tools"),

@@ -1,14 +1,12 @@
 //! Mounts that show other owners than the file system has (mount_setattr(2), "ID-mapped mounts").
 
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 
 use linux_raw_sys::general::{MOUNT_ATTR_IDMAP, mount_attr};
 
-use crate::cmd::Cmd;
 use crate::mount::DetachedMount;
-use crate::{Result, io, raw, sys};
+use crate::{Result, io, raw, sys, user_namespace};
 
 /// How many ids are shifted.
 const COUNT: u32 = 1 << 16;
@@ -36,11 +34,7 @@ pub fn shift(mount: &DetachedMount, by: u32) -> Result<()> {
 
 /// Makes a user namespace with these ids: one takes a process, which ends here.
 fn user_namespace(by: u32) -> Result<File> {
-    let (mut reader, writer) = io("pipe", "", std::io::pipe())?;
-    // It speaks once it is in the namespace.
-    let command = Cmd::new("unshare").args(["--user", "sh", "-c", "echo; exec sleep 60"]);
-    let mut process = command.attach(writer)?;
-    io("read", "unshare", reader.read_exact(&mut [0]))?;
+    let mut process = user_namespace::hold()?;
     let place = format!("/proc/{}", process.pid());
     for map in ["uid_map", "gid_map"] {
         let path = format!("{place}/{map}");

@@ -25,6 +25,7 @@ pub mod interrupt;
 pub mod kernel_log;
 pub mod lock;
 pub mod loopdev;
+pub mod members;
 pub mod mount;
 pub mod mountinfo;
 pub mod network;
@@ -38,6 +39,7 @@ pub mod signals;
 pub mod stat;
 pub mod task;
 pub mod terminal;
+pub mod user_namespace;
 pub mod xattr;
 
 pub use chance::Chance;

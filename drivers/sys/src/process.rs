@@ -5,13 +5,20 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Gid, Resource, Uid};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{UnshareFlags, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::{Errno, Error, Result, io, mountinfo, raw, sys};
+use crate::{Errno, Error, Result, io, mountinfo, raw, sys, user_namespace};
 
 /// Tells whether this process has root's user id in effect.
 pub fn is_root() -> bool {
     effective_uid() == 0
+}
+
+/// Tells whether this process has root's user id in effect, and in no user namespace but the first: root of another one
+/// is an ordinary user to the host.
+pub fn is_host_root() -> bool {
+    // Where `/proc` tells nothing, what root may do shows when it is done.
+    is_root() && !user_namespace::is_inside().unwrap_or(false)
 }
 
 /// Returns the user id in effect.
@@ -184,7 +191,7 @@ pub fn open_files_limit() -> Limit {
 ///
 /// Returns [`Error::Sys`]: `EPERM` without root.
 pub fn unshare_mounts() -> Result<()> {
-    sys("unshare", "/", raw::unshare_mounts())?;
+    sys("unshare", "/", raw::unshare(UnshareFlags::NEWNS))?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     match mount_change("/", private) {
         // The root of a chroot need not be a mount point: then what is mounted below it is made private.
@@ -248,6 +255,15 @@ impl MountNamespace {
         let moved = rustix::thread::move_into_link_name_space(self.0.as_fd(), kind);
         sys("setns", "mnt", moved)
     }
+}
+
+/// Takes the calling thread, and what it starts, out of all groups but its own.
+///
+/// # Errors
+///
+/// Returns [`Error::Sys`]: `EPERM` without root.
+pub fn leave_groups() -> Result<()> {
+    sys("setgroups", "", set_thread_groups(&[]))
 }
 
 /// Runs `body` in a thread that is an ordinary user: this user and group id, no other groups and,

@@ -11,6 +11,7 @@
 pub(crate) mod child;
 pub(crate) mod network;
 pub(crate) mod quota;
+pub(crate) mod record_lock;
 pub(crate) mod verity;
 
 use std::ffi::c_void;
@@ -373,9 +374,9 @@ pub(crate) fn ofd_lock(fd: impl AsFd, kind: LockKind, wait: bool) -> Result<()> 
     outcome(result.into())
 }
 
-/// unshare(2) with CLONE_NEWNS, for the calling thread.
-pub(crate) fn unshare_mounts() -> Result<()> {
-    let flags = rustix::thread::UnshareFlags::NEWNS;
+/// unshare(2) with these flags, for the calling thread; CLONE_FILES is left out.
+pub(crate) fn unshare(flags: rustix::thread::UnshareFlags) -> Result<()> {
+    let flags = flags - rustix::thread::UnshareFlags::FILES;
     // SAFETY: the call is unsafe for CLONE_FILES alone, which is not asked for.
     unsafe { rustix::thread::unshare_unsafe(flags) }
 }

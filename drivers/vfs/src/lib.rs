@@ -47,7 +47,7 @@ pub const ENTRY: Entry = Entry {
     }],
     requirements: &[Requirement {
         what: "root",
-        because: "a copy keeps owners, devices and `trusted.` xattrs, and bind mounts need CAP_SYS_ADMIN",
+        because: "a copy keeps owners, devices and `trusted.` xattrs, and bind mounts need CAP_SYS_ADMIN; for all but the last two, root of a user namespace will do",
         remedy: "run as root",
     }],
     deviations: deviations::DEVIATIONS,

@@ -6,19 +6,19 @@ use std::path::Path;
 use cowlab_driver::{Error, Missing, ProbeDir, Result, Settings, Variant, make_dir};
 use cowlab_sys::at::open_path;
 use cowlab_sys::guard::Guard;
-use cowlab_sys::{FileKind, MountAttributes, Root, at, io, mount, process, xattr};
+use cowlab_sys::{FileKind, MountAttributes, Root, at, io, mount, process, user_namespace, xattr};
 
 use crate::copy::copy_tree;
 
-/// The xattr that is copied.
-const KEY: &str = "trusted.cowlab";
+/// The xattr that is copied; in a user namespace nobody can set the first (xattr(7)).
+const KEYS: [&str; 2] = ["trusted.cowlab", "user.cowlab"];
 
 /// Copies a small tree in `dir` and binds the copy.
 pub(crate) fn probe(dir: &Path, _variant: &'static Variant, _settings: &Settings) -> Result<()> {
     if !process::is_root() {
         return Err(Error::Unavailable(Missing {
             what: "root (CAP_SYS_ADMIN)".to_owned(),
-            remedy: "run as root".to_owned(),
+            remedy: "run as root, of the host or of a user namespace".to_owned(),
         }));
     }
     let place = ProbeDir::make(dir)?;
@@ -38,9 +38,10 @@ fn try_out(place: &Path) -> Result<()> {
     at::chown(&dir, "file", 1, 1)?;
     at::mknod(&dir, "fifo", FileKind::Fifo, 0o600, 0)?;
     let probed = open_path(&dir, "file")?;
-    xattr::set_fd(&probed, KEY, b"probe").map_err(|error| {
+    let key = KEYS[usize::from(user_namespace::is_inside()?)];
+    xattr::set_fd(&probed, key, b"probe").map_err(|error| {
         Error::Unavailable(Missing {
-            what: format!("`trusted.` xattrs on the backing file system ({error})"),
+            what: format!("xattrs on the backing file system ({error})"),
             remedy: "put the store on ext4, xfs, btrfs or tmpfs".to_owned(),
         })
     })?;

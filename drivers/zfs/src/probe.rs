@@ -15,7 +15,7 @@ use crate::place;
 /// Makes a data set, a snapshot and a clone of it below that of `dir`, finds the change and destroys all three.
 pub(crate) fn probe(dir: &Path, _variant: &'static Variant, _settings: &Settings) -> Result<()> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    if !process::is_root() {
+    if !process::is_host_root() {
         return Err(missing("root (CAP_SYS_ADMIN)", "run as root"));
     }
     let base = place::base_of(dir)?;

@@ -111,7 +111,6 @@ struct Open {
 
 impl Open {
     fn new(args: &RootArgs) -> anyhow::Result<Self> {
-        exit::need_root("a container")?;
         let root = args.open()?;
         Ok(Self { root })
     }

@@ -141,6 +141,7 @@ fn runtime_code(error: &RuntimeError) -> u8 {
         RuntimeError::Registry { .. } => DATA,
         RuntimeError::Unreachable { .. }
         | RuntimeError::NoDriver { .. }
+        | RuntimeError::Ordinary { .. }
         | RuntimeError::Root { .. } => UNAVAILABLE,
         RuntimeError::Unpack { reason, .. } => store_code(reason),
         RuntimeError::Store(error) => store_code(error),

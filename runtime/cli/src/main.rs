@@ -17,6 +17,7 @@ mod snapshot;
 mod sweep;
 mod system;
 mod table;
+mod unshare;
 mod volume;
 
 use std::io::IsTerminal;
@@ -89,6 +90,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Work with volumes.
     Volume(volume::Args),
+    /// Run a program in an ordinary user's user namespace.
+    Unshare(unshare::Args),
     /// The monitor of a container; `start` and `run` call it.
     #[command(hide = true)]
     Monitor(container::MonitorArgs),
@@ -132,6 +135,7 @@ fn main() -> ExitCode {
         Command::Where(args) => place::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Volume(args) => volume::run(&args),
+        Command::Unshare(args) => unshare::run(&args),
         Command::Monitor(args) => container::monitor(&args),
         Command::Prove(args) => prove::run(&args),
     };

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use cowlab_runtime::{Root, RootOptions};
+use cowlab_runtime::{Root, RootOptions, ordinary};
 
 /// Flags of every command that works on a root.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -24,11 +24,11 @@ pub(crate) struct RootArgs {
 }
 
 impl RootArgs {
-    /// Opens the root.
+    /// Opens the root; an ordinary user's, in a user namespace.
     ///
     /// # Errors
     ///
-    /// As [`Root::open`].
+    /// As [`ordinary::enter`] and [`Root::open`].
     pub(crate) fn open(&self) -> anyhow::Result<Root> {
         self.open_for(&BlobArgs::default())
     }
@@ -37,15 +37,27 @@ impl RootArgs {
     ///
     /// # Errors
     ///
-    /// As [`Root::open`].
+    /// As [`ordinary::enter`] and [`Root::open`].
     pub(crate) fn open_for(&self, blobs: &BlobArgs) -> anyhow::Result<Root> {
-        let options = RootOptions {
+        let mut options = self.enter()?;
+        options.discard_blobs = blobs.discard_blobs;
+        Root::open(&options).context("failed to open the root")
+    }
+
+    /// Has an ordinary user be root of a user namespace, and says which root is meant.
+    ///
+    /// # Errors
+    ///
+    /// As [`ordinary::enter`].
+    pub(crate) fn enter(&self) -> anyhow::Result<RootOptions> {
+        let mut options = RootOptions {
             dir: self.root.clone(),
             driver: self.driver.clone(),
             settings: self.settings.iter().cloned().collect(),
-            discard_blobs: blobs.discard_blobs,
+            ..RootOptions::default()
         };
-        Root::open(&options).context("failed to open the root")
+        ordinary::enter(&mut options)?;
+        Ok(options)
     }
 }
 

@@ -98,6 +98,8 @@ impl Containers<'_> {
         } else if !options.interactive {
             builder = builder.with_stdin(io("open", "/dev/null", File::open("/dev/null"))?);
         }
+        // libcontainer takes no group away from a program that has none of its own.
+        cowlab_sys::process::leave_groups()?;
         let pid = builder
             .as_tenant()
             .with_process(Some(process))

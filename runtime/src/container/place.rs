@@ -1,6 +1,6 @@
 //! The containers of a root: made, found, listed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cowlab_snapshots::Store;
 use cowlab_sys::lock::FileLock;
@@ -76,6 +76,19 @@ impl Phase {
     pub const fn is_alive(self) -> bool {
         matches!(self, Self::Starting | Self::Running | Self::Unwatched)
     }
+}
+
+/// The first processes of containers in a root at `dir` that run, whether their monitors do or not. What cannot be read is
+/// left out.
+pub(crate) fn first_processes(dir: &Path) -> Vec<u32> {
+    let containers = dir.join("containers");
+    let entries = cowlab_sys::dir::read_dir(&containers).unwrap_or_default();
+    let alive = |entry: cowlab_sys::dir::DirEntry| {
+        let path = containers.join(entry.name).join("state.json");
+        let init = files::read::<State>(&path).ok()??.init?;
+        init.open().ok()?.map(|task| task.pid())
+    };
+    entries.into_iter().filter_map(alive).collect()
 }
 
 impl<'a> Containers<'a> {

@@ -83,7 +83,7 @@ impl SpecMount {
 
 /// Writes the specification.
 pub(super) fn spec(record: &Record, user: &User, rootfs: &Path, extra: &[SpecMount]) -> Value {
-    let mut mounts = kernel_mounts();
+    let mut mounts = kernel_mounts(record.network);
     mounts.extend(extra.iter().map(SpecMount::json));
     let hostname = match record.hostname.as_str() {
         "" => record.short_id(),
@@ -175,12 +175,12 @@ fn namespaces(network: Network) -> Value {
 
 /// Where every container gets a file system of the kernel's.
 pub(super) fn system_places() -> Vec<std::path::PathBuf> {
-    let mounts = kernel_mounts();
+    let mounts = kernel_mounts(Network::None);
     let targets = mounts.iter().filter_map(|one| one["destination"].as_str());
     targets.map(Into::into).collect()
 }
 
-fn kernel_mounts() -> Vec<Value> {
+fn kernel_mounts(network: Network) -> Vec<Value> {
     let mount = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
     vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -207,7 +207,13 @@ fn kernel_mounts() -> Vec<Value> {
             &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
         ),
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        match network == Network::Host && !cowlab_sys::process::is_host_root() {
+            // sysfs shows devices of the network and is mounted by those alone who own it: not by an ordinary user.
+            true => {
+                json!({"destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]})
+            }
+            false => mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        },
         mount(
             "/sys/fs/cgroup",
             "cgroup",

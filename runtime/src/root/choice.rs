@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cowlab_driver::Entry;
+use cowlab_driver::{Entry, Variant};
 use cowlab_sys::process;
 
 use super::RootOptions;
@@ -35,7 +35,7 @@ impl Configuration {
     ///
     /// [`Error::Configuration`].
     pub fn read() -> Result<Self> {
-        let path = if process::is_root() {
+        let path = if process::is_host_root() {
             PathBuf::from("/etc/cowlab/config.json")
         } else {
             match xdg("XDG_CONFIG_HOME", ".config") {
@@ -61,7 +61,7 @@ impl Configuration {
 ///
 /// [`Error::Root`] for a user without a home.
 pub fn default_dir() -> Result<PathBuf> {
-    if process::is_root() {
+    if process::is_host_root() {
         return Ok(PathBuf::from("/var/lib/cowlab"));
     }
     let dir = xdg("XDG_DATA_HOME", ".local/share").map(|dir| dir.join("cowlab"));
@@ -103,12 +103,14 @@ pub(super) fn choose<'a>(
     }
     if let Some(asked) = options.driver.as_deref().or(configured) {
         let (name, variant) = split(asked);
-        return Ok((find(name)?, variant));
+        let entry = find(name)?;
+        return Ok((entry, variant.or(Some(usual_variant(entry).name))));
     }
     let mut tried = Vec::new();
     for entry in cowlab_drivers::all() {
-        match (entry.probe)(dir, entry.default_variant(), &options.settings) {
-            Ok(()) => return Ok((entry, None)),
+        let variant = usual_variant(entry);
+        match (entry.probe)(dir, variant, &options.settings) {
+            Ok(()) => return Ok((entry, Some(variant.name))),
             Err(error) => tried.push(format!("{}: {error}", entry.name)),
         }
     }
@@ -116,6 +118,14 @@ pub(super) fn choose<'a>(
         path: dir.to_owned(),
         tried: tried.join("; "),
     })
+}
+
+/// The variant of a new root where nobody names one.
+fn usual_variant(entry: &Entry) -> &'static Variant {
+    match process::is_root() && !process::is_host_root() {
+        true => entry.user_variant(),
+        false => entry.default_variant(),
+    }
 }
 
 fn split(driver: &str) -> (&str, Option<&str>) {

@@ -46,6 +46,8 @@ pub struct Counts {
     /// host: `trusted.overlay.`, `user.overlay.`, `security.selinux`, and what is in none of the
     /// name spaces `user`, `trusted` and `security` and no POSIX ACL.
     pub dropped_xattrs: u64,
+    /// Device files that were left out, because only the host's root may make them (mknod(2)).
+    pub left_out: u64,
 }
 
 /// Reads a layer from `source` to its end and unpacks it into `target`.
@@ -91,7 +93,15 @@ pub fn apply_recorded(
                 })?;
         }
         archive.finish()?;
-        unpacker.finish()
+        let counts = unpacker.finish()?;
+        if counts.left_out > 0 {
+            let count = counts.left_out;
+            tracing::warn!(
+                count,
+                "device files are left out: only the host's root may make them"
+            );
+        }
+        Ok(counts)
     })?;
     Ok(Applied { content, counts })
 }

@@ -7,10 +7,6 @@ use cowlab_sys::{Errno, Stat, at, stat, xattr};
 
 use super::error::Result;
 
-/// The xattr by which overlayfs knows an opaque directory (overlayfs.rst, "whiteouts and opaque
-/// directories").
-pub(super) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
-
 /// The two directories behind one directory of the view.
 #[derive(Debug, Default)]
 pub(super) struct Dirs {
@@ -18,6 +14,9 @@ pub(super) struct Dirs {
     pub(super) upper: Option<File>,
     /// `None` where the parent has none or it is hidden.
     pub(super) lower: Option<File>,
+    /// The xattr by which overlayfs knows an opaque directory (overlayfs.rst, "whiteouts and opaque
+    /// directories"); of no account without `lower`.
+    pub(super) opaque: &'static str,
 }
 
 impl Dirs {
@@ -43,12 +42,18 @@ impl Dirs {
             return Ok(None);
         };
         let stat = stat::fstat(shown)?;
-        Ok(Some((Self { upper, lower }, stat)))
+        let opaque = self.opaque;
+        let found = Self {
+            upper,
+            lower,
+            opaque,
+        };
+        Ok(Some((found, stat)))
     }
 
     /// Whether a directory in these hides what the parent has in it.
     fn has_opaque(&self, dir: &File) -> bool {
         self.lower.is_some()
-            && xattr::get_fd(dir, OPAQUE_XATTR).is_ok_and(|value| value.as_deref() == Some(b"y"))
+            && xattr::get_fd(dir, self.opaque).is_ok_and(|value| value.as_deref() == Some(b"y"))
     }
 }

@@ -6,8 +6,9 @@ use std::fs::{File, Permissions};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::LazyLock;
 
-use cowlab_sys::{Errno, FileKind, Result, Stat, Time, at, io, xattr};
+use cowlab_sys::{Errno, FileKind, Result, Stat, Time, at, io, user_namespace, xattr};
 
 /// The extended attributes of a file, sorted by name.
 pub(crate) type Xattrs = Vec<(OsString, Vec<u8>)>;
@@ -30,14 +31,18 @@ pub(crate) struct Metadata {
 /// "whiteouts and opaque directories" and "User xattr"): from a foreign layer they would redirect a
 /// directory or turn a file into another one's data. `security.selinux` comes from the host's
 /// policy. What a file system shows of itself, such as `btrfs.compression`, means nothing on another.
+/// Root of a user namespace can neither set nor see one of `trusted` (xattr(7)).
 pub(crate) fn is_portable(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let in_space = |space: &[u8]| name.len() > space.len() && name.starts_with(space);
+    static TRUSTED: LazyLock<bool> =
+        LazyLock::new(|| !user_namespace::is_inside().unwrap_or(false));
     match name {
         b"system.posix_acl_access" | b"system.posix_acl_default" => true,
         b"security.selinux" => false,
         _ if in_space(b"trusted.overlay.") || in_space(b"user.overlay.") => false,
-        _ => in_space(b"user.") || in_space(b"trusted.") || in_space(b"security."),
+        _ if in_space(b"trusted.") => *TRUSTED,
+        _ => in_space(b"user.") || in_space(b"security."),
     }
 }
 

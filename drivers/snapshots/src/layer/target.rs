@@ -21,7 +21,11 @@ pub(super) enum Form {
     /// The directory shows the parent's content.
     Union,
     /// The directory is the layer alone, in overlayfs's own format, over the parent's root.
-    Upper(File),
+    Upper {
+        parent: File,
+        /// The xattr that marks an opaque directory.
+        opaque: &'static str,
+    },
 }
 
 impl Target {
@@ -38,16 +42,19 @@ impl Target {
     }
 
     /// The directory of the layer alone, empty so far, and the root of the parent, mounted
-    /// read-only: a whiteout becomes a character device 0:0, an opaque directory an xattr.
+    /// read-only: a whiteout becomes a character device 0:0, an opaque directory gets the xattr `opaque`.
     ///
     /// # Errors
     ///
     /// When one of them cannot be opened.
-    pub fn upper(dir: &Path, parent: Option<&Path>) -> Result<Self> {
+    pub fn upper(dir: &Path, parent: Option<&Path>, opaque: &'static str) -> Result<Self> {
         let Some(parent) = parent else {
             return Self::base(dir);
         };
-        let form = Form::Upper(open_root(parent)?);
+        let form = Form::Upper {
+            parent: open_root(parent)?,
+            opaque,
+        };
         Ok(Self {
             upper: open_root(dir)?,
             form,

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 
-use cowlab_sys::{Errno, FileKind, Stat, at, io, reflink};
+use cowlab_sys::{Errno, FileKind, Stat, at, io, reflink, user_namespace};
 
 use super::apply::Counts;
 use super::archive::{Archive, Entry, EntryKind, Piece};
@@ -136,12 +136,28 @@ impl Unpacker {
                 replacing(dir, name, || at::symlink(target, dir, name))?;
                 Ok(metadata.put_at(dir, name, FileKind::Symlink, existing)?)
             }
-            EntryKind::CharDevice(device) => node(FileKind::CharDevice, *device),
-            EntryKind::BlockDevice(device) => node(FileKind::BlockDevice, *device),
+            EntryKind::CharDevice(device) => self.device(name, node(FileKind::CharDevice, *device)),
+            EntryKind::BlockDevice(device) => {
+                self.device(name, node(FileKind::BlockDevice, *device))
+            }
             EntryKind::Fifo => node(FileKind::Fifo, 0),
             EntryKind::Directory | EntryKind::HardLink(_) => {
                 unreachable!("directories and hard links are made elsewhere")
             }
+        }
+    }
+
+    /// Leaves out a device that root of a user namespace may not make, as other runtimes do: a container gets its devices
+    /// from the host. What the parent has in its place goes.
+    fn device(&mut self, name: &OsStr, made: Result<()>) -> Result<()> {
+        match made {
+            Err(LayerError::Sys(error))
+                if error.errno() == Some(Errno::PERM) && user_namespace::is_inside()? =>
+            {
+                self.counts.left_out += 1;
+                whiteout::hide(&mut self.view, name)
+            }
+            made => made,
         }
     }
 

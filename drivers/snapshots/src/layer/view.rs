@@ -20,7 +20,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use cowlab_sys::{Errno, FileKind, Stat, Time, at, stat, xattr};
 
-use super::dirs::{Dirs, OPAQUE_XATTR};
+use super::dirs::Dirs;
 use super::error::{EntryName, LayerError, Result};
 use super::metadata::{Existing, Metadata, passes_acl_on};
 use super::target::{Duplicates, Form, Target};
@@ -83,10 +83,10 @@ enum Step {
 impl View {
     pub(super) fn open(target: Target, duplicates: Duplicates) -> Result<Self> {
         let stat = stat::fstat(&target.upper)?;
-        let (is_union, is_base, lower) = match target.form {
-            Form::Base => (true, true, None),
-            Form::Union => (true, false, None),
-            Form::Upper(parent) => (false, false, Some(parent)),
+        let (is_union, is_base, lower, opaque) = match target.form {
+            Form::Base => (true, true, None, ""),
+            Form::Union => (true, false, None, ""),
+            Form::Upper { parent, opaque } => (false, false, Some(parent), opaque),
         };
         // The process's own ids stand for root's where an ordinary user unpacks.
         let owner = if cowlab_sys::process::is_root() {
@@ -105,6 +105,7 @@ impl View {
             state: State::Open(Dirs {
                 upper: Some(target.upper),
                 lower,
+                opaque,
             }),
         };
         let mut view = Self {
@@ -343,7 +344,7 @@ impl View {
         if was_here && matches!(self.below(name)?, Found::Below(_)) {
             // What replaced or removed the parent's directory did so with its content.
             let upper = at::enter(self.upper(), name)?;
-            xattr::set_fd(&upper, OPAQUE_XATTR, b"y")?;
+            xattr::set_fd(&upper, self.dirs().opaque, b"y")?;
         }
         self.enter(name).map(|_entered| ())
     }

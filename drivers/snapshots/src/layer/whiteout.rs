@@ -13,7 +13,6 @@ use std::hash::Hasher;
 
 use cowlab_sys::{Errno, FileKind, Stat, at, dir, stat, sys, xattr};
 
-use super::dirs::OPAQUE_XATTR;
 use super::error::Result;
 use super::metadata::{Existing, Metadata};
 use super::view::{Found, View, add_name};
@@ -49,7 +48,8 @@ pub(super) fn hide(view: &mut View, name: &OsStr) -> Result<()> {
     if !stays {
         at::mknod(view.upper(), name, FileKind::CharDevice, 0, 0)?;
     } else if below.kind() == FileKind::Directory {
-        mark_opaque(view.upper(), name)?;
+        let dir = at::enter(view.upper(), name)?;
+        xattr::set_fd(&dir, view.dirs().opaque, b"y")?;
     }
     Ok(())
 }
@@ -79,7 +79,7 @@ pub(super) fn clear(view: &mut View) -> Result<()> {
     }
     view.materialize()?;
     view.top_mut().is_touched = true;
-    xattr::set_fd(view.upper(), OPAQUE_XATTR, b"y")?;
+    xattr::set_fd(view.upper(), view.dirs().opaque, b"y")?;
     view.dirs_mut().lower = None;
     Ok(())
 }
@@ -92,10 +92,6 @@ pub(super) fn remove(dir: &File, name: &OsStr) -> Result<()> {
         at::unlink(dir, name)?;
     }
     Ok(())
-}
-
-fn mark_opaque(dir: &File, name: &OsStr) -> Result<()> {
-    Ok(xattr::set_fd(&at::enter(dir, name)?, OPAQUE_XATTR, b"y")?)
 }
 
 /// What a removal leaves standing.

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use cowlab_sys::process::{MountNamespace, unshare_mounts};
+use cowlab_sys::process::{MountNamespace, leave_groups, unshare_mounts};
 use cowlab_sys::task::Task;
 use cowlab_sys::{Errno, channel, io};
 use libcontainer::container::Container;
@@ -44,6 +44,8 @@ pub(super) fn start(
     state: &mut State,
 ) -> Result<Started> {
     clear(containers, record)?;
+    // libcontainer takes no group away from a program that has none of its own.
+    leave_groups()?;
     let home = MountNamespace::current()?;
     unshare_mounts()?;
     let built = build(containers, record, state);
