@@ -50,6 +50,10 @@ pub(crate) struct RunArgs {
     /// with `--where host` the kernel.
     #[arg(long, value_delimiter = ',', value_name = "DRIVER")]
     pub(crate) strict: Vec<String>,
+    /// Have a case that lacks an outside judge (skopeo, umoci, podman, docker-registry) count as a failure: `cargo xtask setup
+    /// --judges` installs them.
+    #[arg(long)]
+    pub(crate) strict_judges: bool,
     /// Run on this kernel (host), in the throw-away machine (guest), or each case where its needs are met (auto).
     #[arg(long = "where", value_name = "PLACE", default_value_t)]
     pub(crate) place: Where,

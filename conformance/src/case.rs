@@ -140,6 +140,8 @@ pub enum Need {
     Verity,
     /// Mounts with an identity map.
     IdMappedMount,
+    /// A program from outside, which judges what cowlab makes or gives it something to judge.
+    Program(&'static str),
 }
 
 impl fmt::Display for Need {
@@ -153,6 +155,7 @@ impl fmt::Display for Need {
             }
             Self::FreeSpace(size) => return write!(formatter, "{size} bytes of free space"),
             Self::FileSize(size) => return write!(formatter, "a file of {size} bytes"),
+            Self::Program(name) => return write!(formatter, "the program `{name}`"),
             _ => {}
         }
         formatter.write_str(match self {

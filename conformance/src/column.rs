@@ -44,6 +44,8 @@ pub(crate) struct Options {
     pub(crate) unconfirmed: bool,
     /// Drivers of which a missing need is a failure, unless it is excused.
     pub(crate) strict: Vec<String>,
+    /// Whether a judge that is not installed is a failure.
+    pub(crate) strict_judges: bool,
     /// A fault to plant in front of the store.
     pub(crate) harm: Option<StoreHarm>,
     /// Why what is missing here does not run in the guest.
@@ -191,6 +193,11 @@ fn without(subject: &Subject, options: &Options, lacking: Lacking) -> Verdict {
     let is_host = guest::here() == Place::Host;
     match lacking.excuse {
         Some(Excuse::FileSystem) => Verdict::skip(lacking.reason),
+        Some(Excuse::Judge) if options.strict_judges => Verdict::fail(format!(
+            "skipped, which --strict-judges forbids: {}",
+            lacking.reason
+        )),
+        Some(Excuse::Judge) => Verdict::skip(lacking.reason),
         // Who asks for this kernel alone gets what it has.
         Some(Excuse::Kernel) if is_host && options.no_guest == NoGuest::NotAsked => {
             Verdict::skip(format!(

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use cowlab_sys::at::{self, OFlags, RenameFlags};
+use cowlab_sys::cmd::Cmd;
 use cowlab_sys::file::{self, FallocateFlags, IFlags};
 use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::project::{self, Project};
@@ -79,6 +80,8 @@ pub(crate) enum Excuse {
     FileSystem,
     /// The host's kernel has not got it: the guest's has.
     Kernel,
+    /// A judge from outside is not installed.
+    Judge,
 }
 
 /// Tries a need in an empty directory on the backing file system, and leaves the directory empty.
@@ -96,6 +99,12 @@ pub(crate) fn refused(need: Need, backing: Backing, error: Code) -> Lacking {
     let by_nature = LACKS
         .iter()
         .any(|(kind, lacks)| *kind == backing && lacks(need));
+    if let Need::Program(_) = need {
+        return Lacking {
+            reason: format!("needs {need}: `cargo xtask setup --yes --judges` installs it"),
+            excuse: Some(Excuse::Judge),
+        };
+    }
     let kernel = matches!(need, Need::SizeLimit | Need::Verity | Need::IdMappedMount);
     let excuse = match (by_nature, kernel) {
         (true, _) => Some(Excuse::FileSystem),
@@ -104,7 +113,7 @@ pub(crate) fn refused(need: Need, backing: Backing, error: Code) -> Lacking {
     };
     let reason = match excuse {
         Some(Excuse::FileSystem) => format!("{backing} has not got {need}"),
-        Some(Excuse::Kernel) | None => format!("needs {need}; here: {error}"),
+        Some(Excuse::Kernel | Excuse::Judge) | None => format!("needs {need}; here: {error}"),
     };
     Lacking { reason, excuse }
 }
@@ -182,6 +191,7 @@ fn try_need(need: Need, backing: Backing, place: &Path) -> Result<()> {
         Need::SizeLimit if matches!(backing, Backing::Btrfs | Backing::Zfs) => Ok(()),
         Need::SizeLimit => limits_projects(place),
         Need::Verity => protects(&path),
+        Need::Program(name) => enough(Cmd::find(name).is_some(), "execve", Path::new(name)),
         Need::IdMappedMount => {
             let mount = DetachedMount::bind(place, MountAttributes::default())?;
             id_map::shift(&mount, 100_000)

@@ -95,7 +95,10 @@ fn lacks_on(run: &Run, columns: &[Planned], indices: &[usize]) -> Vec<Lack> {
             Err(DriverError::Unavailable(_)) => Lack::Everything,
             _ => needed(cases, |need| {
                 let lacking = ground.lacking(need);
-                lacking.is_some_and(|lacking| lacking.excuse != Some(Excuse::FileSystem))
+                // The guest has no more judges than its host.
+                lacking.is_some_and(|lacking| {
+                    !matches!(lacking.excuse, Some(Excuse::FileSystem | Excuse::Judge))
+                })
             }),
         });
     }

@@ -55,6 +55,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
             risky: args.risk_kernel,
             unconfirmed: false,
             strict: args.strict.clone(),
+            strict_judges: args.strict_judges,
             harm: None,
             no_guest: grounds.no_guest,
         },

@@ -66,6 +66,9 @@ pub(crate) struct Setup {
     /// Installs without asking.
     #[arg(long)]
     pub(crate) yes: bool,
+    /// The outside judges of conformance as well: skopeo, umoci, podman, and a registry.
+    #[arg(long)]
+    pub(crate) judges: bool,
 }
 
 /// Flags of `cargo xtask ci`.
@@ -114,7 +117,8 @@ pub(crate) struct Program {
 const SETUP_EXAMPLES: &str = "\
 Examples:
   cargo xtask setup --dry-run    what is missing on this machine, and what for
-  cargo xtask setup --yes        install it without a question";
+  cargo xtask setup --yes        install it without a question
+  cargo xtask setup --judges     the outside judges of conformance as well";
 
 const CI_EXAMPLES: &str = "\
 Examples:

@@ -55,12 +55,16 @@ enum Step {
 
 /// `cargo xtask setup`.
 pub(crate) fn run(flags: &flags::Setup) -> anyhow::Result<u8> {
+    let mut purposes = Purpose::ALL.to_vec();
+    if flags.judges {
+        purposes.push(Purpose::Judge);
+    }
     if flags.dry_run {
-        dry_run();
+        dry_run(&purposes);
         return Ok(0);
     }
-    provide(&Purpose::ALL, Consent::from_flag(flags.yes))?;
-    let message = match missing_packages(&Purpose::ALL).as_slice() {
+    provide(&purposes, Consent::from_flag(flags.yes))?;
+    let message = match missing_packages(&purposes).as_slice() {
         [] => "nothing is missing",
         _ => "nothing required is missing",
     };
@@ -166,9 +170,10 @@ fn describe(missing: &[&'static Package]) {
     }
 }
 
-fn dry_run() {
+fn dry_run(purposes: &[Purpose]) {
     let mut missing = Vec::new();
-    for package in PACKAGES {
+    let wanted = PACKAGES.iter().filter(|it| purposes.contains(&it.purpose));
+    for package in wanted {
         let lacking = package.proofs.iter().find(|proof| !probe::holds(proof));
         let state =
             lacking.map_or_else(|| "present".to_owned(), |proof| format!("missing: {proof}"));

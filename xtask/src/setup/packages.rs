@@ -20,10 +20,12 @@ pub(crate) enum Purpose {
     GuestBuild,
     /// Compiling the workspace for it.
     GuestProgram,
+    /// Judging what the suite makes by other people's programs.
+    Judge,
 }
 
 impl Purpose {
-    /// Every purpose.
+    /// Every purpose but the judges', who are asked for by name.
     pub(crate) const ALL: [Self; 7] = [
         Self::Build,
         Self::Lint,
@@ -40,6 +42,7 @@ impl Purpose {
             Self::Lint => "lint",
             Self::Run => "run",
             Self::Report => "report",
+            Self::Judge => "judge",
             Self::GuestRun | Self::GuestBuild | Self::GuestProgram => "guest",
         }
     }
@@ -221,6 +224,34 @@ pub(super) const PACKAGES: &[Package] = &[
         necessity: Necessity::Useful {
             without: "`report` measures with a generated tree",
         },
+    },
+    Package {
+        name: "skopeo",
+        proofs: &[Proof::Program("skopeo")],
+        why: "copies images, and tells their digests, to compare with cowlab's",
+        purpose: Purpose::Judge,
+        necessity: Necessity::Required,
+    },
+    Package {
+        name: "umoci",
+        proofs: &[Proof::Program("umoci")],
+        why: "unpacks images, to compare with cowlab's trees",
+        purpose: Purpose::Judge,
+        necessity: Necessity::Required,
+    },
+    Package {
+        name: "podman",
+        proofs: &[Proof::Program("podman")],
+        why: "loads and saves images, to compare with cowlab's",
+        purpose: Purpose::Judge,
+        necessity: Necessity::Required,
+    },
+    Package {
+        name: "docker-registry",
+        proofs: &[Proof::Program("docker-registry")],
+        why: "the registry that cases start on loopback (Debian starts one as well: `systemctl disable --now docker-registry`)",
+        purpose: Purpose::Judge,
+        necessity: Necessity::Required,
     },
 ];
 
