@@ -6,6 +6,7 @@
 
 mod deterministic;
 mod guest_ends;
+mod hundred_containers;
 mod kill_nine;
 mod memory;
 mod random;
@@ -55,6 +56,8 @@ enum Claim {
     GuestEnds(guest_ends::Args),
     /// A sweep beside a live run and a live store removes nothing of theirs.
     SweepBesideLive(sweep_live::Args),
+    /// A hundred containers of one image, started and removed by ten processes at a time, leave nothing.
+    HundredContainers(hundred_containers::Args),
     /// An image is the same tree, and the same layers again, on every driver.
     SameImageEveryDriver(same_image::Args),
     /// Thin pools of others are not written to, and full ones are named and cost nothing that was committed.
@@ -93,6 +96,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Claim::Deterministic(args) => deterministic::prove(args, &run, &mut findings),
         Claim::GuestEnds(args) => guest_ends::prove(args, &run, &mut findings),
         Claim::SweepBesideLive(args) => sweep_live::prove(args, &run, &mut findings),
+        Claim::HundredContainers(args) => hundred_containers::prove(args, &run, &mut findings),
         Claim::SameImageEveryDriver(args) => same_image::prove(args, &run, &mut findings),
         Claim::ThinPools(args) => thin_pools::prove(args, &run, &mut findings),
         Claim::KillNineWorker(_) | Claim::SweepHolder(_) => Ok(()),

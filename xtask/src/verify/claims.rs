@@ -110,6 +110,11 @@ pub(super) const CLAIMS: &[Claim] = &[
         &["prove", "same-image-every-driver"],
     ),
     claim(
+        "hundred-containers",
+        "A hundred containers of one image at once, started and removed by ten processes in parallel, leave no mount, device, cgroup, process or file.",
+        &["prove", "hundred-containers"],
+    ),
+    claim(
         "aa",
         "Two interleaved measurements of the same copy-ups show no relevant change.",
         &["bench", "aa"],
