@@ -5,6 +5,7 @@
 //! ```text
 //! <root>/containers/<id>/container.json   what was asked for; written once
 //! <root>/containers/<id>/state.json       what happened; replaced atomically
+//! <root>/containers/<id>/reserve          room for a state on a full disk
 //! <root>/containers/<id>/lock             held while a verb changes the container
 //! <root>/containers/<id>/monitor.lock     held by the monitor as long as it lives
 //! <root>/containers/<id>/log.json         output, one JSON line each, with `log.json.1` ... before it

@@ -194,7 +194,7 @@ pub(crate) fn store_code(error: &StoreError) -> u8 {
         | StoreError::UnknownVariant { .. } => USAGE,
         StoreError::Newer { .. } | StoreError::NotAStore { .. } => DATA,
         StoreError::Layer { reason, .. } => match **reason {
-            LayerError::Sys(_) | LayerError::Entry { .. } => FINDING,
+            LayerError::Sys(_) | LayerError::Entry { .. } | LayerError::Sink(_) => FINDING,
             _ => DATA,
         },
         StoreError::Unusable(error) => driver_code(error),

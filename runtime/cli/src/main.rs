@@ -9,6 +9,7 @@ mod guest;
 mod image;
 mod inspect;
 mod layer;
+mod output;
 mod place;
 mod prove;
 mod report;

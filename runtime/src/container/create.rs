@@ -56,6 +56,7 @@ impl Containers<'_> {
         let _lock = FileLock::exclusive(&dir.join("lock"))?;
         let made = (|| {
             files::write(&dir.join("container.json"), &record)?;
+            self.keep_room(&record.id)?;
             self.write_state(&record.id, &State::new())?;
             self.claim(&record)?;
             self.hold_image(&record)?;

@@ -84,6 +84,7 @@ fn begin(containers: &Containers<'_>, id: &str) -> Result<(Found, (start::Starte
         error: None,
         ..found.state.clone()
     };
+    containers.keep_room(id)?;
     containers.write_state(id, &state)?;
     let started = start::start(containers, &found.record, &mut state);
     match started {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use cowlab_snapshots::Store;
+use cowlab_sys::Errno;
 use cowlab_sys::lock::FileLock;
 
 use super::log::Logs;
@@ -53,6 +54,10 @@ pub enum Phase {
     /// Its state cannot be read: only `rm -f` helps.
     Damaged,
 }
+
+/// The file that keeps room for a state, and its size in bytes.
+const RESERVE: &str = "reserve";
+const RESERVED: u64 = 64 * 256;
 
 impl Phase {
     /// The word for it.
@@ -141,6 +146,8 @@ impl<'a> Containers<'a> {
             Ok(()) | Err(cowlab_snapshots::Error::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+        // The database may need the room.
+        files::remove(&self.dir_of(id).join(RESERVE))?;
         self.root.graph().remove_user(id)?;
         let names = match name {
             Some(name) => vec![name.to_owned()],
@@ -287,8 +294,28 @@ impl<'a> Containers<'a> {
         Ok(files::read(&path)?.unwrap_or_else(State::new))
     }
 
+    /// Writes a state down; on a full disk in the room that was kept for it.
     pub(super) fn write_state(&self, id: &str, state: &State) -> Result<()> {
-        files::write(&self.dir_of(id).join("state.json"), state)
+        let path = self.dir_of(id).join("state.json");
+        match files::write(&path, state) {
+            Err(Error::Sys(error))
+                if matches!(error.errno(), Some(Errno::NOSPC | Errno::DQUOT)) =>
+            {
+                files::remove(&self.dir_of(id).join(RESERVE))?;
+                files::write(&path, state)
+            }
+            written => written,
+        }
+    }
+
+    /// Keeps room for the state, so that how a program ended can be written down whatever it did to the disk.
+    pub(super) fn keep_room(&self, id: &str) -> Result<()> {
+        let path = self.dir_of(id).join(RESERVE);
+        match std::fs::metadata(&path) {
+            Ok(found) if found.len() == RESERVED => Ok(()),
+            // Data that no file system packs away.
+            _ => files::replace(&path, id.repeat(256).as_bytes()),
+        }
     }
 
     /// Keeps other verbs from changing the container.

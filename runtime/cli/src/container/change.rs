@@ -1,7 +1,6 @@
 //! Verbs about what a container changed, and its files.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use cowlab_runtime::container::{self as runtime, Owner};
@@ -10,6 +9,7 @@ use cowlab_snapshots::ChangeKind;
 
 use super::Open;
 use crate::exit::{self, Stop};
+use crate::output;
 use crate::root::RootArgs;
 
 #[derive(Debug, clap::Args)]
@@ -114,10 +114,7 @@ pub(super) fn export(args: &ExportArgs) -> anyhow::Result<u8> {
     let found = containers.find(&args.container)?;
     match &args.output {
         Some(path) => {
-            let file = cowlab_sys::io("open", path, File::create(path))?;
-            let mut sink = BufWriter::with_capacity(1 << 20, file);
-            containers.export(&found, &mut sink)?;
-            cowlab_sys::io("write", path, sink.flush())?;
+            output::to_file(path, |sink| Ok(containers.export(&found, sink)?))?;
         }
         None => {
             let mut sink = std::io::stdout().lock();

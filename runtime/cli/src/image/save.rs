@@ -1,16 +1,13 @@
 //! `cowlab save`.
 
-use std::fs::{self, File};
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::ValueEnum;
-use cowlab_runtime::Root;
 use cowlab_runtime::image::SaveFormat;
 
-use crate::exit;
 use crate::root::RootArgs;
+use crate::{exit, output};
 
 /// Saves images, with the blobs and manifests that they came with, so that their digests stay.
 #[derive(Debug, clap::Args)]
@@ -59,7 +56,9 @@ pub(crate) fn run(args: &SaveArgs) -> anyhow::Result<u8> {
     match &args.output {
         Some(path) => {
             let root = args.root.open()?;
-            tell(to_file(&root, &args.images, format, path)?);
+            tell(output::to_file(path, |out| {
+                Ok(root.save(&args.images, format, out)?)
+            })?);
         }
         None if std::io::stdout().is_terminal() => {
             return Err(
@@ -83,30 +82,4 @@ fn tell(repacked: bool) {
         // The archive is what was asked for; nobody is left to tell when stderr is closed.
         drop(writeln!(std::io::stderr(), "{line}"));
     }
-}
-
-/// Writes beside the file and renames, so that no half archive has its name.
-fn to_file(
-    root: &Root,
-    images: &[String],
-    format: SaveFormat,
-    path: &Path,
-) -> anyhow::Result<bool> {
-    let mut fresh = path.as_os_str().to_owned();
-    fresh.push(".incoming");
-    let fresh = PathBuf::from(fresh);
-    let failed = || format!("failed to write `{}`", path.display());
-    let write = || -> anyhow::Result<bool> {
-        let file = File::create(&fresh).with_context(failed)?;
-        let mut out = BufWriter::with_capacity(1 << 20, file);
-        let repacked = root.save(images, format, &mut out)?;
-        let file = out.into_inner().with_context(failed)?;
-        file.sync_all().with_context(failed)?;
-        fs::rename(&fresh, path).with_context(failed)?;
-        Ok(repacked)
-    };
-    write().inspect_err(|_| {
-        // What failed is what is told; a file that was never made cannot be removed either.
-        drop(fs::remove_file(&fresh));
-    })
 }

@@ -232,7 +232,9 @@ pub(super) fn let_go(containers: &Containers<'_>, id: &str, snapshot: &str) {
         Err(error) => tracing::warn!(%error, "left behind"),
         Ok(()) => {}
     }
-    if let Err(error) = containers.store().deactivate(snapshot) {
-        tracing::warn!(%error, "the driver still holds something for the mount");
+    match containers.store().deactivate(snapshot) {
+        // A removal that was cut off took it away.
+        Ok(()) | Err(cowlab_snapshots::Error::NotFound { .. }) => {}
+        Err(error) => tracing::warn!(%error, "the driver still holds something for the mount"),
     }
 }
