@@ -88,6 +88,10 @@ impl Driver for Faulty {
         self.inner.quarantine(id)
     }
 
+    fn depth_limit(&self) -> Option<usize> {
+        self.inner.depth_limit()
+    }
+
     fn root(&self) -> &Path {
         self.inner.root()
     }

@@ -208,6 +208,11 @@ pub trait Driver: Debug + Send + Sync {
         Ok(Vec::new())
     }
 
+    /// The most committed snapshots, one over the other, that an active one can be mounted on; `None` where nothing limits it.
+    fn depth_limit(&self) -> Option<usize> {
+        None
+    }
+
     /// The directory that the driver keeps its data in.
     fn root(&self) -> &Path;
 }

@@ -232,6 +232,10 @@ impl Driver for Overlay2 {
         self.home.quarantine(id)
     }
 
+    fn depth_limit(&self) -> Option<usize> {
+        Some(lowers::MAX_STACK)
+    }
+
     fn root(&self) -> &Path {
         self.home.root()
     }

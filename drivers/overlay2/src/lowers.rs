@@ -10,7 +10,7 @@ use cowlab_sys::{MountAttributes, MountOption, MountSpec};
 use crate::classic;
 
 /// The most lower layers of one mount (`OVL_MAX_STACK`, fs/overlayfs/params.h).
-const MAX_STACK: usize = 500;
+pub(crate) const MAX_STACK: usize = 500;
 
 /// How lower layers are told to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

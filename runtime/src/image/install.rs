@@ -123,8 +123,24 @@ impl Root {
             })
     }
 
+    /// Refuses an image that no container could be made of, before any of it is unpacked.
+    pub(crate) fn refuse_too_deep(&self, plan: &Plan) -> Result<()> {
+        let depth = plan.layers.len();
+        match self.store().driver().depth_limit() {
+            Some(limit) if depth > limit => Err(Error::BadImage {
+                name: plan.name.clone(),
+                reason: format!(
+                    "it has {depth} layers, and driver `{}` mounts {limit} at most: squash it, or use another driver",
+                    self.store().identity().driver
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Unpacks what is not there of an image whose blobs are, then records it.
     pub(crate) fn install(&self, plan: &Plan, progress: Progress<'_>) -> Result<()> {
+        self.refuse_too_deep(plan)?;
         for layer in &plan.layers {
             if self.has_layer(layer)? {
                 progress(layer, Step::Exists);

@@ -72,6 +72,7 @@ impl Root {
             RegistryOperation::Pull,
         )))?;
         let (digest, plan) = client.block_on(stoppable(session.plan(self)))?;
+        self.refuse_too_deep(&plan)?;
         let mut missing = Vec::new();
         for layer in &plan.layers {
             match self.has_layer(layer)? {
