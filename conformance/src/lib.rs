@@ -35,6 +35,7 @@ pub mod op;
 mod outcome;
 mod placing;
 pub mod prelude;
+pub mod product;
 mod report;
 mod results;
 mod room;

@@ -17,6 +17,7 @@ mod permission;
 mod refusal;
 mod removal;
 mod rename;
+mod runtime;
 mod seed;
 mod usage;
 mod whiteout;
@@ -31,8 +32,8 @@ pub struct Group {
     pub name: &'static str,
     /// Its heading.
     pub title: &'static str,
-    /// Its cases.
-    pub cases: &'static [Case],
+    /// Its cases, a list a file.
+    pub cases: &'static [&'static [Case]],
 }
 
 /// Every area, in the order of the catalogue.
@@ -40,113 +41,124 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "lookup",
         title: "Union lookup and readdir",
-        cases: lookup::CASES,
+        cases: &[lookup::CASES],
     },
     Group {
         name: "whiteout",
         title: "Whiteouts",
-        cases: whiteout::CASES,
+        cases: &[whiteout::CASES],
     },
     Group {
         name: "opaque",
         title: "Opaque directories",
-        cases: opaque::CASES,
+        cases: &[opaque::CASES],
     },
     Group {
         name: "copy-up",
         title: "Copy-up",
-        cases: copy_up::CASES,
+        cases: &[copy_up::CASES],
     },
     Group {
         name: "link",
         title: "Hard links",
-        cases: link::CASES,
+        cases: &[link::CASES],
     },
     Group {
         name: "rename",
         title: "Rename",
-        cases: rename::CASES,
+        cases: &[rename::CASES],
     },
     Group {
         name: "removal",
         title: "unlink and rmdir",
-        cases: removal::CASES,
+        cases: &[removal::CASES],
     },
     Group {
         name: "inode",
         title: "Inode and device numbers",
-        cases: inode::CASES,
+        cases: &[inode::CASES],
     },
     Group {
         name: "descriptor",
         title: "Open descriptors, mappings, locks",
-        cases: descriptor::CASES,
+        cases: &[descriptor::CASES],
     },
     Group {
         name: "permission",
         title: "Permissions and credentials",
-        cases: permission::CASES,
+        cases: &[permission::CASES],
     },
     Group {
         name: "xattr",
         title: "Extended attributes",
-        cases: xattr::CASES,
+        cases: &[xattr::CASES],
     },
     Group {
         name: "mount",
         title: "The mount",
-        cases: mount::CASES,
+        cases: &[mount::CASES],
     },
     Group {
         name: "life",
         title: "Life of a snapshot",
-        cases: life::CASES,
+        cases: &[life::CASES],
     },
     Group {
         name: "refusal",
         title: "What the store refuses",
-        cases: refusal::CASES,
+        cases: &[refusal::CASES],
     },
     Group {
         name: "full",
         title: "No room left",
-        cases: full::CASES,
+        cases: &[full::CASES],
     },
     Group {
         name: "layer",
         title: "Layers applied",
-        cases: layer::CASES,
+        cases: &[layer::CASES],
     },
     Group {
         name: "entry",
         title: "Entries of a layer",
-        cases: entry::CASES,
+        cases: &[entry::CASES],
     },
     Group {
         name: "hostile",
         title: "Hostile and broken layers",
-        cases: hostile::CASES,
+        cases: &[hostile::CASES],
     },
     Group {
         name: "diff",
         title: "Layers made",
-        cases: diff::CASES,
+        cases: &[diff::CASES],
     },
     Group {
         name: "usage",
         title: "Size and usage",
-        cases: usage::CASES,
+        cases: &[usage::CASES],
     },
     Group {
         name: "seed",
         title: "What people are told",
-        cases: seed::CASES,
+        cases: &[seed::CASES, runtime::volume::SEED, runtime::driver::SEED],
+    },
+    Group {
+        name: "runtime",
+        title: "Containers",
+        cases: &[
+            runtime::life::CASES,
+            runtime::change::CASES,
+            runtime::isolation::CASES,
+        ],
     },
 ];
 
 /// Every case, in the order of the catalogue.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    GROUPS.iter().flat_map(|group| group.cases)
+    GROUPS
+        .iter()
+        .flat_map(|group| group.cases.iter().copied().flatten())
 }
 
 /// The heading of a group.
@@ -200,7 +212,7 @@ mod tests {
     fn a_case_lies_in_the_group_of_its_id() {
         for group in GROUPS {
             assert!(!group.title.is_empty() && is_kebab(group.name));
-            for case in group.cases {
+            for case in group.cases.iter().copied().flatten() {
                 assert_eq!(case.group(), group.name, "{}", case.id);
             }
         }

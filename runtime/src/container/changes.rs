@@ -15,7 +15,8 @@ use super::{Error, Result};
 use crate::image::Name;
 
 impl Containers<'_> {
-    /// Lists what a container changed in its image. Mount points that were made for mounts are no change.
+    /// Lists what a container changed in its image. Mount points that were made for mounts are no change, and the root
+    /// directory is none, as docker has it: it changes with whatever is made in it.
     ///
     /// # Errors
     ///
@@ -23,7 +24,7 @@ impl Containers<'_> {
     pub fn changes(&self, found: &Found) -> Result<Vec<Change>> {
         let mut changes = self.store().changes(&found.record.snapshot)?;
         let scaffold = self.only_scaffold(found, &changes);
-        changes.retain(|change| !scaffold.contains(&change.path));
+        changes.retain(|change| change.path != Path::new("/") && !scaffold.contains(&change.path));
         Ok(changes)
     }
 

@@ -209,7 +209,12 @@ impl Containers<'_> {
                         io("mkdir", &source, std::fs::create_dir_all(&source))?;
                     }
                     // Names a source that is not there.
-                    io("stat", &source, std::fs::metadata(&source))?;
+                    if !source.exists() {
+                        let reason =
+                            "nothing is there: make it, or write `-v`, which makes a directory";
+                        let text = source.display().to_string();
+                        return Err(Error::invalid("source of a bind mount", &text, reason));
+                    }
                     Attached::Bind {
                         source,
                         target,

@@ -1,0 +1,215 @@
+//! What containers change, and what becomes of it.
+
+use crate::context::Result;
+use crate::prelude::*;
+use crate::product::{BASE, Product};
+
+pub(in crate::cases) const CASES: &[Case] = &[
+    Case {
+        id: "runtime/containers-start-equal-and-are-isolated",
+        spec: "Two containers of one image start equal, and what one changes neither the other nor the image has.",
+        see: &["docs.docker.com, storage drivers, Sharing promotes smaller images"],
+        catalogue: &["S05"],
+        impact: Impact::Isolation,
+        run: Some(containers_start_equal_and_are_isolated),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/diff-lists-exactly-the-change",
+        spec: "The differences of a container are what it added, changed and deleted, and nothing that it only read.",
+        see: &["docs.docker.com, docker container diff"],
+        catalogue: &["S01"],
+        impact: Impact::AppVisible,
+        run: Some(diff_lists_exactly_the_change),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/commit-keeps-exactly-the-change",
+        spec: "A commit makes an image of one layer more that has exactly the change, and the container keeps its own layer.",
+        see: &["docs.docker.com, docker container commit"],
+        catalogue: &["S07"],
+        impact: Impact::DataLoss,
+        run: Some(commit_keeps_exactly_the_change),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/files-are-copied-in-and-out",
+        spec: "A file copied into a container, whether it runs or not, is copied out of it as it was, and is in its export.",
+        see: &[
+            "docs.docker.com, docker container cp",
+            "docs.docker.com, docker container export",
+        ],
+        catalogue: &["S01"],
+        impact: Impact::DataLoss,
+        run: Some(files_are_copied_in_and_out),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/an-image-goes-round-by-export-and-save",
+        spec: "An image that was saved and loaded has the same id, and one made of a container's export has the same files.",
+        see: &[
+            "docs.docker.com, docker image save",
+            "docs.docker.com, docker image import",
+        ],
+        catalogue: &["S08"],
+        impact: Impact::DataLoss,
+        run: Some(an_image_goes_round_by_export_and_save),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/a-size-limit-holds",
+        spec: "A container with a size limit is told that its file system is full, and neither its image nor its neighbour is.",
+        see: &["docs.docker.com, docker container run, --storage-opt"],
+        catalogue: &["S07"],
+        impact: Impact::Isolation,
+        needs: &[Need::SizeLimit],
+        run: Some(a_size_limit_holds),
+        ..Case::BASE
+    },
+];
+
+fn containers_start_equal_and_are_isolated(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let look = ["cat", "/testfile"];
+    for name in ["con1", "con2"] {
+        product.ok(&["run", "-d", "--name", name, BASE, "sleep", "1000"])?;
+        product.says(&[&["exec", name], &look[..]].concat(), "test")?;
+    }
+    product.ok(&["exec", "con1", "sh", "-c", "echo changed >/testfile"])?;
+    product.says(&[&["exec", "con1"], &look[..]].concat(), "changed")?;
+    product.says(&[&["exec", "con2"], &look[..]].concat(), "test")?;
+    product.says(&[&["run", "--rm", BASE], &look[..]].concat(), "test")?;
+    product.says(&["diff", "con1"], "C /testfile")?;
+    product.says(&["diff", "con2"], "")
+}
+
+const CHANGE: &str =
+    "cat /etc/passwd; echo new >/etc/new; echo more >>/testfile; rm /etc/group; mkdir /d";
+const CHANGED: &str = "A /d\nC /etc\nD /etc/group\nA /etc/new\nC /testfile";
+
+fn diff_lists_exactly_the_change(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.ok(&["run", "--name", "con", BASE, "sh", "-c", CHANGE])?;
+    product.says(&["diff", "con"], CHANGED)
+}
+
+/// How many layers an image has.
+fn layers(product: &Product, image: &str) -> Result<Vec<String>> {
+    let image = product.json(&["image", "inspect", image])?;
+    let layers = image
+        .pointer("/0/RootFS/Layers")
+        .and_then(|layers| layers.as_array());
+    let layers = layers
+        .ok_or_else(|| Difference::new("image inspect", "RootFS.Layers", "a list", &image))?;
+    Ok(layers.iter().map(ToString::to_string).collect())
+}
+
+/// The id of an image, whole.
+fn id(product: &Product, image: &str) -> Result<String> {
+    let images = product.json(&["image", "inspect", image])?;
+    let id = images.pointer("/0/Id").and_then(|id| id.as_str());
+    id.map(str::to_owned)
+        .ok_or_else(|| Difference::new(image, "Id", "a digest", &images))
+}
+
+fn commit_keeps_exactly_the_change(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "con",
+        BASE,
+        "sh",
+        "-c",
+        &format!("{CHANGE}; sleep 1000"),
+    ])?;
+    // It runs, and is paused for the time of the commit.
+    while product.run(&["exec", "con", "ls", "/d"])?.code != 0 {}
+    product.ok(&["commit", "con", "two:1"])?;
+    let (below, above) = (layers(&product, BASE)?, layers(&product, "two:1")?);
+    expect("two:1", "layers", below.len() + 1, above.len())?;
+    expect(
+        "two:1",
+        "begins with the layers of its base",
+        true,
+        above.starts_with(&below),
+    )?;
+    product.says(
+        &[
+            "run",
+            "--name",
+            "of-two",
+            "two:1",
+            "sh",
+            "-c",
+            "cat /testfile /etc/new; ls /etc/group || echo gone",
+        ],
+        "testmore\nnew\ngone",
+    )?;
+    product.says(&["diff", "of-two"], "")?;
+    product.says(&["run", "--rm", BASE, "cat", "/testfile"], "test")?;
+    product.says(&["diff", "con"], CHANGED)?;
+    product.says(&["exec", "con", "cat", "/etc/new"], "new")
+}
+
+fn files_are_copied_in_and_out(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let (one, two) = (context.dir().join("one"), context.dir().join("two"));
+    std::fs::write(&one, "content")?;
+    let (one, two) = (one.display().to_string(), two.display().to_string());
+    product.ok(&["create", "--name", "con", BASE, "sleep", "1000"])?;
+    product.ok(&["cp", &one, "con:/tmp/stopped"])?;
+    product.ok(&["start", "con"])?;
+    product.ok(&["cp", &one, "con:/tmp/running"])?;
+    product.says(
+        &["exec", "con", "sh", "-c", "cat /tmp/stopped /tmp/running"],
+        "contentcontent",
+    )?;
+    product.ok(&["cp", "con:/tmp/running", &two])?;
+    expect(
+        &two,
+        "content",
+        "content".to_owned(),
+        std::fs::read_to_string(&two)?,
+    )?;
+    product
+        .run(&["cp", "con:/tmp/missing", &two])?
+        .refused(2, "/tmp/missing")?;
+    product.says(&["diff", "con"], "C /tmp\nA /tmp/running\nA /tmp/stopped")
+}
+
+fn an_image_goes_round_by_export_and_save(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let file = context.dir().join("file").display().to_string();
+    product.ok(&["run", "--name", "con", BASE, "sh", "-c", CHANGE])?;
+    product.ok(&["commit", "con", "two"])?;
+    product.ok(&["export", "-o", &file, "con"])?;
+    product.ok(&["import", &file, "flat"])?;
+    let list = ["sh", "-c", "ls -ln /bin /srv /d; cat /testfile"];
+    let flat = product.ok(&[&["run", "--rm", "flat"], &list[..]].concat())?;
+    product.says(&[&["run", "--rm", "two"], &list[..]].concat(), &flat)?;
+    expect("flat", "layers", 1, layers(&product, "flat")?.len())?;
+    let before = id(&product, "two")?;
+    product.ok(&["save", "-o", &file, "two"])?;
+    product.ok(&["rm", "con"])?;
+    product.ok(&["rmi", "two"])?;
+    product.run(&["run", "two", "true"])?.refused(2, "two")?;
+    product.ok(&["load", "-i", &file])?;
+    expect("two", "id", before, id(&product, "two")?)?;
+    product.says(&[&["run", "--rm", "two"], &list[..]].concat(), &flat)?;
+    product.ok(&["system", "check"]).map(drop)
+}
+
+fn a_size_limit_holds(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let fill = ["dd", "if=/dev/zero", "of=/fill", "bs=1M", "count=96"];
+    let limited = ["run", "--name", "con", "--storage-opt", "size=64M", BASE];
+    let full = product.run(&[&limited[..], &fill[..]].concat())?;
+    full.refused(1, "")?;
+    let read = ["cat", "/testfile"];
+    product.says(&[&["run", "--rm", BASE], &read[..]].concat(), "test")?;
+    product
+        .ok(&[&["run", "--rm", BASE], &fill[..]].concat())
+        .map(drop)
+}

@@ -1,0 +1,134 @@
+//! What a container sees of its host, and what it may do.
+
+use crate::context::Result;
+use crate::prelude::*;
+use crate::product::{BASE, Product};
+
+pub(in crate::cases) const CASES: &[Case] = &[
+    Case {
+        id: "runtime/namespaces-are-its-own",
+        spec: "A container is process 1 of namespaces of its own, with its own host name, and sees no mount of the host.",
+        see: &["namespaces(7)", "runtime-spec, config-linux.md, Namespaces"],
+        catalogue: &["S05"],
+        impact: Impact::Isolation,
+        run: Some(namespaces_are_its_own),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/the-kernel-is-out-of-reach",
+        spec: "A container cannot write to /proc/sys, set the clock's or a device's node, nor read what is masked.",
+        see: &[
+            "runtime-spec, config-linux.md, Masked Paths",
+            "capabilities(7)",
+        ],
+        catalogue: &["S05"],
+        impact: Impact::Isolation,
+        run: Some(the_kernel_is_out_of_reach),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/flags-of-a-run-reach-the-program",
+        spec: "Environment, working directory, user, host name and a read-only root are as the flags say.",
+        see: &["docs.docker.com, docker container run"],
+        catalogue: &["S05"],
+        impact: Impact::AppVisible,
+        run: Some(flags_of_a_run_reach_the_program),
+        ..Case::BASE
+    },
+];
+
+fn namespaces_are_its_own(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let run = |flags: &[&str], script: &str| {
+        product.ok(&[&["run", "--rm"], flags, &[BASE, "sh", "-c", script]].concat())
+    };
+    expect("$$", "process", "1".to_owned(), run(&[], "echo $$")?)?;
+    for kind in ["cgroup", "ipc", "mnt", "net", "pid", "uts"] {
+        let path = format!("/proc/self/ns/{kind}");
+        let ours = std::fs::read_link(&path)?.display().to_string();
+        let theirs = run(&[], &format!("readlink {path}"))?;
+        // Where the host has no hierarchy of cgroups there is nothing to divide.
+        if kind != "cgroup" || std::path::Path::new("/sys/fs/cgroup/cgroup.procs").exists() {
+            expect(kind, "a namespace of its own", true, ours != theirs)?;
+        }
+    }
+    let ours = std::fs::read_link("/proc/self/ns/net")?
+        .display()
+        .to_string();
+    let shared = run(&["--network", "host"], "readlink /proc/self/ns/net")?;
+    expect("--network host", "namespace", ours, shared)?;
+    let devices = run(
+        &[],
+        "cat /proc/net/dev | while read name rest; do echo $name; done",
+    )?;
+    let devices: Vec<_> = devices.lines().filter(|name| name.ends_with(':')).collect();
+    expect("network", "devices", "lo:".to_owned(), devices.join(" "))?;
+    let mounts = run(&[], "cat /proc/self/mountinfo")?;
+    let place = context.dir().display().to_string();
+    let seen = mounts.lines().filter(|line| {
+        line.split(' ')
+            .nth(4)
+            .is_some_and(|at| at.starts_with(&place))
+    });
+    expect("mounts", "of the host", 0, seen.count())
+}
+
+fn the_kernel_is_out_of_reach(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let fails = |script: &str| -> Result<()> {
+        let ran = product.run(&["run", "--rm", BASE, "sh", "-c", script])?;
+        expect(script, "fails", true, ran.code != 0 && ran.code < 125)
+    };
+    fails("echo 1 >/proc/sys/kernel/panic")?;
+    fails("echo b >/proc/sysrq-trigger")?;
+    fails("echo 1 >/sys/kernel/mm/ksm/run")?;
+    product.says(
+        &[
+            "run",
+            "--rm",
+            BASE,
+            "sh",
+            "-c",
+            // Not every kernel has all of them.
+            "cd /proc; for f in kcore keys timer_list; do [ ! -e $f ] || cat $f; done; ls -A /sys/firmware",
+        ],
+        "",
+    )?;
+    let status = product.ok(&["run", "--rm", BASE, "cat", "/proc/self/status"])?;
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok())
+        .unwrap_or(u64::MAX);
+    // CAP_SYS_ADMIN, CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_TIME, CAP_NET_ADMIN, CAP_SYS_PTRACE.
+    for number in [21, 16, 17, 25, 12, 19] {
+        expect(number, "capability", 0, effective >> number & 1)?;
+    }
+    Ok(())
+}
+
+fn flags_of_a_run_reach_the_program(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let run = |flags: &[&str], script: &str| {
+        product.run(&[&["run", "--rm"], flags, &[BASE, "sh", "-c", script]].concat())
+    };
+    let says = |flags: &[&str], script: &str, expected: &str| -> Result<()> {
+        expect(
+            script,
+            "output",
+            expected.to_owned(),
+            run(flags, script)?.ok()?,
+        )
+    };
+    says(&["-e", "A=b c"], "echo $A", "b c")?;
+    says(&["-w", "/etc"], "pwd", "/etc")?;
+    says(&["-u", "somebody"], "id -u; id -g", "1000\n1000")?;
+    says(&["-u", "7:8"], "id -u; id -g", "7\n8")?;
+    says(&["--hostname", "other"], "hostname", "other")?;
+    run(&["--read-only"], "echo x >/f")?.refused(2, "ead-only")?;
+    says(
+        &["--read-only", "--tmpfs", "/tmp"],
+        "echo x >/tmp/f; cat /tmp/f",
+        "x",
+    )
+}

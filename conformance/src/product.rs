@@ -1,0 +1,218 @@
+//! The program as people have it, on a root of its own in a case's place: every command is a process, what it prints is
+//! what the case sees.
+//!
+//! It is this same program that is run. Containers run programs of the place where the suite runs, which
+//! [`image`] packs into a root file system.
+
+mod image;
+
+use std::path::{Path, PathBuf};
+
+use cowlab_sys::cmd::Cmd;
+use serde_json::Value;
+
+use crate::context::{Context, Result};
+use crate::difference::Difference;
+
+/// How long one command may take, in seconds. Emulated machines are slow; what hangs must end nevertheless.
+const TIME_LIMIT: &str = "300";
+
+/// The name of the image that every root has.
+pub const BASE: &str = "base";
+
+/// A root of the program.
+#[derive(Debug)]
+pub struct Product {
+    root: PathBuf,
+    driver: String,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// The command, for people.
+    pub command: String,
+    /// Its exit status; -1 after a signal.
+    pub code: i32,
+    /// What it printed.
+    pub out: String,
+    /// What it told.
+    pub err: String,
+}
+
+impl Ran {
+    /// What it printed, without the last line's end.
+    ///
+    /// # Errors
+    ///
+    /// When it did not end well.
+    pub fn ok(self) -> Result<String> {
+        if self.code != 0 {
+            let said = self.err.trim_end().replace('\n', "; ");
+            let got = format!("{}: {said}", self.code);
+            return Err(Difference::new(self.command, "exit status", 0, got));
+        }
+        Ok(self.out.trim_end().to_owned())
+    }
+
+    /// It must end with this exit status, and say something with these words on stderr.
+    ///
+    /// # Errors
+    ///
+    /// The status or the words that differ.
+    pub fn refused(self, code: i32, words: &str) -> Result<()> {
+        let said = self.err.trim_end().replace('\n', "; ");
+        if self.code != code {
+            let got = format!("{}: {said}", self.code);
+            return Err(Difference::new(self.command, "exit status", code, got));
+        }
+        if !said.contains(words) {
+            return Err(Difference::new(self.command, "message", words, said));
+        }
+        Ok(())
+    }
+}
+
+impl Product {
+    /// Makes a root with the column's driver in `context`, with the image [`BASE`] in it.
+    ///
+    /// # Errors
+    ///
+    /// What the program says.
+    pub fn new(context: &mut Context) -> Result<Self> {
+        let product = Self::empty(context)?;
+        product
+            .run_with(&["import", "-", BASE], image::tar()?)?
+            .ok()?;
+        Ok(product)
+    }
+
+    /// Makes a root with the column's driver in `context`, and nothing in it.
+    ///
+    /// # Errors
+    ///
+    /// What the program says.
+    pub fn empty(context: &mut Context) -> Result<Self> {
+        let options = context.options_of_another_store()?;
+        let variant = options.variant.as_deref().unwrap_or_default();
+        let product = Self {
+            root: context.dir().join("root"),
+            driver: format!("{}/{variant}", context.entry().name),
+        };
+        // The root keeps what its driver has to know.
+        let settings = options.settings.iter();
+        let settings = settings.map(|(name, value)| format!("--driver-opt={name}={value}"));
+        let mut arguments = vec!["info".to_owned()];
+        arguments.extend(settings);
+        product.run(&arguments)?.ok()?;
+        Ok(product)
+    }
+
+    /// Adds an image of [`BASE`]'s files with a configuration of its own: the `config` of the image specification.
+    ///
+    /// # Errors
+    ///
+    /// What the program says.
+    pub fn load(&self, name: &str, config: &Value) -> Result<()> {
+        let archive = image::docker_archive(name, config)?;
+        self.run_with(&["load"], &archive)?.ok().map(drop)
+    }
+
+    /// The root.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Runs a command of the program.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn run<A: AsRef<str>>(&self, arguments: &[A]) -> Result<Ran> {
+        self.run_with(arguments, &[])
+    }
+
+    /// Runs a command of the program that reads these bytes.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn run_with<A: AsRef<str>>(&self, arguments: &[A], stdin: &[u8]) -> Result<Ran> {
+        let words: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
+        let output = self.command(&words)?.stdin(stdin).output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Ran {
+            command: format!("cowlab {}", words.join(" ")),
+            code: output.status.unwrap_or(-1),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        })
+    }
+
+    /// A command of the program, for what is not waited for or needs more said.
+    ///
+    /// # Errors
+    ///
+    /// When this program's own file is unknown.
+    pub fn command(&self, words: &[&str]) -> Result<Cmd> {
+        let program = cowlab_sys::io("readlink", "/proc/self/exe", std::env::current_exe())?;
+        Ok(Cmd::new("timeout")
+            .args(["-k", "5", TIME_LIMIT])
+            .arg(program)
+            .args(words)
+            .env("COWLAB_ROOT", &self.root)
+            .env("COWLAB_DRIVER", &self.driver))
+    }
+
+    /// What a command printed that must end well.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
+    pub fn ok<A: AsRef<str>>(&self, arguments: &[A]) -> Result<String> {
+        self.run(arguments)?.ok()
+    }
+
+    /// What a command must print.
+    ///
+    /// # Errors
+    ///
+    /// What it printed instead.
+    pub fn says<A: AsRef<str>>(&self, arguments: &[A], expected: &str) -> Result<()> {
+        let ran = self.run(arguments)?;
+        let command = ran.command.clone();
+        let got = ran.ok()?;
+        if got != expected {
+            let (expected, got) = (expected.escape_debug(), got.escape_debug());
+            return Err(Difference::new(command, "output", expected, got));
+        }
+        Ok(())
+    }
+
+    /// What a command printed as JSON.
+    ///
+    /// # Errors
+    ///
+    /// When it did not end well, or printed no JSON.
+    pub fn json<A: AsRef<str>>(&self, arguments: &[A]) -> Result<Value> {
+        let text = self.ok(arguments)?;
+        Ok(serde_json::from_str(&text)?)
+    }
+}
+
+impl Drop for Product {
+    /// A case that ended early may have left containers that run, and their mounts with them.
+    fn drop(&mut self) {
+        let left = self.ok(&["ps", "-aq"]).unwrap_or_default();
+        let left: Vec<_> = left.split_whitespace().collect();
+        if left.is_empty() {
+            return;
+        }
+        let mut arguments = vec!["rm", "-fv"];
+        arguments.extend(left);
+        if let Err(difference) = self.ok(&arguments) {
+            tracing::warn!(%difference, "a case left containers");
+        }
+    }
+}
