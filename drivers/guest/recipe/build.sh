@@ -163,8 +163,9 @@ make_sysroot() { # the sysroot
     mkdir -p "$1"
     usr_merged "$1"
     unpack sysroot "$1"
-    # A development package links to the full name of its library, which is in another package.
-    find "$1" -xtype l -name '*.so' | while read -r link; do
+    # A development package links to the full name of its library, which is in another package. Those of bookworm link by
+    # absolute paths, which are there in the builder only.
+    find "$1" \( -xtype l -o -lname '/*' \) -name '*.so' | while read -r link; do
         library=$(readlink "/usr/${link#"$1/usr/"}")
         cp -L "/usr/${link#"$1/usr/"}" "${link%/*}/${library##*/}"
         ln -sfn "${library##*/}" "$link"
