@@ -14,6 +14,7 @@ mod image;
 mod lab;
 pub mod operation;
 mod output;
+pub mod peers;
 mod placing;
 pub mod plan;
 mod proofs;

@@ -47,6 +47,15 @@ pub struct Sample {
     pub origin: Origin,
 }
 
+/// How the thin layers are compressed; the base layer is always gzip's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thin {
+    /// As images are today.
+    Zstd,
+    /// As every tool reads them.
+    Gzip,
+}
+
 /// Makes the sample image in `dir`, which must not exist, with `store` as its workshop.
 ///
 /// The snapshots made in `store` stay there, named by chain id: an unpack into the same store finds them.
@@ -54,7 +63,12 @@ pub struct Sample {
 /// # Errors
 ///
 /// When the directory or the store cannot be written. That Debian cannot be had is no error.
-pub fn make(store: &Store, dir: &Path, progress: &mut dyn FnMut(&str)) -> Result<Sample> {
+pub fn make(
+    store: &Store,
+    dir: &Path,
+    thin: Thin,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Sample> {
     let mut layout = Layout::create(dir)?;
     let tar = dir.join("base.tar");
     progress("making the base layer with mmdebstrap");
@@ -75,7 +89,7 @@ pub fn make(store: &Store, dir: &Path, progress: &mut dyn FnMut(&str)) -> Result
     unpack::apply(store, &layout, base, &chain_ids([&base.diff_id])[0], None)?;
     for edit in edits::ALL {
         progress(edit.what);
-        let layer = add_edit(store, &layout, &layers, edit)?;
+        let layer = add_edit(store, &layout, &layers, edit, thin)?;
         layers.push(layer);
     }
     layout.add_image(NAME, &configuration(&layout, &layers)?, &layers)?;
@@ -177,8 +191,14 @@ fn add_base(layout: &Layout, tar: &Path) -> Result<Layer> {
     })
 }
 
-/// Makes the next thin layer: the edit in a writable snapshot, its diff as a zstd blob.
-fn add_edit(store: &Store, layout: &Layout, below: &[Layer], edit: &edits::Edit) -> Result<Layer> {
+/// Makes the next thin layer: the edit in a writable snapshot, its diff as a blob.
+fn add_edit(
+    store: &Store,
+    layout: &Layout,
+    below: &[Layer],
+    edit: &edits::Edit,
+    thin: Thin,
+) -> Result<Layer> {
     let chain = chain_ids(below.iter().map(|layer| &layer.diff_id));
     let key = format!("sample-{}", edit.name);
     let target = layout.dir().join("workshop");
@@ -192,13 +212,22 @@ fn add_edit(store: &Store, layout: &Layout, below: &[Layer], edit: &edits::Edit)
     cowlab_sys::io("edit", &target, (edit.apply)(&target))?;
     mount.close()?;
     cowlab_sys::io("rmdir", &target, fs::remove_dir(&target))?;
-    let (blob, diff_id) = layout.add_blob(MediaType::ImageLayerZstd, |blob| {
-        let path = layout.dir();
-        let mut encoder = cowlab_sys::io("compress", path, zstd::Encoder::new(blob, 1))?;
-        let written = store.diff(&key, &mut encoder, &DiffOptions::default())?;
-        cowlab_sys::io("compress", path, encoder.finish())?;
-        Ok(written.diff_id)
-    })?;
+    let diff = |sink: &mut dyn Write| store.diff(&key, sink, &DiffOptions::default());
+    let path = layout.dir();
+    let (blob, diff_id) = match thin {
+        Thin::Zstd => layout.add_blob(MediaType::ImageLayerZstd, |blob| {
+            let mut encoder = cowlab_sys::io("compress", path, zstd::Encoder::new(blob, 1))?;
+            let written = diff(&mut encoder)?;
+            cowlab_sys::io("compress", path, encoder.finish())?;
+            Ok(written.diff_id)
+        })?,
+        Thin::Gzip => layout.add_blob(MediaType::ImageLayerGzip, |blob| {
+            let mut encoder = GzEncoder::new(blob, Compression::fast());
+            let written = diff(&mut encoder)?;
+            cowlab_sys::io("compress", path, encoder.finish())?;
+            Ok(written.diff_id)
+        })?,
+    };
     let layer = Layer { blob, diff_id };
     let name = chain_ids(
         below

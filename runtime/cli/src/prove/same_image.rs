@@ -63,7 +63,12 @@ pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::
         let entry = Driver::Overlay2.entry();
         let workshop = Store::open(&place.join("workshop"), entry, &StoreOptions::default())?;
         let dir = run.scratch("sample")?.join("image");
-        Ok(sample::make(&workshop, &dir, &mut |_| {})?)
+        Ok(sample::make(
+            &workshop,
+            &dir,
+            sample::Thin::Zstd,
+            &mut |_| {},
+        )?)
     })?;
     let image = sample.layout.image(None)?;
     say(match &sample.origin {

@@ -56,7 +56,7 @@ fn sample_image(
     say: &mut dyn FnMut(&str) -> anyhow::Result<()>,
 ) -> anyhow::Result<(PathBuf, Line)> {
     let mut trouble = None;
-    let sample = sample::make(store, dir, &mut |text| {
+    let sample = sample::make(store, dir, sample::Thin::Zstd, &mut |text| {
         if let Err(error) = say(text) {
             trouble = Some(error);
         }
