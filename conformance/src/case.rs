@@ -142,6 +142,8 @@ pub enum Need {
     IdMappedMount,
     /// A program from outside, which judges what cowlab makes or gives it something to judge.
     Program(&'static str),
+    /// A Debian root file system: mmdebstrap, and a mirror.
+    DebianRoot,
 }
 
 impl fmt::Display for Need {
@@ -173,6 +175,7 @@ impl fmt::Display for Need {
             Self::TimesAfter2038 => "time stamps after 2038",
             Self::SizeLimit => "a file system that limits its parts (quotas)",
             Self::Verity => "fs-verity",
+            Self::DebianRoot => "a Debian root file system (mmdebstrap and a mirror)",
             _ => "mounts with an identity map",
         })
     }

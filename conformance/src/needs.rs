@@ -18,6 +18,7 @@ use cowlab_testbed::{Backing, Extra};
 
 use crate::case::Need;
 use crate::errno::Code;
+use crate::product::debian;
 
 /// Tells whether a file system lacks something by its nature.
 type Lacks = fn(Need) -> bool;
@@ -99,9 +100,11 @@ pub(crate) fn refused(need: Need, backing: Backing, error: Code) -> Lacking {
     let by_nature = LACKS
         .iter()
         .any(|(kind, lacks)| *kind == backing && lacks(need));
-    if let Need::Program(_) = need {
+    if let Need::Program(_) | Need::DebianRoot = need {
         return Lacking {
-            reason: format!("needs {need}: `cargo xtask setup --yes --judges` installs it"),
+            reason: format!(
+                "needs {need}: `cargo xtask setup --yes --judges` installs what it can"
+            ),
             excuse: Some(Excuse::Judge),
         };
     }
@@ -192,6 +195,7 @@ fn try_need(need: Need, backing: Backing, place: &Path) -> Result<()> {
         Need::SizeLimit => limits_projects(place),
         Need::Verity => protects(&path),
         Need::Program(name) => enough(Cmd::find(name).is_some(), "execve", Path::new(name)),
+        Need::DebianRoot => enough(debian::tar().is_ok(), "mmdebstrap", place),
         Need::IdMappedMount => {
             let mount = DetachedMount::bind(place, MountAttributes::default())?;
             id_map::shift(&mount, 100_000)

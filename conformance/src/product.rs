@@ -4,7 +4,10 @@
 //! It is this same program that is run. Containers run programs of the place where the suite runs, which
 //! [`image`] packs into a root file system.
 
+pub mod debian;
 mod image;
+pub mod layered;
+pub mod registry;
 
 use std::path::{Path, PathBuf};
 

@@ -96,9 +96,13 @@ pub fn make(
     Ok(Sample { layout, origin })
 }
 
-/// Runs mmdebstrap with the Debian sources that apt is configured with, and returns the suite or the reason
-/// why not.
-fn debian_root(tar: &Path) -> std::result::Result<String, String> {
+/// Writes the tar of a Debian root file system: runs mmdebstrap with the Debian sources that apt is configured with. Returns
+/// the suite.
+///
+/// # Errors
+///
+/// The reason why it cannot be had, for people.
+pub fn debian_root(tar: &Path) -> std::result::Result<String, String> {
     if Cmd::find("mmdebstrap").is_none() {
         return Err("mmdebstrap is not installed: apt-get install mmdebstrap".to_owned());
     }

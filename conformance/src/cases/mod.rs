@@ -141,15 +141,22 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "seed",
         title: "What people are told",
-        cases: &[seed::CASES, runtime::volume::SEED, runtime::driver::SEED],
+        cases: &[
+            seed::CASES,
+            runtime::image::SEED,
+            runtime::volume::SEED,
+            runtime::driver::SEED,
+        ],
     },
     Group {
         name: "runtime",
-        title: "Containers",
+        title: "Images and containers",
         cases: &[
             runtime::life::CASES,
             runtime::change::CASES,
             runtime::isolation::CASES,
+            runtime::input::CASES,
+            runtime::exchange::CASES,
         ],
     },
 ];

@@ -1,7 +1,10 @@
-//! Containers as people run them, by commands of the program.
+//! Images and containers as people have them, by commands of the program.
 
 pub(super) mod change;
 pub(super) mod driver;
+pub(super) mod exchange;
+pub(super) mod image;
+pub(super) mod input;
 pub(super) mod isolation;
 pub(super) mod life;
 pub(super) mod volume;

@@ -1,0 +1,359 @@
+//! What other people's programs say about cowlab's images, and cowlab about theirs.
+
+use std::path::Path;
+
+use cowlab_sys::cmd::Cmd;
+use serde_json::Value;
+
+use super::image::{INSECURE, inspect, load_two, push, text, texts};
+use crate::context::Result;
+use crate::manifest::Manifest;
+use crate::prelude::*;
+use crate::product::layered::{Layered, docker_archive};
+use crate::product::registry::Registry;
+use crate::product::{Product, debian};
+use crate::tarball::Entry;
+
+pub(in crate::cases) const CASES: &[Case] = &[
+    Case {
+        id: "runtime/skopeo-knows-the-digests",
+        spec: "Images that cowlab saved or pushed have the same digests and layers for skopeo, and what skopeo copies loads as the same.",
+        see: &["OCI image-spec, image-layout.md", "skopeo-copy(1)"],
+        catalogue: &["S09"],
+        impact: Impact::DataLoss,
+        needs: &[Need::Program("skopeo"), Need::Program("docker-registry")],
+        run: Some(skopeo_knows_the_digests),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/podman-knows-the-images",
+        spec: "An image that cowlab saved has the same id, digest and layers in podman, and what podman saves loads as the same.",
+        see: &["podman-load(1)", "podman-save(1)"],
+        catalogue: &["S10"],
+        impact: Impact::DataLoss,
+        needs: &[Need::Program("podman")],
+        run: Some(podman_knows_the_images),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/umoci-unpacks-the-same-tree",
+        spec: "The layers over one another show what umoci unpacks: mode, owner, times, extended attributes, links, devices.",
+        see: &["OCI image-spec, layer.md", "umoci-unpack(1)"],
+        catalogue: &["S02"],
+        impact: Impact::DataLoss,
+        needs: &[Need::Program("umoci")],
+        run: Some(umoci_unpacks_the_same_tree),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/umoci-unpacks-the-same-debian",
+        spec: "A Debian root file system shows what umoci unpacks of it, and umoci's further layer loads and shows its change.",
+        see: &["umoci-unpack(1)", "umoci-repack(1)"],
+        catalogue: &["S02"],
+        impact: Impact::DataLoss,
+        needs: &[Need::Program("umoci"), Need::DebianRoot],
+        run: Some(umoci_unpacks_the_same_debian),
+        ..Case::BASE
+    },
+];
+
+/// Runs a judge's command and returns what it prints.
+fn judge(words: &[&str]) -> Result<String> {
+    let (program, arguments) = words.split_first().unwrap_or((&"", &[]));
+    let text = Cmd::new(program).args(arguments).read()?;
+    Ok(text.trim_end().to_owned())
+}
+
+fn document(words: &[&str]) -> Result<Value> {
+    Ok(serde_json::from_str(&judge(words)?)?)
+}
+
+/// The digests of the compressed layers as a manifest has them.
+fn layers_of(manifest: &Value) -> String {
+    let layers = manifest["layers"].as_array();
+    let digests = layers
+        .into_iter()
+        .flatten()
+        .filter_map(|layer| layer["digest"].as_str());
+    digests.collect::<Vec<_>>().join(" ")
+}
+
+fn skopeo_knows_the_digests(context: &mut Context) -> Result<()> {
+    let registry = Registry::start(&context.dir().join("registry"))?;
+    let product = Product::empty(context)?;
+    load_two(&product)?;
+    let place = |name: &str| context.dir().join(name).display().to_string();
+    let ours = inspect(&product, "one:1")?;
+    let (id, manifest) = (text(&ours, "/Id"), texts(&ours, "/Manifests").join(" "));
+    let layout = place("layout");
+    product.ok(&["save", "--format", "oci-dir", "-o", &layout, "one:1"])?;
+    let there = registry.name("one:1");
+    let pushed = push(&product, "one:1", &there)?;
+    expect("push", "digest", manifest.clone(), pushed)?;
+    let (saved, sent) = (format!("oci:{layout}:1"), format!("docker://{there}"));
+    let mut layers = Vec::new();
+    for source in [&saved, &sent] {
+        let seen = document(&["skopeo", "inspect", INSECURE, source])?;
+        expect(
+            "skopeo inspect",
+            "Digest",
+            manifest.clone(),
+            text(&seen, "/Digest"),
+        )?;
+        let raw = document(&["skopeo", "inspect", INSECURE, "--raw", source])?;
+        expect(
+            "skopeo inspect",
+            "configuration",
+            id.clone(),
+            text(&raw, "/config/digest"),
+        )?;
+        layers.push(layers_of(&raw));
+    }
+    expect(
+        "skopeo inspect",
+        "layers",
+        layers[0].clone(),
+        layers[1].clone(),
+    )?;
+    // And back: from the registry as an archive of docker's, from the layout into the registry.
+    product.ok(&["rmi", "one:1", &there])?;
+    let archive = place("archive.tar");
+    let source = format!("docker-archive:{archive}:back:1");
+    judge(&["skopeo", "copy", "--src-tls-verify=false", &sent, &source])?;
+    product.ok(&["load", "-i", &archive])?;
+    expect(
+        "load",
+        "id",
+        id.clone(),
+        text(&inspect(&product, "back:1")?, "/Id"),
+    )?;
+    let theirs = registry.name("theirs:1");
+    let target = format!("docker://{theirs}");
+    judge(&["skopeo", "copy", "--dest-tls-verify=false", &saved, &target])?;
+    let pulled = product.ok(&["pull", INSECURE, &theirs])?;
+    expect("pull", "digest", true, pulled.contains(&manifest))?;
+    expect("pull", "id", id, text(&inspect(&product, &theirs)?, "/Id"))?;
+    registry.stop()
+}
+
+fn podman_knows_the_images(context: &mut Context) -> Result<()> {
+    let product = Product::empty(context)?;
+    load_two(&product)?;
+    // The path of podman's directory for what runs may have fifty characters, for sockets lie there.
+    let short = tempfile::tempdir()?;
+    let own = |name: &str| short.path().join(name).display().to_string();
+    let (root, run, scratch) = (own("root"), own("run"), own("tmp"));
+    let podman = |words: &[&str]| {
+        let own = ["podman", "--root", &root, "--runroot", &run];
+        let plain = ["--tmpdir", &scratch, "--storage-driver", "vfs"];
+        judge(&[&own[..], &plain, &["--events-backend", "none"], words].concat())
+    };
+    for image in ["one:1", "two:1"] {
+        podman_knows(&product, context.dir(), &podman, image)?;
+    }
+    product.ok(&["system", "check"]).map(drop)
+}
+
+/// Sends an image to podman and back.
+fn podman_knows(
+    product: &Product,
+    dir: &Path,
+    podman: &dyn Fn(&[&str]) -> Result<String>,
+    image: &str,
+) -> Result<()> {
+    let place = |name: &str| {
+        dir.join(format!("{}-{name}", &image[..3]))
+            .display()
+            .to_string()
+    };
+    let archive = place("ours.tar");
+    product.ok(&["save", "-o", &archive, image])?;
+    podman(&["load", "-q", "-i", &archive])?;
+    let ours = inspect(product, image)?;
+    let theirs: Value = serde_json::from_str(&podman(&["image", "inspect", image])?)?;
+    let id = text(&ours, "/Id");
+    let got = format!("sha256:{}", text(&theirs, "/0/Id"));
+    expect(image, "podman's id", id.clone(), got)?;
+    let manifest = texts(&ours, "/Manifests").join(" ");
+    let got = text(&theirs, "/0/Digest");
+    expect(image, "podman's digest", manifest, got)?;
+    let layers = texts(&ours, "/RootFS/Layers").join(" ");
+    let got = texts(&theirs, "/0/RootFS/Layers").join(" ");
+    expect(image, "podman's layers", layers, got)?;
+    product.ok(&["rmi", image])?;
+    for format in ["docker-archive", "oci-archive"] {
+        let back = place(format);
+        podman(&["save", "-q", "--format", format, "-o", &back, image])?;
+        product.ok(&["load", "-i", &back])?;
+        let got = text(&inspect(product, &id)?, "/Id");
+        expect(image, format, id.clone(), got)?;
+        product.ok(&["rmi", "-f", &id])?;
+    }
+    Ok(())
+}
+
+/// Compares what an image shows with what umoci unpacks of it, and leaves the bundle.
+fn compare_with_umoci(
+    context: &Context,
+    product: &Product,
+    image: &str,
+    layout: &Path,
+    bundle: &Path,
+) -> Result<()> {
+    let (layout, bundle) = (layout.display().to_string(), bundle.display().to_string());
+    product.ok(&["save", "--format", "oci-dir", "-o", &layout, image])?;
+    judge(&[
+        "umoci",
+        "unpack",
+        "--image",
+        &format!("{layout}:1"),
+        &bundle,
+    ])?;
+    let theirs = Manifest::capture(&Path::new(&bundle).join("rootfs"))?;
+    let ours = shown(context, product, image, |dir| Ok(Manifest::capture(dir)?))?;
+    context.unchanged(&theirs, &ours)
+}
+
+/// Looks at an image through a view of its topmost layer.
+fn shown<T>(
+    context: &Context,
+    product: &Product,
+    image: &str,
+    look: impl FnOnce(&Path) -> Result<T>,
+) -> Result<T> {
+    let layers = inspect(product, image)?;
+    let count = layers["Layers"].as_array().map_or(0, Vec::len);
+    let top = text(
+        &layers,
+        &format!("/Layers/{}/cache_id", count.saturating_sub(1)),
+    );
+    let target = context.mount_point();
+    let place = target.display().to_string();
+    product.ok(&["snapshot", "view", "look", &top])?;
+    product.ok(&["snapshot", "mount", "look", &place])?;
+    let seen = look(&target);
+    product.ok(&["snapshot", "unmount", "look", &place])?;
+    product.ok(&["snapshot", "rm", "look"])?;
+    seen
+}
+
+/// A name for which a header has no room.
+const LONG: &str = "a-directory-whose-name-is-longer-than-the-one-hundred-bytes-that-the-header-of-an-entry-in-an-archive-has-for-it";
+
+/// Every kind of entry, with every attribute.
+fn kinds() -> Vec<Entry> {
+    vec![
+        Entry::dir(".")
+            .mode(0o711)
+            .record("mtime", "1500000000.000000001"),
+        Entry::dir("d")
+            .mode(0o1777)
+            .owner(1, 2)
+            .record("mtime", "1234567890.123456789"),
+        Entry::file("d/f", "content")
+            .mode(0o4755)
+            .owner(70_000, 3_000_000)
+            .record("mtime", "1600000000.999999999")
+            .record("SCHILY.xattr.user.note", "text")
+            .record("SCHILY.xattr.trusted.bytes", b"\x00\x01\xff"),
+        Entry::link("d/g", "d/f"),
+        Entry::symlink("s", "d/../d/f").record("mtime", "1300000000.5"),
+        Entry::symlink("dangling", "/nowhere/at all"),
+        Entry::special("char", b'3', 5, 1).mode(0o620).owner(0, 5),
+        Entry::special("block", b'4', 259, 70_000),
+        Entry::special("fifo", b'6', 0, 0).mode(0o606),
+        Entry::file("empty", "").mode(0o000).record("mtime", "-1.5"),
+        Entry::dir("gone"),
+        Entry::file("gone/f", "f"),
+        Entry::dir("opaque"),
+        Entry::file("opaque/below", "below"),
+        Entry::file("file-to-dir", "f"),
+        Entry::dir("dir-to-file"),
+        Entry::file("dir-to-file/f", "f"),
+        Entry::dir(LONG),
+        Entry::file(format!("{LONG}/name"), "deep"),
+        Entry::file(
+            "na\u{ef}ve \u{1f427}\n",
+            "a name of letters, a penguin and a line's end",
+        ),
+    ]
+}
+
+fn changes() -> Vec<Entry> {
+    vec![
+        Entry::file(".wh.gone", ""),
+        Entry::dir("opaque").mode(0o700),
+        Entry::file("opaque/.wh..wh..opq", ""),
+        Entry::file("opaque/above", "above").record("mtime", "1700000000.000000007"),
+        Entry::dir("file-to-dir"),
+        Entry::file("file-to-dir/f", "f"),
+        Entry::file("dir-to-file", "f"),
+        Entry::dir("d")
+            .mode(0o750)
+            .owner(7, 8)
+            .record("mtime", "1234567891.5"),
+        Entry::file("d/new", "new").record("SCHILY.xattr.security.capability", CAPABILITY),
+        // Last, for a removal changes the time of umoci's directory.
+        Entry::dir(".")
+            .mode(0o711)
+            .record("mtime", "1500000001.000000002"),
+    ]
+}
+
+/// `cap_net_raw+ep`, as the kernel keeps it (linux/capability.h, `vfs_cap_data`, revision 2).
+const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+fn umoci_unpacks_the_same_tree(context: &mut Context) -> Result<()> {
+    let product = Product::empty(context)?;
+    let layers = [kinds(), changes()];
+    let image = Layered {
+        name: "kinds:1",
+        layers: &layers,
+    };
+    product
+        .run_with(&["load"], &docker_archive(&[image])?)?
+        .ok()?;
+    let (layout, bundle) = (context.dir().join("layout"), context.dir().join("bundle"));
+    compare_with_umoci(context, &product, "kinds:1", &layout, &bundle)
+}
+
+fn umoci_unpacks_the_same_debian(context: &mut Context) -> Result<()> {
+    let product = Product::empty(context)?;
+    let tar = debian::tar()?;
+    product.run_with(&["import", "-", "debian:1"], &tar)?.ok()?;
+    let (layout, bundle) = (context.dir().join("layout"), context.dir().join("bundle"));
+    compare_with_umoci(context, &product, "debian:1", &layout, &bundle)?;
+    let below = texts(&inspect(&product, "debian:1")?, "/RootFS/Layers");
+    // Umoci's turn: a further layer.
+    std::fs::write(bundle.join("rootfs/etc/issue"), "umoci was here\n")?;
+    std::fs::remove_file(bundle.join("rootfs/etc/debian_version"))?;
+    let (image, place) = (
+        format!("{}:2", layout.display()),
+        bundle.display().to_string(),
+    );
+    judge(&["umoci", "repack", "--image", &image, &place])?;
+    // Its image has the name of the one that it is made of, which is nameless now.
+    product.ok(&["load", "-q", "-i", &layout.display().to_string()])?;
+    let id = "debian:1";
+    let got = texts(&inspect(&product, id)?, "/RootFS/Layers");
+    expect("umoci's image", "layers", below.len() + 1, got.len())?;
+    expect(
+        "umoci's image",
+        "begins with ours",
+        true,
+        got.starts_with(&below),
+    )?;
+    let issue = shown(context, &product, id, |dir| {
+        let version = dir.join("etc/debian_version").exists();
+        Ok(format!(
+            "{}{version}",
+            std::fs::read_to_string(dir.join("etc/issue"))?
+        ))
+    })?;
+    expect(
+        "umoci's image",
+        "its change",
+        "umoci was here\nfalse".to_owned(),
+        issue,
+    )
+}

@@ -1,0 +1,383 @@
+//! Images as people see them: pulled, looked into, found.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use cowlab_snapshots::Digest;
+use serde_json::Value;
+
+use crate::context::Result;
+use crate::prelude::*;
+use crate::product::Product;
+use crate::product::layered::{Layered, docker_archive};
+use crate::product::registry::Registry;
+use crate::tarball::Entry;
+
+/// Registries without TLS are asked only when somebody says so.
+pub(super) const INSECURE: &str = "--tls-verify=false";
+const REGISTRY: &[Need] = &[Need::Program("docker-registry")];
+
+/// What people are told about images.
+pub(in crate::cases) const SEED: &[Case] = &[
+    Case {
+        id: "seed/09-images-are-pulled-by-tag-and-by-digest",
+        spec: "A pull by tag or digest tells of each layer whether it came or was there, and ends with the digest and a status.",
+        see: &["docs.docker.com, docker image pull"],
+        catalogue: &["S09"],
+        impact: Impact::AppVisible,
+        needs: REGISTRY,
+        run: Some(images_are_pulled),
+        ..Case::BASE
+    },
+    Case {
+        id: "seed/10-images-of-one-base-begin-with-the-same-id",
+        spec: "The layers that an inspection shows are the digests of their contents, and images of one base begin with the same.",
+        see: &["OCI image-spec, config.md, Layer DiffID"],
+        catalogue: &["S10"],
+        impact: Impact::AppVisible,
+        run: Some(images_of_one_base),
+        ..Case::BASE
+    },
+    Case {
+        id: "seed/11-the-layer-database-leads-to-the-content",
+        spec: "Each layer has a directory named by its chain id, with its content's id, its parent, and where it lies.",
+        see: &["OCI image-spec, config.md, Layer ChainID"],
+        catalogue: &["S11"],
+        impact: Impact::AppVisible,
+        run: Some(the_layer_database_leads_on),
+        ..Case::BASE
+    },
+    Case {
+        id: "seed/12-the-graph-finds-by-the-beginning-of-an-id",
+        spec: "A database knows whose parent a layer is and which images have it, and finds an image by the beginning of its id.",
+        see: &["docs.docker.com, docker image ls"],
+        catalogue: &["S12"],
+        impact: Impact::AppVisible,
+        run: Some(the_graph_finds),
+        ..Case::BASE
+    },
+    Case {
+        id: "seed/13-a-root-one-can-look-into",
+        spec: "A root has images, layers, containers, volumes, blobs and the driver's directory, and its files are what they are named.",
+        see: &["docs.docker.com, storage drivers, Images and layers"],
+        catalogue: &["S13"],
+        impact: Impact::Cosmetic,
+        run: Some(a_root_one_can_look_into),
+        ..Case::BASE
+    },
+];
+
+/// A base that compresses badly, and two layers over it.
+pub(super) fn base() -> Vec<Entry> {
+    let mut state = 1_u64;
+    let noise: Vec<u8> = (0..2 << 20)
+        .map(|_| {
+            // Knuth's MMIX multiplier; the same bytes in every run.
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state.to_be_bytes()[0]
+        })
+        .collect();
+    vec![
+        Entry::dir("etc"),
+        Entry::file("etc/base", "base"),
+        Entry::file("noise", noise),
+    ]
+}
+
+fn over(name: &str) -> Vec<Entry> {
+    vec![Entry::file(name, name)]
+}
+
+/// Loads two images of one base.
+pub(super) fn load_two(product: &Product) -> Result<[Vec<String>; 2]> {
+    let (one, two) = ([base(), over("one")], [base(), over("two")]);
+    let images = [
+        Layered {
+            name: "one:1",
+            layers: &one,
+        },
+        Layered {
+            name: "two:1",
+            layers: &two,
+        },
+    ];
+    product
+        .run_with(&["load"], &docker_archive(&images)?)?
+        .ok()?;
+    Ok(images.map(|image| image.diff_ids()))
+}
+
+pub(super) fn inspect(product: &Product, image: &str) -> Result<Value> {
+    let mut all = product.json(&["image", "inspect", image])?;
+    Ok(all.get_mut(0).map(Value::take).unwrap_or_default())
+}
+
+/// The texts in a list of a document.
+pub(super) fn texts(document: &Value, pointer: &str) -> Vec<String> {
+    let list = document.pointer(pointer).and_then(Value::as_array);
+    let texts = list.into_iter().flatten().filter_map(Value::as_str);
+    texts.map(str::to_owned).collect()
+}
+
+pub(super) fn text(document: &Value, pointer: &str) -> String {
+    let text = document.pointer(pointer).and_then(Value::as_str);
+    text.unwrap_or_default().to_owned()
+}
+
+/// Sends an image to a registry and returns the digest there.
+pub(super) fn push(product: &Product, image: &str, there: &str) -> Result<String> {
+    product.ok(&["tag", image, there])?;
+    let said = product.ok(&["push", INSECURE, there])?;
+    let digest = said
+        .split_whitespace()
+        .find(|word| word.starts_with("sha256:"));
+    let digest = digest.ok_or_else(|| Difference::new("push", "output", "a digest", &said))?;
+    Ok(digest.to_owned())
+}
+
+/// The digest under which the layer of an image at a depth came.
+pub(super) fn blob(product: &Product, image: &str, depth: usize) -> Result<String> {
+    let diff_ids = texts(&inspect(product, image)?, "/RootFS/Layers");
+    let layers = product.json(&["layer", "ls", "--json"])?;
+    let wanted = diff_ids.get(depth).map(String::as_str);
+    let found = layers.as_array().and_then(|layers| {
+        layers
+            .iter()
+            .find(|layer| layer["diff_id"].as_str() == wanted)
+    });
+    Ok(found.map(|layer| text(layer, "/blob")).unwrap_or_default())
+}
+
+fn short(digest: &str) -> &str {
+    digest
+        .trim_start_matches("sha256:")
+        .get(..12)
+        .unwrap_or_default()
+}
+
+fn images_are_pulled(context: &mut Context) -> Result<()> {
+    let registry = Registry::start(&context.dir().join("registry"))?;
+    let product = Product::empty(context)?;
+    load_two(&product)?;
+    let (one, two) = (registry.name("one:1"), registry.name("two:1"));
+    let digest = push(&product, "one:1", &one)?;
+    push(&product, "two:1", &two)?;
+    let shared = blob(&product, "one:1", 0)?;
+    let own = blob(&product, "two:1", 1)?;
+    let id = text(&inspect(&product, "one:1")?, "/Id");
+    product.ok(&["rmi", "one:1", "two:1", &one, &two])?;
+    let pulled = product.run(&["pull", INSECURE, &one])?;
+    for line in [
+        format!("{}: Downloading", short(&shared)),
+        format!("{}: Pull complete", short(&shared)),
+    ] {
+        expect(
+            "first pull",
+            &line,
+            true,
+            pulled.err.lines().any(|said| said == line),
+        )?;
+    }
+    let status = format!("Digest: {digest}\nStatus: Downloaded newer image for {one}");
+    expect("first pull", "output", status, pulled.ok()?)?;
+    let pulled = product.run(&["pull", INSECURE, &two])?;
+    for line in [
+        format!("{}: Already exists", short(&shared)),
+        format!("{}: Pull complete", short(&own)),
+    ] {
+        expect(
+            "second pull",
+            &line,
+            true,
+            pulled.err.lines().any(|said| said == line),
+        )?;
+    }
+    let fetched = format!("{}: Downloading", short(&shared));
+    expect(
+        "second pull",
+        &fetched,
+        false,
+        pulled.err.contains(&fetched),
+    )?;
+    pulled.ok()?;
+    let again = product.ok(&["pull", INSECURE, &one])?;
+    let status = format!("Digest: {digest}\nStatus: Image is up to date for {one}");
+    expect("third pull", "output", status, again)?;
+    product.ok(&["rmi", &one])?;
+    let by_digest = format!("{}@{digest}", registry.name("one"));
+    product.ok(&["pull", INSECURE, &by_digest])?;
+    let got = text(&inspect(&product, &by_digest)?, "/Id");
+    expect("pull by digest", "id", id, got)?;
+    registry.stop()
+}
+
+fn images_of_one_base(context: &mut Context) -> Result<()> {
+    let product = Product::empty(context)?;
+    let expected = load_two(&product)?;
+    let mut first = BTreeSet::new();
+    for (image, diff_ids) in ["one:1", "two:1"].into_iter().zip(expected) {
+        let got = texts(&inspect(&product, image)?, "/RootFS/Layers");
+        expect(image, "RootFS.Layers", diff_ids.join(" "), got.join(" "))?;
+        first.extend(got.into_iter().next());
+    }
+    expect("both images", "first ids", 1, first.len())
+}
+
+/// What a file of the root says.
+fn read(product: &Product, path: &str) -> Result<String> {
+    let path = product.root().join(path);
+    Ok(fs::read_to_string(path)?.trim_end().to_owned())
+}
+
+fn the_layer_database_leads_on(context: &mut Context) -> Result<()> {
+    let product = Product::empty(context)?;
+    let [diff_ids, _] = load_two(&product)?;
+    let id = text(&inspect(&product, "one:1")?, "/Id");
+    let digits = |id: &str| id.trim_start_matches("sha256:").to_owned();
+    let config = read(&product, &format!("images/{}.json", digits(&id)))?;
+    let config: Value = serde_json::from_str(&config)?;
+    let listed = texts(&config, "/rootfs/diff_ids");
+    expect("images", "diff ids", diff_ids.join(" "), listed.join(" "))?;
+    let mut below: Option<String> = None;
+    for (diff_id, file) in diff_ids.iter().zip(["etc/base", "one"]) {
+        let chain_id = match &below {
+            None => diff_id.clone(),
+            Some(below) => Digest::of(format!("{below} {diff_id}").as_bytes()).to_string(),
+        };
+        let place = format!("layers/{}", digits(&chain_id));
+        expect(
+            file,
+            "diff",
+            diff_id.clone(),
+            read(&product, &format!("{place}/diff"))?,
+        )?;
+        let parent = product.root().join(&place).join("parent");
+        let parent = parent
+            .exists()
+            .then(|| fs::read_to_string(parent))
+            .transpose()?;
+        expect(
+            file,
+            "parent",
+            below.unwrap_or_default(),
+            parent.unwrap_or_default(),
+        )?;
+        let cache_id = read(&product, &format!("{place}/cache-id"))?;
+        let shown = product.json(&["layer", "show", &chain_id])?;
+        expect(
+            file,
+            "cache id",
+            cache_id.clone(),
+            text(&shown, "/cache_id"),
+        )?;
+        let layer = product.ok(&["snapshot", "diff", "--json", &cache_id])?;
+        expect(file, "is in its layer", true, layer.contains(file))?;
+        below = Some(chain_id);
+    }
+    Ok(())
+}
+
+fn the_graph_finds(context: &mut Context) -> Result<()> {
+    let product = Product::empty(context)?;
+    let layers = [over("shared")];
+    // Of seventeen ids, two begin with the same of sixteen digits.
+    let names: Vec<String> = (0..17).map(|number| format!("image-{number}:1")).collect();
+    let images: Vec<_> = names
+        .iter()
+        .map(|name| Layered {
+            name,
+            layers: &layers,
+        })
+        .collect();
+    product
+        .run_with(&["load"], &docker_archive(&images)?)?
+        .ok()?;
+    let start = fs::read(product.root().join("graph.db"))?;
+    expect(
+        "graph.db",
+        "an SQLite file",
+        true,
+        start.starts_with(b"SQLite format 3\0"),
+    )?;
+    let mut firsts = BTreeSet::new();
+    let mut twice = None;
+    for name in &names {
+        let id = text(&inspect(&product, name)?, "/Id");
+        let found = inspect(&product, short(&id))?;
+        expect(
+            name,
+            "found by twelve digits",
+            id.clone(),
+            text(&found, "/Id"),
+        )?;
+        let first = short(&id).get(..1).unwrap_or_default().to_owned();
+        if !firsts.insert(first.clone()) {
+            twice = Some(first);
+        }
+    }
+    let twice = twice.unwrap_or_default();
+    product
+        .run(&["image", "inspect", &twice])?
+        .refused(2, "give more digits")?;
+    let found = product.json(&["layer", "ls", "--json"])?;
+    expect(
+        "layers",
+        "images of the one layer",
+        17,
+        texts(&found, "/0/images").len(),
+    )?;
+    product.ok(&["rmi", &names[0]])?;
+    let found = product.json(&["layer", "ls", "--json"])?;
+    expect(
+        "layers",
+        "images after one is removed",
+        16,
+        texts(&found, "/0/images").len(),
+    )
+}
+
+fn a_root_one_can_look_into(context: &mut Context) -> Result<()> {
+    let product = Product::empty(context)?;
+    load_two(&product)?;
+    let driver = context.entry().name;
+    for name in [
+        "images",
+        "layers",
+        "containers",
+        "volumes",
+        "blobs/sha256",
+        driver,
+    ] {
+        expect(
+            name,
+            "a directory",
+            true,
+            product.root().join(name).is_dir(),
+        )?;
+    }
+    let mut named = 0;
+    for place in ["images", "blobs/sha256"] {
+        for entry in fs::read_dir(product.root().join(place))? {
+            let path = entry?.path();
+            let name = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let digest = Digest::of(&fs::read(&path)?).to_string();
+            expect(
+                place,
+                "the name of a file is its digest",
+                format!("sha256:{name}"),
+                digest,
+            )?;
+            named += 1;
+        }
+    }
+    // Two images; their configurations, their manifests and three layers.
+    expect("root", "files named by their digests", 9, named)?;
+    let layers = fs::read_dir(product.root().join("layers"))?.count();
+    expect("layers", "directories", 3, layers)
+}

@@ -1,0 +1,339 @@
+//! Images that are not what they say, registries that lie or are gone, names that nothing has.
+
+use std::fs::{self, File};
+
+use serde_json::Value;
+
+use super::image::{INSECURE, base, blob, inspect, load_two, push, text, texts};
+use crate::context::Result;
+use crate::prelude::*;
+use crate::product::Product;
+use crate::product::layered::{Layered, docker_archive, oci_archive};
+use crate::product::registry::Registry;
+use crate::tarball::Entry;
+
+const REGISTRY: &[Need] = &[Need::Program("docker-registry")];
+
+pub(in crate::cases) const CASES: &[Case] = &[
+    Case {
+        id: "runtime/images-that-share-a-base-keep-it-once",
+        spec: "Of two images of one base, the base is kept once: as a layer, as a blob, in the tree of layers, and on disk.",
+        see: &["docs.docker.com, storage drivers, Sharing promotes smaller images"],
+        catalogue: &["S04"],
+        impact: Impact::Performance,
+        run: Some(a_base_is_kept_once),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/a-name-that-nothing-has-is-told",
+        spec: "An image that is neither here nor in the registry, and a registry that is not there, are told with what to do.",
+        see: &["docs.docker.com, docker image pull"],
+        catalogue: &["S12"],
+        impact: Impact::AppVisible,
+        needs: REGISTRY,
+        run: Some(a_name_that_nothing_has),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/a-registry-that-lies-is-not-believed",
+        spec: "What a registry sends under a digest is kept only if it has it, and nothing of the image is there otherwise.",
+        see: &["OCI distribution-spec, Pulling manifests"],
+        catalogue: &["S09"],
+        impact: Impact::Isolation,
+        needs: REGISTRY,
+        run: Some(a_registry_that_lies),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/half-a-download-goes-on",
+        spec: "A layer of which half came is no layer, and the next pull fetches the other half alone.",
+        see: &["OCI distribution-spec, Pulling blobs"],
+        catalogue: &["S09"],
+        impact: Impact::DataLoss,
+        needs: REGISTRY,
+        run: Some(half_a_download),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/an-image-deeper-than-the-driver-allows",
+        spec: "An image of more layers than the driver mounts is refused whole, and any other shows its lowest and its topmost file.",
+        see: &["overlayfs.rst, Multiple lower layers"],
+        catalogue: &["S02"],
+        impact: Impact::AppVisible,
+        run: Some(a_deep_image),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/a-list-of-manifests-gives-the-platform",
+        spec: "Of a list of manifests the one for this machine is taken, and a list without one is refused with what it has.",
+        see: &["OCI image-spec, image-index.md"],
+        catalogue: &["S09"],
+        impact: Impact::AppVisible,
+        run: Some(a_list_of_manifests),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/layers-without-blobs-are-made-again",
+        spec: "A layer kept without its blob is saved with the same content, and a change to it is found and not saved.",
+        see: &["OCI image-spec, config.md, Layer DiffID"],
+        catalogue: &["S08"],
+        impact: Impact::DataLoss,
+        run: Some(layers_without_blobs),
+        ..Case::BASE
+    },
+];
+
+/// What is allocated, in bytes.
+fn bytes(document: &Value, pointer: &str) -> u64 {
+    let found = document.pointer(pointer).and_then(Value::as_u64);
+    found.unwrap_or_default()
+}
+
+fn a_base_is_kept_once(context: &mut Context) -> Result<()> {
+    let product = Product::empty(context)?;
+    let [diff_ids, _] = load_two(&product)?;
+    context.settle()?;
+    let layers = product.json(&["layer", "ls", "--json"])?;
+    let count = layers.as_array().map_or(0, Vec::len);
+    expect("layer ls", "layers of two images", 3, count)?;
+    let base = &diff_ids[0];
+    let users = texts(&layers, "/0/images").len();
+    expect("layer ls", "images of the base", 2, users)?;
+    let shown = base.trim_start_matches("sha256:");
+    let tree = product.ok(&["layer", "tree"])?;
+    let drawn = tree.matches(shown.get(..12).unwrap_or(shown)).count();
+    expect("layer tree", "times that the base is drawn", 1, drawn)?;
+    for image in ["one:1", "two:1"] {
+        let top = format!("<= {image}");
+        expect("layer tree", image, 1, tree.matches(&top).count())?;
+    }
+    let used = product.json(&["system", "df", "--json"])?;
+    // Two images, two manifests, three layers.
+    expect("system df", "blobs", 7, bytes(&used, "/blobs/total"))?;
+    let (one, two) = (inspect(&product, "one:1")?, inspect(&product, "two:1")?);
+    let shared = |image: &Value| bytes(image, "/SharedSize/bytes");
+    let own = |image: &Value| bytes(image, "/OwnSize/bytes");
+    expect(
+        "image inspect",
+        "the shared bytes of both",
+        shared(&one),
+        shared(&two),
+    )?;
+    expect(
+        "image inspect",
+        "shares most of its bytes",
+        true,
+        shared(&one) > 1 << 20,
+    )?;
+    let sum = shared(&one) + own(&one) + own(&two);
+    expect(
+        "system df",
+        "bytes of both images",
+        sum,
+        bytes(&used, "/images/size/bytes"),
+    )
+}
+
+fn a_name_that_nothing_has(context: &mut Context) -> Result<()> {
+    let registry = Registry::start(&context.dir().join("registry"))?;
+    let product = Product::empty(context)?;
+    load_two(&product)?;
+    push(&product, "one:1", &registry.name("one:1"))?;
+    for command in ["inspect", "rm"] {
+        let ran = product.run(&["image", command, "none:1"])?;
+        ran.refused(2, "`cowlab images` lists")?;
+    }
+    product
+        .run(&["run", "--rm", "none:1"])?
+        .refused(2, "none:1")?;
+    for there in ["none:1", "one:2"] {
+        let there = registry.name(there);
+        let ran = product.run(&["pull", INSECURE, &there])?;
+        ran.refused(2, "check its name and its tag")?;
+    }
+    let there = registry.name("one:1");
+    // Without TLS it is asked only when that is wanted.
+    product.run(&["pull", &there])?.refused(69, INSECURE)?;
+    registry.stop()?;
+    let ran = product.run(&["pull", INSECURE, &there])?;
+    ran.refused(69, "cannot be reached")
+}
+
+/// No image, no layer and no blob is there, and the root is sound.
+fn expect_empty(product: &Product) -> Result<()> {
+    expect(
+        "images",
+        "images",
+        String::new(),
+        product.ok(&["images", "-q"])?,
+    )?;
+    product.ok(&["system", "prune"])?;
+    let used = product.json(&["system", "df", "--json"])?;
+    for what in ["/images/total", "/blobs/total"] {
+        expect("system df", what, 0, bytes(&used, what))?;
+    }
+    product.ok(&["system", "check"]).map(drop)
+}
+
+fn a_registry_that_lies(context: &mut Context) -> Result<()> {
+    let registry = Registry::start(&context.dir().join("registry"))?;
+    let product = Product::empty(context)?;
+    load_two(&product)?;
+    let there = registry.name("one:1");
+    let manifest = push(&product, "one:1", &there)?;
+    let layer = blob(&product, "one:1", 1)?;
+    let config = text(&inspect(&product, "one:1")?, "/Id");
+    product.ok(&["rmi", "one:1", "two:1", &there])?;
+    let by_digest = format!("{}@{manifest}", registry.name("one"));
+    for digest in [&manifest, &config, &layer] {
+        let file = registry.file(digest);
+        let honest = fs::read(&file)?;
+        let mut lie = honest.clone();
+        // As long as before, and as well formed: in JSON it is a digit of a digest or a letter of a word.
+        let place = lie.len() / 2;
+        lie[place] ^= 1;
+        fs::write(&file, &lie)?;
+        let ran = product.run(&["pull", INSECURE, &by_digest])?;
+        ran.refused(65, "nothing of it is kept")?;
+        expect_empty(&product)?;
+        fs::write(&file, &honest)?;
+    }
+    product.ok(&["pull", INSECURE, &by_digest])?;
+    registry.stop()
+}
+
+fn half_a_download(context: &mut Context) -> Result<()> {
+    let registry = Registry::start(&context.dir().join("registry"))?;
+    let product = Product::empty(context)?;
+    load_two(&product)?;
+    let there = registry.name("one:1");
+    push(&product, "one:1", &there)?;
+    let layer = blob(&product, "one:1", 0)?;
+    product.ok(&["rmi", "one:1", "two:1", &there])?;
+    let file = registry.file(&layer);
+    let whole = fs::read(&file)?;
+    let half = whole.len() / 2;
+    File::options()
+        .write(true)
+        .open(&file)?
+        .set_len(u64::try_from(half).unwrap_or(0))?;
+    let ran = product.run(&["pull", INSECURE, &there])?;
+    expect("pull of a half", "exit status", 65, ran.code)?;
+    expect(
+        "images",
+        "images",
+        String::new(),
+        product.ok(&["images", "-q"])?,
+    )?;
+    fs::write(&file, &whole)?;
+    let ran = product.run(&["pull", INSECURE, &there])?;
+    let line = format!("Resuming after {half} of {} bytes", whole.len());
+    expect("second pull", &line, true, ran.err.contains(&line))?;
+    ran.ok()?;
+    product.ok(&["system", "check"])?;
+    registry.stop()
+}
+
+fn a_deep_image(context: &mut Context) -> Result<()> {
+    // overlayfs mounts 500 directories (OVL_MAX_STACK).
+    const DEPTH: usize = 501;
+    let product = Product::empty(context)?;
+    let layers: Vec<_> = (0..DEPTH)
+        .map(|depth| vec![Entry::file(format!("file-{depth}"), "content")])
+        .collect();
+    let deep = Layered {
+        name: "deep:1",
+        layers: &layers,
+    };
+    let ran = product.run_with(&["load"], &docker_archive(&[deep])?)?;
+    if ran.code != 0 {
+        ran.refused(65, "mounts 500 at most")?;
+        return expect_empty(&product);
+    }
+    let inspected = inspect(&product, "deep:1")?;
+    expect(
+        "deep:1",
+        "layers",
+        DEPTH,
+        texts(&inspected, "/RootFS/Layers").len(),
+    )?;
+    let layers = product.json(&["layer", "ls", "--json"])?;
+    let last = format!("/{}/cache_id", DEPTH - 1);
+    product.ok(&["snapshot", "view", "look", &text(&layers, &last)])?;
+    let target = context.mount_point();
+    let place = target.display().to_string();
+    product.ok(&["snapshot", "mount", "look", &place])?;
+    let found = [0, DEPTH - 1].map(|depth| target.join(format!("file-{depth}")).exists());
+    product.ok(&["snapshot", "unmount", "look", &place])?;
+    product.ok(&["snapshot", "rm", "look"])?;
+    expect(
+        "deep:1",
+        "its lowest and topmost file",
+        "[true, true]".to_owned(),
+        format!("{found:?}"),
+    )
+}
+
+fn a_list_of_manifests(context: &mut Context) -> Result<()> {
+    let product = Product::empty(context)?;
+    let layers = [base()];
+    let image = Layered {
+        name: "many:1",
+        layers: &layers,
+    };
+    let here = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let elsewhere = ["mips64le", "riscv64"];
+    let refused = product.run_with(&["load"], &oci_archive(&image, &elsewhere)?)?;
+    refused.refused(65, "it has linux/mips64le, linux/riscv64")?;
+    expect_empty(&product)?;
+    let offered = [elsewhere[0], here, elsewhere[1]];
+    product
+        .run_with(&["load"], &oci_archive(&image, &offered)?)?
+        .ok()?;
+    let inspected = inspect(&product, "many:1")?;
+    expect(
+        "many:1",
+        "architecture",
+        here.to_owned(),
+        text(&inspected, "/Architecture"),
+    )?;
+    // Of what was not taken nothing is kept.
+    let used = product.json(&["system", "df", "--json"])?;
+    expect("system df", "blobs", 3, bytes(&used, "/blobs/total"))
+}
+
+fn layers_without_blobs(context: &mut Context) -> Result<()> {
+    let product = Product::empty(context)?;
+    let layers = [base(), vec![Entry::file("one", "one")]];
+    let image = Layered {
+        name: "one:1",
+        layers: &layers,
+    };
+    let archive = docker_archive(&[image])?;
+    product
+        .run_with(&["load", "--discard-blobs"], &archive)?
+        .ok()?;
+    let used = product.json(&["system", "df", "--json"])?;
+    expect("system df", "blobs", 2, bytes(&used, "/blobs/total"))?;
+    expect("system df", "recipes", 2, bytes(&used, "/recipes/total"))?;
+    product.ok(&["system", "check"])?;
+    let id = text(&inspect(&product, "one:1")?, "/Id");
+    let saved = context.dir().join("saved.tar").display().to_string();
+    product.ok(&["save", "-o", &saved, "one:1"])?;
+    product.ok(&["rmi", "one:1"])?;
+    product.ok(&["load", "-i", &saved])?;
+    let inspected = inspect(&product, "one:1")?;
+    expect("saved and loaded", "id", id, text(&inspected, "/Id"))?;
+    product.ok(&["system", "check"])?;
+    let used = product.json(&["system", "df", "--json"])?;
+    expect(
+        "system df",
+        "recipes after a load with blobs",
+        0,
+        bytes(&used, "/recipes/total"),
+    )
+}
