@@ -24,6 +24,7 @@
 //! happens to the monitor; after a crash or a reboot there is nothing to unmount.
 
 pub mod attach;
+mod cgroup;
 mod changes;
 mod config;
 mod copy;

@@ -157,6 +157,8 @@ pub const GROUPS: &[Group] = &[
             runtime::isolation::CASES,
             runtime::input::CASES,
             runtime::exchange::CASES,
+            runtime::explain::CASES,
+            runtime::trouble::CASES,
         ],
     },
 ];

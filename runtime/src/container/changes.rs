@@ -5,13 +5,12 @@ use std::path::Path;
 
 use cowlab_driver::{CopyUp, Usage};
 use cowlab_snapshots::{Change, ChangeKind, DiffOptions, Digest, Written};
-use libcontainer::container::Container;
 use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 
 use super::place::{Containers, Found};
 use super::record::Record;
-use super::{Error, Result};
+use super::{Error, Result, cgroup};
 use crate::image::Name;
 
 impl Containers<'_> {
@@ -64,7 +63,7 @@ impl Containers<'_> {
             false => Some(self.lock(record)?),
         };
         let _paused = match pause && found.phase.is_alive() {
-            true => Some(Paused::pause(self, found)?),
+            true => Some(Paused::pause(found)?),
             false => None,
         };
         let changes = self.store().changes(&record.snapshot)?;
@@ -174,34 +173,30 @@ fn committed(record: &Record) -> ImageConfiguration {
 }
 
 /// A container whose processes stand still.
-struct Paused {
-    container: Container,
+struct Paused<'a> {
+    id: &'a str,
 }
 
-impl Paused {
-    fn pause(containers: &Containers<'_>, found: &Found) -> Result<Self> {
+impl<'a> Paused<'a> {
+    fn pause(found: &'a Found) -> Result<Self> {
         let record = &found.record;
-        let cannot = |error: libcontainer::error::LibcontainerError| Error::WrongState {
+        // Made first: where only some stand still, they go on.
+        let paused = Self { id: &record.id };
+        cgroup::freeze(&record.id, true).map_err(|reason| Error::WrongState {
             name: record.name.clone(),
             state: found.phase.word().to_owned(),
             needed: format!(
-                "it cannot be paused ({error}): stop it first, or take `--pause=false`"
+                "it cannot be paused ({reason}): stop it first, or take `--pause=false`"
             ),
-        };
-        let place = containers
-            .dir_of(&record.id)
-            .join("runtime")
-            .join(&record.id);
-        let mut container = Container::load(place).map_err(cannot)?;
-        container.pause().map_err(cannot)?;
-        Ok(Self { container })
+        })?;
+        Ok(paused)
     }
 }
 
-impl Drop for Paused {
+impl Drop for Paused<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.container.resume() {
-            tracing::error!(%error, "a container is left paused");
+        if let Err(error) = cgroup::freeze(self.id, false) {
+            tracing::error!(error, "a container is left paused");
         }
     }
 }

@@ -17,7 +17,7 @@ use super::attach::Session;
 use super::place::{Containers, Found, Phase};
 use super::record::{Record, State, Step};
 use super::{Error, Result};
-use super::{config, monitor};
+use super::{cgroup, config, monitor};
 
 /// SIGKILL, which no process catches.
 const KILL: i32 = 9;
@@ -230,6 +230,10 @@ impl Containers<'_> {
             }
             if let Some(task) = self.init(&found)? {
                 task.signal(KILL)?;
+                // A commit that was killed left it paused, and what stands still does not end (cgroups(7), "freezer").
+                if let Err(reason) = cgroup::freeze(&record.id, false) {
+                    tracing::debug!(reason, "it has no cgroup that could be paused");
+                }
             }
             // A monitor that is still starting it writes its number down a moment later.
             self.wait_for_end(&found, Some(Duration::from_millis(100)))?;

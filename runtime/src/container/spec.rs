@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::cgroup;
 use super::config::Network;
 use super::record::Record;
 use super::user::User;
@@ -96,7 +97,7 @@ pub(super) fn spec(record: &Record, user: &User, rootfs: &Path, extra: &[SpecMou
         "process": process(record, user),
         "mounts": mounts,
         "linux": {
-            "cgroupsPath": format!("/cowlab/{}", record.id),
+            "cgroupsPath": cgroup::path(&record.id),
             "namespaces": namespaces(record.network),
             "maskedPaths": MASKED,
             "readonlyPaths": read_only_paths(),

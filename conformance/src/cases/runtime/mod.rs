@@ -3,8 +3,10 @@
 pub(super) mod change;
 pub(super) mod driver;
 pub(super) mod exchange;
+pub(super) mod explain;
 pub(super) mod image;
 pub(super) mod input;
 pub(super) mod isolation;
 pub(super) mod life;
+pub(super) mod trouble;
 pub(super) mod volume;

@@ -15,7 +15,7 @@ use libcontainer::syscall::syscall::SyscallType;
 use crate::container::config::Network;
 use crate::container::place::Containers;
 use crate::container::record::{Process, Record, State, Step};
-use crate::container::{Error, Result, files, prepare};
+use crate::container::{Error, Result, cgroup, files, prepare};
 
 /// A program that was started, and the other ends of its streams.
 #[derive(Debug)]
@@ -224,7 +224,13 @@ pub(super) fn let_go(containers: &Containers<'_>, id: &str, snapshot: &str) {
     if place.exists() {
         let deleted = Container::load(place).and_then(|mut container| container.delete(true));
         if let Err(error) = deleted {
-            tracing::warn!(%error, "libcontainer could not take the container back");
+            // Its record may be half-written, and its cgroup may have had a process that was about to end.
+            match cgroup::remove(id) {
+                Ok(()) => tracing::debug!(%error, "removed without libcontainer"),
+                Err(reason) => {
+                    tracing::warn!(%error, reason, "libcontainer could not take the container back");
+                }
+            }
         }
     }
     match files::remove(&dir.join("console")) {

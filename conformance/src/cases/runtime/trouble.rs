@@ -1,0 +1,422 @@
+//! What goes wrong with containers: a monitor that dies, a reboot, a damaged record, a full disk, flags that nobody knows.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cowlab_sys::lock::FileLock;
+use cowlab_sys::task::Task;
+use serde_json::Value;
+
+use crate::context::Result;
+use crate::prelude::*;
+use crate::product::{BASE, Product, Ran};
+
+pub(in crate::cases) const CASES: &[Case] = &[
+    Case {
+        id: "runtime/a-monitor-that-died-costs-the-status-alone",
+        spec: "A container goes on when its monitor is killed, can be entered, stopped and started again, and keeps what it wrote; its status is unknown.",
+        see: &["signal(7), SIGKILL", "docs.docker.com, Live restore"],
+        catalogue: &["S07"],
+        impact: Impact::DataLoss,
+        run: Some(a_monitor_that_died),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/a-reboot-is-recognized",
+        spec: "Processes of another boot, and others with the numbers of old ones, are not taken for a container's; it keeps what it wrote and starts again.",
+        see: &[
+            "proc_sys_kernel(5), random/boot_id",
+            "proc_pid_stat(5), starttime",
+        ],
+        catalogue: &["S07"],
+        impact: Impact::DataLoss,
+        run: Some(a_reboot_is_recognized),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/wait-tells-of-one-that-removes-itself",
+        spec: "Whoever waits for a container gets its status, even where it is removed when it ends.",
+        see: &["docs.docker.com, docker container wait"],
+        catalogue: &["S07"],
+        impact: Impact::AppVisible,
+        run: Some(wait_tells_of_one_that_removes_itself),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/damaged-records-are-removed-by-force",
+        spec: "A container whose record or state cannot be read is named, keeps its volume in use, and is removed by force with all that runs of it.",
+        see: &["docs.docker.com, docker container rm, --force"],
+        catalogue: &["S07"],
+        impact: Impact::DataLoss,
+        run: Some(damaged_records_are_removed_by_force),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/cp-goes-into-volumes-and-keeps-owners",
+        spec: "A directory is copied out of a container with what its volumes hold, whether it runs or not, and one copied in changes nobody else's owner.",
+        see: &["docs.docker.com, docker container cp"],
+        catalogue: &["S16"],
+        impact: Impact::DataLoss,
+        run: Some(cp_goes_into_volumes),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/a-full-disk-costs-nothing-that-was-there",
+        spec: "On a full disk a run, a commit, a copy and an export are done whole or refused, a program's status is kept, and with room everything goes on.",
+        see: &["write(2), ENOSPC"],
+        catalogue: &["M36"],
+        impact: Impact::DataLoss,
+        risk: Risk::Fs,
+        run: Some(a_full_disk),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/flags-that-are-not-supported-are-named",
+        spec: "A flag or a value that docker knows and this program does not is refused by its name, and nothing is made.",
+        see: &["docs.docker.com, docker container run"],
+        catalogue: &["S05"],
+        impact: Impact::AppVisible,
+        run: Some(flags_that_are_not_supported),
+        ..Case::BASE
+    },
+];
+
+/// What a container is, as `ps` has it.
+fn state(product: &Product, name: &str) -> Result<String> {
+    let all = product.json(&["ps", "-a", "--json"])?;
+    let mut rows = all.as_array().into_iter().flatten();
+    let found = rows.find(|row| row["name"] == name);
+    let state = found.and_then(|row| row["state"].as_str());
+    Ok(state.unwrap_or("none").to_owned())
+}
+
+/// The directory of a container, and a number in its inspection.
+fn dir_of(product: &Product, name: &str) -> Result<PathBuf> {
+    let id = fs::read_to_string(product.root().join("containers/names").join(name))?;
+    Ok(product.root().join("containers").join(id))
+}
+
+fn kill_process(product: &Product, name: &str, which: &str) -> Result<()> {
+    let inspected = product.json(&["inspect", name])?;
+    let pid = inspected.pointer(&format!("/0/State/{which}"));
+    let pid = pid
+        .and_then(Value::as_u64)
+        .and_then(|pid| u32::try_from(pid).ok());
+    let task = match pid {
+        Some(pid) => Task::open(pid)?,
+        None => None,
+    };
+    let task = task.ok_or_else(|| Difference::new(name, which, "a process", "none"))?;
+    task.signal(9)?;
+    // It is gone when nobody can signal it any more.
+    while task.signal(0).is_ok() && !is_zombie(task.pid()) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn is_zombie(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')')
+        .next()
+        .is_none_or(|rest| rest.trim_start().starts_with(['Z', 'X']))
+}
+
+fn a_monitor_that_died(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.ok(&["run", "-d", "--name", "con", BASE, "sleep", "1000"])?;
+    product.ok(&["exec", "con", "sh", "-c", "echo kept >/f"])?;
+    kill_process(&product, "con", "MonitorPid")?;
+    expect("con", "state", "unwatched", &state(&product, "con")?)?;
+    product.says(&["exec", "con", "cat", "/f"], "kept")?;
+    product.says(&["diff", "con"], "A /f")?;
+    product
+        .run(&["start", "con"])?
+        .refused(1, "started already")?;
+    product.ok(&["stop", "-t", "0", "con"])?;
+    expect("con", "state", "dead", &state(&product, "con")?)?;
+    product.run(&["wait", "con"])?.refused(3, "nobody saw")?;
+    product.ok(&["start", "con"])?;
+    product.says(&["exec", "con", "cat", "/f"], "kept")?;
+    kill_process(&product, "con", "MonitorPid")?;
+    product.ok(&["rm", "-f", "con"])?;
+    product.says(
+        &["snapshot", "ls", "--prefix", "container/", "--json"],
+        "[]",
+    )?;
+    product.ok(&["system", "check"]).map(drop)
+}
+
+fn a_reboot_is_recognized(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.ok(&["run", "-d", "--name", "con", BASE, "sleep", "1000"])?;
+    product.ok(&["exec", "con", "sh", "-c", "echo kept >/f"])?;
+    let file = dir_of(&product, "con")?.join("state.json");
+    let running: Value = serde_json::from_slice(&fs::read(&file)?)?;
+    kill_process(&product, "con", "MonitorPid")?;
+    kill_process(&product, "con", "Pid")?;
+    // The same numbers belong to others now: to this process, and to one of another boot.
+    let changes: [fn(&mut Value); 2] = [
+        |process| process["pid"] = std::process::id().into(),
+        |process| process["boot"] = "00000000-0000-0000-0000-000000000000".into(),
+    ];
+    for change in changes {
+        let mut state_then = running.clone();
+        change(&mut state_then["monitor"]);
+        change(&mut state_then["init"]);
+        fs::write(&file, state_then.to_string())?;
+        expect("con", "state", "dead", &state(&product, "con")?)?;
+        product.run(&["stop", "con"])?.ok()?;
+        product.run(&["kill", "con"])?.refused(1, "dead")?;
+    }
+    product.ok(&["start", "con"])?;
+    product.says(&["exec", "con", "cat", "/f"], "kept")
+}
+
+fn wait_tells_of_one_that_removes_itself(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let program = [
+        "sh",
+        "-c",
+        "while [ ! -e /go ]; do sleep 0.05; done; exit 7",
+    ];
+    let run = [&["run", "-d", "--rm", "--name", "con", BASE], &program[..]];
+    product.ok(&run.concat())?;
+    let waiters = dir_of(&product, "con")?.join("waiters");
+    let (waited, told) = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| product.run(&["wait", "con"]));
+        // It holds what it waits by, and then the container may end.
+        while !waiting.is_finished() && matches!(FileLock::try_exclusive(&waiters), Ok(Some(_))) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let told = product.ok(&["exec", "con", "touch", "/go"]);
+        let waited = waiting.join();
+        (
+            waited.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            told,
+        )
+    });
+    told?;
+    expect("wait", "status", "7".to_owned(), waited?.ok()?)?;
+    while state(&product, "con")? != "none" {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    product.run(&["wait", "con"])?.refused(2, "`con`")
+}
+
+fn damaged_records_are_removed_by_force(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    for (file, code, is_listed) in [("state.json", 1, true), ("container.json", 65, false)] {
+        let run = [
+            "run",
+            "-d",
+            "--name",
+            "con",
+            "-v",
+            "data:/data",
+            BASE,
+            "sleep",
+            "1000",
+        ];
+        product.ok(&run)?;
+        fs::write(dir_of(&product, "con")?.join(file), "{\"half")?;
+        let listed = state(&product, "con")?;
+        let expected = if is_listed { "damaged" } else { "none" };
+        expect(file, "state", expected, &listed)?;
+        let removed = product.run(&["volume", "rm", "data"])?;
+        expect(file, "volume is removed", false, removed.code == 0)?;
+        product.run(&["rm", "con"])?.refused(code, "damaged")?;
+        product.ok(&["rm", "-f", "con"])?;
+        product.says(
+            &["snapshot", "ls", "--prefix", "container/", "--json"],
+            "[]",
+        )?;
+        product.says(&["ps", "-aq"], "")?;
+        product.ok(&["volume", "rm", "data"])?;
+    }
+    product
+        .ok(&["run", "--rm", "--name", "con", BASE, "true"])
+        .map(drop)
+}
+
+fn cp_goes_into_volumes(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let out = context.dir().join("out");
+    let source = context.dir().join("source");
+    fs::create_dir(&source)?;
+    fs::write(source.join("new"), "new")?;
+    let (to, from) = (out.display().to_string(), format!("{}/.", source.display()));
+    product.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "con",
+        "-v",
+        "data:/srv/vol",
+        BASE,
+        "sleep",
+        "1000",
+    ])?;
+    product.ok(&["exec", "con", "sh", "-c", "echo v >/srv/vol/f"])?;
+    for running in [true, false] {
+        product.ok(&["cp", "con:/srv", &to])?;
+        let content = fs::read_to_string(out.join("vol/f"))?;
+        expect("/srv/vol/f", "content outside", "v\n", &content)?;
+        fs::remove_dir_all(&out)?;
+        product.ok(&["cp", &from, "con:/srv"])?;
+        product.ok(&["cp", &from, "con:/srv/vol"])?;
+        if running {
+            // Everything but what the kernel shows in it.
+            product.ok(&["cp", "con:/", &to])?;
+            expect(
+                "/proc",
+                "entries outside",
+                0,
+                fs::read_dir(out.join("proc"))?.count(),
+            )?;
+            fs::remove_dir_all(&out)?;
+            product.ok(&["stop", "-t", "0", "con"])?;
+        }
+    }
+    product.ok(&["start", "con"])?;
+    let look = [
+        "exec",
+        "con",
+        "stat",
+        "-c",
+        "%u:%g",
+        "/srv/data",
+        "/srv/new",
+    ];
+    product.says(&look, "1000:8\n0:0")?;
+    product.says(
+        &["exec", "con", "cat", "/srv/vol/new", "/srv/vol/f"],
+        "newv",
+    )
+}
+
+/// Expects success, or a refusal that says that there is no room; tells which.
+fn done_or_told(ran: Ran) -> Result<bool> {
+    let words = [
+        "no space",
+        "No space",
+        "full",
+        "no room",
+        "quota",
+        "Input/output",
+    ];
+    let is_told = words.iter().any(|word| ran.err.contains(word));
+    match ran.code {
+        0 => Ok(true),
+        _ if is_told => Ok(false),
+        code => {
+            let got = format!("{code}: {}", ran.err.trim());
+            Err(Difference::new(ran.command, "error", "no room", got))
+        }
+    }
+}
+
+fn a_full_disk(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let out = context.dir().join("out.tar");
+    let to = out.display().to_string();
+    let program = "while [ ! -e /stop ]; do sleep 0.05; done; exit 9";
+    product.ok(&["run", "-d", "--name", "con", BASE, "sh", "-c", program])?;
+    product.ok(&["exec", "con", "sh", "-c", "echo kept >/f; : >/stopping"])?;
+    let filler = context.fill(0)?;
+    let full = full_commands(&product, &to);
+    // A name for a file that is there takes no room where a file would.
+    let stopped = product.run(&[
+        "exec",
+        "con",
+        "sh",
+        "-c",
+        "ln /stopping /stop || mv /stopping /stop",
+    ]);
+    let mut waited = None;
+    if stopped.is_ok_and(|ran| ran.code == 0) {
+        waited = Some(product.run(&["wait", "con"]));
+    }
+    context.give_room(filler)?;
+    let full = full?;
+    if let Some(waited) = waited {
+        expect("wait", "status", "9".to_owned(), waited?.ok()?)?;
+    }
+    let is_there = out.exists();
+    expect("export", "leaves a file", full.exported, is_there)?;
+    let names = product.ok(&["images", "--json"])?;
+    expect(
+        "commit",
+        "leaves an image",
+        full.committed,
+        names.contains("of-con"),
+    )?;
+    let other = state(&product, "other")?;
+    match other.as_str() {
+        // What could not even be taken back says so, and goes.
+        "creating" | "removing" if !full.made => drop(product.ok(&["rm", "other"])?),
+        other => expect("create", "leaves a container", full.made, other != "none")?,
+    }
+    product.ok(&["rm", "-f", "con"])?;
+    product.ok(&["run", "--rm", "--name", "next", BASE, "cat", "/testfile"])?;
+    product.ok(&["system", "check"]).map(drop)
+}
+
+struct Full {
+    made: bool,
+    committed: bool,
+    exported: bool,
+}
+
+/// Commands that want room; each is done or says that there is none.
+fn full_commands(product: &Product, out: &str) -> Result<Full> {
+    let made = done_or_told(product.run(&["create", "--name", "other", BASE, "true"])?)?;
+    if made {
+        let started = product.run(&["start", "-a", "other"])?;
+        done_or_told(started)?;
+    }
+    let committed = done_or_told(product.run(&["commit", "con", "of-con"])?)?;
+    done_or_told(product.run(&["cp", "con:/bin", &format!("{out}.bin")])?)?;
+    let exported = done_or_told(product.run(&["export", "-o", out, "con"])?)?;
+    let read = product.run(&["exec", "con", "cat", "/f"])?;
+    if done_or_told(read.clone())? {
+        expect("/f", "content", "kept\n", &read.out)?;
+    }
+    Ok(Full {
+        made,
+        committed,
+        exported,
+    })
+}
+
+/// What docker takes and this program does not.
+const UNSUPPORTED: &[&[&str]] = &[
+    &["--privileged"],
+    &["--memory", "64m"],
+    &["--cpus", "1"],
+    &["--restart", "always"],
+    &["--cap-add", "SYS_ADMIN"],
+    &["--network", "bridge"],
+    &["--link", "other"],
+    &["--device", "/dev/null"],
+    &["-p", "80:80"],
+    &["--storage-opt", "speed=1"],
+    &["--log-opt", "tag=x"],
+    &["--mount", "type=npipe,target=/x"],
+];
+
+fn flags_that_are_not_supported(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    for flags in UNSUPPORTED {
+        let run = [&["run"], *flags, &[BASE, "true"]].concat();
+        let named = flags[0].trim_start_matches('-');
+        let ran = product.run(&run)?;
+        let word = flags.last().unwrap_or(&named);
+        let is_named = ran.err.contains(named) || ran.err.contains(word);
+        expect(&ran.command, "exit status", 2, ran.code)?;
+        expect(&ran.command, "names it", true, is_named)?;
+    }
+    product.says(&["ps", "-aq"], "")?;
+    product.says(&["volume", "ls", "-q"], "")
+}
