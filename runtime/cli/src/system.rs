@@ -266,6 +266,7 @@ fn facts(root: &Root) -> anyhow::Result<Vec<(&'static str, serde_json::Value)>> 
         ("variant", json!(identity.variant)),
         ("driver_root", json!(identity.driver_root)),
         ("settings", json!(identity.settings)),
+        ("depth_limit", json!(root.store().driver().depth_limit())),
         ("store", json!(identity.uuid)),
         ("images", json!(root.graph().images()?.len())),
         ("layers", json!(root.graph().layers()?.len())),

@@ -67,16 +67,16 @@ impl Root {
             ..Share::default()
         };
         for layer in self.graph().layers()? {
-            let Ok(usage) = self.store().usage(&layer.cache_id) else {
+            let Ok(usage) = self.layer_usage(&layer) else {
                 // A layer that is being unpacked has no snapshot yet.
                 continue;
             };
-            share.size = share.size + usage.exclusive;
+            share.size = share.size + usage;
             let needed = images
                 .get(&layer.chain_id)
                 .is_some_and(|images| images.iter().any(|image| used.contains(image)));
             if !needed {
-                share.reclaimable = share.reclaimable + usage.exclusive;
+                share.reclaimable = share.reclaimable + usage;
             }
         }
         Ok(share)
