@@ -54,18 +54,37 @@ pub fn run(filters: &[String]) -> anyhow::Result<()> {
         ));
     }
     let place = Place::make(&terminal)?;
-    let measured = tasks
-        .into_iter()
-        .try_for_each(|task| measure(&place, task, &name(task), &terminal));
+    let mut ready = BTreeSet::new();
+    let measured = tasks.iter().enumerate().try_for_each(|(index, task)| {
+        measure(&place, task, &name(task), &mut ready, &terminal)?;
+        let is_needed = |home: &&str| {
+            let later = tasks[index + 1..].iter().flat_map(|task| task.arms);
+            later.map(|arm| arm.home).any(|later| later == *home)
+        };
+        let done: Vec<&str> = ready
+            .iter()
+            .copied()
+            .filter(|one| !is_needed(one))
+            .collect();
+        done.into_iter().try_for_each(|home| {
+            ready.remove(home);
+            place.clear(&place.dir(home))
+        })
+    });
     // Closed in either case, so that a failure does not hide what is left behind.
     let closed = place.close();
     measured?;
     closed
 }
 
-fn measure(place: &Place, task: &Task, name: &str, terminal: &Terminal) -> anyhow::Result<()> {
+fn measure(
+    place: &Place,
+    task: &Task,
+    name: &str,
+    ready: &mut BTreeSet<&'static str>,
+    terminal: &Terminal,
+) -> anyhow::Result<()> {
     let mut left_out = BTreeSet::new();
-    let mut ready = BTreeSet::new();
     for (index, arm) in task.arms.iter().enumerate() {
         check_interrupted()?;
         let missing = arm.tool.missing();

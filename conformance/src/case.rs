@@ -144,6 +144,8 @@ pub enum Need {
     Program(&'static str),
     /// A Debian root file system: mmdebstrap, and a mirror.
     DebianRoot,
+    /// What an ordinary user needs for containers: newuidmap(1), subordinate ids, user namespaces.
+    OrdinaryUsers,
 }
 
 impl fmt::Display for Need {
@@ -176,6 +178,10 @@ impl fmt::Display for Need {
             Self::SizeLimit => "a file system that limits its parts (quotas)",
             Self::Verity => "fs-verity",
             Self::DebianRoot => "a Debian root file system (mmdebstrap and a mirror)",
+            Self::OrdinaryUsers => {
+                "newuidmap (`apt-get install uidmap`) and user namespaces for ordinary users \
+                 (`sysctl --write user.max_user_namespaces=15000`)"
+            }
             _ => "mounts with an identity map",
         })
     }

@@ -81,7 +81,7 @@ pub(crate) enum Excuse {
     FileSystem,
     /// The host's kernel has not got it: the guest's has.
     Kernel,
-    /// A judge from outside is not installed.
+    /// A judge from outside, or what ordinary users need, is not installed.
     Judge,
 }
 
@@ -100,6 +100,12 @@ pub(crate) fn refused(need: Need, backing: Backing, error: Code) -> Lacking {
     let by_nature = LACKS
         .iter()
         .any(|(kind, lacks)| *kind == backing && lacks(need));
+    if need == Need::OrdinaryUsers {
+        return Lacking {
+            reason: format!("needs {need}; here: {error}"),
+            excuse: Some(Excuse::Judge),
+        };
+    }
     if let Need::Program(_) | Need::DebianRoot = need {
         return Lacking {
             reason: format!(
@@ -167,11 +173,7 @@ fn try_need(need: Need, backing: Backing, place: &Path) -> Result<()> {
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             file::fallocate(&make("probe")?, flags, 0, 4096)
         }
-        Need::InodeFlags => {
-            let file = make("probe")?;
-            file::set_inode_flags(&file, IFlags::IMMUTABLE)?;
-            file::set_inode_flags(&file, IFlags::empty())
-        }
+        Need::InodeFlags => takes_inode_flags(&make("probe")?),
         Need::TmpFile => {
             let flags = OFlags::TMPFILE | OFlags::RDWR;
             at::open(dir::open(place)?, ".", flags, 0o600).map(drop)
@@ -196,11 +198,17 @@ fn try_need(need: Need, backing: Backing, place: &Path) -> Result<()> {
         Need::Verity => protects(&path),
         Need::Program(name) => enough(Cmd::find(name).is_some(), "execve", Path::new(name)),
         Need::DebianRoot => enough(debian::tar().is_ok(), "mmdebstrap", place),
+        Need::OrdinaryUsers => ordinary_users(),
         Need::IdMappedMount => {
             let mount = DetachedMount::bind(place, MountAttributes::default())?;
             id_map::shift(&mount, 100_000)
         }
     }
+}
+
+fn takes_inode_flags(file: &File) -> Result<()> {
+    file::set_inode_flags(file, IFlags::IMMUTABLE)?;
+    file::set_inode_flags(file, IFlags::empty())
 }
 
 fn protects(path: &Path) -> Result<()> {
@@ -267,6 +275,19 @@ fn keeps_time(place: &Path, sec: i64) -> Result<()> {
         "utimensat",
         place,
     )
+}
+
+fn ordinary_users() -> Result<()> {
+    for program in ["newuidmap", "newgidmap", "setpriv"] {
+        enough(Cmd::find(program).is_some(), "execve", Path::new(program))?;
+    }
+    for table in ["/etc/subuid", "/etc/subgid"] {
+        io("stat", table, fs::metadata(table))?;
+    }
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let command = Cmd::new("setpriv").args(nobody);
+    let made = command.args(["unshare", "--user", "true"]).run();
+    enough(made.is_ok(), "unshare", Path::new("/proc/self/ns/user"))
 }
 
 fn enough(holds: bool, call: &'static str, path: &Path) -> Result<()> {

@@ -7,11 +7,13 @@
 pub mod debian;
 mod image;
 pub mod layered;
+mod person;
 pub mod registry;
 
 use std::path::{Path, PathBuf};
 
 use cowlab_sys::cmd::Cmd;
+use person::Person;
 use serde_json::Value;
 
 use crate::context::{Context, Result};
@@ -28,6 +30,8 @@ pub const BASE: &str = "base";
 pub struct Product {
     root: PathBuf,
     driver: String,
+    /// Who runs it, if not this process's user.
+    person: Option<Person>,
 }
 
 /// How a command ended.
@@ -84,9 +88,7 @@ impl Product {
     /// What the program says.
     pub fn new(context: &mut Context) -> Result<Self> {
         let product = Self::empty(context)?;
-        product
-            .run_with(&["import", "-", BASE], image::tar()?)?
-            .ok()?;
+        product.import_base()?;
         Ok(product)
     }
 
@@ -101,6 +103,7 @@ impl Product {
         let product = Self {
             root: context.dir().join("root"),
             driver: format!("{}/{variant}", context.entry().name),
+            person: None,
         };
         // The root keeps what its driver has to know.
         let settings = options.settings.iter();
@@ -111,6 +114,30 @@ impl Product {
         Ok(product)
     }
 
+    /// A root of an ordinary user, with the column's driver and without anything in it. It is made with the first command.
+    ///
+    /// # Errors
+    ///
+    /// When the user's place cannot be made.
+    pub fn of_an_ordinary_user(context: &Context) -> Result<Self> {
+        Ok(Self {
+            root: person::home().join("root"),
+            driver: context.entry().name.to_owned(),
+            person: Some(Person::make(&context.dir().join("person"))?),
+        })
+    }
+
+    /// Imports the image [`BASE`].
+    ///
+    /// # Errors
+    ///
+    /// What the program says.
+    pub fn import_base(&self) -> Result<()> {
+        self.run_with(&["import", "-", BASE], image::tar()?)?
+            .ok()
+            .map(drop)
+    }
+
     /// Adds an image of [`BASE`]'s files with a configuration of its own: the `config` of the image specification.
     ///
     /// # Errors
@@ -119,6 +146,12 @@ impl Product {
     pub fn load(&self, name: &str, config: &Value) -> Result<()> {
         let archive = image::docker_archive(name, config)?;
         self.run_with(&["load"], &archive)?.ok().map(drop)
+    }
+
+    /// The number of the ordinary user that runs it, if one does.
+    #[must_use]
+    pub fn user(&self) -> Option<u32> {
+        self.person.as_ref().map(|_| person::ID)
     }
 
     /// The root.
@@ -160,9 +193,12 @@ impl Product {
     /// When this program's own file is unknown.
     pub fn command(&self, words: &[&str]) -> Result<Cmd> {
         let program = cowlab_sys::io("readlink", "/proc/self/exe", std::env::current_exe())?;
-        Ok(Cmd::new("timeout")
-            .args(["-k", "5", TIME_LIMIT])
-            .arg(program)
+        let timeout = ["timeout", "-k", "5", TIME_LIMIT];
+        let command = match &self.person {
+            Some(person) => person.command(&program, &timeout),
+            None => Cmd::new(timeout[0]).args(&timeout[1..]).arg(program),
+        };
+        Ok(command
             .args(words)
             .env("COWLAB_ROOT", &self.root)
             .env("COWLAB_DRIVER", &self.driver))

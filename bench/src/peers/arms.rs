@@ -231,7 +231,7 @@ pub(super) const TASKS: &[Task] = &[
             Arm {
                 tool: Tool::Podman,
                 label: "podman commit",
-                home: "commit-podman",
+                home: "many-podman",
                 set_up: podman_changed,
                 timed: |turn| {
                     let commit = ["commit", "--quiet", CHANGED, turn.name];
@@ -304,7 +304,7 @@ const DIFF: Arm = Arm {
 };
 
 const COMMIT: Arm = Arm {
-    home: "commit-cowlab",
+    home: "many-cowlab",
     set_up: cowlab_changed,
     timed: |turn| {
         let commit = ["commit", CHANGED, turn.name];

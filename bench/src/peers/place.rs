@@ -16,8 +16,8 @@ use cowlab_testbed::{Backing, BackingFs, BackingOptions, Run};
 
 use crate::Terminal;
 
-/// Room for every tool's copy of both images; only what is written is taken.
-const BYTES: u64 = 6 << 30;
+/// Room, and inodes above all, for every tool's copy of both images; only what is written is taken.
+const BYTES: u64 = 8 << 30;
 
 /// The driver that cowlab works with: the one that the peers have too.
 const DRIVER: &str = "overlay2";
@@ -122,7 +122,10 @@ impl Place {
     #[expect(clippy::unused_self, reason = "only what is in the place is removed")]
     pub(super) fn clear(&self, dir: &Path) -> anyhow::Result<()> {
         unmount_below(dir)?;
-        Ok(cowlab_sys::dir::remove_tree(dir)?)
+        match dir.exists() {
+            true => Ok(cowlab_sys::dir::remove_tree(dir)?),
+            false => Ok(()),
+        }
     }
 
     /// An image as an OCI layout.

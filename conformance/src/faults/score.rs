@@ -132,6 +132,7 @@ fn with_fault(fault: &Fault) -> (&'static Entry, Option<StoreHarm>) {
         name: entry.name,
         summary: entry.summary,
         variants: entry.variants,
+        ordinary: entry.ordinary,
         requirements: entry.requirements,
         deviations: entry.deviations,
         probe: entry.probe,

@@ -60,6 +60,7 @@ pub const ENTRY: Entry = Entry {
         summary: "a writable snapshot of the parent's subvolume",
         options: &[],
     }],
+    ordinary: None,
     requirements: &[
         Requirement {
             what: "root",

@@ -91,6 +91,7 @@ pub const ENTRY: Entry = Entry {
         summary: "a thin snapshot of the parent's device",
         options: &[],
     }],
+    ordinary: None,
     requirements: &[
         Requirement {
             what: "root",

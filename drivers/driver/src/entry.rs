@@ -15,6 +15,8 @@ pub struct Entry {
     pub summary: &'static str,
     /// The option sets it is used with; the first is the default.
     pub variants: &'static [Variant],
+    /// The name of the variant that root of a user namespace can use, if there is one.
+    pub ordinary: Option<&'static str>,
     /// What it needs, for people. [`probe`](Self::probe) finds out.
     pub requirements: &'static [Requirement],
     /// Where it is known to differ from a plain directory.
@@ -47,12 +49,10 @@ impl Entry {
         &self.variants[0]
     }
 
-    /// The variant used in a user namespace when none is named: the one without privileged xattrs, if there is one.
+    /// The variant that is used for an ordinary user when none is named; none where the driver needs the host's root.
     #[must_use]
-    pub fn user_variant(&self) -> &'static Variant {
-        let needs_no_privilege = |one: &&Variant| one.option("userxattr") == Some("on");
-        let found = self.variants.iter().find(needs_no_privilege);
-        found.unwrap_or(self.default_variant())
+    pub fn ordinary_variant(&self) -> Option<&'static Variant> {
+        self.variant(self.ordinary?)
     }
 
     /// The deviations declared for a variant on a backing file system.

@@ -59,6 +59,7 @@ pub const ENTRY: Entry = Entry {
     name: NAME,
     summary: "keeps the changes of each snapshot in a directory and stacks them with the kernel's overlay",
     variants: options::VARIANTS,
+    ordinary: Some("userxattr"),
     requirements: &[
         Requirement {
             what: "root",

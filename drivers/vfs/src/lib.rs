@@ -45,6 +45,7 @@ pub const ENTRY: Entry = Entry {
         summary: "file content is shared by reflink where the file system can",
         options: &[],
     }],
+    ordinary: Some("default"),
     requirements: &[Requirement {
         what: "root",
         because: "a copy keeps owners, devices and `trusted.` xattrs, and bind mounts need CAP_SYS_ADMIN; for all but the last two, root of a user namespace will do",

@@ -89,6 +89,7 @@ pub const ENTRY: Entry = Entry {
         summary: "a clone of the parent's snapshot",
         options: &[],
     }],
+    ordinary: None,
     requirements: &[
         Requirement {
             what: "root",

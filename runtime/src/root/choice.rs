@@ -104,6 +104,18 @@ pub(super) fn choose<'a>(
     if let Some(asked) = options.driver.as_deref().or(configured) {
         let (name, variant) = split(asked);
         let entry = find(name)?;
+        if is_ordinary() && entry.ordinary.is_none() {
+            let able = cowlab_drivers::all().iter();
+            let able: Vec<_> = able
+                .filter(|entry| entry.ordinary.is_some())
+                .map(|entry| format!("`{}`", entry.name))
+                .collect();
+            let able = able.join(" or ");
+            return Err(Error::NoDriver {
+                path: dir.to_owned(),
+                tried: format!("{name}: the host's root is missing: run as root, or take {able}"),
+            });
+        }
         return Ok((entry, variant.or(Some(usual_variant(entry).name))));
     }
     let mut tried = Vec::new();
@@ -120,10 +132,16 @@ pub(super) fn choose<'a>(
     })
 }
 
+/// Whether this process is root of a user namespace.
+fn is_ordinary() -> bool {
+    process::is_root() && !process::is_host_root()
+}
+
 /// The variant of a new root where nobody names one.
 fn usual_variant(entry: &Entry) -> &'static Variant {
-    match process::is_root() && !process::is_host_root() {
-        true => entry.user_variant(),
+    match is_ordinary() {
+        // One without is refused by its probe, which says why.
+        true => entry.ordinary_variant().unwrap_or(entry.default_variant()),
         false => entry.default_variant(),
     }
 }

@@ -8,5 +8,6 @@ pub(super) mod image;
 pub(super) mod input;
 pub(super) mod isolation;
 pub(super) mod life;
+pub(super) mod ordinary;
 pub(super) mod trouble;
 pub(super) mod volume;
