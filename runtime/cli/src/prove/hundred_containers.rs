@@ -23,7 +23,7 @@ use super::{Driver, Findings, on_file_system, say, stop_if_asked};
 use traces::Traces;
 
 /// The size of a file system, in bytes, for a hundred full copies of the image; it is sparse.
-const SPACE: u64 = 4 << 30;
+const SPACE: u64 = 2 << 30;
 /// How many processes are at work at a time.
 const AT_A_TIME: usize = 10;
 /// How long monitors that remove their containers, and the kernel that removes their cgroups, may take.
