@@ -296,6 +296,7 @@ fn a_full_disk_leaves_the_store_as_it_was() {
         name: cowlab_vfs::ENTRY.name,
         summary: cowlab_vfs::ENTRY.summary,
         variants: cowlab_vfs::ENTRY.variants,
+        ordinary: None,
         requirements: cowlab_vfs::ENTRY.requirements,
         deviations: cowlab_vfs::ENTRY.deviations,
         probe: cowlab_vfs::ENTRY.probe,
