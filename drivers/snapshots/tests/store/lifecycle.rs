@@ -324,6 +324,7 @@ fn entry_of(
         name,
         summary,
         variants,
+        ordinary: None,
         requirements,
         deviations,
         probe,
