@@ -18,7 +18,7 @@ use crate::locks::Hold;
 use crate::row::{self, Row};
 use crate::shown::Shown;
 use crate::store::Store;
-use crate::{Error, Kind, Result};
+use crate::{Error, Result};
 
 /// What is at a path, in a snapshot and in those below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -286,13 +286,9 @@ impl Store {
     }
 
     fn place(&self, level: &Level, path: &Path) -> Result<(Option<PathBuf>, Option<PathBuf>)> {
-        let access = match level.row.kind {
-            Kind::Active => Access::ReadWrite,
-            Kind::View | Kind::Committed => Access::ReadOnly,
-        };
         let mounts = self
             .driver
-            .activate(&level.chain, access)
+            .activate(&level.chain, Access::ReadOnly)
             .map_err(Error::driver("find", &level.row.name))?;
         Ok(match mounts {
             Mounts::Bind { source, .. } => (Some(source.join(path)), None),
