@@ -1,5 +1,7 @@
 //! What containers change, and what becomes of it.
 
+use std::path::Path;
+
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::{BASE, Product};
@@ -54,6 +56,15 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S08"],
         impact: Impact::DataLoss,
         run: Some(an_image_goes_round_by_export_and_save),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/a-changed-base-layer-is-named-and-repaired",
+        spec: "A file put from the host into a base layer shows in containers, is named by a check, and is gone after a repair.",
+        see: &["overlayfs.rst, Changes to underlying filesystems"],
+        catalogue: &["S06", "S08"],
+        impact: Impact::Isolation,
+        run: Some(a_changed_base_layer_is_named_and_repaired),
         ..Case::BASE
     },
     Case {
@@ -199,6 +210,32 @@ fn an_image_goes_round_by_export_and_save(context: &mut Context) -> Result<()> {
     expect("two", "id", before, id(&product, "two")?)?;
     product.says(&[&["run", "--rm", "two"], &list[..]].concat(), &flat)?;
     product.ok(&["system", "check"]).map(drop)
+}
+
+fn a_changed_base_layer_is_named_and_repaired(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let layers = product.json(&["layer", "ls", "--json"])?;
+    let chain = layers.pointer("/0/chain_id").and_then(|id| id.as_str());
+    let layer = product.json(&["layer", "show", chain.unwrap_or_default()])?;
+    let dir = ["/data/LowerDirs/0", "/data/Directory"]
+        .iter()
+        .find_map(|at| layer.pointer(at)?.as_str());
+    let dir =
+        dir.ok_or_else(|| Difference::new("base", "directory", "in the driver's data", "none"))?;
+    product.ok(&["system", "check"])?;
+    if let Err(error) = std::fs::write(Path::new(dir).join("put"), "put") {
+        let code = Code::from_raw(error.raw_os_error().unwrap_or_default());
+        return Err(Difference::new("base", "put a file", "ok", code));
+    }
+    let look = ["run", "--rm", BASE, "cat", "/put"];
+    product.says(&look, "put")?;
+    let found = product.run(&["system", "check"])?;
+    expect("system check", "exit status", 1, found.code)?;
+    let names = found.out.contains("/put") && !found.out.contains("/testfile");
+    expect("system check", "names the file and no other", true, names)?;
+    product.ok(&["system", "check", "--repair"])?;
+    product.ok(&["system", "check"])?;
+    product.run(&look)?.refused(1, "/put")
 }
 
 fn a_size_limit_holds(context: &mut Context) -> Result<()> {
