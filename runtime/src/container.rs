@@ -7,6 +7,8 @@
 //! <root>/containers/<id>/state.json       what happened; replaced atomically
 //! <root>/containers/<id>/reserve          room for a state on a full disk
 //! <root>/containers/<id>/lock             held while a verb changes the container
+//! <root>/containers/<id>/pause.lock       held by who paused the container
+//! <root>/containers/<id>/waiters          held by who waits for its status
 //! <root>/containers/<id>/monitor.lock     held by the monitor as long as it lives
 //! <root>/containers/<id>/log.json         output, one JSON line each, with `log.json.1` ... before it
 //! <root>/containers/<id>/bundle/          the OCI runtime bundle of the last start

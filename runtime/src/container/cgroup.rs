@@ -74,6 +74,18 @@ pub(super) fn freeze(id: &str, still: bool) -> Result<(), String> {
     Err("it has no cgroup that can be frozen".to_owned())
 }
 
+/// Whether the processes of a container stand still.
+pub(super) fn is_frozen(id: &str) -> bool {
+    FREEZERS.iter().any(|freezer| {
+        let hierarchy = Path::new(ROOT).join(freezer.hierarchy);
+        let (events, all) = freezer.told;
+        let told = hierarchy
+            .join(path(id).trim_start_matches('/'))
+            .join(events);
+        fs::read_to_string(told).is_ok_and(|text| text.lines().any(|line| line.trim() == all))
+    })
+}
+
 /// Kills what is left in the cgroup of a container and removes it. Says why that cannot be.
 pub(super) fn remove(id: &str) -> Result<(), String> {
     let manager = create_cgroup_manager(CgroupConfig {

@@ -1,10 +1,11 @@
 //! What a container changed: told, measured, and written as a layer or as a whole tree.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cowlab_driver::{CopyUp, Usage};
 use cowlab_snapshots::{Change, ChangeKind, DiffOptions, Digest, Written};
+use cowlab_sys::lock::FileLock;
 use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +64,7 @@ impl Containers<'_> {
             false => Some(self.lock(record)?),
         };
         let _paused = match pause && found.phase.is_alive() {
-            true => Some(Paused::pause(found)?),
+            true => Some(Paused::pause(self, found)?),
             false => None,
         };
         let changes = self.store().changes(&record.snapshot)?;
@@ -75,6 +76,21 @@ impl Containers<'_> {
         Ok(self
             .root()
             .commit(&base, snapshot, &keep, &config, (name, message))?)
+    }
+
+    fn pause_lock(&self, id: &str) -> PathBuf {
+        self.dir_of(id).join("pause.lock")
+    }
+
+    /// Has a container go on that is paused and nobody is about to wake: a commit was killed.
+    pub(super) fn wake(&self, id: &str) -> Result<()> {
+        if cgroup::is_frozen(id)
+            && let Some(_lock) = FileLock::try_exclusive(&self.pause_lock(id))?
+            && let Err(reason) = cgroup::freeze(id, false)
+        {
+            tracing::warn!(reason, "it stays paused");
+        }
+        Ok(())
     }
 
     /// Writes the whole tree of a container as a tar, without what is mounted into it.
@@ -175,13 +191,19 @@ fn committed(record: &Record) -> ImageConfiguration {
 /// A container whose processes stand still.
 struct Paused<'a> {
     id: &'a str,
+    /// Whoever finds the container paused, and can have this lock, knows that who paused it is dead.
+    _lock: FileLock,
 }
 
 impl<'a> Paused<'a> {
-    fn pause(found: &'a Found) -> Result<Self> {
+    fn pause(containers: &Containers<'_>, found: &'a Found) -> Result<Self> {
         let record = &found.record;
+        let lock = FileLock::exclusive(&containers.pause_lock(&record.id))?;
         // Made first: where only some stand still, they go on.
-        let paused = Self { id: &record.id };
+        let paused = Self {
+            id: &record.id,
+            _lock: lock,
+        };
         cgroup::freeze(&record.id, true).map_err(|reason| Error::WrongState {
             name: record.name.clone(),
             state: found.phase.word().to_owned(),

@@ -54,6 +54,7 @@ impl Containers<'_> {
                 needed: "start it first".to_owned(),
             });
         };
+        self.wake(&record.id)?;
         let root = Root::open(Path::new(&format!("/proc/{}/root", init.pid())))?;
         let who = options.user.as_ref().unwrap_or(&record.user);
         let who = user::resolve(&root, who)?;

@@ -182,6 +182,7 @@ impl Containers<'_> {
     /// [`Error::WrongState`] for one that does not run.
     pub fn signal(&self, record: &Record, signal: i32) -> Result<()> {
         let found = self.again(record)?;
+        self.wake(&record.id)?;
         match self.init(&found)? {
             Some(task) => Ok(task.signal(signal)?),
             None => Err(Error::WrongState {
@@ -209,6 +210,7 @@ impl Containers<'_> {
         if !found.phase.is_alive() {
             return Ok(());
         }
+        self.wake(&record.id)?;
         if let Some(task) = self.init(&found)? {
             task.signal(record.stop_signal)?;
         }

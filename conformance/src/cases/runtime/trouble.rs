@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cowlab_sys::cmd::Cmd;
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::task::Task;
 use serde_json::Value;
@@ -32,6 +33,15 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S07"],
         impact: Impact::DataLoss,
         run: Some(a_reboot_is_recognized),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/a-killed-commit-leaves-a-container-that-goes-on",
+        spec: "A container that is paused for a commit goes on when the commit is killed, can be entered and committed again.",
+        see: &["docs.docker.com, docker container commit, --pause"],
+        catalogue: &["S07"],
+        impact: Impact::AppVisible,
+        run: Some(a_killed_commit),
         ..Case::BASE
     },
     Case {
@@ -172,6 +182,29 @@ fn a_reboot_is_recognized(context: &mut Context) -> Result<()> {
     }
     product.ok(&["start", "con"])?;
     product.says(&["exec", "con", "cat", "/f"], "kept")
+}
+
+fn a_killed_commit(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.ok(&["run", "-d", "--name", "con", BASE, "sleep", "1000"])?;
+    let large = "dd if=/dev/urandom of=/large bs=1M count=24";
+    product.ok(&["exec", "con", "sh", "-c", large])?;
+    let lock = dir_of(&product, "con")?.join("pause.lock");
+    let program = cowlab_sys::io("readlink", "/proc/self/exe", std::env::current_exe())?;
+    let mut commit = Cmd::new(program)
+        .args(["commit", "con", "cut"])
+        .env("COWLAB_ROOT", product.root())
+        .spawn()?;
+    while commit.is_alive()? && FileLock::try_exclusive(&lock)?.is_some() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    commit.kill()?;
+    product.says(&["exec", "con", "cat", "/testfile"], "test")?;
+    product.ok(&["commit", "con", "whole"])?;
+    let sizes = ["run", "--rm", "whole", "stat", "-c", "%s", "/large"];
+    product.says(&sizes, "25165824")?;
+    product.ok(&["stop", "-t", "0", "con"])?;
+    product.ok(&["system", "check"]).map(drop)
 }
 
 fn wait_tells_of_one_that_removes_itself(context: &mut Context) -> Result<()> {
