@@ -6,6 +6,7 @@ use cowlab_sys::io;
 use cowlab_sys::lock::FileLock;
 
 use super::config::{self, CreateOptions, Source};
+use super::files::Lasting;
 use super::mounts::{self, Attached, Wish};
 use super::place::Containers;
 use super::record::{self, Record, State, Step};
@@ -55,7 +56,8 @@ impl Containers<'_> {
         files::make_dir(&dir)?;
         let _lock = FileLock::exclusive(&dir.join("lock"))?;
         let made = (|| {
-            files::write(&dir.join("container.json"), &record)?;
+            // Lasts with the state that is written at the end.
+            files::write(&dir.join("container.json"), &record, Lasting::Either)?;
             self.keep_room(&record.id)?;
             self.write_state(&record.id, &State::new())?;
             self.claim(&record)?;

@@ -69,7 +69,7 @@ impl Containers<'_> {
         let process = spec::process_of(&options.args, &env, cwd, options.terminal, &who);
         let place = Scratch::new(&self.dir_of(&record.id))?;
         let path = place.0.join("process.json");
-        files::write(&path, &process)?;
+        files::write(&path, &process, files::Lasting::Boot)?;
         self.join(found, options, &path, &place)
     }
 

@@ -35,26 +35,42 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     Ok(Some(document))
 }
 
-/// Writes a document in place of the one before: after a crash at any moment one of the two is there, whole.
-pub(super) fn write<T: Serialize>(path: &Path, document: &T) -> Result<()> {
+/// What a power cut may take. Whoever reads, before and after a crash of processes, always sees a whole file, old or new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lasting {
+    /// Nothing: it is there when the call returns.
+    PowerCut,
+    /// The change: the one before may be there again, whole.
+    Either,
+    /// All of it: it is made anew before it is read again.
+    Boot,
+}
+
+/// Writes a document in place of the one before.
+pub(super) fn write<T: Serialize>(path: &Path, document: &T, lasting: Lasting) -> Result<()> {
     let text = serde_json::to_vec(document).map_err(|error| Error::Damaged {
         path: path.to_owned(),
         reason: error.to_string(),
     })?;
-    replace(path, &text)
+    replace(path, &text, lasting)
 }
 
 /// Writes a file in place of the one before, as [`write`] does.
-pub(super) fn replace(path: &Path, content: &[u8]) -> Result<()> {
+pub(super) fn replace(path: &Path, content: &[u8], lasting: Lasting) -> Result<()> {
     let partial = path.with_extension(format!("partial-{}", std::process::id()));
     let written = (|| {
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         let mut file = io("open", &partial, options.open(&partial))?;
         io("write", &partial, file.write_all(content))?;
-        io("fsync", &partial, file.sync_all())?;
+        if lasting != Lasting::Boot {
+            io("fsync", &partial, file.sync_all())?;
+        }
         io("rename", path, fs::rename(&partial, path))?;
-        durability::fsync_dir(path.parent().unwrap_or(path))
+        match lasting {
+            Lasting::PowerCut => durability::fsync_dir(path.parent().unwrap_or(path)),
+            Lasting::Either | Lasting::Boot => Ok(()),
+        }
     })();
     if written.is_err() {
         remove_quietly(&partial);
@@ -128,7 +144,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("d.json");
         assert_eq!(read::<Vec<u32>>(&path).unwrap(), None);
-        write(&path, &vec![1, 2]).unwrap();
+        write(&path, &vec![1, 2], Lasting::PowerCut).unwrap();
         assert_eq!(read::<Vec<u32>>(&path).unwrap(), Some(vec![1, 2]));
         fs::write(&path, "[1,").unwrap();
         let error = read::<Vec<u32>>(&path).unwrap_err().to_string();

@@ -6,6 +6,7 @@ use cowlab_snapshots::Store;
 use cowlab_sys::Errno;
 use cowlab_sys::lock::FileLock;
 
+use super::files::Lasting;
 use super::log::Logs;
 use super::record::{self, Record, State, Step};
 use super::volume::Volumes;
@@ -297,12 +298,17 @@ impl<'a> Containers<'a> {
     /// Writes a state down; on a full disk in the room that was kept for it.
     pub(super) fn write_state(&self, id: &str, state: &State) -> Result<()> {
         let path = self.dir_of(id).join("state.json");
-        match files::write(&path, state) {
+        let lasting = match state.step {
+            // Nothing runs after a power cut, and whatever was written before says so as well.
+            Step::Creating | Step::Starting | Step::Running => Lasting::Either,
+            Step::Created | Step::Exited | Step::Removing => Lasting::PowerCut,
+        };
+        match files::write(&path, state, lasting) {
             Err(Error::Sys(error))
                 if matches!(error.errno(), Some(Errno::NOSPC | Errno::DQUOT)) =>
             {
                 files::remove(&self.dir_of(id).join(RESERVE))?;
-                files::write(&path, state)
+                files::write(&path, state, lasting)
             }
             written => written,
         }
@@ -314,7 +320,7 @@ impl<'a> Containers<'a> {
         match std::fs::metadata(&path) {
             Ok(found) if found.len() == RESERVED => Ok(()),
             // Data that no file system packs away.
-            _ => files::replace(&path, id.repeat(256).as_bytes()),
+            _ => files::replace(&path, id.repeat(256).as_bytes(), Lasting::Either),
         }
     }
 

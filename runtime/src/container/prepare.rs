@@ -167,7 +167,7 @@ fn etc(
         {
             continue;
         }
-        files::replace(&source, content.as_bytes())?;
+        files::replace(&source, content.as_bytes(), files::Lasting::Boot)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         io("chmod", &source, std::fs::set_permissions(&source, mode))?;
         match mount_point(root, &target, FileKind::Regular, scaffold) {

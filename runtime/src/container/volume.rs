@@ -128,7 +128,7 @@ impl Volumes {
         io("mkdir", &data, fs::create_dir(&data))?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         io("chmod", &data, fs::set_permissions(&data, mode))?;
-        files::write(&new.join(RECORD), &volume)?;
+        files::write(&new.join(RECORD), &volume, files::Lasting::PowerCut)?;
         match io("rename", &place, fs::rename(&new, &place)) {
             // Somebody else made it meanwhile.
             Err(error) if matches!(error.errno(), Some(Errno::EXIST | Errno::NOTEMPTY)) => {

@@ -104,7 +104,11 @@ fn build(
     // Before anything runs: a diff has to know what is no change of the container's.
     containers.write_state(&record.id, state)?;
     let bundle = dir.join("bundle");
-    files::write(&bundle.join("config.json"), &prepared.spec)?;
+    files::write(
+        &bundle.join("config.json"),
+        &prepared.spec,
+        files::Lasting::Boot,
+    )?;
     let failed = |error: libcontainer::error::LibcontainerError| failed(record, &error);
     let builder = ContainerBuilder::new(record.id.clone(), SyscallType::default())
         .with_root_path(dir.join("runtime"))
