@@ -8,7 +8,9 @@ use crate::Error;
 use crate::Result;
 use crate::layer::changes::{self, Change};
 use crate::layer::diff::{self, DiffOptions, Written};
+use crate::layer::reader::ReadOptions;
 use crate::layer::recipe::{self, Rebuilt};
+use crate::layer::shows;
 use crate::locks::Hold;
 use crate::row::{self, Row};
 use crate::shown::Shown;
@@ -126,6 +128,35 @@ impl Store {
         drop(lock);
         self.release(row.id);
         rebuilt
+    }
+
+    /// Whether a committed snapshot is what its layer makes of its parent, found out without unpacking. A yes is a proof, a no is
+    /// none: see [`shows`](crate::layer::shows).
+    ///
+    /// # Errors
+    ///
+    /// As [`changes`](Self::changes), and what is wrong with the layer's stream.
+    #[tracing::instrument(level = "debug", skip(self, source, options))]
+    pub fn shows(
+        &self,
+        name: &str,
+        source: &mut (dyn Read + Send),
+        options: &ReadOptions,
+    ) -> Result<bool> {
+        let (row, lock) = self.hold(name, Hold::Shared)?;
+        let spoken_of = self.show(&row).and_then(|shown| {
+            shows::shows(shown.path(), source, options)
+                .map_err(Error::layer("compare with its layer", name))
+        });
+        drop(lock);
+        self.release(row.id);
+        let Some(spoken_of) = spoken_of? else {
+            return Ok(false);
+        };
+        let changes = self.changes(name)?;
+        Ok(changes
+            .iter()
+            .all(|change| spoken_of.contains(&change.path)))
     }
 
     fn compare<T>(

@@ -1,8 +1,8 @@
 //! Checking the root: the store's records against its inventory, blobs against their digests, and layers against the blobs
 //! that they were made of.
 //!
-//! A layer is proved by unpacking its blob once more beside it and comparing the two, so that a change from outside is
-//! named file by file, whatever the driver. Repairing unpacks anew: the layer and those above it are removed and made
+//! A layer is compared with its blob in place; where that gives no proof, the blob is unpacked once more beside it and the two
+//! are compared, so that a change from outside is named file by file, whatever the driver. Repairing unpacks anew: the layer and those above it are removed and made
 //! again, which only works while no container is built on them. Of a layer whose blob was discarded, the archive made again
 //! stands in for it: it brings back attributes and names, and content only while nobody changed any.
 
@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use cowlab_driver::{Access, Chain, Mounts};
 use cowlab_snapshots::layer::changes::between;
+use cowlab_snapshots::layer::reader::ReadOptions;
 use cowlab_snapshots::{ApplyOptions, Change, CheckReport, Digest, Error as StoreError, Filter};
 use cowlab_sys::Chance;
 use cowlab_sys::mount::DetachedMount;
@@ -69,7 +70,7 @@ impl Health {
 }
 
 impl Root {
-    /// Checks everything; costs about what unpacking every image costs. With `repair`, layers that changed are made again.
+    /// Checks everything; reads every blob and every layer, and unpacks those that changed. With `repair`, layers that changed are made again.
     ///
     /// # Errors
     ///
@@ -161,48 +162,66 @@ impl Root {
 
     /// What differs between a layer and what it was made of.
     fn compare(&self, layer: &LayerRow) -> Result<Compared> {
-        if !self.is_without_blob(layer)? {
-            let blob = root::digest(&layer.blob, self.graph())?;
-            let mut file = self.blobs().file(&blob)?;
-            let changes = self.compare_with(layer, Some(blob), &mut file)?;
-            return Ok(Compared {
-                changes,
-                lost: false,
-            });
+        let without_blob = self.is_without_blob(layer)?;
+        if without_blob {
+            let rebuilt = self.rebuild(layer, &mut std::io::sink())?;
+            if !rebuilt.lost.is_empty() {
+                return Ok(Compared {
+                    changes: rebuilt.lost,
+                    lost: true,
+                });
+            }
         }
-        let rebuilt = self.rebuild(layer, &mut std::io::sink())?;
-        if !rebuilt.lost.is_empty() {
-            return Ok(Compared {
-                changes: rebuilt.lost,
-                lost: true,
-            });
-        }
-        // The archive is unpacked while it is made: it is nowhere whole.
-        let (mut reader, mut writer) = cowlab_sys::io("pipe", "", std::io::pipe())?;
-        let (changes, made) = std::thread::scope(|scope| {
-            let maker = scope.spawn(move || self.rebuild(layer, &mut writer));
-            let changes = self.compare_with(layer, None, &mut reader);
-            drop(reader);
-            let made = maker.join();
-            (
-                changes,
-                made.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            )
-        });
-        // An unpacking that failed breaks the pipe, and is what is told.
-        let changes = changes?;
-        made?;
+        let blob = root::digest(&layer.blob, self.graph())?;
+        let options = ReadOptions {
+            digest: (!without_blob).then_some(blob),
+            diff_id: Some(root::digest(&layer.diff_id, self.graph())?),
+            ..ReadOptions::default()
+        };
+        let is_shown = self.with_archive(layer, |source| {
+            Ok(self.store().shows(&layer.cache_id, source, &options)?)
+        })?;
+        let changes = match is_shown {
+            true => Vec::new(),
+            false => {
+                self.with_archive(layer, |source| self.compare_with(layer, &options, source))?
+            }
+        };
         Ok(Compared {
             changes,
             lost: false,
         })
     }
 
+    /// Reads a layer's archive, which comes from its blob or is made again.
+    fn with_archive<T: Send>(
+        &self,
+        layer: &LayerRow,
+        work: impl FnOnce(&mut (dyn Read + Send)) -> Result<T>,
+    ) -> Result<T> {
+        if !self.is_without_blob(layer)? {
+            let blob = root::digest(&layer.blob, self.graph())?;
+            return work(&mut self.blobs().file(&blob)?);
+        }
+        // It is read while it is made: it is nowhere whole.
+        let (mut reader, mut writer) = cowlab_sys::io("pipe", "", std::io::pipe())?;
+        let (done, made) = std::thread::scope(|scope| {
+            let maker = scope.spawn(move || self.rebuild(layer, &mut writer));
+            let done = work(&mut reader);
+            drop(reader);
+            (done, maker.join())
+        });
+        // A reader that failed breaks the pipe, and is what is told.
+        let done = done?;
+        made.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok(done)
+    }
+
     /// What differs between a layer and its archive unpacked anew on the same parent.
     fn compare_with(
         &self,
         layer: &LayerRow,
-        blob: Option<Digest>,
+        read: &ReadOptions,
         source: &mut (dyn Read + Send),
     ) -> Result<Vec<Change>> {
         let parent = match &layer.parent {
@@ -215,8 +234,8 @@ impl Root {
         };
         let fresh = format!("check-{}", Chance::Kernel.uuid("check")?);
         let options = ApplyOptions {
-            digest: blob,
-            diff_id: Some(root::digest(&layer.diff_id, self.graph())?),
+            digest: read.digest,
+            diff_id: read.diff_id,
             durability: cowlab_driver::Durability::None,
             ..ApplyOptions::default()
         };

@@ -32,6 +32,7 @@ mod pack;
 mod pax;
 pub mod reader;
 pub mod recipe;
+pub mod shows;
 mod target;
 mod unpack;
 mod view;
