@@ -40,9 +40,17 @@ pub(crate) fn command() -> Cmd {
 impl Pool {
     /// Makes a pool on a device.
     pub(crate) fn create(name: &str, device: &Path) -> Result<Self> {
-        let made = command().arg(name).arg(device).run();
+        let create = command().arg(name).arg(device);
+        let mut made = create.run();
+        // The program loads the module itself, but waits ten seconds only (libzfs_util.c, `libzfs_load_module`), which an
+        // emulated machine exceeds.
+        if let Err(SysError::Command { stderr, .. }) = &made
+            && is_module_missing(stderr)
+            && Cmd::new("modprobe").arg("zfs").run().is_ok()
+        {
+            made = create.run();
+        }
         made.map_err(|error| match &error {
-            // The program loads the module itself, where it can (libzfs_util.c, `libzfs_load_module`).
             SysError::Command { stderr, .. } if is_module_missing(stderr) => Error::Missing {
                 what: "the ZFS kernel module".to_owned(),
                 remedy: "install `zfs-dkms` (Debian: contrib) and run `modprobe zfs`".to_owned(),
