@@ -245,7 +245,7 @@ fn directory(
                 from,
                 &source,
                 &below,
-                Target::union(&at::descriptor_path(&place)),
+                Target::union(&at::descriptor_path(&place)).map(Target::across_mounts),
             )?;
             owned(owner, &place, &below)
         }
@@ -397,16 +397,17 @@ fn owned(owner: Owner, place: &impl AsFd, copied: &[Change]) -> Result<()> {
         return Ok(());
     }
     let uid = cowlab_sys::process::effective_uid();
-    let root = Root::open(&at::descriptor_path(place))?;
     for change in copied {
         let path = change.path.strip_prefix("/").unwrap_or(&change.path);
-        match path.file_name() {
-            None => at::chown(place, "", uid, uid)?,
-            Some(_) => {
-                let (dir, name) = root.open_parent(path)?;
-                at::chown(&dir, &name, uid, uid)?;
-            }
+        let Some(name) = path.file_name() else {
+            at::chown(place, "", uid, uid)?;
+            continue;
+        };
+        let mut dir = at::open_dir(place, ".")?;
+        for step in path.parent().into_iter().flatten() {
+            dir = at::enter_across(&dir, step)?;
         }
+        at::chown(&dir, name, uid, uid)?;
     }
     Ok(())
 }

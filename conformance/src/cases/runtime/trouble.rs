@@ -279,6 +279,8 @@ fn cp_goes_into_volumes(context: &mut Context) -> Result<()> {
     let source = context.dir().join("source");
     fs::create_dir(&source)?;
     fs::write(source.join("new"), "new")?;
+    fs::create_dir(source.join("vol"))?;
+    fs::write(source.join("vol/below"), "below")?;
     let (to, from) = (out.display().to_string(), format!("{}/.", source.display()));
     product.ok(&[
         "run",
@@ -323,10 +325,8 @@ fn cp_goes_into_volumes(context: &mut Context) -> Result<()> {
         "/srv/new",
     ];
     product.says(&look, "1000:8\n0:0")?;
-    product.says(
-        &["exec", "con", "cat", "/srv/vol/new", "/srv/vol/f"],
-        "newv",
-    )
+    let read = ["cat", "/srv/vol/new", "/srv/vol/below", "/srv/vol/f"];
+    product.says(&[&["exec", "con"], &read[..]].concat(), "newbelowv")
 }
 
 /// Expects success, or a refusal that says that there is no room; tells which.

@@ -17,12 +17,18 @@ pub(super) struct Dirs {
     /// The xattr by which overlayfs knows an opaque directory (overlayfs.rst, "whiteouts and opaque
     /// directories"); of no account without `lower`.
     pub(super) opaque: &'static str,
+    /// Whether it goes onto what is mounted in them.
+    pub(super) across_mounts: bool,
 }
 
 impl Dirs {
     /// Opens the directories behind `name` in these, unless the view shows something else there.
     pub(super) fn find(&self, name: &OsStr) -> Result<Option<(Self, Stat)>> {
-        let open = |dir: &Option<File>| match dir.as_ref().map(|dir| at::enter(dir, name)) {
+        let enter = |dir: &File| match self.across_mounts {
+            true => at::enter_across(dir, name),
+            false => at::enter(dir, name),
+        };
+        let open = |dir: &Option<File>| match dir.as_ref().map(enter) {
             None => Ok((None, false)),
             Some(Ok(fd)) => Ok((Some(File::from(fd)), true)),
             Some(Err(error)) => match error.errno() {
@@ -47,6 +53,7 @@ impl Dirs {
             upper,
             lower,
             opaque,
+            across_mounts: self.across_mounts,
         };
         Ok(Some((found, stat)))
     }

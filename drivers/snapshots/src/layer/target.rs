@@ -12,6 +12,8 @@ use super::error::Result;
 pub struct Target {
     pub(super) upper: File,
     pub(super) form: Form,
+    /// Whether directories are gone into that something is mounted on.
+    pub(super) across_mounts: bool,
 }
 
 #[derive(Debug)]
@@ -38,7 +40,15 @@ impl Target {
         Ok(Self {
             upper: open_root(root)?,
             form: Form::Union,
+            across_mounts: false,
         })
+    }
+
+    /// Has entries go onto what is mounted in the directory, for a tree that is no snapshot's.
+    #[must_use]
+    pub const fn across_mounts(mut self) -> Self {
+        self.across_mounts = true;
+        self
     }
 
     /// The directory of the layer alone, empty so far, and the root of the parent, mounted
@@ -58,6 +68,7 @@ impl Target {
         Ok(Self {
             upper: open_root(dir)?,
             form,
+            across_mounts: false,
         })
     }
 
@@ -70,6 +81,7 @@ impl Target {
         Ok(Self {
             upper: open_root(dir)?,
             form: Form::Base,
+            across_mounts: false,
         })
     }
 }

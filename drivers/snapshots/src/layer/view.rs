@@ -106,6 +106,7 @@ impl View {
                 upper: Some(target.upper),
                 lower,
                 opaque,
+                across_mounts: target.across_mounts,
             }),
         };
         let mut view = Self {
