@@ -71,7 +71,11 @@ pub(super) fn freeze(id: &str, still: bool) -> Result<(), String> {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-    Err("it has no cgroup that can be frozen".to_owned())
+    match still {
+        true => Err("it has no cgroup that can be frozen".to_owned()),
+        // What has none was never stopped: an ordinary user's has none where nothing is delegated.
+        false => Ok(()),
+    }
 }
 
 /// Whether the processes of a container stand still.
