@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
+use cowlab_snapshots::Digest;
 use cowlab_sys::cmd::Cmd;
 use serde_json::Value;
 
 use super::image::{INSECURE, inspect, load_two, push, text, texts};
+use super::input::architecture;
 use crate::context::Result;
 use crate::manifest::Manifest;
 use crate::prelude::*;
-use crate::product::layered::{Layered, docker_archive};
+use crate::product::layered::{Layered, docker_archive, oci_archive};
 use crate::product::registry::Registry;
 use crate::product::{Product, debian};
 use crate::tarball::Entry;
@@ -23,6 +25,19 @@ pub(in crate::cases) const CASES: &[Case] = &[
         impact: Impact::DataLoss,
         needs: &[Need::Program("skopeo"), Need::Program("docker-registry")],
         run: Some(skopeo_knows_the_digests),
+        ..Case::BASE
+    },
+    Case {
+        id: "runtime/a-list-in-a-registry-gives-the-platform",
+        spec: "Of a list of manifests in a registry the one for this machine is pulled, under the digest of the list.",
+        see: &[
+            "OCI image-spec, image-index.md",
+            "OCI distribution-spec, Pulling manifests",
+        ],
+        catalogue: &["S09"],
+        impact: Impact::AppVisible,
+        needs: &[Need::Program("skopeo"), Need::Program("docker-registry")],
+        run: Some(a_list_in_a_registry),
         ..Case::BASE
     },
     Case {
@@ -133,6 +148,48 @@ fn skopeo_knows_the_digests(context: &mut Context) -> Result<()> {
     let pulled = product.ok(&["pull", INSECURE, &theirs])?;
     expect("pull", "digest", true, pulled.contains(&manifest))?;
     expect("pull", "id", id, text(&inspect(&product, &theirs)?, "/Id"))?;
+    registry.stop()
+}
+
+fn a_list_in_a_registry(context: &mut Context) -> Result<()> {
+    let registry = Registry::start(&context.dir().join("registry"))?;
+    let product = Product::empty(context)?;
+    let layers = [vec![Entry::file("one", "one")]];
+    let image = Layered {
+        name: "many:1",
+        layers: &layers,
+    };
+    let archive = context.dir().join("list.tar");
+    let source = format!("oci-archive:{}", archive.display());
+    let send = |name: &str, offered: &[&str]| -> Result<String> {
+        std::fs::write(&archive, oci_archive(&image, offered)?)?;
+        let there = registry.name(name);
+        let target = format!("docker://{there}");
+        let copy = ["skopeo", "copy", "--all", "--dest-tls-verify=false"];
+        judge(&[&copy[..], &[&source, &target]].concat())?;
+        Ok(there)
+    };
+    let there = send("many:1", &["mips64le", architecture(), "riscv64"])?;
+    let raw = [
+        "skopeo",
+        "inspect",
+        INSECURE,
+        "--raw",
+        &format!("docker://{there}"),
+    ];
+    let list: Value = serde_json::from_str(&judge(&raw)?)?;
+    let offered = list["manifests"].as_array().map_or(0, Vec::len);
+    expect("registry", "manifests in the list", 3, offered)?;
+    let theirs = Digest::of(judge(&raw)?.as_bytes()).to_string();
+    let pulled = product.ok(&["pull", INSECURE, &there])?;
+    let first = pulled.lines().next().unwrap_or_default().to_owned();
+    expect("pull", "output", format!("Digest: {theirs}"), first)?;
+    let ours = inspect(&product, &there)?;
+    let got = text(&ours, "/Architecture");
+    expect("pull", "architecture", architecture().to_owned(), got)?;
+    let elsewhere = send("elsewhere:1", &["mips64le", "riscv64"])?;
+    let ran = product.run(&["pull", INSECURE, &elsewhere])?;
+    ran.refused(65, "it has linux/mips64le, linux/riscv64")?;
     registry.stop()
 }
 

@@ -277,6 +277,15 @@ fn a_deep_image(context: &mut Context) -> Result<()> {
     )
 }
 
+/// This machine's architecture, as images call it.
+pub(super) fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 fn a_list_of_manifests(context: &mut Context) -> Result<()> {
     let product = Product::empty(context)?;
     let layers = [base()];
@@ -284,11 +293,7 @@ fn a_list_of_manifests(context: &mut Context) -> Result<()> {
         name: "many:1",
         layers: &layers,
     };
-    let here = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
+    let here = architecture();
     let elsewhere = ["mips64le", "riscv64"];
     let refused = product.run_with(&["load"], &oci_archive(&image, &elsewhere)?)?;
     refused.refused(65, "it has linux/mips64le, linux/riscv64")?;
