@@ -161,7 +161,9 @@ impl Place {
     pub(super) fn podman(&self, root: &str) -> Cmd {
         // It refuses a longer path than 50 bytes for this one.
         let run = Path::new("/run").join(root);
+        // What it downloads to would stay in `/var/tmp` when it is killed.
         let mut command = Cmd::new("podman")
+            .env("TMPDIR", self.fs.mount_point())
             .arg("--root")
             .arg(self.dir(root).join("storage"))
             .arg("--runroot")
