@@ -40,7 +40,8 @@ pub(crate) struct RunArgs {
     /// Judge these variants of the drivers, or `all`; without it the default one.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub(crate) variant: Vec<String>,
-    /// Judge on these backing file systems, or `all`; without it the usual ones of each driver.
+    /// Judge on these backing file systems, or `all`; without it the usual ones of each driver, with
+    /// containers on the first of them.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub(crate) backing: Vec<String>,
     /// Run these cases, by id or by group.

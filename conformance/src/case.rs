@@ -76,7 +76,7 @@ impl Case {
     /// Whether the case has snapshots and mounts of its own.
     #[must_use]
     pub fn is_alone(&self) -> bool {
-        self.placement == Placement::Own || self.run.is_some()
+        self.placement != Placement::Shared || self.run.is_some()
     }
 }
 
@@ -88,6 +88,9 @@ pub enum Placement {
     /// In a store of its own, with `/` being the root of the snapshot: for cases about the root directory, statfs,
     /// limits, faults and the life of the store.
     Own,
+    /// In a root of the program, by its commands. It claims more of the program than of the file system below: unless
+    /// somebody asks for a backing or a case, it runs on the first backing of each driver.
+    Root,
 }
 
 /// How the snapshot is mounted in which the steps run.

@@ -8,6 +8,7 @@ use cowlab_runtime::guest::{self, Guest, Where};
 use cowlab_sys::process;
 
 use crate::args::RunArgs;
+use crate::case::{Case, Placement};
 use crate::cases;
 use crate::column::NoGuest;
 use crate::exit;
@@ -93,10 +94,16 @@ fn columns(args: &RunArgs) -> Result<Vec<Planned>> {
     };
     let cases = table::cases(&args.case)?;
     let filter = args.filter.as_deref();
+    let asked = filter.is_some() || !args.case.is_empty() || !args.backing.is_empty();
+    let mut begun: Vec<(&str, &str)> = Vec::new();
     let subjects = choice.subjects()?.into_iter();
     let columns = subjects.map(|subject| {
-        let named = |case: &&&'static crate::case::Case| {
-            filter.is_none_or(|text| crate::away::trial(&subject, case).contains(text))
+        let driver = (subject.entry.name, subject.variant.name);
+        let is_first = !begun.contains(&driver);
+        begun.push(driver);
+        let named = |case: &&&'static Case| {
+            (asked || is_first || case.placement != Placement::Root)
+                && filter.is_none_or(|text| crate::away::trial(&subject, case).contains(text))
         };
         (subject, cases.iter().filter(named).copied().collect())
     });

@@ -14,7 +14,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S05"],
         impact: Impact::Isolation,
         run: Some(containers_start_equal_and_are_isolated),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/diff-lists-exactly-the-change",
@@ -23,7 +23,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S01"],
         impact: Impact::AppVisible,
         run: Some(diff_lists_exactly_the_change),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/commit-keeps-exactly-the-change",
@@ -32,7 +32,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S07"],
         impact: Impact::DataLoss,
         run: Some(commit_keeps_exactly_the_change),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/files-are-copied-in-and-out",
@@ -44,7 +44,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S01"],
         impact: Impact::DataLoss,
         run: Some(files_are_copied_in_and_out),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/an-image-goes-round-by-export-and-save",
@@ -56,7 +56,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S08"],
         impact: Impact::DataLoss,
         run: Some(an_image_goes_round_by_export_and_save),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/a-changed-base-layer-is-named-and-repaired",
@@ -65,7 +65,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S06", "S08"],
         impact: Impact::Isolation,
         run: Some(a_changed_base_layer_is_named_and_repaired),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/a-size-limit-holds",
@@ -75,7 +75,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         impact: Impact::Isolation,
         needs: &[Need::SizeLimit],
         run: Some(a_size_limit_holds),
-        ..Case::BASE
+        ..super::BASE
     },
 ];
 

@@ -14,7 +14,7 @@ pub(in crate::cases) const SEED: &[Case] = &[Case {
     catalogue: &["S20", "S22"],
     impact: Impact::DataLoss,
     run: Some(a_driver_is_chosen_once),
-    ..Case::BASE
+    ..super::BASE
 }];
 
 fn a_driver_is_chosen_once(context: &mut Context) -> Result<()> {

@@ -25,7 +25,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         impact: Impact::DataLoss,
         needs: &[Need::Program("skopeo"), Need::Program("docker-registry")],
         run: Some(skopeo_knows_the_digests),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/a-list-in-a-registry-gives-the-platform",
@@ -38,7 +38,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         impact: Impact::AppVisible,
         needs: &[Need::Program("skopeo"), Need::Program("docker-registry")],
         run: Some(a_list_in_a_registry),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/podman-knows-the-images",
@@ -48,7 +48,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         impact: Impact::DataLoss,
         needs: &[Need::Program("podman")],
         run: Some(podman_knows_the_images),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/umoci-unpacks-the-same-tree",
@@ -58,7 +58,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         impact: Impact::DataLoss,
         needs: &[Need::Program("umoci")],
         run: Some(umoci_unpacks_the_same_tree),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/umoci-unpacks-the-same-debian",
@@ -68,7 +68,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         impact: Impact::DataLoss,
         needs: &[Need::Program("umoci"), Need::DebianRoot],
         run: Some(umoci_unpacks_the_same_debian),
-        ..Case::BASE
+        ..super::BASE
     },
 ];
 

@@ -14,7 +14,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S02", "S11"],
         impact: Impact::AppVisible,
         run: Some(where_names_the_layer),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/where-tells-what-a-write-copies",
@@ -26,7 +26,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S03"],
         impact: Impact::Performance,
         run: Some(where_tells_what_a_write_copies),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/where-knows-mounts",
@@ -35,7 +35,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S16"],
         impact: Impact::AppVisible,
         run: Some(where_knows_mounts),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/storage-stats-are-of-the-run",
@@ -44,7 +44,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S03"],
         impact: Impact::AppVisible,
         run: Some(storage_stats_are_of_the_run),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/inspect-finds-every-kind",
@@ -53,7 +53,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S12"],
         impact: Impact::AppVisible,
         run: Some(inspect_finds_every_kind),
-        ..Case::BASE
+        ..super::BASE
     },
 ];
 

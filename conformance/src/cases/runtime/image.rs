@@ -27,7 +27,7 @@ pub(in crate::cases) const SEED: &[Case] = &[
         impact: Impact::AppVisible,
         needs: REGISTRY,
         run: Some(images_are_pulled),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "seed/10-images-of-one-base-begin-with-the-same-id",
@@ -36,7 +36,7 @@ pub(in crate::cases) const SEED: &[Case] = &[
         catalogue: &["S10"],
         impact: Impact::AppVisible,
         run: Some(images_of_one_base),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "seed/11-the-layer-database-leads-to-the-content",
@@ -45,7 +45,7 @@ pub(in crate::cases) const SEED: &[Case] = &[
         catalogue: &["S11"],
         impact: Impact::AppVisible,
         run: Some(the_layer_database_leads_on),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "seed/12-the-graph-finds-by-the-beginning-of-an-id",
@@ -54,7 +54,7 @@ pub(in crate::cases) const SEED: &[Case] = &[
         catalogue: &["S12"],
         impact: Impact::AppVisible,
         run: Some(the_graph_finds),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "seed/13-a-root-one-can-look-into",
@@ -63,7 +63,7 @@ pub(in crate::cases) const SEED: &[Case] = &[
         catalogue: &["S13"],
         impact: Impact::Cosmetic,
         run: Some(a_root_one_can_look_into),
-        ..Case::BASE
+        ..super::BASE
     },
 ];
 

@@ -22,7 +22,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S04"],
         impact: Impact::Performance,
         run: Some(a_base_is_kept_once),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/a-name-that-nothing-has-is-told",
@@ -32,7 +32,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         impact: Impact::AppVisible,
         needs: REGISTRY,
         run: Some(a_name_that_nothing_has),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/a-registry-that-lies-is-not-believed",
@@ -42,7 +42,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         impact: Impact::Isolation,
         needs: REGISTRY,
         run: Some(a_registry_that_lies),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/half-a-download-goes-on",
@@ -52,7 +52,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         impact: Impact::DataLoss,
         needs: REGISTRY,
         run: Some(half_a_download),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/an-image-deeper-than-the-driver-allows",
@@ -61,7 +61,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S02"],
         impact: Impact::AppVisible,
         run: Some(a_deep_image),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/a-list-of-manifests-gives-the-platform",
@@ -70,7 +70,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S09"],
         impact: Impact::AppVisible,
         run: Some(a_list_of_manifests),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/layers-without-blobs-are-made-again",
@@ -79,7 +79,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S08"],
         impact: Impact::DataLoss,
         run: Some(layers_without_blobs),
-        ..Case::BASE
+        ..super::BASE
     },
 ];
 

@@ -12,7 +12,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S05"],
         impact: Impact::Isolation,
         run: Some(namespaces_are_its_own),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/the-kernel-is-out-of-reach",
@@ -24,7 +24,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S05"],
         impact: Impact::Isolation,
         run: Some(the_kernel_is_out_of_reach),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/flags-of-a-run-reach-the-program",
@@ -33,7 +33,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S05"],
         impact: Impact::AppVisible,
         run: Some(flags_of_a_run_reach_the_program),
-        ..Case::BASE
+        ..super::BASE
     },
 ];
 

@@ -12,7 +12,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S07"],
         impact: Impact::AppVisible,
         run: Some(exit_status_is_that_of_the_program),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/stop-keeps-and-rm-loses",
@@ -21,7 +21,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S07"],
         impact: Impact::DataLoss,
         run: Some(stop_keeps_and_rm_loses),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/the-log-has-both-streams",
@@ -30,7 +30,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S07"],
         impact: Impact::DataLoss,
         run: Some(the_log_has_both_streams),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/kill-and-wait",
@@ -39,7 +39,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S07"],
         impact: Impact::AppVisible,
         run: Some(kill_and_wait),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/names-are-unique-and-found-by-prefix",
@@ -48,7 +48,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S12"],
         impact: Impact::AppVisible,
         run: Some(names_are_unique_and_found_by_prefix),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/rm-removes-one-container-and-nothing-else",
@@ -57,7 +57,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S07", "S08"],
         impact: Impact::DataLoss,
         run: Some(rm_removes_one_container_and_nothing_else),
-        ..Case::BASE
+        ..super::BASE
     },
 ];
 

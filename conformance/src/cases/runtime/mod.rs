@@ -11,3 +11,11 @@ pub(super) mod life;
 pub(super) mod ordinary;
 pub(super) mod trouble;
 pub(super) mod volume;
+
+use crate::case::{Case, Placement};
+
+/// What these cases have in common.
+const BASE: Case = Case {
+    placement: Placement::Root,
+    ..Case::BASE
+};

@@ -15,7 +15,7 @@ pub(in crate::cases) const CASES: &[Case] = &[Case {
     impact: Impact::AppVisible,
     needs: &[Need::OrdinaryUsers],
     run: Some(an_ordinary_user_runs),
-    ..Case::BASE
+    ..super::BASE
 }];
 
 fn an_ordinary_user_runs(context: &mut Context) -> Result<()> {

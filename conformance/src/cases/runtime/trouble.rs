@@ -21,7 +21,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S07"],
         impact: Impact::DataLoss,
         run: Some(a_monitor_that_died),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/a-reboot-is-recognized",
@@ -33,7 +33,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S07"],
         impact: Impact::DataLoss,
         run: Some(a_reboot_is_recognized),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/a-killed-commit-leaves-a-container-that-goes-on",
@@ -42,7 +42,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S07"],
         impact: Impact::AppVisible,
         run: Some(a_killed_commit),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/wait-tells-of-one-that-removes-itself",
@@ -51,7 +51,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S07"],
         impact: Impact::AppVisible,
         run: Some(wait_tells_of_one_that_removes_itself),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/damaged-records-are-removed-by-force",
@@ -60,7 +60,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S07"],
         impact: Impact::DataLoss,
         run: Some(damaged_records_are_removed_by_force),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/cp-goes-into-volumes-and-keeps-owners",
@@ -69,7 +69,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S16"],
         impact: Impact::DataLoss,
         run: Some(cp_goes_into_volumes),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/a-full-disk-costs-nothing-that-was-there",
@@ -79,7 +79,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         impact: Impact::DataLoss,
         risk: Risk::Fs,
         run: Some(a_full_disk),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "runtime/flags-that-are-not-supported-are-named",
@@ -88,7 +88,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S05"],
         impact: Impact::AppVisible,
         run: Some(flags_that_are_not_supported),
-        ..Case::BASE
+        ..super::BASE
     },
 ];
 

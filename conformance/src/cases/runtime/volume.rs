@@ -15,7 +15,7 @@ pub(in crate::cases) const SEED: &[Case] = &[
         catalogue: &["S16"],
         impact: Impact::DataLoss,
         run: Some(volumes_outlive_containers),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "seed/17-anonymous-volumes-and-those-of-another",
@@ -27,7 +27,7 @@ pub(in crate::cases) const SEED: &[Case] = &[
         catalogue: &["S17"],
         impact: Impact::DataLoss,
         run: Some(anonymous_volumes_and_those_of_another),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "seed/18-bind-mounts-show-both-ways",
@@ -36,7 +36,7 @@ pub(in crate::cases) const SEED: &[Case] = &[
         catalogue: &["S18"],
         impact: Impact::Isolation,
         run: Some(bind_mounts_show_both_ways),
-        ..Case::BASE
+        ..super::BASE
     },
     Case {
         id: "seed/19-tmpfs-leaves-nothing",
@@ -45,7 +45,7 @@ pub(in crate::cases) const SEED: &[Case] = &[
         catalogue: &["S19"],
         impact: Impact::Isolation,
         run: Some(tmpfs_leaves_nothing),
-        ..Case::BASE
+        ..super::BASE
     },
 ];
 
