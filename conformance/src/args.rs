@@ -41,7 +41,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub(crate) variant: Vec<String>,
     /// Judge on these backing file systems, or `all`; without it the usual ones of each driver, with
-    /// containers on the first of them.
+    /// containers on the first of them, and in no guest (`--case runtime` has them there).
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub(crate) backing: Vec<String>,
     /// Run these cases, by id or by group.

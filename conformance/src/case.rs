@@ -89,7 +89,8 @@ pub enum Placement {
     /// limits, faults and the life of the store.
     Own,
     /// In a root of the program, by its commands. It claims more of the program than of the file system below: unless
-    /// somebody asks for a backing or a case, it runs on the first backing of each driver.
+    /// somebody asks for a backing or a case, it runs on the first backing of each driver,
+    /// and not in an emulated machine.
     Root,
 }
 

@@ -81,6 +81,14 @@ pub(crate) fn of(args: &RunArgs) -> Result<std::result::Result<Wanted, u8>> {
     }))
 }
 
+/// Whether somebody chose cases or backings.
+pub(crate) fn is_chosen(args: &RunArgs) -> bool {
+    args.trials.is_some()
+        || args.filter.is_some()
+        || !args.case.is_empty()
+        || !args.backing.is_empty()
+}
+
 /// The columns with their cases, as flags choose them or a list names them.
 fn columns(args: &RunArgs) -> Result<Vec<Planned>> {
     subject::check_names("driver", &args.strict, &table::drivers())?;
@@ -94,7 +102,7 @@ fn columns(args: &RunArgs) -> Result<Vec<Planned>> {
     };
     let cases = table::cases(&args.case)?;
     let filter = args.filter.as_deref();
-    let asked = filter.is_some() || !args.case.is_empty() || !args.backing.is_empty();
+    let asked = is_chosen(args);
     let mut begun: Vec<(&str, &str)> = Vec::new();
     let subjects = choice.subjects()?.into_iter();
     let columns = subjects.map(|subject| {

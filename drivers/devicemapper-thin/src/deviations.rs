@@ -64,6 +64,14 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         see: &["docs.docker.com, device mapper storage driver, dm.basesize"],
     },
     Deviation {
+        case: "runtime/a-size-limit-holds",
+        scope: Scope::EVERYWHERE,
+        observed: "--storage-opt size: limit: expected held, got not supported",
+        because: "every snapshot has the size of the base device",
+        impact: Impact::AppVisible,
+        see: THIN,
+    },
+    Deviation {
         case: "runtime/a-changed-base-layer-is-named-and-repaired",
         scope: Scope::EVERYWHERE,
         observed: "base: directory: expected in the driver's data, got none",

@@ -65,6 +65,14 @@ pub(super) const CLAIMS: &[Claim] = &[
         &["conformance", "--driver", "zfs,devicemapper-thin", "--strict", "zfs,devicemapper-thin"],
     ).within(MINUTE.saturating_mul(12)),
     claim(
+        "containers-in-the-guest",
+        "Containers on zfs and devicemapper-thin do what they do on the other drivers, in the guest where this kernel lacks these.",
+        &[
+            "conformance", "--driver", "zfs,devicemapper-thin", "--backing", "zfs,thin+ext4", "--case", "runtime,seed",
+            "--time-limit", "2h",
+        ],
+    ),
+    claim(
         "kill-nine-overlay2",
         "A store with overlay2 on ext4 survives 200 kills of its four processes; a store beside it is unharmed.",
         &["prove", "kill-nine", "--driver", "overlay2", "--kills", "200"],
