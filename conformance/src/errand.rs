@@ -11,6 +11,7 @@ use cowlab_sys::interrupt;
 
 use crate::args::RunArgs;
 use crate::away::Away;
+use crate::case::Placement;
 use crate::results::Results;
 
 /// Where the guest finds the list; what is taken along under `/run` its own file system hides.
@@ -19,6 +20,8 @@ const TRIALS: &str = "/usr/local/share/cowlab/trials";
 const START: Duration = Duration::from_secs(180);
 /// What a trial may take where a processor is emulated.
 const TRIAL: Duration = Duration::from_secs(10);
+/// The same for one that starts a dozen containers.
+const WITH_CONTAINERS: Duration = Duration::from_secs(120);
 
 /// Runs what is asked for and returns how the guest ended.
 pub(crate) fn run(guest: &dyn Guest, args: &RunArgs, away: &Away, results: &Results) -> Ending {
@@ -37,12 +40,16 @@ pub(crate) fn run(guest: &dyn Guest, args: &RunArgs, away: &Away, results: &Resu
             });
         }
     };
-    let trials = u32::try_from(away.count()).unwrap_or(u32::MAX);
+    let trials = away.cases().iter().map(|case| match case.placement {
+        Placement::Root => WITH_CONTAINERS,
+        Placement::Shared | Placement::Own => TRIAL,
+    });
+    let trials: Duration = trials.sum();
     let orders = u32::try_from(args.seeds).unwrap_or(u32::MAX);
     let job = Job {
         arguments: arguments(args),
         files: vec![(list.path().to_owned(), PathBuf::from(TRIALS))],
-        time_limit: START + TRIAL.saturating_mul(trials).saturating_mul(orders),
+        time_limit: START + trials.saturating_mul(orders),
         ..Job::default()
     };
     let mut take = |record: Record| {

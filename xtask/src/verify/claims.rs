@@ -69,7 +69,6 @@ pub(super) const CLAIMS: &[Claim] = &[
         "Containers on zfs and devicemapper-thin do what they do on the other drivers, in the guest where this kernel lacks these.",
         &[
             "conformance", "--driver", "zfs,devicemapper-thin", "--backing", "zfs,thin+ext4", "--case", "runtime,seed",
-            "--time-limit", "2h",
         ],
     ),
     claim(
