@@ -241,17 +241,20 @@ impl Product {
 }
 
 impl Drop for Product {
-    /// A case that ended early may have left containers that run, and their mounts with them.
+    /// A case that ended early may have left containers that run, and their mounts with them. What they and the images
+    /// take is room that the next case has not.
     fn drop(&mut self) {
         let left = self.ok(&["ps", "-aq"]).unwrap_or_default();
         let left: Vec<_> = left.split_whitespace().collect();
-        if left.is_empty() {
-            return;
+        if !left.is_empty() {
+            let arguments = [&["rm", "-fv"], &left[..]].concat();
+            if let Err(difference) = self.ok(&arguments) {
+                tracing::warn!(%difference, "a case left containers");
+            }
         }
-        let mut arguments = vec!["rm", "-fv"];
-        arguments.extend(left);
-        if let Err(difference) = self.ok(&arguments) {
-            tracing::warn!(%difference, "a case left containers");
+        // A case may have damaged what it had.
+        if let Err(difference) = self.ok(&["system", "prune", "--all"]) {
+            tracing::debug!(%difference, "a case left images");
         }
     }
 }

@@ -45,6 +45,13 @@ pub const NO_LIMIT: Deviation = Deviation {
     ],
 };
 
+/// The same for who runs a container with a limit.
+pub const NO_LIMIT_OF_A_RUN: Deviation = Deviation {
+    case: "runtime/a-size-limit-holds",
+    observed: "--storage-opt size: limit: expected held, got not supported",
+    ..NO_LIMIT
+};
+
 /// Limits what these empty directories of a new snapshot may hold together.
 ///
 /// # Errors

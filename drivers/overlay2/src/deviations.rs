@@ -253,6 +253,7 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         see: &["overlayfs.rst, Non-standard behavior"],
     },
     projects::NO_LIMIT,
+    projects::NO_LIMIT_OF_A_RUN,
     Deviation {
         case: "inode/id-mapped-mount-shifts-owners",
         scope: Scope::EVERYWHERE,

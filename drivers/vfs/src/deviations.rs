@@ -35,6 +35,7 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         see: &["docs.docker.com, vfs-driver"],
     },
     projects::NO_LIMIT,
+    projects::NO_LIMIT_OF_A_RUN,
     Deviation {
         case: "inode/fs-verity-holds-in-a-child",
         scope: Scope::EVERYWHERE,
