@@ -2,7 +2,7 @@
 //! what the case sees.
 //!
 //! It is this same program that is run. Containers run programs of the place where the suite runs, which
-//! [`image`] packs into a root file system.
+//! `image.rs` packs into a root file system.
 
 pub mod debian;
 mod image;
