@@ -1,7 +1,7 @@
 //! Recipes: what re-creates a layer's archive, byte for byte, from the tree that it was unpacked to.
 //!
 //! A recipe holds the archive's headers and padding as they were, and instead of each file's content its
-//! path, where the data was, and its SHA-256. It is written while the layer is unpacked ([`Recorder`]) and
+//! path, where the data was, and its SHA-256. It is written while the layer is unpacked (`Recorder`) and
 //! read to make the archive again ([`rebuild`]), whose digest tells whether it is the one. It proves
 //! nothing by itself: attributes come from the recipe, content from the tree.
 //!
