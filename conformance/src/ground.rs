@@ -15,6 +15,8 @@ use crate::needs::{self, Lacking};
 
 /// The size of a file system that few cases run on, in bytes.
 const SMALL: u64 = 512 << 20;
+/// How large one is that holds several copies of a Debian root. It is sparse.
+const LARGE: u64 = 3 << 30;
 
 /// The file systems of one kind that a column has.
 #[derive(Debug)]
@@ -88,7 +90,7 @@ impl<'a> Ground<'a> {
     fn with_extra(&mut self, extra: Extra) -> Result<&BackingFs, Code> {
         if !self.extras.contains_key(&extra) {
             let options = BackingOptions {
-                bytes: SMALL,
+                bytes: if extra == Extra::Room { LARGE } else { SMALL },
                 extra: Some(extra),
                 ..BackingOptions::default()
             };

@@ -134,6 +134,7 @@ pub(crate) fn extra(need: Need, backing: Backing) -> Option<Extra> {
         (Need::SizeLimit, Backing::Zfs | Backing::Tmpfs) => None,
         (Need::SizeLimit, _) => Some(Extra::SizeLimits),
         (Need::Verity, Backing::Ext4 | Backing::ThinExt4) => Some(Extra::Verity),
+        (Need::DebianRoot, _) => Some(Extra::Room),
         _ => None,
     }
 }

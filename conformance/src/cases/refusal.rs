@@ -454,25 +454,17 @@ fn foreign_driver_root(context: &mut Context) -> Result<()> {
     })
 }
 
-/// Where a database keeps `PRAGMA user_version`, big-endian (sqlite.org/fileformat.html, "The Database Header").
-const USER_VERSION_AT: u64 = 60;
-
 fn newer_store(context: &mut Context) -> Result<()> {
-    use std::os::unix::fs::FileExt;
     let root = context.dir().join("newer");
     let options = context.options_of_another_store()?;
     drop(Store::open(&root, context.entry(), &options)?);
-    let database = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(root.join("snapshots.db"))?;
-    database.write_all_at(&9999_u32.to_be_bytes(), USER_VERSION_AT)?;
+    let database = rusqlite::Connection::open(root.join("snapshots.db"))?;
+    database.pragma_update(None, "user_version", 9999)?;
     refused(
         "open",
         "newer",
         Store::open(&root, context.entry(), &options),
     )?;
-    let mut version = [0; 4];
-    database.read_exact_at(&mut version, USER_VERSION_AT)?;
-    expect("database", "version", 9999, u32::from_be_bytes(version))
+    let version = database.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    expect("database", "version", 9999_u32, version)
 }

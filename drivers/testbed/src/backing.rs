@@ -199,6 +199,8 @@ pub enum Extra {
     SizeLimits,
     /// Files protected by fs-verity, which ext4 has to be made for.
     Verity,
+    /// Nothing but its size.
+    Room,
 }
 
 /// What a backing file system is asked to be.

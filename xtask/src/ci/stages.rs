@@ -114,7 +114,7 @@ pub(super) const STAGES: &[Stage] = &[
         claim: "No lint fires in the drivers that only the guest's build has.",
         needs: GUEST,
         job: Job::GuestLint,
-        budget: seconds(90),
+        budget: seconds(130),
     },
     Stage {
         name: "conformance",
@@ -127,7 +127,7 @@ pub(super) const STAGES: &[Stage] = &[
             "--junit",
             "target/cowlab/junit.xml",
         ]),
-        budget: seconds(830),
+        budget: seconds(790),
     },
 ];
 
