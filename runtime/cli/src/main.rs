@@ -25,7 +25,10 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Which storage driver, on which backing file system, should containers on this host use, and what will it do to them?
 ///
@@ -103,13 +106,21 @@ enum Command {
 
 fn main() -> ExitCode {
     // What libcontainer has to say is in the error that it returns. One line a problem on stderr; `COWLAB_LOG=debug` shows commands, `trace` shows system calls.
-    let filter = EnvFilter::try_from_env("COWLAB_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("warn,libcontainer=off,libcgroups=off"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    // No `EnvFilter`: it compiles patterns at every start.
+    let asked = std::env::var("COWLAB_LOG").ok();
+    let asked = asked.and_then(|text| text.parse::<Targets>().ok());
+    let filter = asked.unwrap_or_else(|| {
+        let quiet = ["libcontainer", "libcgroups"].map(|target| (target, LevelFilter::OFF));
+        Targets::new()
+            .with_default(LevelFilter::WARN)
+            .with_targets(quiet)
+    });
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .without_time()
+        .without_time();
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
         .init();
     let result = match Cli::parse().command {
         Command::Conformance(args) => cowlab_conformance::run(&args),

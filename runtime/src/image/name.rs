@@ -10,6 +10,12 @@ use crate::{Error, Result};
 /// The registry of names that name none.
 const DEFAULT_REGISTRY: &str = "docker.io";
 
+/// The tag of names that have neither a tag nor a digest.
+const DEFAULT_TAG: &str = "latest";
+
+/// The longest path of a repository, in bytes.
+const REPOSITORY_MAX: usize = 255;
+
 /// A name of an image, whole: with registry, and with tag or digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name {
@@ -66,19 +72,123 @@ impl FromStr for Name {
             name: text.chars().take(300).collect(),
             reason,
         };
-        if text.chars().any(char::is_uppercase) && text.to_lowercase().parse::<Reference>().is_ok()
-        {
+        if text.chars().any(char::is_uppercase) && parse(&text.to_lowercase()).is_ok() {
             let path = text.split_once('@').map_or(text, |(path, _)| path);
             let repository = path.rsplit_once(':').map_or(path, |(before, _)| before);
             if repository.chars().any(char::is_uppercase) {
                 return Err(invalid("repositories are written in lower case".to_owned()));
             }
         }
-        let reference: Reference = text
-            .parse()
-            .map_err(|error: oci_client::ParseError| invalid(error.to_string()))?;
+        let reference = parse(text).map_err(|reason| invalid(reason.to_owned()))?;
         Ok(Self { reference })
     }
+}
+
+/// Reads a reference as `Reference::from_str` does, whose pattern takes 40 ms to compile: more than a container takes to
+/// run. The grammar is that of github.com/distribution/reference, `regexp.go` and `normalize.go`.
+fn parse(text: &str) -> std::result::Result<Reference, &'static str> {
+    let bad = "invalid reference format";
+    let (rest, digest) = match text.split_once('@') {
+        Some((rest, digest)) => (rest, Some(check_digest(digest)?)),
+        None => (text, None),
+    };
+    let (name, tag) = match rest.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+        _ => (rest, None),
+    };
+    if name.is_empty() {
+        return Err("repository name must have at least one component");
+    }
+    let is_path = |path: &str| path.split('/').all(is_component);
+    let fits = match name.split_once('/') {
+        Some((first, path)) => is_path(path) && (is_domain(first) || is_component(first)),
+        None => is_component(name),
+    };
+    if !fits || !tag.is_none_or(is_tag) {
+        return Err(bad);
+    }
+    let (registry, path) = match name.split_once('/') {
+        Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => (first, path),
+        _ => (DEFAULT_REGISTRY, name),
+    };
+    let registry = match registry {
+        "index.docker.io" => DEFAULT_REGISTRY,
+        other => other,
+    };
+    let repository = match registry == DEFAULT_REGISTRY && !path.contains('/') {
+        true => format!("library/{path}"),
+        false => path.to_owned(),
+    };
+    if repository.len() > REPOSITORY_MAX {
+        return Err("repository name must not be more than 255 characters");
+    }
+    let registry = registry.to_owned();
+    let tag = tag.map(str::to_owned);
+    Ok(match (tag, digest.map(str::to_owned)) {
+        (Some(tag), Some(digest)) => {
+            Reference::with_tag_and_digest(registry, repository, tag, digest)
+        }
+        (None, Some(digest)) => Reference::with_digest(registry, repository, digest),
+        (tag, None) => {
+            let tag = tag.unwrap_or_else(|| DEFAULT_TAG.to_owned());
+            Reference::with_tag(registry, repository, tag)
+        }
+    })
+}
+
+fn check_digest(text: &str) -> std::result::Result<&str, &'static str> {
+    let (algorithm, digits) = text
+        .split_once(':')
+        .ok_or("invalid checksum digest format")?;
+    let length = match algorithm {
+        "sha256" => 64,
+        "sha384" => 96,
+        "sha512" => 128,
+        _ => return Err("unsupported digest algorithm"),
+    };
+    if digits.len() != length {
+        return Err("invalid checksum digest length");
+    }
+    match digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        true => Ok(text),
+        false => Err("invalid checksum digest format"),
+    }
+}
+
+/// A host, perhaps with a port.
+fn is_domain(text: &str) -> bool {
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    };
+    let is_label = |label: &str| {
+        let mut bytes = label.bytes();
+        let alphanumeric = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+        let inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        label.bytes().all(inside) && alphanumeric(bytes.next()) && !label.ends_with('-')
+    };
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    host.split('.').all(is_label) && port.is_none_or(is_port)
+}
+
+/// A part of a repository's path: lower case letters and digits, and between them one `.`, one or two `_`, or any number
+/// of `-`.
+fn is_component(text: &str) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    let ends = bytes.first().is_some_and(is_plain) && bytes.last().is_some_and(is_plain);
+    ends && bytes
+        .split(is_plain)
+        .all(|between| matches!(between, b"." | b"_" | b"__") || between.iter().all(|b| *b == b'-'))
+}
+
+fn is_tag(text: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    text.len() <= 128
+        && text.bytes().next().is_some_and(is_word)
+        && text
+            .bytes()
+            .all(|byte| is_word(byte) || b".-".contains(&byte))
 }
 
 impl fmt::Display for Name {
@@ -119,6 +229,56 @@ mod tests {
         let digest = format!("sha256:{}", "a".repeat(64));
         let name: Name = format!("debian@{digest}").parse().unwrap();
         assert_eq!((name.tag(), name.digest()), (None, Some(digest.as_str())));
+    }
+
+    #[test]
+    fn names_are_read_as_the_registrys_client_reads_them() {
+        let alphabet = b"a0Z._-:/@";
+        let mut texts = vec![String::new()];
+        for length in 0..5 {
+            let longer: Vec<_> = texts.iter().filter(|text| text.len() == length).collect();
+            let with = |text: &String, byte: &u8| format!("{text}{}", char::from(*byte));
+            let longer: Vec<_> = longer
+                .into_iter()
+                .flat_map(|text| alphabet.iter().map(move |byte| with(text, byte)))
+                .collect();
+            texts.extend(longer);
+        }
+        let digits = "0123456789abcdefABCDEF".repeat(6);
+        let (half, whole) = (&digits[..64], &digits[..128]);
+        for name in [
+            "a",
+            "h.x:5/a__b",
+            "localhost/a",
+            "index.docker.io/a",
+            "A.b/c/d--e",
+        ] {
+            let long = "b".repeat(128);
+            for tag in [
+                "",
+                ":1",
+                ":v_1.-",
+                ":-",
+                &format!(":{long}"),
+                &format!(":{long}b"),
+            ] {
+                for (algorithm, digits) in [
+                    ("sha256", half),
+                    ("sha512", whole),
+                    ("sha256", whole),
+                    ("md5", half),
+                    ("sha256", "0g"),
+                ] {
+                    texts.push(format!("{name}{tag}@{algorithm}:{digits}"));
+                }
+                texts.push(format!("{name}{tag}"));
+            }
+        }
+        texts.extend([249, 256, 257].map(|length| format!("x.y/{}", "a".repeat(length))));
+        for text in texts {
+            let theirs = text.parse::<Reference>().ok();
+            assert_eq!(parse(&text).ok(), theirs, "{text}");
+        }
     }
 
     #[test]
