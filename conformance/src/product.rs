@@ -11,8 +11,10 @@ mod person;
 pub mod registry;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use cowlab_sys::cmd::Cmd;
+use layered::Layered;
 use person::Person;
 use serde_json::Value;
 
@@ -21,6 +23,9 @@ use crate::difference::Difference;
 
 /// How long one command may take, in seconds. Emulated machines are slow; what hangs must end nevertheless.
 const TIME_LIMIT: &str = "300";
+
+/// How long a case waits for what a command has begun.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The name of the image that every root has.
 pub const BASE: &str = "base";
@@ -78,6 +83,44 @@ impl Ran {
         }
         Ok(())
     }
+}
+
+/// This program's own file.
+///
+/// # Errors
+///
+/// When it is unknown.
+pub fn program() -> Result<PathBuf> {
+    Ok(cowlab_sys::io(
+        "readlink",
+        "/proc/self/exe",
+        std::env::current_exe(),
+    )?)
+}
+
+/// The tar of [`BASE`]'s files.
+///
+/// # Errors
+///
+/// A program that is not here, or cannot be read.
+pub fn base_tar() -> Result<&'static [u8]> {
+    image::tar()
+}
+
+/// Waits until something is so, looking again and again.
+///
+/// # Errors
+///
+/// What looking makes, and that it is not so after minutes.
+pub fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while !is_so()? {
+        if Instant::now() > end {
+            return Err(Difference::new(what, "waited for", "so", "not so"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 impl Product {
@@ -154,6 +197,16 @@ impl Product {
         self.person.as_ref().map(|_| person::ID)
     }
 
+    /// Adds images made entry by entry.
+    ///
+    /// # Errors
+    ///
+    /// What the program says.
+    pub fn load_images(&self, images: &[Layered<'_>]) -> Result<()> {
+        let archive = layered::docker_archive(images)?;
+        self.run_with(&["load"], &archive)?.ok().map(drop)
+    }
+
     /// The root.
     #[must_use]
     pub fn root(&self) -> &Path {
@@ -192,7 +245,7 @@ impl Product {
     ///
     /// When this program's own file is unknown.
     pub fn command(&self, words: &[&str]) -> Result<Cmd> {
-        let program = cowlab_sys::io("readlink", "/proc/self/exe", std::env::current_exe())?;
+        let program = program()?;
         let timeout = ["timeout", "-k", "5", TIME_LIMIT];
         let command = match &self.person {
             Some(person) => person.command(&program, &timeout),

@@ -6,12 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use cowlab_snapshots::Digest;
 use cowlab_sys::cmd::Cmd;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::context::Result;
 use crate::difference::Difference;
+use crate::product::layered::architecture;
 use crate::tarball::{Entry, archive};
 
 /// What cases run in containers.
@@ -40,13 +41,9 @@ pub(super) fn tar() -> Result<&'static [u8]> {
 /// As [`tar`].
 pub(super) fn docker_archive(name: &str, config: &Value) -> Result<Vec<u8>> {
     let tar = tar()?;
-    let diff_id = Sha256::digest(tar)
-        .iter()
-        .fold("sha256:".to_owned(), |text, byte| {
-            text + &format!("{byte:02x}")
-        });
+    let diff_id = Digest::of(tar).to_string();
     let configuration = json!({
-        "architecture": "amd64",
+        "architecture": architecture(),
         "os": "linux",
         "config": config,
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},

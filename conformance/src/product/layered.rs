@@ -54,6 +54,16 @@ impl Layered<'_> {
     }
 }
 
+/// This machine's architecture, as images call it.
+#[must_use]
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 /// Compresses as a registry has layers.
 ///
 /// # Errors
@@ -84,7 +94,7 @@ pub fn docker_archive(images: &[Layered<'_>]) -> Result<Vec<u8>> {
         let config = format!("{number}.json");
         entries.push(Entry::file(
             &config,
-            image.configuration("amd64").to_string(),
+            image.configuration(architecture()).to_string(),
         ));
         manifest.push(json!({"Config": config, "RepoTags": [image.name], "Layers": names}));
     }

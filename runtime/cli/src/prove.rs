@@ -14,6 +14,7 @@ mod same_image;
 mod sweep_live;
 mod thin_pools;
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -212,6 +213,13 @@ fn on_backing<T>(
 fn start(arguments: impl IntoIterator<Item = String>) -> anyhow::Result<Running> {
     let program = std::env::current_exe()?;
     Ok(Cmd::new(program).arg("prove").args(arguments).spawn()?)
+}
+
+/// What is in one of two lists only, a line each.
+fn gone_and_left(before: &BTreeSet<String>, after: &BTreeSet<String>) -> Vec<String> {
+    let gone = before.difference(after).map(|line| format!("gone: {line}"));
+    let left = after.difference(before).map(|line| format!("left: {line}"));
+    gone.chain(left).collect()
 }
 
 /// The drivers that the proofs know a file system for.

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use super::image::{inspect, text, texts};
 use crate::context::Result;
 use crate::prelude::*;
-use crate::product::{BASE, Product};
+use crate::product::{BASE, Product, until};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -104,23 +105,14 @@ fn diff_lists_exactly_the_change(context: &mut Context) -> Result<()> {
     product.says(&["diff", "con"], CHANGED)
 }
 
-/// How many layers an image has.
+/// The diff ids of an image.
 fn layers(product: &Product, image: &str) -> Result<Vec<String>> {
-    let image = product.json(&["image", "inspect", image])?;
-    let layers = image
-        .pointer("/0/RootFS/Layers")
-        .and_then(|layers| layers.as_array());
-    let layers = layers
-        .ok_or_else(|| Difference::new("image inspect", "RootFS.Layers", "a list", &image))?;
-    Ok(layers.iter().map(ToString::to_string).collect())
+    texts(&inspect(product, image)?, "/RootFS/Layers")
 }
 
 /// The id of an image, whole.
 fn id(product: &Product, image: &str) -> Result<String> {
-    let images = product.json(&["image", "inspect", image])?;
-    let id = images.pointer("/0/Id").and_then(|id| id.as_str());
-    id.map(str::to_owned)
-        .ok_or_else(|| Difference::new(image, "Id", "a digest", &images))
+    text(&inspect(product, image)?, "/Id")
 }
 
 fn commit_keeps_exactly_the_change(context: &mut Context) -> Result<()> {
@@ -136,7 +128,9 @@ fn commit_keeps_exactly_the_change(context: &mut Context) -> Result<()> {
         &format!("{CHANGE}; sleep 1000"),
     ])?;
     // It runs, and is paused for the time of the commit.
-    while product.run(&["exec", "con", "ls", "/d"])?.code != 0 {}
+    until("the container has made /d", || {
+        Ok(product.run(&["exec", "con", "ls", "/d"])?.code == 0)
+    })?;
     product.ok(&["commit", "con", "two:1"])?;
     let (below, above) = (layers(&product, BASE)?, layers(&product, "two:1")?);
     expect("two:1", "layers", below.len() + 1, above.len())?;
@@ -215,8 +209,7 @@ fn an_image_goes_round_by_export_and_save(context: &mut Context) -> Result<()> {
 fn a_changed_base_layer_is_named_and_repaired(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
     let layers = product.json(&["layer", "ls", "--json"])?;
-    let chain = layers.pointer("/0/chain_id").and_then(|id| id.as_str());
-    let layer = product.json(&["layer", "show", chain.unwrap_or_default()])?;
+    let layer = product.json(&["layer", "show", &text(&layers, "/0/chain_id")?])?;
     let dir = ["/data/LowerDirs/0", "/data/Directory"]
         .iter()
         .find_map(|at| layer.pointer(at)?.as_str());

@@ -4,7 +4,7 @@ use cowlab_sys::cmd::Cmd;
 
 use crate::context::Result;
 use crate::prelude::*;
-use crate::product::Product;
+use crate::product::{Product, program};
 
 /// What people are told about storage drivers.
 pub(in crate::cases) const SEED: &[Case] = &[Case {
@@ -32,7 +32,7 @@ fn a_driver_is_chosen_once(context: &mut Context) -> Result<()> {
         .refused(2, "aufs")?;
     // Nobody says which: the first that runs, and the same one ever after.
     let root = context.dir().join("another-root").display().to_string();
-    let program = cowlab_sys::io("readlink", "/proc/self/exe", std::env::current_exe())?;
+    let program = program()?;
     let chosen = || -> Result<serde_json::Value> {
         let text = Cmd::new("env")
             .args(["-u", "COWLAB_DRIVER", "-u", "COWLAB_ROOT"])

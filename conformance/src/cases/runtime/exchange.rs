@@ -7,11 +7,10 @@ use cowlab_sys::cmd::Cmd;
 use serde_json::Value;
 
 use super::image::{INSECURE, inspect, load_two, push, text, texts};
-use super::input::architecture;
 use crate::context::Result;
 use crate::manifest::Manifest;
 use crate::prelude::*;
-use crate::product::layered::{Layered, docker_archive, oci_archive};
+use crate::product::layered::{Layered, architecture, oci_archive};
 use crate::product::registry::Registry;
 use crate::product::{Product, debian};
 use crate::tarball::Entry;
@@ -99,7 +98,7 @@ fn skopeo_knows_the_digests(context: &mut Context) -> Result<()> {
     load_two(&product)?;
     let place = |name: &str| context.dir().join(name).display().to_string();
     let ours = inspect(&product, "one:1")?;
-    let (id, manifest) = (text(&ours, "/Id"), texts(&ours, "/Manifests").join(" "));
+    let (id, manifest) = (text(&ours, "/Id")?, texts(&ours, "/Manifests")?.join(" "));
     let layout = place("layout");
     product.ok(&["save", "--format", "oci-dir", "-o", &layout, "one:1"])?;
     let there = registry.name("one:1");
@@ -113,14 +112,14 @@ fn skopeo_knows_the_digests(context: &mut Context) -> Result<()> {
             "skopeo inspect",
             "Digest",
             manifest.clone(),
-            text(&seen, "/Digest"),
+            text(&seen, "/Digest")?,
         )?;
         let raw = document(&["skopeo", "inspect", INSECURE, "--raw", source])?;
         expect(
             "skopeo inspect",
             "configuration",
             id.clone(),
-            text(&raw, "/config/digest"),
+            text(&raw, "/config/digest")?,
         )?;
         layers.push(layers_of(&raw));
     }
@@ -140,14 +139,14 @@ fn skopeo_knows_the_digests(context: &mut Context) -> Result<()> {
         "load",
         "id",
         id.clone(),
-        text(&inspect(&product, "back:1")?, "/Id"),
+        text(&inspect(&product, "back:1")?, "/Id")?,
     )?;
     let theirs = registry.name("theirs:1");
     let target = format!("docker://{theirs}");
     judge(&["skopeo", "copy", "--dest-tls-verify=false", &saved, &target])?;
     let pulled = product.ok(&["pull", INSECURE, &theirs])?;
     expect("pull", "digest", true, pulled.contains(&manifest))?;
-    expect("pull", "id", id, text(&inspect(&product, &theirs)?, "/Id"))?;
+    expect("pull", "id", id, text(&inspect(&product, &theirs)?, "/Id")?)?;
     registry.stop()
 }
 
@@ -185,7 +184,7 @@ fn a_list_in_a_registry(context: &mut Context) -> Result<()> {
     let first = pulled.lines().next().unwrap_or_default().to_owned();
     expect("pull", "output", format!("Digest: {theirs}"), first)?;
     let ours = inspect(&product, &there)?;
-    let got = text(&ours, "/Architecture");
+    let got = text(&ours, "/Architecture")?;
     expect("pull", "architecture", architecture().to_owned(), got)?;
     let elsewhere = send("elsewhere:1", &["mips64le", "riscv64"])?;
     let ran = product.run(&["pull", INSECURE, &elsewhere])?;
@@ -228,21 +227,21 @@ fn podman_knows(
     podman(&["load", "-q", "-i", &archive])?;
     let ours = inspect(product, image)?;
     let theirs: Value = serde_json::from_str(&podman(&["image", "inspect", image])?)?;
-    let id = text(&ours, "/Id");
-    let got = format!("sha256:{}", text(&theirs, "/0/Id"));
+    let id = text(&ours, "/Id")?;
+    let got = format!("sha256:{}", text(&theirs, "/0/Id")?);
     expect(image, "podman's id", id.clone(), got)?;
-    let manifest = texts(&ours, "/Manifests").join(" ");
-    let got = text(&theirs, "/0/Digest");
+    let manifest = texts(&ours, "/Manifests")?.join(" ");
+    let got = text(&theirs, "/0/Digest")?;
     expect(image, "podman's digest", manifest, got)?;
-    let layers = texts(&ours, "/RootFS/Layers").join(" ");
-    let got = texts(&theirs, "/0/RootFS/Layers").join(" ");
+    let layers = texts(&ours, "/RootFS/Layers")?.join(" ");
+    let got = texts(&theirs, "/0/RootFS/Layers")?.join(" ");
     expect(image, "podman's layers", layers, got)?;
     product.ok(&["rmi", image])?;
     for format in ["docker-archive", "oci-archive"] {
         let back = place(format);
         podman(&["save", "-q", "--format", format, "-o", &back, image])?;
         product.ok(&["load", "-i", &back])?;
-        let got = text(&inspect(product, &id)?, "/Id");
+        let got = text(&inspect(product, &id)?, "/Id")?;
         expect(image, format, id.clone(), got)?;
         product.ok(&["rmi", "-f", &id])?;
     }
@@ -283,7 +282,7 @@ fn shown<T>(
     let top = text(
         &layers,
         &format!("/Layers/{}/cache_id", count.saturating_sub(1)),
-    );
+    )?;
     let target = context.mount_point();
     let place = target.display().to_string();
     product.ok(&["snapshot", "view", "look", &top])?;
@@ -367,9 +366,7 @@ fn umoci_unpacks_the_same_tree(context: &mut Context) -> Result<()> {
         name: "kinds:1",
         layers: &layers,
     };
-    product
-        .run_with(&["load"], &docker_archive(&[image])?)?
-        .ok()?;
+    product.load_images(&[image])?;
     let (layout, bundle) = (context.dir().join("layout"), context.dir().join("bundle"));
     compare_with_umoci(context, &product, "kinds:1", &layout, &bundle)
 }
@@ -380,7 +377,7 @@ fn umoci_unpacks_the_same_debian(context: &mut Context) -> Result<()> {
     product.run_with(&["import", "-", "debian:1"], &tar)?.ok()?;
     let (layout, bundle) = (context.dir().join("layout"), context.dir().join("bundle"));
     compare_with_umoci(context, &product, "debian:1", &layout, &bundle)?;
-    let below = texts(&inspect(&product, "debian:1")?, "/RootFS/Layers");
+    let below = texts(&inspect(&product, "debian:1")?, "/RootFS/Layers")?;
     // Umoci's turn: a further layer.
     std::fs::write(bundle.join("rootfs/etc/issue"), "umoci was here\n")?;
     std::fs::remove_file(bundle.join("rootfs/etc/debian_version"))?;
@@ -392,7 +389,7 @@ fn umoci_unpacks_the_same_debian(context: &mut Context) -> Result<()> {
     // Its image has the name of the one that it is made of, which is nameless now.
     product.ok(&["load", "-q", "-i", &layout.display().to_string()])?;
     let id = "debian:1";
-    let got = texts(&inspect(&product, id)?, "/RootFS/Layers");
+    let got = texts(&inspect(&product, id)?, "/RootFS/Layers")?;
     expect("umoci's image", "layers", below.len() + 1, got.len())?;
     expect(
         "umoci's image",

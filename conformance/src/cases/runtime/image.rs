@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use crate::context::Result;
 use crate::prelude::*;
-use crate::product::Product;
-use crate::product::layered::{Layered, docker_archive};
+use crate::product::layered::Layered;
 use crate::product::registry::Registry;
+use crate::product::{Product, Ran};
 use crate::tarball::Entry;
 
 /// Registries without TLS are asked only when somebody says so.
@@ -103,9 +103,7 @@ pub(super) fn load_two(product: &Product) -> Result<[Vec<String>; 2]> {
             layers: &two,
         },
     ];
-    product
-        .run_with(&["load"], &docker_archive(&images)?)?
-        .ok()?;
+    product.load_images(&images)?;
     Ok(images.map(|image| image.diff_ids()))
 }
 
@@ -114,16 +112,29 @@ pub(super) fn inspect(product: &Product, image: &str) -> Result<Value> {
     Ok(all.get_mut(0).map(Value::take).unwrap_or_default())
 }
 
-/// The texts in a list of a document.
-pub(super) fn texts(document: &Value, pointer: &str) -> Vec<String> {
-    let list = document.pointer(pointer).and_then(Value::as_array);
-    let texts = list.into_iter().flatten().filter_map(Value::as_str);
-    texts.map(str::to_owned).collect()
+fn missing(document: &Value, pointer: &str, what: &str) -> Difference {
+    Difference::new(pointer, "in the document", what, document)
 }
 
-pub(super) fn text(document: &Value, pointer: &str) -> String {
+/// The texts in a list of a document.
+pub(super) fn texts(document: &Value, pointer: &str) -> Result<Vec<String>> {
+    let list = document.pointer(pointer).and_then(Value::as_array);
+    let list = list.ok_or_else(|| missing(document, pointer, "a list"))?;
+    let texts = list.iter().filter_map(Value::as_str);
+    Ok(texts.map(str::to_owned).collect())
+}
+
+/// A text in a document.
+pub(super) fn text(document: &Value, pointer: &str) -> Result<String> {
     let text = document.pointer(pointer).and_then(Value::as_str);
-    text.unwrap_or_default().to_owned()
+    text.map(str::to_owned)
+        .ok_or_else(|| missing(document, pointer, "a text"))
+}
+
+/// A number in a document, bytes for example.
+pub(super) fn bytes(document: &Value, pointer: &str) -> Result<u64> {
+    let number = document.pointer(pointer).and_then(Value::as_u64);
+    number.ok_or_else(|| missing(document, pointer, "a number"))
 }
 
 /// Sends an image to a registry and returns the digest there.
@@ -139,7 +150,7 @@ pub(super) fn push(product: &Product, image: &str, there: &str) -> Result<String
 
 /// The digest under which the layer of an image at a depth came.
 pub(super) fn blob(product: &Product, image: &str, depth: usize) -> Result<String> {
-    let diff_ids = texts(&inspect(product, image)?, "/RootFS/Layers");
+    let diff_ids = texts(&inspect(product, image)?, "/RootFS/Layers")?;
     let layers = product.json(&["layer", "ls", "--json"])?;
     let wanted = diff_ids.get(depth).map(String::as_str);
     let found = layers.as_array().and_then(|layers| {
@@ -147,7 +158,8 @@ pub(super) fn blob(product: &Product, image: &str, depth: usize) -> Result<Strin
             .iter()
             .find(|layer| layer["diff_id"].as_str() == wanted)
     });
-    Ok(found.map(|layer| text(layer, "/blob")).unwrap_or_default())
+    let found = found.ok_or_else(|| Difference::new(image, "layer", depth, "none"))?;
+    text(found, "/blob")
 }
 
 fn short(digest: &str) -> &str {
@@ -155,6 +167,16 @@ fn short(digest: &str) -> &str {
         .trim_start_matches("sha256:")
         .get(..12)
         .unwrap_or_default()
+}
+
+/// A pull must have a line for each of these layers that says this of it.
+fn tells(pulled: &Ran, lines: &[(&String, &str)]) -> Result<()> {
+    for (digest, word) in lines {
+        let line = format!("{}: {word}", short(digest));
+        let is_told = pulled.err.lines().any(|said| said == line);
+        expect(&pulled.command, &line, true, is_told)?;
+    }
+    Ok(())
 }
 
 fn images_are_pulled(context: &mut Context) -> Result<()> {
@@ -166,34 +188,20 @@ fn images_are_pulled(context: &mut Context) -> Result<()> {
     push(&product, "two:1", &two)?;
     let shared = blob(&product, "one:1", 0)?;
     let own = blob(&product, "two:1", 1)?;
-    let id = text(&inspect(&product, "one:1")?, "/Id");
+    let id = text(&inspect(&product, "one:1")?, "/Id")?;
     product.ok(&["rmi", "one:1", "two:1", &one, &two])?;
     let pulled = product.run(&["pull", INSECURE, &one])?;
-    for line in [
-        format!("{}: Downloading", short(&shared)),
-        format!("{}: Pull complete", short(&shared)),
-    ] {
-        expect(
-            "first pull",
-            &line,
-            true,
-            pulled.err.lines().any(|said| said == line),
-        )?;
-    }
+    tells(
+        &pulled,
+        &[(&shared, "Downloading"), (&shared, "Pull complete")],
+    )?;
     let status = format!("Digest: {digest}\nStatus: Downloaded newer image for {one}");
     expect("first pull", "output", status, pulled.ok()?)?;
     let pulled = product.run(&["pull", INSECURE, &two])?;
-    for line in [
-        format!("{}: Already exists", short(&shared)),
-        format!("{}: Pull complete", short(&own)),
-    ] {
-        expect(
-            "second pull",
-            &line,
-            true,
-            pulled.err.lines().any(|said| said == line),
-        )?;
-    }
+    tells(
+        &pulled,
+        &[(&shared, "Already exists"), (&own, "Pull complete")],
+    )?;
     let fetched = format!("{}: Downloading", short(&shared));
     expect(
         "second pull",
@@ -208,7 +216,7 @@ fn images_are_pulled(context: &mut Context) -> Result<()> {
     product.ok(&["rmi", &one])?;
     let by_digest = format!("{}@{digest}", registry.name("one"));
     product.ok(&["pull", INSECURE, &by_digest])?;
-    let got = text(&inspect(&product, &by_digest)?, "/Id");
+    let got = text(&inspect(&product, &by_digest)?, "/Id")?;
     expect("pull by digest", "id", id, got)?;
     registry.stop()
 }
@@ -218,7 +226,7 @@ fn images_of_one_base(context: &mut Context) -> Result<()> {
     let expected = load_two(&product)?;
     let mut first = BTreeSet::new();
     for (image, diff_ids) in ["one:1", "two:1"].into_iter().zip(expected) {
-        let got = texts(&inspect(&product, image)?, "/RootFS/Layers");
+        let got = texts(&inspect(&product, image)?, "/RootFS/Layers")?;
         expect(image, "RootFS.Layers", diff_ids.join(" "), got.join(" "))?;
         first.extend(got.into_iter().next());
     }
@@ -234,11 +242,11 @@ fn read(product: &Product, path: &str) -> Result<String> {
 fn the_layer_database_leads_on(context: &mut Context) -> Result<()> {
     let product = Product::empty(context)?;
     let [diff_ids, _] = load_two(&product)?;
-    let id = text(&inspect(&product, "one:1")?, "/Id");
+    let id = text(&inspect(&product, "one:1")?, "/Id")?;
     let digits = |id: &str| id.trim_start_matches("sha256:").to_owned();
     let config = read(&product, &format!("images/{}.json", digits(&id)))?;
     let config: Value = serde_json::from_str(&config)?;
-    let listed = texts(&config, "/rootfs/diff_ids");
+    let listed = texts(&config, "/rootfs/diff_ids")?;
     expect("images", "diff ids", diff_ids.join(" "), listed.join(" "))?;
     let mut below: Option<String> = None;
     for (diff_id, file) in diff_ids.iter().zip(["etc/base", "one"]) {
@@ -270,7 +278,7 @@ fn the_layer_database_leads_on(context: &mut Context) -> Result<()> {
             file,
             "cache id",
             cache_id.clone(),
-            text(&shown, "/cache_id"),
+            text(&shown, "/cache_id")?,
         )?;
         let layer = product.ok(&["snapshot", "diff", "--json", &cache_id])?;
         expect(file, "is in its layer", true, layer.contains(file))?;
@@ -291,9 +299,7 @@ fn the_graph_finds(context: &mut Context) -> Result<()> {
             layers: &layers,
         })
         .collect();
-    product
-        .run_with(&["load"], &docker_archive(&images)?)?
-        .ok()?;
+    product.load_images(&images)?;
     let start = fs::read(product.root().join("graph.db"))?;
     expect(
         "graph.db",
@@ -304,13 +310,13 @@ fn the_graph_finds(context: &mut Context) -> Result<()> {
     let mut firsts = BTreeSet::new();
     let mut twice = None;
     for name in &names {
-        let id = text(&inspect(&product, name)?, "/Id");
+        let id = text(&inspect(&product, name)?, "/Id")?;
         let found = inspect(&product, short(&id))?;
         expect(
             name,
             "found by twelve digits",
             id.clone(),
-            text(&found, "/Id"),
+            text(&found, "/Id")?,
         )?;
         let first = short(&id).get(..1).unwrap_or_default().to_owned();
         if !firsts.insert(first.clone()) {
@@ -326,7 +332,7 @@ fn the_graph_finds(context: &mut Context) -> Result<()> {
         "layers",
         "images of the one layer",
         17,
-        texts(&found, "/0/images").len(),
+        texts(&found, "/0/images")?.len(),
     )?;
     product.ok(&["rmi", &names[0]])?;
     let found = product.json(&["layer", "ls", "--json"])?;
@@ -334,7 +340,7 @@ fn the_graph_finds(context: &mut Context) -> Result<()> {
         "layers",
         "images after one is removed",
         16,
-        texts(&found, "/0/images").len(),
+        texts(&found, "/0/images")?.len(),
     )
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::context::Result;
 use crate::prelude::*;
-use crate::product::{BASE, Product, Ran};
+use crate::product::{BASE, Product, Ran, program, until};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -120,10 +120,9 @@ fn kill_process(product: &Product, name: &str, which: &str) -> Result<()> {
     let task = task.ok_or_else(|| Difference::new(name, which, "a process", "none"))?;
     task.signal(9)?;
     // It is gone when nobody can signal it any more.
-    while task.signal(0).is_ok() && !is_zombie(task.pid()) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
+    until("the process is gone", || {
+        Ok(task.signal(0).is_err() || is_zombie(task.pid()))
+    })
 }
 
 fn is_zombie(pid: u32) -> bool {
@@ -190,14 +189,14 @@ fn a_killed_commit(context: &mut Context) -> Result<()> {
     let large = "dd if=/dev/urandom of=/large bs=1M count=24";
     product.ok(&["exec", "con", "sh", "-c", large])?;
     let lock = dir_of(&product, "con")?.join("pause.lock");
-    let program = cowlab_sys::io("readlink", "/proc/self/exe", std::env::current_exe())?;
+    let program = program()?;
     let mut commit = Cmd::new(program)
         .args(["commit", "con", "cut"])
         .env("COWLAB_ROOT", product.root())
         .spawn()?;
-    while commit.is_alive()? && FileLock::try_exclusive(&lock)?.is_some() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("the commit has paused the container", || {
+        Ok(!commit.is_alive()? || FileLock::try_exclusive(&lock)?.is_none())
+    })?;
     commit.kill()?;
     product.says(&["exec", "con", "cat", "/testfile"], "test")?;
     product.ok(&["commit", "con", "whole"])?;
@@ -232,9 +231,9 @@ fn wait_tells_of_one_that_removes_itself(context: &mut Context) -> Result<()> {
     });
     told?;
     expect("wait", "status", "7".to_owned(), waited?.ok()?)?;
-    while state(&product, "con")? != "none" {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("the container has removed itself", || {
+        Ok(state(&product, "con")? == "none")
+    })?;
     product.run(&["wait", "con"])?.refused(2, "`con`")
 }
 
@@ -424,31 +423,26 @@ fn full_commands(product: &Product, out: &str) -> Result<Full> {
 }
 
 /// What docker takes and this program does not.
-const UNSUPPORTED: &[&[&str]] = &[
-    &["--privileged"],
-    &["--memory", "64m"],
-    &["--cpus", "1"],
-    &["--restart", "always"],
-    &["--cap-add", "SYS_ADMIN"],
-    &["--network", "bridge"],
-    &["--link", "other"],
-    &["--device", "/dev/null"],
-    &["-p", "80:80"],
-    &["--storage-opt", "speed=1"],
-    &["--log-opt", "tag=x"],
-    &["--mount", "type=npipe,target=/x"],
+const UNSUPPORTED: &[(&[&str], &str)] = &[
+    (&["--privileged"], "--privileged"),
+    (&["--memory", "64m"], "--memory"),
+    (&["--cpus", "1"], "--cpus"),
+    (&["--restart", "always"], "--restart"),
+    (&["--cap-add", "SYS_ADMIN"], "--cap-add"),
+    (&["--network", "bridge"], "bridge"),
+    (&["--link", "other"], "--link"),
+    (&["--device", "/dev/null"], "--device"),
+    (&["-p", "80:80"], "-p is not supported"),
+    (&["--storage-opt", "speed=1"], "speed"),
+    (&["--log-opt", "tag=x"], "tag"),
+    (&["--mount", "type=npipe,target=/x"], "npipe"),
 ];
 
 fn flags_that_are_not_supported(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
-    for flags in UNSUPPORTED {
+    for (flags, word) in UNSUPPORTED {
         let run = [&["run"], *flags, &[BASE, "true"]].concat();
-        let named = flags[0].trim_start_matches('-');
-        let ran = product.run(&run)?;
-        let word = flags.last().unwrap_or(&named);
-        let is_named = ran.err.contains(named) || ran.err.contains(word);
-        expect(&ran.command, "exit status", 2, ran.code)?;
-        expect(&ran.command, "names it", true, is_named)?;
+        product.run(&run)?.refused(2, word)?;
     }
     product.says(&["ps", "-aq"], "")?;
     product.says(&["volume", "ls", "-q"], "")

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use cowlab_sys::{loopdev, mountinfo, process, stat};
 
+use crate::prove::gone_and_left;
+
 /// Where cgroups are.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -142,11 +144,7 @@ impl Traces {
     pub(super) fn differences(&self, after: &Self) -> Vec<String> {
         let pairs = self.sets().into_iter().zip(after.sets());
         pairs
-            .flat_map(|((_, before), (_, after))| {
-                let gone = before.difference(after).map(|line| format!("gone: {line}"));
-                let left = after.difference(before).map(|line| format!("left: {line}"));
-                gone.chain(left)
-            })
+            .flat_map(|((_, before), (_, after))| gone_and_left(before, after))
             .collect()
     }
 

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use cowlab_sys::{loopdev, mountinfo};
 
+use crate::prove::gone_and_left;
+
 /// Mounts, loop devices and files, a line each.
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
@@ -72,11 +74,7 @@ impl Inventory {
     pub(super) fn differences(&self, after: &Self) -> Vec<String> {
         let pairs = self.sets().into_iter().zip(after.sets());
         pairs
-            .flat_map(|(before, after)| {
-                let gone = before.difference(after).map(|line| format!("gone: {line}"));
-                let left = after.difference(before).map(|line| format!("left: {line}"));
-                gone.chain(left)
-            })
+            .flat_map(|(before, after)| gone_and_left(before, after))
             .collect()
     }
 
