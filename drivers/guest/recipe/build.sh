@@ -102,6 +102,8 @@ make_root() { # the root
     # A script whose interpreter is left out would only confuse.
     grep -rIlE '^#! ?/usr/bin/(env )?(python3|perl)' "$1/usr/bin" "$1/usr/sbin" "$1/usr/lib" 2>/dev/null |
         while read -r script; do rm "$script"; done || true
+    # Who starts udev in the guest looks for it where programs are. It is one program with udevadm, which goes by its name.
+    ln -s udevadm "$1/usr/bin/systemd-udevd"
     # Those of a program that comes with its own choice of drivers.
     for library in btrfsutil devmapper zfs_core zfs nvpair; do
         cp -L "/usr/lib/x86_64-linux-gnu/lib$library".so.*[0-9] "$1/usr/lib/x86_64-linux-gnu/"

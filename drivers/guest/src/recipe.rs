@@ -25,6 +25,7 @@ pub(crate) const RUNTIME: &[&str] = &[
     "quota",
     "tar",
     "thin-provisioning-tools",
+    "udev",
     "util-linux",
     "xfsprogs",
     "zfsutils-linux",

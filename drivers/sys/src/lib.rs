@@ -41,6 +41,8 @@ pub mod task;
 pub mod terminal;
 pub mod user_namespace;
 pub mod xattr;
+#[cfg(feature = "zfs")]
+pub mod zfs_library;
 
 pub use chance::Chance;
 pub use cmd::Cmd;

@@ -13,6 +13,8 @@ pub(crate) mod network;
 pub(crate) mod quota;
 pub(crate) mod record_lock;
 pub(crate) mod verity;
+#[cfg(feature = "zfs")]
+pub(crate) mod zfs_library;
 
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};

@@ -54,6 +54,12 @@ impl Pool {
                 what: "the ZFS kernel module".to_owned(),
                 remedy: "install `zfs-dkms` (Debian: contrib) and run `modprobe zfs`".to_owned(),
             },
+            SysError::Command { stderr, .. } if stderr.contains(NO_LIBRARY) => Error::Missing {
+                what: format!("a library of ZFS ({})", stderr.trim()),
+                remedy:
+                    "install the Debian package `zfsutils-linux` (contrib) anew, which brings it"
+                        .to_owned(),
+            },
             _ => error.into(),
         })?;
         Ok(Self {
@@ -151,6 +157,9 @@ pub(crate) fn imported() -> Result<Vec<String>> {
         .read()?;
     Ok(list.lines().map(str::to_owned).collect())
 }
+
+/// What the loader says of a program that it cannot start (ld.so(8)).
+const NO_LIBRARY: &str = "error while loading shared libraries";
 
 fn is_module_missing(stderr: &str) -> bool {
     stderr.contains("ZFS modules") || stderr.contains("/dev/zfs")

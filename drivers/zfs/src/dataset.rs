@@ -1,7 +1,7 @@
 //! Data sets: libzfs_core makes, clones, snapshots and destroys them, `zfs` and `zpool` read the rest.
 
 use cowlab_driver::{Error, Missing, Result};
-use cowlab_sys::{Cmd, Errno, Error as SysError};
+use cowlab_sys::{Cmd, Errno, Error as SysError, zfs_library};
 use nvpair::NvList;
 use zfs_core::{DataSetType, Zfs};
 
@@ -27,6 +27,12 @@ impl DataSets {
                 "install the Debian package `zfsutils-linux` (contrib)",
             ));
         }
+        zfs_library::load().map_err(|reason| {
+            missing(
+                &format!("the library of ZFS ({reason})"),
+                "install the Debian package `zfsutils-linux` (contrib), which brings it",
+            )
+        })?;
         let zfs = Zfs::new().map_err(|error| {
             missing(
                 &format!("the ZFS kernel module (open `/dev/zfs`: {error})"),

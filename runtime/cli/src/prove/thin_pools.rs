@@ -1,4 +1,4 @@
-//! Thin pools in trouble: those of others, those that are gone, and those that are full.
+//! Thin pools in trouble: those of others, those that are gone, those that are full; and beside a udev that runs.
 //!
 //! Each is refused, or named as the reason, by an error that says which pool it is and what to do; a pool of somebody else is
 //! the same afterwards, byte by byte; and what was committed is there when the trouble is over. Made for the guest, which
@@ -7,9 +7,12 @@
 mod foreign;
 mod full;
 mod pool;
+mod udev;
 
+use std::fs;
 use std::path::Path;
 
+use anyhow::Context;
 use clap::ValueEnum;
 use cowlab_driver::Settings;
 use cowlab_snapshots::{Error, Store, StoreOptions};
@@ -33,12 +36,15 @@ enum Fault {
     NobodyElse,
     /// The notes of refused writes are lost, so that what misses something is committed.
     NoNotes,
+    /// No udev runs, so nobody waits for it.
+    NoUdev,
 }
 
 /// Proves the claim.
 pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::Result<()> {
     on_backing(run, Backing::ThinExt4, Media::Memory, SPACE, |made| {
         foreign::prove(made, args.fault, findings)?;
+        udev::prove(made, args.fault, findings).context("beside udev")?;
         full::prove(made, args.fault, findings)
     })
 }
@@ -68,5 +74,15 @@ fn expect_refusal<T>(
             }
         }
     }
+    Ok(())
+}
+
+/// Commits a layer with one file `f`, which has the layer's name.
+fn layer(store: &Store, target: &Path, parent: Option<&str>, name: &str) -> anyhow::Result<()> {
+    store.prepare("layer", parent, &Default::default())?;
+    let mounted = store.mount("layer", target)?;
+    fs::write(target.join("f"), name)?;
+    drop(mounted);
+    store.commit("layer", name, &Default::default())?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use cowlab_sys::{Cmd, Guard};
 use cowlab_testbed::BackingFs;
 
 use super::pool::{Pool, resize};
-use super::{Fault, Findings, expect_refusal, open};
+use super::{Fault, Findings, expect_refusal, layer, open};
 
 const MIB: u64 = 1 << 20;
 /// What a writer writes and flushes at a time.
@@ -210,15 +210,6 @@ fn waits(made: &BackingFs, findings: &mut Findings) -> anyhow::Result<()> {
         "what had waited is not whole"
     );
     drop(mounted);
-    Ok(())
-}
-
-fn layer(store: &Store, target: &Path, parent: Option<&str>, name: &str) -> anyhow::Result<()> {
-    store.prepare("layer", parent, &Default::default())?;
-    let mounted = store.mount("layer", target)?;
-    fs::write(target.join("f"), name)?;
-    drop(mounted);
-    store.commit("layer", name, &Default::default())?;
     Ok(())
 }
 
