@@ -98,7 +98,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim(
         "thin-pools",
-        "In the guest, thin pools of others are not written to, and full ones are named and cost nothing that was committed.",
+        "In the guest, thin pools of others are not written to, full ones are named and cost nothing that was committed, and udev is waited for.",
         &["prove", "thin-pools", "--in-guest"],
     ),
     claim(
