@@ -196,6 +196,10 @@ impl Session {
             self.resize()?;
         }
         let mut reads_input = input;
+        // What came together with the news of the start: of a short program that is all.
+        if let Some(end) = self.take_frames()? {
+            return Ok(end);
+        }
         loop {
             while let Some(caught) = signals::take() {
                 match caught {
@@ -238,6 +242,11 @@ impl Session {
             }
             Err(error) => io("read", "the monitor", Err(error))?,
         }
+        self.take_frames()
+    }
+
+    /// Takes what was received; returns how the session ended, once that is told.
+    fn take_frames(&mut self) -> Result<Option<End>> {
         while let Some(frame) = Frame::decode(&mut self.received)? {
             match frame {
                 Frame::Output(bytes) => write_all(&mut std::io::stdout(), &bytes)?,
@@ -320,6 +329,19 @@ mod tests {
         assert!(Frame::decode(&mut vec![9, 0, 0, 0, 0]).is_err());
         assert!(Frame::decode(&mut vec![0, 255, 0, 0, 0]).is_err());
         assert!(Frame::decode(&mut vec![7, 0, 0, 0, 1, 5]).is_err());
+    }
+
+    #[test]
+    fn an_end_that_comes_with_the_start_is_seen() {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let frames = [Frame::Started, Frame::Ended(3)];
+        there
+            .write_all(&frames.each_ref().map(Frame::encode).concat())
+            .unwrap();
+        drop(there);
+        let mut session = Session::new(here, "box");
+        session.started().unwrap();
+        assert_eq!(session.take_frames().unwrap(), Some(End::Status(3)));
     }
 
     #[test]
