@@ -55,6 +55,6 @@ pub use exec::ExecOptions;
 pub use life::{RemoveOptions, StartOptions};
 pub use log::{LogLine, LogOptions, Logs, Stream as LogStream};
 pub use origin::{CopyCost, CopyDone, Entry, LayerEntry, MountedAt, Origin, Part};
-pub(crate) use place::first_processes;
 pub use place::{Containers, Found, Phase};
+pub(crate) use place::{first_processes, is_kept};
 pub use record::{Record, State};

@@ -26,7 +26,8 @@ use cowlab_sys::io;
 use cowlab_sys::lock::FileLock;
 
 use crate::blobs::{Blobs, hex};
-use crate::graph::{Graph, LayerRow};
+use crate::container::is_kept;
+use crate::graph::{Graph, LayerRow, UserRow};
 use crate::{Error, Result};
 
 pub use choice::{Configuration, default_dir};
@@ -115,6 +116,20 @@ impl Root {
     #[must_use]
     pub const fn graph(&self) -> &Graph {
         &self.graph
+    }
+
+    /// The containers that use an image, or all of them, oldest first. Forgets those that are gone: a power cut may take back
+    /// that they were forgotten.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn users(&self, image: Option<&str>) -> Result<Vec<UserRow>> {
+        let mut users = self.graph.users(image)?;
+        for gone in users.extract_if(.., |user| !is_kept(&self.dir, &user.id)) {
+            self.graph.remove_user(&gone.id)?;
+        }
+        Ok(users)
     }
 
     /// The blobs.

@@ -1,8 +1,8 @@
 //! The database file: opening it, its schema, its transactions.
 //!
 //! Many processes use one file at once: WAL, `synchronous=FULL` (a committed transaction survives a
-//! power cut), writers queue with `BEGIN IMMEDIATE` and a busy timeout. No transaction is held
-//! over driver work. The queries live in `row`.
+//! power cut), or `NORMAL` for what may be taken back, writers queue with `BEGIN IMMEDIATE` and a busy timeout.
+//! No transaction is held over driver work. The queries live in `row`.
 //!
 //! On btrfs and ZFS there is a rollback journal instead. WAL shares an index between processes by a mapped file
 //! (SQLite, "Write-Ahead Log", section 8), and a write to a mapped page is copied to a new place on disk. On a full
@@ -67,10 +67,25 @@ CREATE TABLE labels (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// How many pages the log may have before they are moved into the file. Who opens the database first reads the log, and
+/// most commands are first.
+const LOG_PAGES: i64 = 200;
+
+/// When a transaction is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// When it is committed: what is promised, and intents.
+    Now,
+    /// At the next flush. Until then a power cut takes it back, and all that is committed after it. With a rollback journal,
+    /// which a missing flush can break, this is [`Now`](Self::Now) (SQLite, "PRAGMA synchronous").
+    Later,
+}
+
 /// An open database.
 #[derive(Debug)]
 pub(crate) struct Database {
     path: PathBuf,
+    has_log: bool,
     reserve: Reserve,
     connection: Mutex<Connection>,
 }
@@ -86,6 +101,7 @@ impl Database {
         let connection = connection.map_err(|error| at(path, error))?;
         reserve.fill();
         Ok(Self {
+            has_log: journal_of(path)? == LOG,
             path: path.to_owned(),
             reserve,
             connection: Mutex::new(connection),
@@ -94,22 +110,34 @@ impl Database {
 
     /// Reads one consistent state.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
-        self.transaction(TransactionBehavior::Deferred, work)
+        self.transaction(TransactionBehavior::Deferred, Flush::Now, work)
     }
 
     /// Writes all or nothing; durable when it returns.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
-        self.transaction(TransactionBehavior::Immediate, work)
+        self.write_flushed(Flush::Now, work)
     }
 
-    /// Writes as [`write`](Self::write), on a full file system too: what frees space, and what an operation
+    /// Writes all or nothing.
+    pub(crate) fn write_flushed<T>(
+        &self,
+        flush: Flush,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.transaction(TransactionBehavior::Immediate, flush, work)
+    }
+
+    /// Writes as [`write_flushed`](Self::write_flushed), on a full file system too: what frees space, and what an operation
     /// past its point of no return still has to write.
     pub(crate) fn write_at_last<T>(
         &self,
+        flush: Flush,
         work: impl Fn(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
-        match self.write(&work) {
-            Err(error) if is_full(&error) && self.reserve.spend() => self.write(&work),
+        match self.write_flushed(flush, &work) {
+            Err(error) if is_full(&error) && self.reserve.spend() => {
+                self.write_flushed(flush, &work)
+            }
             Err(error) => Err(error),
             Ok(value) => {
                 self.reserve.fill();
@@ -121,6 +149,7 @@ impl Database {
     fn transaction<T>(
         &self,
         behavior: TransactionBehavior,
+        flush: Flush,
         work: impl FnOnce(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
         // A panic inside a transaction rolled it back, so the connection of a poisoned lock is sound.
@@ -128,7 +157,15 @@ impl Database {
             .connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let flush = if self.has_log { flush } else { Flush::Now };
         let run = || {
+            // Every transaction sets its own, whatever a panic left.
+            if matches!(behavior, TransactionBehavior::Immediate) {
+                connection.execute_batch(match flush {
+                    Flush::Now => "PRAGMA synchronous = FULL",
+                    Flush::Later => "PRAGMA synchronous = NORMAL",
+                })?;
+            }
             let transaction = connection.transaction_with_behavior(behavior)?;
             let value = work(&transaction)?;
             transaction.commit()?;
@@ -210,7 +247,9 @@ fn connect(path: &Path, timeout: Duration) -> Result<Connection> {
         }
     }
     set_journal(&connection, journal_of(path)?)?;
-    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+    connection.execute_batch(&format!(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = {LOG_PAGES};"
+    ))?;
     // Most commands are one process: each would move its few pages at its end, and flush both files for it.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     if version == 0 {
@@ -223,6 +262,9 @@ fn connect(path: &Path, timeout: Duration) -> Result<Connection> {
     Ok(connection)
 }
 
+/// The journal mode with a log.
+const LOG: &str = "wal";
+
 /// The journal mode for the file system that the database is on.
 fn journal_of(path: &Path) -> Result<&'static str> {
     let dir = path.parent().unwrap_or(path);
@@ -230,7 +272,7 @@ fn journal_of(path: &Path) -> Result<&'static str> {
     Ok(if [btrfs::MAGIC, ZFS_MAGIC].contains(&magic) {
         "persist"
     } else {
-        "wal"
+        LOG
     })
 }
 

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 
 use cowlab_driver::{CreateOptions, Durability, Staging};
 
+use crate::database::Flush;
 use crate::info::{Info, Kind, Labels};
 use crate::layer::apply::{self, Counts, Duplicates, Target};
 use crate::layer::reader::{Content, ReadOptions};
@@ -160,7 +161,7 @@ impl Store {
         driver.freeze(id, options.durability).map_err(failed())?;
         let content = applied.content;
         Ok(Applied {
-            info: self.end(begun, options.durability)?,
+            info: self.end(begun, options.durability, Flush::Now)?,
             digest: content.digest,
             diff_id: content.diff_id,
             size: content.size,

@@ -129,6 +129,8 @@ pub struct PrepareOptions {
     pub labels: Labels,
     /// The most that it may hold of its own.
     pub size_limit: Option<Bytes>,
+    /// What it survives, once it is made: with [`Durability::None`] a power cut may take it away, whole.
+    pub durability: Durability,
 }
 
 /// How a snapshot is committed.

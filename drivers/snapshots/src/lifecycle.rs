@@ -5,9 +5,10 @@
 //! intent back at once; one whose process dies leaves it to `recovery`.
 
 use cowlab_driver::{Chain, CreateOptions, Durability, Mounts, SnapshotId};
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 
 use crate::busy::Marks;
+use crate::database::Flush;
 use crate::info::{self, CommitOptions, Info, Kind, Labels, PrepareOptions};
 use crate::locks::{Hold, SnapshotLock};
 use crate::row::{self, Operation, Row};
@@ -76,7 +77,14 @@ impl Store {
             .driver
             .create(begun.id, begun.parent.as_ref(), &create_options)
             .map_err(Error::driver("prepare", key))
-            .and_then(|()| self.end(&begun, Durability::Commit));
+            .and_then(|()| {
+                // Taken back, it is an intent again, and the next open removes it.
+                let flush = match options.durability {
+                    Durability::None => Flush::Later,
+                    Durability::Commit | Durability::Full => Flush::Now,
+                };
+                self.end(&begun, Durability::Commit, flush)
+            });
         let made = made.map_err(explained);
         made.inspect_err(|error| self.take_back(begun, error))
     }
@@ -114,8 +122,8 @@ impl Store {
     }
 
     /// Writes that what was begun is there.
-    pub(crate) fn end(&self, begun: &Begun, durability: Durability) -> Result<Info> {
-        self.database.write(|tx| {
+    pub(crate) fn end(&self, begun: &Begun, durability: Durability, flush: Flush) -> Result<Info> {
+        self.database.write_flushed(flush, |tx| {
             row::appear(tx, begun.id, self.unflushed(durability))?;
             let row = row::by_id(tx, begun.id)?;
             row::info(
@@ -133,7 +141,8 @@ impl Store {
             // Somebody else's data has the number, as after a database was taken from a backup: it is
             // not ours to delete. `check` moves it away.
             Error::Driver { reason, .. } if matches!(**reason, cowlab_driver::Error::Exists(_)) => {
-                self.database.write_at_last(|tx| row::delete(tx, begun.id))
+                let forget = |tx: &Transaction<'_>| row::delete(tx, begun.id);
+                self.database.write_at_last(Flush::Now, forget)
             }
             _ => self.undo_creation(begun.id),
         };
@@ -180,7 +189,7 @@ impl Store {
         })?;
         self.freeze(&row, durability)?;
         self.warn_of_health();
-        self.database.write_at_last(|tx| {
+        self.database.write_at_last(Flush::Now, |tx| {
             row::end_commit(tx, row.id, self.unflushed(durability))?;
             row::info(tx, &visible(row::by_id(tx, row.id)?, name)?)
         })
@@ -192,7 +201,7 @@ impl Store {
         self.driver.freeze(row.id, durability).map_err(|reason| {
             if let Err(error) = self
                 .database
-                .write_at_last(|tx| row::cancel_commit(tx, row.id))
+                .write_at_last(Flush::Now, |tx| row::cancel_commit(tx, row.id))
             {
                 tracing::error!(key = row.name, %error, "the next open takes the commit back");
             }
@@ -229,7 +238,7 @@ impl Store {
         let (row, lock) = self.hold(key, Hold::Exclusive)?;
         self.database.read(|tx| childless(tx, &row))?;
         self.refuse_in_use(&row)?;
-        self.database.write_at_last(|tx| {
+        self.database.write_at_last(Flush::Now, |tx| {
             childless(tx, &row)?;
             row::intend_removal(tx, row.id)
         })?;

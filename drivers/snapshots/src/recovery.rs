@@ -12,7 +12,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use cowlab_driver::{Durability, SnapshotId, Warning};
+use rusqlite::Transaction;
 
+use crate::database::Flush;
 use crate::locks::Hold;
 use crate::row::{self, Operation, Row};
 use crate::store::Store;
@@ -254,7 +256,14 @@ impl Store {
             tracing::debug!(%id, %error, "cannot be deactivated");
         }
         self.driver.destroy(id).map_err(undo)?;
-        self.database.write_at_last(|tx| row::delete(tx, id))
+        self.forget(id)
+    }
+
+    /// Deletes the row of a snapshot whose data is gone. Taken back by a power cut, its intent has the next open do the
+    /// same once more.
+    fn forget(&self, id: SnapshotId) -> Result<()> {
+        let delete = |tx: &Transaction<'_>| row::delete(tx, id);
+        self.database.write_at_last(Flush::Later, delete)
     }
 
     /// Completes a commit. The checks are made again: somebody may have mounted it by hand.
@@ -262,8 +271,9 @@ impl Store {
         self.refuse_writers(row)?;
         let durability = row.target_durability.unwrap_or(Durability::Full);
         self.freeze(row, durability)?;
-        self.database
-            .write_at_last(|tx| row::end_commit(tx, row.id, self.unflushed(durability)))
+        let unflushed = self.unflushed(durability);
+        let end = |tx: &Transaction<'_>| row::end_commit(tx, row.id, unflushed);
+        self.database.write_at_last(Flush::Now, end)
     }
 
     /// Deletes the data of a snapshot whose removal is decided, then its row.
@@ -271,6 +281,6 @@ impl Store {
         self.driver
             .destroy(row.id)
             .map_err(Error::driver("remove", &row.name))?;
-        self.database.write_at_last(|tx| row::delete(tx, row.id))
+        self.forget(row.id)
     }
 }

@@ -184,6 +184,11 @@ fn holder(pid: u32, what: HolderKind, path: PathBuf) -> Holder {
 fn uses(pid: u32, scope: Scope) -> Vec<(HolderKind, PathBuf, Stat)> {
     let base = PathBuf::from(format!("/proc/{pid}"));
     let mut uses = Vec::new();
+    // A kernel thread runs no program, and has nothing open. Half of all processes are such.
+    let program = std::fs::read_link(base.join("exe"));
+    if program.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        return uses;
+    }
     let mut add = |kind: HolderKind, link: PathBuf| {
         // The link leads to the very file, in whatever namespace it was opened.
         if let (Ok(found), Ok(path)) = (stat::stat(&link), std::fs::read_link(&link)) {
@@ -191,10 +196,15 @@ fn uses(pid: u32, scope: Scope) -> Vec<(HolderKind, PathBuf, Stat)> {
         }
     };
     for descriptor in process::numbers(&base.join("fd")).unwrap_or_default() {
+        let link = base.join(format!("fd/{descriptor}"));
+        // Sockets, pipes and their like have no path (proc_pid_fd(5)), and are no regular files.
+        let has_path = || std::fs::read_link(&link).is_ok_and(|path| path.has_root());
+        if scope == Scope::Writing && !has_path() {
+            continue;
+        }
         let Some(flags) = flags_of(&base, descriptor) else {
             continue;
         };
-        let link = base.join(format!("fd/{descriptor}"));
         if flags.intersects(OFlags::WRONLY | OFlags::RDWR) && !flags.contains(OFlags::PATH) {
             add(HolderKind::OpenForWriting, link);
         } else if scope == Scope::Any {

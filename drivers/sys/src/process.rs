@@ -83,6 +83,11 @@ pub fn all() -> Result<Vec<u32>> {
 /// Returns the `/proc` directories of the threads of a process; none where it has ended.
 pub(crate) fn tasks(pid: u32) -> Vec<PathBuf> {
     let directory = PathBuf::from(format!("/proc/{pid}/task"));
+    // The kernel counts each thread as a link (fs/proc/base.c, `proc_task_getattr`), and most processes have one.
+    let links = rustix::fs::stat(&directory).map(|found| found.st_nlink);
+    if links == Ok(3) {
+        return vec![PathBuf::from(format!("/proc/{pid}"))];
+    }
     let threads = numbers(&directory).unwrap_or_default();
     threads
         .iter()

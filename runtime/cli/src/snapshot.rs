@@ -164,6 +164,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             let options = PrepareOptions {
                 labels: labels.labels(),
                 size_limit: *size,
+                ..PrepareOptions::default()
             };
             out.info(&store.prepare(key, parent.as_deref(), &options)?)?;
         }

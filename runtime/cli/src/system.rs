@@ -270,7 +270,7 @@ fn facts(root: &Root) -> anyhow::Result<Vec<(&'static str, serde_json::Value)>> 
         ("store", json!(identity.uuid)),
         ("images", json!(root.graph().images()?.len())),
         ("layers", json!(root.graph().layers()?.len())),
-        ("containers", json!(root.graph().users(None)?.len())),
+        ("containers", json!(root.users(None)?.len())),
         ("blobs", json!(root.blobs().list()?.len())),
         ("available", json!(table::size(space.available_bytes()))),
         ("kernel", json!(cowlab_sys::process::kernel_release())),

@@ -1,6 +1,7 @@
 //! Making a container: what can be wrong with the command line first, then the record, the name, the image's hold and the
 //! snapshot, in the order in which a crash leaves something that `rm` finds.
 
+use cowlab_driver::Durability;
 use cowlab_snapshots::PrepareOptions;
 use cowlab_sys::io;
 use cowlab_sys::lock::FileLock;
@@ -8,7 +9,7 @@ use cowlab_sys::lock::FileLock;
 use super::config::{self, CreateOptions, Source};
 use super::files::Lasting;
 use super::mounts::{self, Attached, Wish};
-use super::place::Containers;
+use super::place::{Containers, is_id};
 use super::record::{self, Record, State, Step};
 use super::{Error, Result, files};
 use crate::graph::UserRow;
@@ -41,7 +42,7 @@ impl Containers<'_> {
         let made = self
             .attach(wishes, &mut anonymous)
             .and_then(|mounts| config::record(record::new_id()?, source, options, mounts))
-            .and_then(|record| self.make(record));
+            .and_then(|record| self.make(record, options.remove && options.at_once));
         made.inspect_err(|_| {
             for name in &anonymous {
                 if let Err(error) = self.volumes().remove_unused(name) {
@@ -51,19 +52,24 @@ impl Containers<'_> {
         })
     }
 
-    fn make(&self, record: Record) -> Result<Record> {
+    /// Makes what `record` says. `passing` is one of which nothing but its record has to survive a power cut: by that `rm`
+    /// finds it.
+    fn make(&self, record: Record, passing: bool) -> Result<Record> {
         let dir = self.dir_of(&record.id);
         files::make_dir(&dir)?;
         let _lock = FileLock::exclusive(&dir.join("lock"))?;
         let made = (|| {
-            // Lasts with the state that is written at the end.
+            // Lasts with the state that is written at the end; without a state it is being made.
             files::write(&dir.join("container.json"), &record, Lasting::Either)?;
             self.keep_room(&record.id)?;
-            self.write_state(&record.id, &State::new())?;
-            self.claim(&record)?;
-            self.hold_image(&record)?;
+            self.claim(&record, passing)?;
+            self.hold_image(&record, passing)?;
             let options = PrepareOptions {
                 size_limit: record.size_limit.map(cowlab_driver::Bytes),
+                durability: match passing {
+                    true => Durability::None,
+                    false => Durability::Commit,
+                },
                 ..PrepareOptions::default()
             };
             self.store()
@@ -72,7 +78,10 @@ impl Containers<'_> {
                 step: Step::Created,
                 ..State::new()
             };
-            self.write_state(&record.id, &created)
+            match passing {
+                true => self.put_state(&record.id, &created, Lasting::Boot),
+                false => self.write_state(&record, &created),
+            }
         })();
         match made {
             Ok(()) => Ok(record),
@@ -86,22 +95,27 @@ impl Containers<'_> {
     }
 
     /// Keeps the image from being removed as long as the container is there.
-    fn hold_image(&self, record: &Record) -> Result<()> {
+    fn hold_image(&self, record: &Record, passing: bool) -> Result<()> {
         let Some(image) = &record.image_id else {
             return Ok(());
         };
-        Ok(self.root().graph().add_user(&UserRow {
+        let user = UserRow {
             id: record.id.clone(),
             name: record.name.clone(),
             image: image.clone(),
-        })?)
+        };
+        Ok(self.root().graph().add_user(&user, !passing)?)
     }
 
     /// Takes the name of a container. A name whose container is gone is free.
-    fn claim(&self, record: &Record) -> Result<()> {
+    fn claim(&self, record: &Record, passing: bool) -> Result<()> {
         let file = self.name_file(&record.name);
+        let lasting = match passing {
+            true => Lasting::Boot,
+            false => Lasting::PowerCut,
+        };
         for _ in 0..2 {
-            if files::claim(&file, record.id.as_bytes())? {
+            if files::claim(&file, record.id.as_bytes(), lasting)? {
                 return Ok(());
             }
             self.refuse_taken(&record.name)?;
@@ -112,7 +126,8 @@ impl Containers<'_> {
 
     fn refuse_taken(&self, name: &str) -> Result<()> {
         let file = self.name_file(name);
-        let owner = std::fs::read_to_string(&file).ok();
+        // A power cut may have left a file without an id.
+        let owner = std::fs::read_to_string(&file).ok().filter(|id| is_id(id));
         match owner.map(|id| (self.dir_of(&id).is_dir(), id)) {
             Some((true, id)) => {
                 let id = id.get(..12).unwrap_or(&id);

@@ -79,7 +79,7 @@ pub(super) fn replace(path: &Path, content: &[u8], lasting: Lasting) -> Result<(
 }
 
 /// Makes a file that was not there, whole from its first moment; `false` where the name is taken.
-pub(super) fn claim(path: &Path, content: &[u8]) -> Result<bool> {
+pub(super) fn claim(path: &Path, content: &[u8], lasting: Lasting) -> Result<bool> {
     let dir = path.parent().unwrap_or(path);
     // A unique name beside it: linked into place, the claim never stands half-written.
     let unique = cowlab_sys::Chance::Kernel.uuid("claim")?;
@@ -89,7 +89,9 @@ pub(super) fn claim(path: &Path, content: &[u8]) -> Result<bool> {
     let linked = (|| {
         let mut file = io("open", &partial, options.open(&partial))?;
         io("write", &partial, file.write_all(content))?;
-        io("fsync", &partial, file.sync_all())?;
+        if lasting != Lasting::Boot {
+            io("fsync", &partial, file.sync_all())?;
+        }
         match io("link", path, fs::hard_link(&partial, path)) {
             Err(error) if error.errno() == Some(Errno::EXIST) => Ok(false),
             linked => linked.map(|()| true),
@@ -97,7 +99,9 @@ pub(super) fn claim(path: &Path, content: &[u8]) -> Result<bool> {
     })();
     remove_quietly(&partial);
     let linked = linked?;
-    durability::fsync_dir(dir)?;
+    if lasting == Lasting::PowerCut {
+        durability::fsync_dir(dir)?;
+    }
     Ok(linked)
 }
 
@@ -131,8 +135,8 @@ mod tests {
     fn a_name_is_claimed_once() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("name");
-        assert!(claim(&path, b"one").unwrap());
-        assert!(!claim(&path, b"two").unwrap());
+        assert!(claim(&path, b"one", Lasting::PowerCut).unwrap());
+        assert!(!claim(&path, b"two", Lasting::Boot).unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
         remove(&path).unwrap();

@@ -87,6 +87,7 @@ impl Containers<'_> {
             command = command.arg("--measure");
         }
         let command = command.arg(&record.id).current_dir("/");
+        cgroup::hasten();
         command.detach(OwnedFd::from(there), log)?;
         let mut session = Session::new(here, &record.name);
         session.started()?;
@@ -320,7 +321,8 @@ impl Containers<'_> {
                 name: record.name.clone(),
             });
         }
-        monitor::let_go(self, &record.id, &record.snapshot);
+        // The store lets go of what the driver holds, too.
+        monitor::take_back(self, &record.id);
         self.take_away(record, options.volumes)
     }
 
@@ -337,7 +339,7 @@ impl Containers<'_> {
             state => state?,
         };
         state.step = Step::Removing;
-        self.write_state(&record.id, &state)?;
+        self.write_state(record, &state)?;
         let _unread = self.let_waiters_read(&record.id)?;
         self.discard(&record.id, &record.snapshot, Some(&record.name))?;
         if !with_volumes {

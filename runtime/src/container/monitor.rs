@@ -85,7 +85,7 @@ fn begin(containers: &Containers<'_>, id: &str) -> Result<(Found, (start::Starte
         ..found.state.clone()
     };
     containers.keep_room(id)?;
-    containers.write_state(id, &state)?;
+    containers.write_state(&found.record, &state)?;
     let started = start::start(containers, &found.record, &mut state);
     match started {
         Ok(started) => Ok((found, (started, lock))),
@@ -97,7 +97,7 @@ fn begin(containers: &Containers<'_>, id: &str) -> Result<(Found, (start::Starte
                 _ => 125,
             });
             state.error = Some(reason(&error));
-            containers.write_state(id, &state)?;
+            containers.write_state(&found.record, &state)?;
             start::let_go(containers, id, &found.record.snapshot);
             Err(error)
         }
@@ -125,8 +125,12 @@ fn finish(
         Err(error) => state.error = Some(format!("the exit status is not known: {error}")),
     }
     // The container is gone before anybody reads that it is: what comes next may mount its layer.
-    start::let_go(containers, &record.id, &record.snapshot);
-    containers.write_state(&record.id, &state)?;
+    if measure || !record.remove {
+        start::let_go(containers, &record.id, &record.snapshot);
+    } else {
+        take_back(containers, &record.id);
+    }
+    containers.write_state(record, &state)?;
     if measure {
         match containers.storage(record) {
             Ok(stats) => relay.client.send(&Frame::Measured(stats.to_json())),
@@ -146,6 +150,11 @@ fn finish(
 
 fn now() -> Timestamp {
     Timestamp::from(std::time::SystemTime::now())
+}
+
+/// Takes back what libcontainer holds for a container that is removed next: what the driver holds goes with the snapshot.
+pub(super) fn take_back(containers: &Containers<'_>, id: &str) {
+    start::take_back(containers, id);
 }
 
 /// Takes back what libcontainer and the driver hold for a container whose monitor did not: it died.

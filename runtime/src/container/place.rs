@@ -97,6 +97,12 @@ pub(crate) fn first_processes(dir: &Path) -> Vec<u32> {
     entries.into_iter().filter_map(alive).collect()
 }
 
+/// Whether a root at `dir` keeps a container of this id: its record is there before its image is held, and goes last.
+pub(crate) fn is_kept(dir: &Path, id: &str) -> bool {
+    let record = dir.join("containers").join(id).join("container.json");
+    record.try_exists().unwrap_or(true)
+}
+
 impl<'a> Containers<'a> {
     /// The containers of a root.
     ///
@@ -295,14 +301,22 @@ impl<'a> Containers<'a> {
         Ok(files::read(&path)?.unwrap_or_else(State::new))
     }
 
-    /// Writes a state down; on a full disk in the room that was kept for it.
-    pub(super) fn write_state(&self, id: &str, state: &State) -> Result<()> {
-        let path = self.dir_of(id).join("state.json");
+    /// Writes a state down.
+    pub(super) fn write_state(&self, record: &Record, state: &State) -> Result<()> {
         let lasting = match state.step {
+            Step::Created => Lasting::PowerCut,
+            // Once it was started, nothing of it was promised for later.
+            _ if record.remove => Lasting::Boot,
             // Nothing runs after a power cut, and whatever was written before says so as well.
             Step::Creating | Step::Starting | Step::Running => Lasting::Either,
-            Step::Created | Step::Exited | Step::Removing => Lasting::PowerCut,
+            Step::Exited | Step::Removing => Lasting::PowerCut,
         };
+        self.put_state(&record.id, state, lasting)
+    }
+
+    /// Writes a state down; on a full disk in the room that was kept for it.
+    pub(super) fn put_state(&self, id: &str, state: &State, lasting: Lasting) -> Result<()> {
+        let path = self.dir_of(id).join("state.json");
         match files::write(&path, state, lasting) {
             Err(Error::Sys(error))
                 if matches!(error.errno(), Some(Errno::NOSPC | Errno::DQUOT)) =>
@@ -319,8 +333,8 @@ impl<'a> Containers<'a> {
         let path = self.dir_of(id).join(RESERVE);
         match std::fs::metadata(&path) {
             Ok(found) if found.len() == RESERVED => Ok(()),
-            // Data that no file system packs away.
-            _ => files::replace(&path, id.repeat(256).as_bytes(), Lasting::Either),
+            // Data that no file system packs away. Where it is not written yet, room for it is reserved.
+            _ => files::replace(&path, id.repeat(256).as_bytes(), Lasting::Boot),
         }
     }
 
@@ -369,6 +383,6 @@ fn not_found(text: &str) -> Error {
     }
 }
 
-fn is_id(name: &str) -> bool {
+pub(super) fn is_id(name: &str) -> bool {
     name.len() == 64 && name.chars().all(|c| c.is_ascii_hexdigit())
 }

@@ -1,8 +1,8 @@
 //! The graph database: which layer is whose parent, which image has which layers, which names an image has, and which
 //! containers use it.
 //!
-//! One SQLite file, many processes: as the snapshot store's, WAL (a rollback journal on btrfs), `synchronous=FULL`, writers
-//! queue with `BEGIN IMMEDIATE`, and no transaction is held over other work. Foreign keys keep a layer while an image or
+//! One SQLite file, many processes: as the snapshot store's, WAL (a rollback journal on btrfs), `synchronous=FULL`, or `NORMAL`
+//! for what may be taken back, writers queue with `BEGIN IMMEDIATE`, and no transaction is held over other work. Foreign keys keep a layer while an image or
 //! another layer needs it, and an image while a container does.
 
 mod images;
@@ -27,6 +27,12 @@ const SCHEMA_VERSION: i64 = 1;
 
 /// "cwgr": marks the file as ours (SQLite file format, "Application ID").
 const APPLICATION_ID: i64 = 0x6377_6772;
+
+/// How many pages the log may have before they are moved into the file, as the store's.
+const LOG_PAGES: i64 = 200;
+
+/// The journal mode with a log.
+const LOG: &str = "wal";
 
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(30);
@@ -112,6 +118,7 @@ CREATE INDEX users_by_image ON users (image);
 #[derive(Debug)]
 pub struct Graph {
     path: PathBuf,
+    has_log: bool,
     connection: Mutex<Connection>,
 }
 
@@ -124,6 +131,7 @@ impl Graph {
     pub fn open(path: &Path) -> Result<Self> {
         let connection = connect(path)?;
         Ok(Self {
+            has_log: journal_of(path)? == LOG,
             path: path.to_owned(),
             connection: Mutex::new(connection),
         })
@@ -187,7 +195,7 @@ impl Graph {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        self.transaction(TransactionBehavior::Deferred, work)
+        self.transaction(TransactionBehavior::Deferred, true, work)
     }
 
     /// Writes all or nothing; durable when it returns.
@@ -195,12 +203,21 @@ impl Graph {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        self.transaction(TransactionBehavior::Immediate, work)
+        self.transaction(TransactionBehavior::Immediate, true, work)
+    }
+
+    /// Writes all or nothing; until something else is flushed a power cut may take it back, whole.
+    pub(crate) fn write_unflushed<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        self.transaction(TransactionBehavior::Immediate, false, work)
     }
 
     fn transaction<T>(
         &self,
         behavior: TransactionBehavior,
+        flush: bool,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
         // A panic inside a transaction rolled it back, so the connection of a poisoned lock is sound.
@@ -208,7 +225,16 @@ impl Graph {
             .connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        // A rollback journal that is not flushed can break (SQLite, "PRAGMA synchronous").
+        let flush = flush || !self.has_log;
         let run = || {
+            // Every transaction sets its own, whatever a panic left.
+            if matches!(behavior, TransactionBehavior::Immediate) {
+                connection.execute_batch(match flush {
+                    true => "PRAGMA synchronous = FULL",
+                    false => "PRAGMA synchronous = NORMAL",
+                })?;
+            }
             let transaction = connection.transaction_with_behavior(behavior)?;
             let value = work(&transaction)?;
             transaction.commit()?;
@@ -247,15 +273,10 @@ fn connect(path: &Path) -> Result<Connection> {
     if version != 0 && application != APPLICATION_ID {
         return Err(unusable("it is a database of something else".to_owned()));
     }
-    // A write to a mapped page of a full btrfs is SIGBUS, and WAL maps its index: as the store's database.
-    let parent = path.parent().unwrap_or(path);
-    let journal = if cowlab_sys::btrfs::is_btrfs(parent)? {
-        "persist"
-    } else {
-        "wal"
-    };
+    let journal = journal_of(path)?;
     let settings = format!(
-        "PRAGMA journal_mode = {journal}; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+        "PRAGMA journal_mode = {journal}; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+         PRAGMA wal_autocheckpoint = {LOG_PAGES};"
     );
     connection.execute_batch(&settings).map_err(failed)?;
     // Most commands are one process: each would move its few pages at its end, and flush both files for it.
@@ -272,6 +293,13 @@ fn connect(path: &Path) -> Result<Connection> {
         make(&mut connection).map_err(failed)?;
     }
     Ok(connection)
+}
+
+/// The journal mode for the file system that the database is on. A write to a mapped page of a full btrfs is SIGBUS, and WAL
+/// maps its index: as the store's database.
+fn journal_of(path: &Path) -> Result<&'static str> {
+    let on_btrfs = cowlab_sys::btrfs::is_btrfs(path.parent().unwrap_or(path))?;
+    Ok(if on_btrfs { "persist" } else { LOG })
 }
 
 /// Names the file in an error of SQLite.

@@ -1,6 +1,6 @@
 //! The containers that use an image, as the graph knows them: what keeps an image, and nothing more.
 
-use rusqlite::params;
+use rusqlite::{Transaction, params};
 
 use super::{Graph, now, rows};
 use crate::Result;
@@ -17,29 +17,35 @@ pub struct UserRow {
 }
 
 impl Graph {
-    /// Records that a container uses an image. Written before the container's snapshot is made.
+    /// Records that a container uses an image. Written before the container's snapshot is made, and with `lasting` durable
+    /// then.
     ///
     /// # Errors
     ///
     /// [`Error::Database`](crate::Error::Database), when there is no such image for example.
-    pub fn add_user(&self, user: &UserRow) -> Result<()> {
-        self.write(|tx| {
+    pub fn add_user(&self, user: &UserRow, lasting: bool) -> Result<()> {
+        let add = |tx: &Transaction<'_>| {
             tx.execute(
                 "INSERT INTO users (id, name, image, created) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (id) DO UPDATE SET name = excluded.name, image = excluded.image",
                 params![user.id, user.name, user.image, now()],
             )
             .map(drop)
-        })
+        };
+        match lasting {
+            true => self.write(add),
+            false => self.write_unflushed(add),
+        }
     }
 
-    /// Forgets a container. Written after its snapshot is gone. One that is not there is no error.
+    /// Forgets a container. Written after its snapshot is gone; where a power cut takes that back, the row is one of a
+    /// container that is not there. One that is not there is no error.
     ///
     /// # Errors
     ///
     /// As above.
     pub fn remove_user(&self, id: &str) -> Result<()> {
-        self.write(|tx| {
+        self.write_unflushed(|tx| {
             tx.execute("DELETE FROM users WHERE id = ?1", [id])
                 .map(drop)
         })

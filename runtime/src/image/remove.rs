@@ -67,7 +67,7 @@ impl Root {
     }
 
     fn refuse_users(&self, text: &str, id: &str) -> Result<()> {
-        let users = self.graph().users(Some(id))?;
+        let users = self.users(Some(id))?;
         if users.is_empty() {
             return Ok(());
         }

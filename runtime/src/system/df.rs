@@ -58,7 +58,7 @@ impl Root {
     }
 
     fn image_share(&self) -> Result<Share> {
-        let users = self.graph().users(None)?;
+        let users = self.users(None)?;
         let used: BTreeSet<_> = users.into_iter().map(|user| user.image).collect();
         let images = self.layer_images()?;
         let mut share = Share {

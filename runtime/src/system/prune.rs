@@ -30,7 +30,7 @@ impl Root {
         let mut pruned = Pruned::default();
         for image in self.graph().images()? {
             let named = !self.graph().tags(Some(&image.id))?.is_empty();
-            let used = !self.graph().users(Some(&image.id))?.is_empty();
+            let used = !self.users(Some(&image.id))?.is_empty();
             if !used && (options.all || !named) {
                 pruned.removed.extend(self.remove_whole(&image.id)?);
             }

@@ -147,7 +147,7 @@ fn usage(message: String) -> anyhow::Error {
 }
 
 impl Options {
-    fn read(&self, what: &What) -> anyhow::Result<CreateOptions> {
+    fn read(&self, what: &What, at_once: bool) -> anyhow::Result<CreateOptions> {
         if self.publish_all || !self.publish.is_empty() {
             return Err(usage(
                 "-p is not supported, for a container has no network of its own to publish ports of: \
@@ -184,6 +184,7 @@ impl Options {
             mounts: wishes,
             volumes_from: self.volumes_from.clone(),
             remove: self.rm,
+            at_once,
             stop_signal: self.stop_signal.clone(),
             labels: self.label.iter().cloned().collect(),
             log: self.log()?,
@@ -269,8 +270,8 @@ impl Options {
     }
 }
 
-fn make(open: &Open, options: &Options, what: &What) -> anyhow::Result<Record> {
-    let options = options.read(what)?;
+fn make(open: &Open, options: &Options, what: &What, at_once: bool) -> anyhow::Result<Record> {
+    let options = options.read(what, at_once)?;
     let image = open.root.image(&what.image)?;
     let source = Source {
         reference: what.image.clone(),
@@ -284,7 +285,7 @@ fn make(open: &Open, options: &Options, what: &What) -> anyhow::Result<Record> {
 /// `cowlab create`.
 pub(super) fn create(args: &CreateArgs) -> anyhow::Result<u8> {
     let open = Open::new(&args.root)?;
-    let record = make(&open, &args.options, &args.what)?;
+    let record = make(&open, &args.options, &args.what, false)?;
     let mut out = std::io::stdout().lock();
     match args.json {
         true => writeln!(out, "{}", serde_json::to_value(&record)?)?,
@@ -303,7 +304,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     }
     let open = Open::new(&args.root)?;
     let containers = open.containers()?;
-    let record = make(&open, options, &args.what)?;
+    let record = make(&open, options, &args.what, true)?;
     let how = StartOptions {
         measure: args.storage_stats.is_some(),
         ..open.start_options(options.interactive && !args.detach)

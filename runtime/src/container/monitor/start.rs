@@ -102,7 +102,7 @@ fn build(
         }
     }
     // Before anything runs: a diff has to know what is no change of the container's.
-    containers.write_state(&record.id, state)?;
+    containers.write_state(record, state)?;
     let bundle = dir.join("bundle");
     files::write(
         &bundle.join("config.json"),
@@ -211,7 +211,7 @@ fn begin(
     state.step = Step::Running;
     state.init = Some(Process::of(pid)?);
     state.started = Some(super::now());
-    containers.write_state(&record.id, state)?;
+    containers.write_state(record, state)?;
     container.start().map_err(|error| failed(record, &error))?;
     Ok(Started {
         init,
@@ -223,6 +223,16 @@ fn begin(
 
 /// Takes back what libcontainer made (cgroups, its records), and what the driver held for the mount.
 pub(super) fn let_go(containers: &Containers<'_>, id: &str, snapshot: &str) {
+    take_back(containers, id);
+    match containers.store().deactivate(snapshot) {
+        // A removal that was cut off took it away.
+        Ok(()) | Err(cowlab_snapshots::Error::NotFound { .. }) => {}
+        Err(error) => tracing::warn!(%error, "the driver still holds something for the mount"),
+    }
+}
+
+/// Takes back what libcontainer made.
+pub(super) fn take_back(containers: &Containers<'_>, id: &str) {
     let dir = containers.dir_of(id);
     let place = dir.join("runtime").join(id);
     if place.exists() {
@@ -241,10 +251,5 @@ pub(super) fn let_go(containers: &Containers<'_>, id: &str, snapshot: &str) {
         Err(Error::Sys(error)) if error.errno() == Some(Errno::NOENT) => {}
         Err(error) => tracing::warn!(%error, "left behind"),
         Ok(()) => {}
-    }
-    match containers.store().deactivate(snapshot) {
-        // A removal that was cut off took it away.
-        Ok(()) | Err(cowlab_snapshots::Error::NotFound { .. }) => {}
-        Err(error) => tracing::warn!(%error, "the driver still holds something for the mount"),
     }
 }
