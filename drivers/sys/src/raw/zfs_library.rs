@@ -78,12 +78,12 @@ pub(crate) fn load() -> Result<(), String> {
 
 /// What the loader failed at last.
 fn reason() -> String {
-    // SAFETY: the message is a C string, or null, until this thread's next call of the loader (dlerror(3)).
-    unsafe {
-        let message = libc::dlerror();
-        match message.is_null() {
-            true => "it lacks a function".to_owned(),
-            false => CStr::from_ptr(message).to_string_lossy().into_owned(),
-        }
+    // SAFETY: it may be called at any time (dlerror(3)).
+    let message = unsafe { libc::dlerror() };
+    if message.is_null() {
+        return "it lacks a function".to_owned();
     }
+    // SAFETY: the message is a C string until this thread's next call of the loader.
+    let message = unsafe { CStr::from_ptr(message) };
+    message.to_string_lossy().into_owned()
 }
