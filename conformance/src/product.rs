@@ -60,8 +60,12 @@ impl Ran {
     /// When it did not end well.
     pub fn ok(self) -> Result<String> {
         if self.code != 0 {
-            let said = self.err.trim_end().replace('\n', "; ");
-            let got = format!("{}: {said}", self.code);
+            // What a check finds is its result, on standard output.
+            let said = match self.err.trim_end() {
+                "" => self.out.trim_end(),
+                said => said,
+            };
+            let got = format!("{}: {}", self.code, said.replace('\n', "; "));
             return Err(Difference::new(self.command, "exit status", 0, got));
         }
         Ok(self.out.trim_end().to_owned())

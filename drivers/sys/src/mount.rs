@@ -38,6 +38,11 @@ const SCRATCH: &str = "/proc";
 const BUSY_RETRIES: u32 = 4;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
+/// Who mounts a data set of ZFS while somebody else is at it gets `EBUSY`: a superblock that is being made is not found yet,
+/// and the data set has one owner (OpenZFS, zpl_super.c, `zpl_test_super`; zfs_vfsops.c, `zfsvfs_create`).
+const ZFS: &str = "zfs";
+const ZFS_RETRIES: u32 = 100;
+
 /// One option of a file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MountOption {
@@ -328,6 +333,19 @@ fn change_attributes(tree: &OwnedFd, attributes: MountAttributes) -> rustix::io:
 
 /// Makes a detached mount of `spec`; `target` serves the error only.
 fn create(spec: &MountSpec, target: &Path) -> Result<OwnedFd> {
+    let mut retries = if spec.fstype == ZFS { ZFS_RETRIES } else { 0 };
+    loop {
+        match create_at_once(spec, target) {
+            Err(error) if retries > 0 && error.errno() == Some(Errno::BUSY) => {
+                retries -= 1;
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            made => return made,
+        }
+    }
+}
+
+fn create_at_once(spec: &MountSpec, target: &Path) -> Result<OwnedFd> {
     if spec.is_classic() {
         let made = crate::process::with_private_mounts(|| create_classic(spec))?;
         return made.map_err(|source| spec.refused(target, source, String::new()));

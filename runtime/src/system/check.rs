@@ -211,10 +211,13 @@ impl Root {
             drop(reader);
             (done, maker.join())
         });
-        // A reader that failed breaks the pipe, and is what is told.
-        let done = done?;
-        made.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok(done)
+        let made = made.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (done, made) {
+            // Whoever reads half an archive says that it is not what it should be, and not why there is no more of it.
+            (Err(_), Err(reason)) if !is_broken_pipe(&reason) => Err(reason),
+            (Err(reason), _) => Err(reason),
+            (Ok(done), made) => made.map(|_| done),
+        }
     }
 
     /// What differs between a layer and its archive unpacked anew on the same parent.
@@ -335,6 +338,17 @@ impl Root {
             parent,
         })
     }
+}
+
+/// Whether a writer failed because its reader had gone.
+fn is_broken_pipe(error: &Error) -> bool {
+    let mut causes =
+        std::iter::successors(Some(error as &dyn std::error::Error), |one| one.source());
+    causes.any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+    })
 }
 
 /// How a layer compares with what it was made of.
