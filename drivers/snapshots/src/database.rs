@@ -263,10 +263,15 @@ fn connect(path: &Path, timeout: Duration) -> Result<Connection> {
 }
 
 /// The journal mode with a log.
-const LOG: &str = "wal";
+pub const LOG: &str = "wal";
 
-/// The journal mode for the file system that the database is on.
-fn journal_of(path: &Path) -> Result<&'static str> {
+/// The journal mode for a database at `path`: a log, or a rollback journal on the file systems that lose a mapped index when they
+/// are full.
+///
+/// # Errors
+///
+/// [`Error::Sys`] where the directory is not there.
+pub fn journal_of(path: &Path) -> Result<&'static str> {
     let dir = path.parent().unwrap_or(path);
     let magic = stat::statfs(dir)?.fstype_magic;
     Ok(if [btrfs::MAGIC, ZFS_MAGIC].contains(&magic) {

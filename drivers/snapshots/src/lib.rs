@@ -38,7 +38,7 @@
 
 mod busy;
 mod compare;
-mod database;
+pub mod database;
 mod error;
 mod health;
 mod import;

@@ -1,7 +1,7 @@
 //! The graph database: which layer is whose parent, which image has which layers, which names an image has, and which
 //! containers use it.
 //!
-//! One SQLite file, many processes: as the snapshot store's, WAL (a rollback journal on btrfs), `synchronous=FULL`, or `NORMAL`
+//! One SQLite file, many processes: as the snapshot store's, WAL (a rollback journal on btrfs and ZFS), `synchronous=FULL`, or `NORMAL`
 //! for what may be taken back, writers queue with `BEGIN IMMEDIATE`, and no transaction is held over other work. Foreign keys keep a layer while an image or
 //! another layer needs it, and an image while a container does.
 
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use cowlab_snapshots::database::{LOG, journal_of};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
@@ -30,9 +31,6 @@ const APPLICATION_ID: i64 = 0x6377_6772;
 
 /// How many pages the log may have before they are moved into the file, as the store's.
 const LOG_PAGES: i64 = 200;
-
-/// The journal mode with a log.
-const LOG: &str = "wal";
 
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(30);
@@ -293,13 +291,6 @@ fn connect(path: &Path) -> Result<Connection> {
         make(&mut connection).map_err(failed)?;
     }
     Ok(connection)
-}
-
-/// The journal mode for the file system that the database is on. A write to a mapped page of a full btrfs is SIGBUS, and WAL
-/// maps its index: as the store's database.
-fn journal_of(path: &Path) -> Result<&'static str> {
-    let on_btrfs = cowlab_sys::btrfs::is_btrfs(path.parent().unwrap_or(path))?;
-    Ok(if on_btrfs { "persist" } else { LOG })
 }
 
 /// Names the file in an error of SQLite.
