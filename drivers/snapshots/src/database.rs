@@ -69,16 +69,28 @@ CREATE TABLE labels (
 
 /// How many pages the log may have before they are moved into the file. Who opens the database first reads the log, and
 /// most commands are first.
-const LOG_PAGES: i64 = 200;
+pub const LOG_PAGES: i64 = 200;
 
 /// When a transaction is on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flush {
+pub enum Flush {
     /// When it is committed: what is promised, and intents.
     Now,
-    /// At the next flush. Until then a power cut takes it back, and all that is committed after it. With a rollback journal,
-    /// which a missing flush can break, this is [`Now`](Self::Now) (SQLite, "PRAGMA synchronous").
+    /// At the next flush. Until then a power cut takes it back, and all that is committed after it (SQLite, "PRAGMA
+    /// synchronous").
     Later,
+}
+
+impl Flush {
+    /// What sets it for the next transaction. A rollback journal that is not flushed can break, so without a log it is always
+    /// [`Now`](Self::Now).
+    #[must_use]
+    pub fn setting(self, has_log: bool) -> &'static str {
+        match self {
+            Self::Later if has_log => "PRAGMA synchronous = NORMAL",
+            Self::Now | Self::Later => "PRAGMA synchronous = FULL",
+        }
+    }
 }
 
 /// An open database.
@@ -157,14 +169,10 @@ impl Database {
             .connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let flush = if self.has_log { flush } else { Flush::Now };
         let run = || {
             // Every transaction sets its own, whatever a panic left.
             if matches!(behavior, TransactionBehavior::Immediate) {
-                connection.execute_batch(match flush {
-                    Flush::Now => "PRAGMA synchronous = FULL",
-                    Flush::Later => "PRAGMA synchronous = NORMAL",
-                })?;
+                connection.execute_batch(flush.setting(self.has_log))?;
             }
             let transaction = connection.transaction_with_behavior(behavior)?;
             let value = work(&transaction)?;

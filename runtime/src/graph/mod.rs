@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use cowlab_snapshots::database::{LOG, journal_of};
+use cowlab_snapshots::database::{Flush, LOG, LOG_PAGES, journal_of};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
@@ -28,9 +28,6 @@ const SCHEMA_VERSION: i64 = 1;
 
 /// "cwgr": marks the file as ours (SQLite file format, "Application ID").
 const APPLICATION_ID: i64 = 0x6377_6772;
-
-/// How many pages the log may have before they are moved into the file, as the store's.
-const LOG_PAGES: i64 = 200;
 
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(30);
@@ -193,7 +190,7 @@ impl Graph {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        self.transaction(TransactionBehavior::Deferred, true, work)
+        self.transaction(TransactionBehavior::Deferred, Flush::Now, work)
     }
 
     /// Writes all or nothing; durable when it returns.
@@ -201,7 +198,7 @@ impl Graph {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        self.transaction(TransactionBehavior::Immediate, true, work)
+        self.transaction(TransactionBehavior::Immediate, Flush::Now, work)
     }
 
     /// Writes all or nothing; until something else is flushed a power cut may take it back, whole.
@@ -209,13 +206,13 @@ impl Graph {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        self.transaction(TransactionBehavior::Immediate, false, work)
+        self.transaction(TransactionBehavior::Immediate, Flush::Later, work)
     }
 
     fn transaction<T>(
         &self,
         behavior: TransactionBehavior,
-        flush: bool,
+        flush: Flush,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
         // A panic inside a transaction rolled it back, so the connection of a poisoned lock is sound.
@@ -223,15 +220,10 @@ impl Graph {
             .connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // A rollback journal that is not flushed can break (SQLite, "PRAGMA synchronous").
-        let flush = flush || !self.has_log;
         let run = || {
             // Every transaction sets its own, whatever a panic left.
             if matches!(behavior, TransactionBehavior::Immediate) {
-                connection.execute_batch(match flush {
-                    true => "PRAGMA synchronous = FULL",
-                    false => "PRAGMA synchronous = NORMAL",
-                })?;
+                connection.execute_batch(flush.setting(self.has_log))?;
             }
             let transaction = connection.transaction_with_behavior(behavior)?;
             let value = work(&transaction)?;

@@ -1,4 +1,4 @@
-//! Devices beside a udev that runs, which hosts have and the guest does not.
+//! Devices beside a udev that runs, as on most hosts; in the guest it runs for this proof alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
