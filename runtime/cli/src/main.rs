@@ -107,7 +107,9 @@ enum Command {
 fn main() -> ExitCode {
     // What libcontainer has to say is in the error that it returns. One line a problem on stderr; `COWLAB_LOG=debug` shows commands, `trace` shows system calls.
     // No `EnvFilter`: it compiles patterns at every start.
-    let asked = std::env::var("COWLAB_LOG").ok();
+    let asked = std::env::var("COWLAB_LOG")
+        .ok()
+        .filter(|text| !text.is_empty());
     let asked = asked.and_then(|text| text.parse::<Targets>().ok());
     let filter = asked.unwrap_or_else(|| {
         let quiet = ["libcontainer", "libcgroups"].map(|target| (target, LevelFilter::OFF));
