@@ -219,6 +219,30 @@ impl Context {
         })
     }
 
+    /// The options of another store, in a place of its own with little room; the context's directory is then the one to
+    /// have it in.
+    ///
+    /// # Errors
+    ///
+    /// When the place cannot be made.
+    pub fn options_of_a_narrow_store(&mut self) -> Result<StoreOptions> {
+        match self.small_place()? {
+            Some(small) if small.directory.is_none() => {
+                let settings = small.settings.clone();
+                self.small = Some(small);
+                Ok(StoreOptions {
+                    settings,
+                    ..self.store_options()
+                })
+            }
+            Some(small) => {
+                self.move_to(small)?;
+                self.options_of_another_store()
+            }
+            None => self.options_of_another_store(),
+        }
+    }
+
     /// The store.
     ///
     /// # Panics

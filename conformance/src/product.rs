@@ -13,6 +13,7 @@ pub mod registry;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use cowlab_snapshots::StoreOptions;
 use cowlab_sys::cmd::Cmd;
 use layered::Layered;
 use person::Person;
@@ -146,6 +147,22 @@ impl Product {
     /// What the program says.
     pub fn empty(context: &mut Context) -> Result<Self> {
         let options = context.options_of_another_store()?;
+        Self::with(context, &options)
+    }
+
+    /// Makes a root where there is little room, with the image [`BASE`] in it.
+    ///
+    /// # Errors
+    ///
+    /// What the program says.
+    pub fn narrow(context: &mut Context) -> Result<Self> {
+        let options = context.options_of_a_narrow_store()?;
+        let product = Self::with(context, &options)?;
+        product.import_base()?;
+        Ok(product)
+    }
+
+    fn with(context: &Context, options: &StoreOptions) -> Result<Self> {
         let variant = options.variant.as_deref().unwrap_or_default();
         let product = Self {
             root: context.dir().join("root"),
@@ -185,7 +202,8 @@ impl Product {
             .map(drop)
     }
 
-    /// Adds an image of [`BASE`]'s files with a configuration of its own: the `config` of the image specification.
+    /// Adds an image of [`BASE`]'s files with a configuration of its own: the `config` of the image specification. It has
+    /// no history.
     ///
     /// # Errors
     ///

@@ -29,6 +29,13 @@ pub(crate) struct Filler {
     file: Option<PathBuf>,
 }
 
+impl Filler {
+    /// Of a pool that a case filled itself.
+    pub(crate) const fn of_a_pool() -> Self {
+        Self { file: None }
+    }
+}
+
 impl Context {
     /// Moves to a new store in a pool with little room, where what lies below the snapshots is a pool. Elsewhere
     /// everything stays where it is.
@@ -37,10 +44,15 @@ impl Context {
     ///
     /// When the pool, or the store, cannot be made.
     pub(crate) fn narrow(&mut self) -> Result<()> {
-        match self.places().small(SMALL)? {
+        match self.small_place()? {
             Some(small) => self.move_to(small),
             None => Ok(()),
         }
+    }
+
+    /// A new place with little room; `None` where nothing but the backing file system is the room.
+    pub(crate) fn small_place(&self) -> Result<Option<Small>> {
+        Ok(self.places().small(SMALL)?)
     }
 
     /// Fills the room of the snapshots and leaves so many bytes.
@@ -119,7 +131,7 @@ impl Context {
     }
 
     /// What a pool has free, once everything is written.
-    fn free(&self) -> Result<u64> {
+    pub(crate) fn free(&self) -> Result<u64> {
         let used = self.used()?;
         Ok(match self.small() {
             Some(small) if small.directory.is_none() => small.bytes.saturating_sub(used),
@@ -137,13 +149,22 @@ pub(crate) fn is_full(errno: Option<Errno>) -> bool {
 ///
 /// It allocates until nothing is left and gives some back: what statfs(2) counts as free has reserves in it that
 /// nobody may take (ext4's reserved clusters) or root alone.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` where fallocate(2) takes nothing: on ZFS it succeeds for ever.
 fn reserve(path: &Path, left: u64) -> std::result::Result<(), SysError> {
     let file = cowlab_sys::io("open", path, File::create(path))?;
+    let room = stat::statfs(path)?;
+    let all = room.blocks.saturating_mul(room.block_size);
     let flags = FallocateFlags::empty();
     let mut size = 0;
     for step in STEPS {
         while cowlab_sys::file::fallocate(&file, flags, size, step).is_ok() {
             size += step;
+            if size > all {
+                return cowlab_sys::io("fallocate", path, Err(Errno::OPNOTSUPP.into()));
+            }
         }
     }
     cowlab_sys::io("ftruncate", path, file.set_len(size.saturating_sub(left)))

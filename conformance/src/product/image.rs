@@ -47,7 +47,6 @@ pub(super) fn docker_archive(name: &str, config: &Value) -> Result<Vec<u8>> {
         "os": "linux",
         "config": config,
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        "history": [{"created_by": "the programs of this machine"}],
     });
     let manifest = json!([{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]);
     Ok(archive(&[

@@ -1,5 +1,7 @@
 //! How what the snapshots lie on is: reported before it hurts, and named as the reason when it did.
 
+use std::sync::PoisonError;
+
 use cowlab_driver::{Error as DriverError, Warning};
 
 use crate::store::Store;
@@ -15,15 +17,18 @@ impl Store {
         self.driver.health().map_err(Error::Unusable)
     }
 
-    /// Logs what will hurt soon. What hurts already fails by itself.
+    /// Logs what will hurt soon, unless it was the last that was logged. What hurts already fails by itself.
     pub(crate) fn warn_of_health(&self) {
-        match self.driver.health() {
-            Ok(warnings) => {
-                for warning in warnings {
-                    tracing::warn!("{warning}");
-                }
+        let lines = match self.driver.health() {
+            Ok(warnings) => warnings.iter().map(ToString::to_string).collect(),
+            Err(error) => vec![error.to_string()],
+        };
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if *warned != lines {
+            for line in &lines {
+                tracing::warn!("{line}");
             }
-            Err(error) => tracing::warn!("{error}"),
+            *warned = lines;
         }
     }
 

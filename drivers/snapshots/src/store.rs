@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use cowlab_driver::{Access, Chain, Driver, Entry, Mounts, OpenOptions, Settings, Usage, Variant};
 use cowlab_sys::Chance;
@@ -44,6 +44,8 @@ pub struct Store {
     pub(crate) locks: Locks,
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) recovery: Recovery,
+    /// What was said last of the driver's health.
+    pub(crate) warned: Mutex<Vec<String>>,
 }
 
 /// The name of the driver's directory where no other was given.
@@ -86,6 +88,7 @@ impl Store {
             database,
             driver: Arc::from(driver),
             recovery: Recovery::default(),
+            warned: Mutex::default(),
         };
         store.recovery = store.recover()?;
         store.warn_of_health();

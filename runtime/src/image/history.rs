@@ -2,6 +2,9 @@
 
 use super::Image;
 
+/// What is said of a layer that the history does not tell of.
+pub(super) const UNTOLD: &str = "not in the history";
+
 /// A step of an image's history.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Line {
@@ -18,8 +21,8 @@ pub struct Line {
 }
 
 impl Image {
-    /// Tells the image's history, newest step first. Layers that the history does not tell of come last of all, for
-    /// nothing is known of them but that they are there.
+    /// Tells the image's history, newest step first. Layers that the history does not tell of come first, as the
+    /// newest, for nothing is known of them but that they are there.
     #[must_use]
     pub fn history(&self) -> Vec<Line> {
         let mut layers = self.layers.iter();
@@ -40,7 +43,7 @@ impl Image {
         lines.extend(layers.map(|layer| Line {
             created: None,
             created_by: None,
-            comment: Some("not in the history".to_owned()),
+            comment: Some(UNTOLD.to_owned()),
             layer: Some(layer.chain_id.clone()),
             size: layer.size,
         }));

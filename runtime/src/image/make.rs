@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::time::SystemTime;
 
 use oci_spec::image::{
-    Descriptor, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder,
+    Descriptor, History, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder,
     ImageManifestBuilder, MediaType, RootFsBuilder,
 };
 
@@ -13,6 +13,7 @@ use cowlab_snapshots::layer::Packer;
 use cowlab_snapshots::layer::reader::{self, Compression, LayerReader, ReadOptions};
 use cowlab_snapshots::{Change, DiffId, DiffOptions, Digest};
 
+use super::history::UNTOLD;
 use super::pack::spec_digest;
 use super::plan::{DOCUMENT_LIMIT, Manifest};
 use super::{Image, Name};
@@ -211,6 +212,15 @@ fn configuration(
     if let Some(base) = base {
         diff_ids.extend(base.config.rootfs().diff_ids().iter().cloned());
         history.extend(base.config.history().iter().flatten().cloned());
+        let is_told = |step: &&History| !step.empty_layer().unwrap_or(false);
+        let untold = diff_ids
+            .len()
+            .saturating_sub(history.iter().filter(is_told).count());
+        // A history with fewer steps than there are layers would tell of the wrong ones, and podman refuses it.
+        let step = HistoryBuilder::default()
+            .comment(UNTOLD.to_owned())
+            .build()?;
+        history.extend(std::iter::repeat_n(step, untold));
     }
     diff_ids.extend(fresh.map(|fresh| fresh.diff_id.to_string()));
     let mut step = HistoryBuilder::default()

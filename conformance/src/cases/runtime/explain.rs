@@ -1,6 +1,6 @@
 //! What the program says of layers: where a path comes from, what a write copies, what a run cost.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::context::Result;
 use crate::prelude::*;
@@ -53,6 +53,15 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S12"],
         impact: Impact::AppVisible,
         run: Some(inspect_finds_every_kind),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/a-history-tells-of-every-layer",
+        spec: "An image of a container whose image had no history has a step for each layer, and the new one goes with the change.",
+        see: &["OCI image specification, config.md, history"],
+        catalogue: &["S08"],
+        impact: Impact::AppVisible,
+        run: Some(a_history_tells_of_every_layer),
         ..super::BASE
     },
 ];
@@ -329,4 +338,26 @@ fn inspect_finds_every_kind(context: &mut Context) -> Result<()> {
     let volume = product.json(&["inspect", "--type", "volume", "con"])?;
     let named = volume.pointer("/0/name").and_then(Value::as_str);
     expect("inspect", "volume", "con", named.unwrap_or_default())
+}
+
+fn a_history_tells_of_every_layer(context: &mut Context) -> Result<()> {
+    let product = Product::empty(context)?;
+    product.load("bare:1", &json!({}))?;
+    product.ok(&["run", "--name", "con", "bare:1", "touch", "/new"])?;
+    product.ok(&["commit", "-m", "touched", "con", "two:1"])?;
+    let inspected = product.json(&["image", "inspect", "two:1"])?;
+    let chain_id = |depth: usize| inspected[0]["Layers"][depth]["chain_id"].clone();
+    let history = product.json(&["history", "two:1", "--json"])?;
+    let steps = [("touched", chain_id(1)), ("", chain_id(0))];
+    let told = history.as_array().map_or(0, Vec::len);
+    expect("two:1", "steps", steps.len(), told)?;
+    for (number, (by, layer)) in steps.into_iter().enumerate() {
+        let step = &history[number];
+        let what = format!("step {number}");
+        let told = step["created_by"].as_str().unwrap_or_default();
+        expect(&what, "is told by", by, told)?;
+        expect(&what, "has a layer", true, layer.is_string())?;
+        expect(&what, "is of its layer", &layer, &step["layer"])?;
+    }
+    Ok(())
 }

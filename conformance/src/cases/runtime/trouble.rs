@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::{BASE, Product, Ran, program, until};
+use crate::room::Filler;
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -335,6 +336,8 @@ fn done_or_told(ran: Ran) -> Result<bool> {
         "No space",
         "full",
         "no room",
+        "no data space",
+        "refused writes",
         "quota",
         "Input/output",
     ];
@@ -350,13 +353,13 @@ fn done_or_told(ran: Ran) -> Result<bool> {
 }
 
 fn a_full_disk(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
+    let product = Product::narrow(context)?;
     let out = context.dir().join("out.tar");
     let to = out.display().to_string();
     let program = "while [ ! -e /stop ]; do sleep 0.05; done; exit 9";
     product.ok(&["run", "-d", "--name", "con", BASE, "sh", "-c", program])?;
     product.ok(&["exec", "con", "sh", "-c", "echo kept >/f; : >/stopping"])?;
-    let filler = context.fill(0)?;
+    let filler = fill(context, &product)?;
     let full = full_commands(&product, &to);
     // A name for a file that is there takes no room where a file would.
     let stopped = product.run(&[
@@ -391,8 +394,33 @@ fn a_full_disk(context: &mut Context) -> Result<()> {
         other => expect("create", "leaves a container", full.made, other != "none")?,
     }
     product.ok(&["rm", "-f", "con"])?;
+    if state(&product, "filler")? != "none" {
+        product.ok(&["rm", "filler"])?;
+    }
     product.ok(&["run", "--rm", "--name", "next", BASE, "cat", "/testfile"])?;
     product.ok(&["system", "check"]).map(drop)
+}
+
+/// Leaves no room. In a pool of devices that is a container's work, for nothing else has files there.
+fn fill(context: &Context, product: &Product) -> Result<Filler> {
+    let Some(pool) = context.small().filter(|small| small.directory.is_none()) else {
+        return context.fill(0);
+    };
+    let count = format!("count={}", (pool.bytes >> 20) + 16);
+    let write = [
+        "dd",
+        "if=/dev/zero",
+        "of=/fill",
+        "bs=1M",
+        &count,
+        "conv=fsync",
+    ];
+    product
+        .run(&[&["run", "--name", "filler", BASE][..], &write].concat())?
+        .refused(1, "")?;
+    // What a file of one block asks for.
+    expect("pool", "has room", false, context.free()? > 1 << 20)?;
+    Ok(Filler::of_a_pool())
 }
 
 struct Full {
