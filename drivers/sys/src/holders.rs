@@ -8,8 +8,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-
 use crate::stat::{self, FileKind, Stat};
 use crate::{Result, dir, mountinfo, process};
 
@@ -114,10 +112,7 @@ pub fn writers_below(directory: &Path) -> Result<Vec<Holder>> {
     // Inodes of the tree, read when the first file of the same device is found open.
     let mut inodes = None;
     for pid in process::all()? {
-        for (kind, path, found) in uses(pid, Scope::Writing) {
-            if found.dev != top.dev {
-                continue;
-            }
+        for (kind, path, found) in uses(pid, Scope::Writing, &[top.dev]) {
             if inodes.is_none() {
                 inodes = Some(inodes_below(directory, &top)?);
             }
@@ -162,10 +157,8 @@ enum Scope {
 fn on_devices(devices: &[u64], scope: Scope) -> Result<Vec<Holder>> {
     let mut holders = Vec::new();
     for pid in process::all()? {
-        for (kind, path, found) in uses(pid, scope) {
-            if devices.contains(&found.dev) {
-                holders.push(holder(pid, kind, path));
-            }
+        for (kind, path, _) in uses(pid, scope, devices) {
+            holders.push(holder(pid, kind, path));
         }
     }
     Ok(holders)
@@ -180,8 +173,8 @@ fn holder(pid: u32, what: HolderKind, path: PathBuf) -> Holder {
     }
 }
 
-/// Returns what a process has in use. One that ends meanwhile has nothing.
-fn uses(pid: u32, scope: Scope) -> Vec<(HolderKind, PathBuf, Stat)> {
+/// Returns what a process has in use on these devices. One that ends meanwhile has nothing.
+fn uses(pid: u32, scope: Scope, devices: &[u64]) -> Vec<(HolderKind, PathBuf, Stat)> {
     let base = PathBuf::from(format!("/proc/{pid}"));
     let mut uses = Vec::new();
     // A kernel thread runs no program, and has nothing open. Half of all processes are such.
@@ -191,24 +184,23 @@ fn uses(pid: u32, scope: Scope) -> Vec<(HolderKind, PathBuf, Stat)> {
     }
     let mut add = |kind: HolderKind, link: PathBuf| {
         // The link leads to the very file, in whatever namespace it was opened.
-        if let (Ok(found), Ok(path)) = (stat::stat(&link), std::fs::read_link(&link)) {
+        let Ok(found) = stat::stat(&link) else {
+            return;
+        };
+        let counts = scope == Scope::Any || found.kind() == FileKind::Regular;
+        if counts
+            && devices.contains(&found.dev)
+            && let Ok(path) = std::fs::read_link(&link)
+        {
             uses.push((kind, path, found));
         }
     };
     for descriptor in process::numbers(&base.join("fd")).unwrap_or_default() {
         let link = base.join(format!("fd/{descriptor}"));
-        // Sockets, pipes and their like have no path (proc_pid_fd(5)), and are no regular files.
-        let has_path = || std::fs::read_link(&link).is_ok_and(|path| path.has_root());
-        if scope == Scope::Writing && !has_path() {
-            continue;
-        }
-        let Some(flags) = flags_of(&base, descriptor) else {
-            continue;
-        };
-        if flags.intersects(OFlags::WRONLY | OFlags::RDWR) && !flags.contains(OFlags::PATH) {
-            add(HolderKind::OpenForWriting, link);
-        } else if scope == Scope::Any {
-            add(HolderKind::Open, link);
+        match can_write(&link) {
+            Some(true) => add(HolderKind::OpenForWriting, link),
+            Some(false) if scope == Scope::Any => add(HolderKind::Open, link),
+            _ => {}
         }
     }
     for range in shared_writable_ranges(&base) {
@@ -222,22 +214,15 @@ fn uses(pid: u32, scope: Scope) -> Vec<(HolderKind, PathBuf, Stat)> {
         add(HolderKind::RootDirectory, base.join("root"));
         add(HolderKind::Executable, base.join("exe"));
     }
-    let regular = |found: &Stat| found.kind() == FileKind::Regular;
-    uses.retain(|(_, _, found)| scope == Scope::Any || regular(found));
     uses
 }
 
-/// Returns the open flags of a descriptor of another process (proc_pid_fdinfo(5)).
-fn flags_of(base: &Path, descriptor: u32) -> Option<OFlags> {
-    let text = std::fs::read_to_string(base.join(format!("fdinfo/{descriptor}"))).ok()?;
-    parse_flags(&text)
-}
-
-fn parse_flags(text: &str) -> Option<OFlags> {
-    let octal = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
-    Some(OFlags::from_bits_retain(
-        u32::from_str_radix(octal.trim(), 8).ok()?,
-    ))
+/// Returns whether a descriptor, by its link in `/proc`, can be written to. The link's own mode tells, of which nobody has
+/// to open anything (`tid_fd_update_inode` in fs/proc/fd.c); one of `O_PATH` has neither bit. `None` where it was closed.
+fn can_write(link: &Path) -> Option<bool> {
+    const OWNER_WRITES: u32 = 0o200;
+    let found = stat::lstat(link).ok()?;
+    Some(found.mode & OWNER_WRITES != 0)
 }
 
 /// Returns the address ranges of a process that are mapped shared and writable, as the names in
@@ -294,10 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_flags_and_maps() {
-        let flags = parse_flags("pos:\t0\nflags:\t0100002\nmnt_id:\t29\n").unwrap();
-        assert!(flags.contains(OFlags::RDWR));
-        assert!(parse_flags("pos:\t0\n").is_none());
+    fn reads_maps() {
         let maps = "00400000-0040b000 rw-s 00000000 08:01 12 /a b\n\
             7f00-7f10 rw-p 00000000 08:01 12 /a\n7f10-7f20 r--s 0 08:01 12 /a\n\
             7f20-7f30 rw-s 00000000 00:01 0 \n";

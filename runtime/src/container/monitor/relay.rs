@@ -12,9 +12,9 @@ use cowlab_sys::task::{self, Task};
 use cowlab_sys::terminal::{self, Size};
 
 use super::start::Started;
+use crate::container::Result;
 use crate::container::attach::{Frame, LONGEST};
 use crate::container::log::{LogOptions, LogWriter, Stream};
-use crate::container::{Error, Result};
 
 /// What is kept for a slow reader, in bytes; beyond it the writer waits, as in a pipe.
 const ROOM: usize = 1 << 20;
@@ -178,7 +178,7 @@ impl Relay {
             let mut status = None;
             for source in self.ready()? {
                 match source {
-                    Source::Init => status = self.reap()?,
+                    Source::Init => status = Some(self.reap()?),
                     Source::Client => self.serve(),
                     Source::Input => self.feed(),
                     Source::Output(stream) => drop(self.pass(stream)),
@@ -235,17 +235,18 @@ impl Relay {
     }
 
     /// Takes the status of every child that has ended; returns that of the container's first process.
-    fn reap(&self) -> Result<Option<i32>> {
+    fn reap(&self) -> Result<i32> {
         let mut found = None;
         while let Some((pid, status)) = task::reap()? {
             if pid == self.init.pid() {
                 found = Some(status);
             }
         }
-        found.map(Some).ok_or_else(|| {
-            let pid = self.init.pid().to_string();
-            Error::from(cowlab_sys::Error::parse("a status", pid))
-        })
+        match found {
+            Some(status) => Ok(status),
+            // Whoever traces it has the status first (ptrace(2), "Death under ptrace").
+            None => Ok(task::wait(self.init.pid())?),
+        }
     }
 
     fn serve(&mut self) {
