@@ -42,6 +42,7 @@ mod origin;
 mod place;
 mod prepare;
 mod record;
+pub mod seccomp;
 mod spec;
 mod user;
 pub mod volume;
@@ -58,3 +59,4 @@ pub use origin::{CopyCost, CopyDone, Entry, LayerEntry, MountedAt, Origin, Part}
 pub use place::{Containers, Found, Phase};
 pub(crate) use place::{first_processes, is_kept};
 pub use record::{Record, State};
+pub use seccomp::Seccomp;

@@ -274,6 +274,10 @@ fn facts(root: &Root) -> anyhow::Result<Vec<(&'static str, serde_json::Value)>> 
         ("blobs", json!(root.blobs().list()?.len())),
         ("available", json!(table::size(space.available_bytes()))),
         ("kernel", json!(cowlab_sys::process::kernel_release())),
+        (
+            "seccomp",
+            json!(cowlab_runtime::container::seccomp::BUILT_IN),
+        ),
         ("warnings", json!(warnings)),
     ])
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::log::LogOptions;
 use super::mounts::{Attached, Wish};
 use super::record::{self, Record};
+use super::seccomp::Seccomp;
 use super::{Error, Result};
 
 /// What a container sees of the host's network.
@@ -61,6 +62,8 @@ pub struct CreateOptions {
     pub read_only: bool,
     /// The network.
     pub network: Network,
+    /// The filter of its system calls.
+    pub seccomp: Seccomp,
     /// The most that the writable layer may hold.
     pub size_limit: Option<Bytes>,
     /// Volumes, bind mounts and tmpfs.
@@ -138,6 +141,7 @@ pub(super) fn record(
         hostname,
         read_only: options.read_only,
         network: options.network,
+        seccomp: options.seccomp.clone(),
         size_limit: options.size_limit.map(|limit| limit.0),
         mounts,
         remove: options.remove,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::config::Network;
 use super::log::LogOptions;
 use super::mounts::Attached;
+use super::seccomp::Seccomp;
 use super::{Error, Result};
 
 /// What was asked for. Nothing in it changes.
@@ -50,6 +51,9 @@ pub struct Record {
     pub read_only: bool,
     /// The network.
     pub network: Network,
+    /// The filter of its system calls.
+    #[serde(default)]
+    pub seccomp: Seccomp,
     /// The most that the writable layer may hold, in bytes.
     pub size_limit: Option<u64>,
     /// Volumes, bind mounts and tmpfs, in the order of their mount points.

@@ -103,6 +103,7 @@ pub(super) fn spec(record: &Record, user: &User, rootfs: &Path, extra: &[SpecMou
             "readonlyPaths": read_only_paths(),
             "rootfsPropagation": "private",
             "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+            "seccomp": record.seccomp.spec(),
         },
     })
 }
@@ -146,8 +147,19 @@ pub(super) fn process_of(
             "effective": of_root,
             "permitted": of_root,
         },
-        "noNewPrivileges": false,
+        // No `noNewPrivileges`: where it is said, libcontainer loads a filter after it gave up the right to.
     })
+}
+
+/// Lets what starts a program load a filter. The program itself does not get the right: at execve(2) the bounding set decides
+/// for root, and for others nothing is left (capabilities(7)).
+pub(super) fn let_load_filters(process: &mut Value) {
+    for set in ["effective", "permitted"] {
+        let capabilities = process["capabilities"][set].as_array_mut();
+        capabilities
+            .into_iter()
+            .for_each(|all| all.push("CAP_SYS_ADMIN".into()));
+    }
 }
 
 /// The fixed ones, and the hierarchies of cgroup version 1: libcontainer mounts each writable, whatever the options say.

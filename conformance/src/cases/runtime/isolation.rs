@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use cowlab_sys::cmd::Cmd;
+use serde_json::Value;
+
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::{BASE, Product};
@@ -35,6 +38,19 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S05"],
         impact: Impact::AppVisible,
         run: Some(flags_of_a_run_reach_the_program),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/system-calls-are-filtered-where-that-is-built",
+        spec: "A program built with seccomp refuses containers what docker does, or what a file says; one without refuses the file.",
+        see: &[
+            "docs.docker.com, engine/security/seccomp",
+            "runtime-spec, config-linux.md, Seccomp",
+        ],
+        catalogue: &["S05"],
+        impact: Impact::Isolation,
+        needs: &[Need::Program("setarch")],
+        run: Some(system_calls_are_filtered),
         ..super::BASE
     },
 ];
@@ -142,4 +158,103 @@ fn flags_of_a_run_reach_the_program(context: &mut Context) -> Result<()> {
         "echo x >/tmp/f; cat /tmp/f",
         "x",
     )
+}
+
+/// Refuses signals without bit 4: 0 is such, SIGCONT (18) is not. A filter that takes the mask for the value refuses both or
+/// none.
+const NO_SIGNAL_0: &str = r#"{
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [{
+        "names": ["kill"],
+        "action": "SCMP_ACT_ERRNO",
+        "errnoRet": 1,
+        "args": [{"index": 1, "value": 16, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]
+    }]
+}"#;
+
+/// Says which of three calls are made, a personality that the kernel lets everybody have and two signals, and what the kernel
+/// says of a filter: 0 is none, 2 is one.
+const CALLS: &str = "setarch -R true && echo personality; kill -0 $$ && echo 0; kill -CONT $$ && echo CONT; \
+    while read name value; do [ $name != Seccomp: ] || echo $value; done </proc/self/status";
+
+fn system_calls_are_filtered(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let info = product.json(&["info", "--json"])?;
+    let is_built = info["seccomp"].as_bool();
+    let is_built =
+        is_built.ok_or_else(|| Difference::new("info", "seccomp", "true or false", &info))?;
+    let file = context.dir().join("filter.json");
+    std::fs::write(&file, NO_SIGNAL_0)?;
+    let file = format!("seccomp={}", file.display());
+    let other = ["run", "--security-opt", "label=disable", BASE, "true"];
+    product.run(&other)?.refused(2, "`label=disable`")?;
+    // As this process has it, which may be filtered itself.
+    let here = Cmd::new("sh").args(["-c", CALLS]).output()?.stdout;
+    let here = String::from_utf8_lossy(&here).trim_end().to_owned();
+    let unconfined = calls(&product, &["--security-opt", "seccomp=unconfined"])?;
+    expect("unconfined", "calls", &here, &unconfined)?;
+    match is_built {
+        true => what_is_filtered(&product, &file, here.starts_with("personality")),
+        false => what_is_refused_unbuilt(&product, &file, &here),
+    }
+}
+
+/// Where the program that makes the first of [`CALLS`] is, for a container.
+fn setarch() -> Result<String> {
+    let found = Cmd::find("setarch");
+    let found = found.ok_or_else(|| Difference::new("setarch", "program", "found", "none"))?;
+    Ok(format!("{}:/bin/setarch:ro", found.display()))
+}
+
+/// What a container with these flags says of [`CALLS`].
+fn calls(product: &Product, flags: &[&str]) -> Result<String> {
+    let setarch = setarch()?;
+    let run = [&["run", "--rm", "-v", &setarch], flags];
+    product.ok(&[&run.concat()[..], &[BASE, "sh", "-c", CALLS]].concat())
+}
+
+fn what_is_filtered(product: &Product, file: &str, personality: bool) -> Result<()> {
+    let builtin = "0\nCONT\n2";
+    expect("a root", "calls", builtin, &calls(product, &[])?)?;
+    let of_a_user = calls(product, &["-u", "somebody"])?;
+    expect("a user", "calls", builtin, &of_a_user)?;
+    let setarch = setarch()?;
+    let run = ["run", "-d", "--name", "con", "-v", &setarch, BASE];
+    product.ok(&[&run[..], &["sleep", "1000"]].concat())?;
+    for user in ["root", "somebody"] {
+        product.says(&["exec", "-u", user, "con", "sh", "-c", CALLS], builtin)?;
+    }
+    let inspected = product.ok(&["inspect", "con"])?;
+    let is_shown = inspected.contains("\"seccomp=builtin\"");
+    expect("inspect", "the filter", true, is_shown)?;
+    let create = ["create", "--security-opt", file, "--name", "of-a-file"];
+    let program = ["-v", &setarch, BASE, "sh", "-c", CALLS];
+    product.ok(&[&create[..], &program[..]].concat())?;
+    // The container keeps what the file said.
+    std::fs::remove_file(file.trim_start_matches("seccomp="))?;
+    let of_a_file = match personality {
+        true => "personality\nCONT\n2",
+        false => "CONT\n2",
+    };
+    product.says(&["start", "-a", "of-a-file"], of_a_file)
+}
+
+fn what_is_refused_unbuilt(product: &Product, file: &str, here: &str) -> Result<()> {
+    expect("no option", "calls", here, &calls(product, &[])?)?;
+    for filter in ["seccomp=builtin", file] {
+        let run = ["run", "--security-opt", filter, BASE, "true"];
+        product.run(&run)?.refused(2, "--features seccomp")?;
+    }
+    product.says(&["ps", "-aq"], "")?;
+    // What another program made, with a filter.
+    let id = product.ok(&["create", "--name", "con", BASE, "true"])?;
+    let record = product
+        .root()
+        .join(format!("containers/{id}/container.json"));
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(&record)?)?;
+    kept["seccomp"] = "builtin".into();
+    std::fs::write(&record, kept.to_string())?;
+    product
+        .run(&["start", "con"])?
+        .refused(125, "--features seccomp")
 }

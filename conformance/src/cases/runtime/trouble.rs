@@ -459,6 +459,7 @@ const UNSUPPORTED: &[(&[&str], &str)] = &[
     (&["--cap-add", "SYS_ADMIN"], "--cap-add"),
     (&["--network", "bridge"], "bridge"),
     (&["--link", "other"], "--link"),
+    (&["--security-opt", "apparmor=x"], "apparmor=x"),
     (&["--device", "/dev/null"], "--device"),
     (&["-p", "80:80"], "-p is not supported"),
     (&["--storage-opt", "speed=1"], "speed"),

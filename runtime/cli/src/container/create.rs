@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use cowlab_driver::Bytes;
 use cowlab_runtime::container::mounts::{self, Wish};
 use cowlab_runtime::container::{
-    CreateOptions, End, LogOptions, Network, Record, RemoveOptions, Source, StartOptions,
+    CreateOptions, End, LogOptions, Network, Record, RemoveOptions, Seccomp, Source, StartOptions,
     StorageStats,
 };
 
@@ -106,6 +106,9 @@ struct Options {
     /// Its network: the host's, or none.
     #[arg(long, value_enum, default_value_t = NetworkWord::None)]
     network: NetworkWord,
+    /// Its filter of system calls: none, or that of a file, as the OCI runtime specification has it.
+    #[arg(long, value_name = "seccomp=unconfined|FILE")]
+    security_opt: Vec<String>,
     /// Mount a volume, or a directory or a file of the host.
     #[arg(long, short, value_name = "[SOURCE:]TARGET[:OPTIONS]")]
     volume: Vec<String>,
@@ -180,6 +183,7 @@ impl Options {
                 NetworkWord::Host => Network::Host,
                 NetworkWord::None => Network::None,
             },
+            seccomp: self.seccomp()?,
             size_limit: self.size_limit()?,
             mounts: wishes,
             volumes_from: self.volumes_from.clone(),
@@ -213,6 +217,14 @@ impl Options {
             }
         }
         Ok(env)
+    }
+
+    fn seccomp(&self) -> anyhow::Result<Seccomp> {
+        let mut seccomp = Seccomp::default();
+        for option in &self.security_opt {
+            seccomp = Seccomp::parse(option)?;
+        }
+        Ok(seccomp)
     }
 
     fn size_limit(&self) -> anyhow::Result<Option<Bytes>> {

@@ -318,6 +318,7 @@ fn facts(containers: &Containers<'_>, found: &Found) -> anyhow::Result<Value> {
         "HostConfig": {
             "NetworkMode": record.network,
             "ReadonlyRootfs": record.read_only,
+            "SecurityOpt": [record.seccomp.option()],
             "AutoRemove": record.remove,
             "StorageOpt": record.size_limit.map(|size| json!({"size": size})),
             "LogConfig": {"Type": "json-file", "MaxSize": record.log.max_size, "MaxFile": record.log.max_files},
