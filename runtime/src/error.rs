@@ -80,6 +80,14 @@ pub enum Error {
         /// What is missing, and the command that adds it.
         missing: cowlab_driver::Missing,
     },
+    /// This system cannot tell whom to believe: no registry can be asked.
+    #[error("ask registry `{registry}`: {missing}")]
+    NoAuthorities {
+        /// The registry's name.
+        registry: String,
+        /// What is missing, and the command that adds it.
+        missing: cowlab_driver::Missing,
+    },
     /// A configuration file that cannot be used.
     #[error("configuration `{}` is not usable: {reason}", path.display())]
     Configuration {

@@ -11,6 +11,7 @@ mod push;
 
 use std::time::Duration;
 
+use cowlab_driver::Missing;
 use cowlab_sys::interrupt;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
@@ -67,6 +68,7 @@ impl Session {
         // Where another part of the program chose a provider already, that one is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
         let registry = name.registry().to_owned();
+        believe(&registry)?;
         let configured = &root.configuration().insecure;
         let insecure = options.insecure || configured.contains(&registry);
         let auth = match &options.credentials {
@@ -168,6 +170,24 @@ impl Session {
                 reason: with_causes(&error),
             },
         }
+    }
+}
+
+/// Makes sure that a client can be made: oci-client ends the program where the system has no authority's certificate,
+/// for a registry without TLS as well.
+fn believe(registry: &str) -> Result<()> {
+    match reqwest::Client::builder().build() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::NoAuthorities {
+            registry: registry.to_owned(),
+            missing: Missing {
+                what: format!(
+                    "a certificate authority to believe ({})",
+                    with_causes(&error)
+                ),
+                remedy: "apt-get install ca-certificates".to_owned(),
+            },
+        }),
     }
 }
 

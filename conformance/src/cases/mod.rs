@@ -159,6 +159,7 @@ pub const GROUPS: &[Group] = &[
             runtime::exchange::CASES,
             runtime::explain::CASES,
             runtime::trouble::CASES,
+            runtime::full::CASES,
             runtime::ordinary::CASES,
         ],
     },

@@ -108,6 +108,9 @@ make_root() { # the root
     for library in btrfsutil devmapper zfs_core zfs nvpair; do
         cp -L "/usr/lib/x86_64-linux-gnu/lib$library".so.*[0-9] "$1/usr/lib/x86_64-linux-gnu/"
     done
+    # What update-ca-certificates(8) would make.
+    mkdir -p "$1/etc/ssl/certs"
+    cat "$1"/usr/share/ca-certificates/mozilla/*.crt >"$1/etc/ssl/certs/ca-certificates.crt"
     libraries "$1"
     (cd "$1" && mkdir -p dev proc sys run tmp var/tmp var/lib var/log mnt root etc)
     chmod 1777 "$1/tmp" "$1/var/tmp"

@@ -16,6 +16,7 @@ pub(crate) const RUNTIME: &[&str] = &[
     "bash",
     "btrfs-progs",
     "busybox-static",
+    "ca-certificates",
     "dash",
     "dmsetup",
     "docker-registry",

@@ -140,6 +140,7 @@ fn runtime_code(error: &RuntimeError) -> u8 {
         RuntimeError::NotInRegistry { .. } => USAGE,
         RuntimeError::Registry { .. } => DATA,
         RuntimeError::Unreachable { .. }
+        | RuntimeError::NoAuthorities { .. }
         | RuntimeError::NoDriver { .. }
         | RuntimeError::Ordinary { .. }
         | RuntimeError::Root { .. } => UNAVAILABLE,

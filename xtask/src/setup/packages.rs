@@ -253,6 +253,13 @@ pub(super) const PACKAGES: &[Package] = &[
         purpose: Purpose::Judge,
         necessity: Necessity::Required,
     },
+    Package {
+        name: "ca-certificates",
+        proofs: &[Proof::File(&["/etc/ssl/certs/ca-certificates.crt"])],
+        why: "whom to believe: no registry can be asked without, not even one without TLS",
+        purpose: Purpose::Judge,
+        necessity: Necessity::Required,
+    },
 ];
 
 /// The toolchain components beyond the minimal profile.

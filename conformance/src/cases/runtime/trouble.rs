@@ -1,4 +1,4 @@
-//! What goes wrong with containers: a monitor that dies, a reboot, a damaged record, a full disk, flags that nobody knows.
+//! What goes wrong with containers: a monitor that dies, a reboot, a damaged record, flags that nobody knows.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,8 +11,7 @@ use serde_json::Value;
 
 use crate::context::Result;
 use crate::prelude::*;
-use crate::product::{BASE, Product, Ran, program, until};
-use crate::room::Filler;
+use crate::product::{BASE, Product, program, until};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -73,16 +72,6 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ..super::BASE
     },
     Case {
-        id: "runtime/a-full-disk-costs-nothing-that-was-there",
-        spec: "On a full disk a run, a commit, a copy and an export are done whole or refused, a program's status is kept, and with room everything goes on.",
-        see: &["write(2), ENOSPC"],
-        catalogue: &["M36"],
-        impact: Impact::DataLoss,
-        risk: Risk::Fs,
-        run: Some(a_full_disk),
-        ..super::BASE
-    },
-    Case {
         id: "runtime/flags-that-are-not-supported-are-named",
         spec: "A flag or a value that docker knows and this program does not is refused by its name, and nothing is made.",
         see: &["docs.docker.com, docker container run"],
@@ -94,7 +83,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
 ];
 
 /// What a container is, as `ps` has it.
-fn state(product: &Product, name: &str) -> Result<String> {
+pub(super) fn state(product: &Product, name: &str) -> Result<String> {
     let all = product.json(&["ps", "-a", "--json"])?;
     let mut rows = all.as_array().into_iter().flatten();
     let found = rows.find(|row| row["name"] == name);
@@ -327,127 +316,6 @@ fn cp_goes_into_volumes(context: &mut Context) -> Result<()> {
     product.says(&look, "1000:8\n0:0")?;
     let read = ["cat", "/srv/vol/new", "/srv/vol/below", "/srv/vol/f"];
     product.says(&[&["exec", "con"], &read[..]].concat(), "newbelowv")
-}
-
-/// Expects success, or a refusal that says that there is no room; tells which.
-fn done_or_told(ran: Ran) -> Result<bool> {
-    let words = [
-        "no space",
-        "No space",
-        "full",
-        "no room",
-        "no data space",
-        "refused writes",
-        "quota",
-        "Input/output",
-    ];
-    let is_told = words.iter().any(|word| ran.err.contains(word));
-    match ran.code {
-        0 => Ok(true),
-        _ if is_told => Ok(false),
-        code => {
-            let got = format!("{code}: {}", ran.err.trim());
-            Err(Difference::new(ran.command, "error", "no room", got))
-        }
-    }
-}
-
-fn a_full_disk(context: &mut Context) -> Result<()> {
-    let product = Product::narrow(context)?;
-    let out = context.dir().join("out.tar");
-    let to = out.display().to_string();
-    let program = "while [ ! -e /stop ]; do sleep 0.05; done; exit 9";
-    product.ok(&["run", "-d", "--name", "con", BASE, "sh", "-c", program])?;
-    product.ok(&["exec", "con", "sh", "-c", "echo kept >/f; : >/stopping"])?;
-    let filler = fill(context, &product)?;
-    let full = full_commands(&product, &to);
-    // A name for a file that is there takes no room where a file would.
-    let stopped = product.run(&[
-        "exec",
-        "con",
-        "sh",
-        "-c",
-        "ln /stopping /stop || mv /stopping /stop",
-    ]);
-    let mut waited = None;
-    if stopped.is_ok_and(|ran| ran.code == 0) {
-        waited = Some(product.run(&["wait", "con"]));
-    }
-    context.give_room(filler)?;
-    let full = full?;
-    if let Some(waited) = waited {
-        expect("wait", "status", "9".to_owned(), waited?.ok()?)?;
-    }
-    let is_there = out.exists();
-    expect("export", "leaves a file", full.exported, is_there)?;
-    let names = product.ok(&["images", "--json"])?;
-    expect(
-        "commit",
-        "leaves an image",
-        full.committed,
-        names.contains("of-con"),
-    )?;
-    let other = state(&product, "other")?;
-    match other.as_str() {
-        // What could not even be taken back says so, and goes.
-        "creating" | "removing" if !full.made => drop(product.ok(&["rm", "other"])?),
-        other => expect("create", "leaves a container", full.made, other != "none")?,
-    }
-    product.ok(&["rm", "-f", "con"])?;
-    if state(&product, "filler")? != "none" {
-        product.ok(&["rm", "filler"])?;
-    }
-    product.ok(&["run", "--rm", "--name", "next", BASE, "cat", "/testfile"])?;
-    product.ok(&["system", "check"]).map(drop)
-}
-
-/// Leaves no room. In a pool of devices that is a container's work, for nothing else has files there.
-fn fill(context: &Context, product: &Product) -> Result<Filler> {
-    let Some(pool) = context.small().filter(|small| small.directory.is_none()) else {
-        return context.fill(0);
-    };
-    let count = format!("count={}", (pool.bytes >> 20) + 16);
-    let write = [
-        "dd",
-        "if=/dev/zero",
-        "of=/fill",
-        "bs=1M",
-        &count,
-        "conv=fsync",
-    ];
-    product
-        .run(&[&["run", "--name", "filler", BASE][..], &write].concat())?
-        .refused(1, "")?;
-    // What a file of one block asks for.
-    expect("pool", "has room", false, context.free()? > 1 << 20)?;
-    Ok(Filler::of_a_pool())
-}
-
-struct Full {
-    made: bool,
-    committed: bool,
-    exported: bool,
-}
-
-/// Commands that want room; each is done or says that there is none.
-fn full_commands(product: &Product, out: &str) -> Result<Full> {
-    let made = done_or_told(product.run(&["create", "--name", "other", BASE, "true"])?)?;
-    if made {
-        let started = product.run(&["start", "-a", "other"])?;
-        done_or_told(started)?;
-    }
-    let committed = done_or_told(product.run(&["commit", "con", "of-con"])?)?;
-    done_or_told(product.run(&["cp", "con:/bin", &format!("{out}.bin")])?)?;
-    let exported = done_or_told(product.run(&["export", "-o", out, "con"])?)?;
-    let read = product.run(&["exec", "con", "cat", "/f"])?;
-    if done_or_told(read.clone())? {
-        expect("/f", "content", "kept\n", &read.out)?;
-    }
-    Ok(Full {
-        made,
-        committed,
-        exported,
-    })
 }
 
 /// What docker takes and this program does not.
