@@ -49,7 +49,7 @@ pub(in crate::cases) const SEED: &[Case] = &[
     },
     Case {
         id: "seed/12-the-graph-finds-by-the-beginning-of-an-id",
-        spec: "A database knows whose parent a layer is and which images have it, and finds an image by the beginning of its id.",
+        spec: "A database knows whose parent a layer is and which images have it, finds an image by the beginning of its id, and the names of a repository.",
         see: &["docs.docker.com, docker image ls"],
         catalogue: &["S12"],
         impact: Impact::AppVisible,
@@ -334,6 +334,7 @@ fn the_graph_finds(context: &mut Context) -> Result<()> {
         17,
         texts(&found, "/0/images")?.len(),
     )?;
+    names_are_listed(&product)?;
     product.ok(&["rmi", &names[0]])?;
     let found = product.json(&["layer", "ls", "--json"])?;
     expect(
@@ -342,6 +343,30 @@ fn the_graph_finds(context: &mut Context) -> Result<()> {
         16,
         texts(&found, "/0/images")?.len(),
     )
+}
+
+/// `images` lists all names of a repository, or one; other names, whatever they begin with, are not listed.
+fn names_are_listed(product: &Product) -> Result<()> {
+    product.ok(&["tag", "image-1:1", "image-1:2"])?;
+    let id = text(&inspect(product, "image-1:1")?, "/Id")?;
+    for (wanted, names) in [
+        ("image-1", "image-1:1 image-1:2"),
+        ("image-1:2", "image-1:2"),
+        ("docker.io/library/image-1:1", "image-1:1"),
+    ] {
+        let listed = product.json(&["images", "--json", wanted])?;
+        expect(wanted, "ids", 1, listed.as_array().map_or(0, Vec::len))?;
+        let got = texts(&listed, "/0/RepoTags")?.join(" ");
+        expect(wanted, "names", names.to_owned(), got)?;
+        product.says(&["images", "-q", wanted], short(&id))?;
+        let lines = product.ok(&["images", wanted])?.lines().count();
+        expect(wanted, "lines", 1 + names.split(' ').count(), lines)?;
+    }
+    for unknown in ["image", "image-1:3", "none"] {
+        product.says(&["images", "-q", unknown], "")?;
+        product.says(&["images", "--json", unknown], "[]")?;
+    }
+    product.ok(&["rmi", "image-1:2"]).map(drop)
 }
 
 fn a_root_one_can_look_into(context: &mut Context) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use cowlab_runtime::image::{Image, familiar, short};
+use cowlab_runtime::image::{Image, Name, familiar, short};
 use serde_json::json;
 
 use crate::root::RootArgs;
@@ -25,6 +25,42 @@ pub(crate) struct ListArgs {
     json: bool,
     #[command(flatten)]
     root: RootArgs,
+    /// Only names of this repository, or this one name; without a registry, docker.io's.
+    #[arg(value_name = "NAME[:TAG]", value_parser = wanted)]
+    name: Option<Wanted>,
+}
+
+/// Which names are listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Wanted {
+    /// All of a repository, with its registry.
+    Repository(String),
+    /// One, with registry and tag.
+    Name(String),
+}
+
+/// Reads what docker's `image ls` takes: a text to which no tag can be added has one.
+fn wanted(text: &str) -> Result<Wanted, String> {
+    let name: Name = text.parse().map_err(|error| format!("{error}"))?;
+    let has_tag = format!("{text}:latest").parse::<Name>().is_err();
+    match name.tagged() {
+        Some(tagged) if has_tag => Ok(Wanted::Name(tagged)),
+        Some(_) => Ok(Wanted::Repository(name.repository())),
+        None => Err("write NAME or NAME:TAG, without a digest".to_owned()),
+    }
+}
+
+impl Wanted {
+    /// Whether a whole name is wanted.
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Repository(wanted) => {
+                let repository = name.rsplit_once(':').map(|(repository, _)| repository);
+                repository == Some(wanted)
+            }
+            Self::Name(wanted) => name == wanted,
+        }
+    }
 }
 
 /// Runs the command.
@@ -34,7 +70,13 @@ pub(crate) struct ListArgs {
 /// What the runtime says, and when stdout is closed.
 pub(crate) fn run(args: &ListArgs) -> anyhow::Result<u8> {
     let root = args.root.open()?;
-    let images = root.images()?;
+    let mut images = root.images()?;
+    if let Some(wanted) = &args.name {
+        for image in &mut images {
+            image.names.retain(|name| wanted.has(name));
+        }
+        images.retain(|image| !image.names.is_empty());
+    }
     let mut out = std::io::stdout().lock();
     if args.json {
         let rows: Vec<_> = images.iter().map(row).collect();
@@ -102,4 +144,30 @@ fn row(image: &Image) -> serde_json::Value {
         "Size": image.size(),
         "Layers": image.layers.iter().map(|layer| &layer.chain_id).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_has_its_names_and_no_others() {
+        let is_listed = |text: &str, name: &str| wanted(text).unwrap().has(name);
+        let (debian, other) = ("docker.io/library/debian:12", "localhost:5000/debian:12");
+        for text in ["debian", "debian:12", "docker.io/library/debian"] {
+            assert!(is_listed(text, debian), "{text}");
+            assert!(!is_listed(text, other), "{text}");
+        }
+        for text in ["localhost:5000/debian", "localhost:5000/debian:12"] {
+            assert!(is_listed(text, other), "{text}");
+            assert!(!is_listed(text, debian), "{text}");
+        }
+        for text in ["deb", "debian:1", "debian:latest", "library"] {
+            assert!(!is_listed(text, debian), "{text}");
+        }
+        let digest = format!("debian@sha256:{}", "a".repeat(64));
+        for text in ["", "debian:", "Debian", &digest] {
+            assert!(wanted(text).is_err(), "{text}");
+        }
+    }
 }
