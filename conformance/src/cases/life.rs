@@ -1,10 +1,6 @@
 //! The life of a snapshot: what prepare, view, commit, remove, stat and list promise.
 
-use std::collections::BTreeSet;
-
-use cowlab_snapshots::{
-    CommitOptions, Error as StoreError, Filter, Kind as Snapshot, Labels, PrepareOptions,
-};
+use cowlab_snapshots::{CommitOptions, Filter, Kind as Snapshot, Labels, PrepareOptions};
 
 use crate::cases::refusal::refused;
 use crate::context::Result;
@@ -81,15 +77,6 @@ pub(super) const CASES: &[Case] = &[
         catalogue: &["M14"],
         impact: Impact::Isolation,
         run: Some(views_at_once),
-        ..Case::BASE
-    },
-    Case {
-        id: "life/parallel-operations-on-one-store",
-        spec: "Four threads that prepare, write, commit and remove on one store each find exactly their own snapshots.",
-        see: &["containerd core/snapshots/storage, concurrent transactions"],
-        catalogue: &["M22"],
-        impact: Impact::DataLoss,
-        run: Some(parallel_operations),
         ..Case::BASE
     },
     Case {
@@ -393,56 +380,6 @@ fn views_at_once(context: &mut Context) -> Result<()> {
         context
             .store()
             .commit("view-0", "x", &CommitOptions::default()),
-    )
-}
-
-fn parallel_operations(context: &mut Context) -> Result<()> {
-    const THREADS: usize = 4;
-    const ROUNDS: usize = 5;
-    context.layer(None, "base", &[write("/f", "base")])?;
-    let store = context.store();
-    let work = |thread: usize| -> std::result::Result<(), StoreError> {
-        for round in 0..ROUNDS {
-            let (key, name) = (
-                format!("key-{thread}-{round}"),
-                format!("name-{thread}-{round}"),
-            );
-            store.prepare(&key, Some("base"), &PrepareOptions::default())?;
-            store.commit(&key, &name, &CommitOptions::default())?;
-            if round % 2 == 1 {
-                store.remove(&name)?;
-            }
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|thread| scope.spawn(move || work(thread)))
-            .collect();
-        for thread in threads {
-            match thread.join() {
-                Ok(done) => done?,
-                Err(_) => return Err(Difference::new("store", "thread", "done", "a panic")),
-            }
-        }
-        Ok(())
-    })?;
-    let found: BTreeSet<_> = store
-        .list(&Filter::default())?
-        .into_iter()
-        .map(|info| info.key)
-        .collect();
-    let kept = (0..THREADS).flat_map(|thread| {
-        (0..ROUNDS)
-            .step_by(2)
-            .map(move |round| format!("name-{thread}-{round}"))
-    });
-    let expected: BTreeSet<_> = kept.chain(["base".to_owned()]).collect();
-    expect(
-        "store",
-        "snapshots",
-        format!("{expected:?}"),
-        format!("{found:?}"),
     )
 }
 

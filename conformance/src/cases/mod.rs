@@ -13,6 +13,7 @@ mod link;
 mod lookup;
 mod mount;
 mod opaque;
+mod parallel;
 mod permission;
 mod refusal;
 mod removal;
@@ -101,7 +102,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "life",
         title: "Life of a snapshot",
-        cases: &[life::CASES],
+        cases: &[life::CASES, parallel::CASES],
     },
     Group {
         name: "refusal",
