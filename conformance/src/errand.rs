@@ -11,7 +11,8 @@ use cowlab_sys::interrupt;
 
 use crate::args::RunArgs;
 use crate::away::Away;
-use crate::case::Placement;
+use crate::case::{Need, Placement};
+use crate::product::debian;
 use crate::results::Results;
 
 /// Where the guest finds the list; what is taken along under `/run` its own file system hides.
@@ -40,6 +41,11 @@ pub(crate) fn run(guest: &dyn Guest, args: &RunArgs, away: &Away, results: &Resu
             });
         }
     };
+    let mut files = vec![(list.path().to_owned(), PathBuf::from(TRIALS))];
+    let debian = debian_root(away);
+    if let Some(tar) = &debian {
+        files.push((tar.path().to_owned(), PathBuf::from(debian::TAKEN)));
+    }
     let trials = away.cases().iter().map(|case| match case.placement {
         Placement::Root => WITH_CONTAINERS,
         Placement::Shared | Placement::Own => TRIAL,
@@ -48,7 +54,7 @@ pub(crate) fn run(guest: &dyn Guest, args: &RunArgs, away: &Away, results: &Resu
     let orders = u32::try_from(args.seeds).unwrap_or(u32::MAX);
     let job = Job {
         arguments: arguments(args),
-        files: vec![(list.path().to_owned(), PathBuf::from(TRIALS))],
+        files,
         time_limit: START + trials.saturating_mul(orders),
         ..Job::default()
     };
@@ -65,6 +71,22 @@ pub(crate) fn run(guest: &dyn Guest, args: &RunArgs, away: &Away, results: &Resu
             tracing::warn!("guest: {line}");
         }
     })
+}
+
+/// A Debian root file system for the cases that ask for one, where this host can make it.
+fn debian_root(away: &Away) -> Option<tempfile::NamedTempFile> {
+    let mut cases = away.cases().iter();
+    if !cases.any(|case| case.needs.contains(&Need::DebianRoot)) {
+        return None;
+    }
+    let take = || -> crate::context::Result<tempfile::NamedTempFile> {
+        let mut file = tempfile::NamedTempFile::new()?;
+        file.write_all(&debian::tar()?)?;
+        Ok(file)
+    };
+    take()
+        .inspect_err(|error| tracing::info!(%error, "no Debian root is taken along"))
+        .ok()
 }
 
 fn list(away: &Away) -> std::io::Result<tempfile::NamedTempFile> {

@@ -251,14 +251,25 @@ impl Product {
     /// When it cannot be started.
     pub fn run_with<A: AsRef<str>>(&self, arguments: &[A], stdin: &[u8]) -> Result<Ran> {
         let words: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
-        let output = self.command(&words)?.stdin(stdin).output()?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(Ran {
-            command: format!("cowlab {}", words.join(" ")),
-            code: output.status.unwrap_or(-1),
-            out: text(&output.stdout),
-            err: text(&output.stderr),
-        })
+        finish(&self.command(&words)?.stdin(stdin), &words)
+    }
+
+    /// Runs a command of the program with these variables in its environment.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn run_among<A: AsRef<str>>(
+        &self,
+        variables: &[(&str, &str)],
+        arguments: &[A],
+    ) -> Result<Ran> {
+        let words: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
+        let mut command = self.command(&words)?;
+        for (name, value) in variables {
+            command = command.env(name, value);
+        }
+        finish(&command, &words)
     }
 
     /// A command of the program, for what is not waited for or needs more said.
@@ -332,4 +343,15 @@ impl Drop for Product {
             tracing::debug!(%difference, "a case left images");
         }
     }
+}
+
+fn finish(command: &Cmd, words: &[&str]) -> Result<Ran> {
+    let output = command.output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Ran {
+        command: format!("cowlab {}", words.join(" ")),
+        code: output.status.unwrap_or(-1),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
+    })
 }

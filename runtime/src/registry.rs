@@ -125,6 +125,11 @@ impl Session {
                 registry,
                 reason: with_causes(&error),
             },
+            OciDistributionError::RequestError(error)
+                if matches!(error.status().map(|code| code.as_u16()), Some(401 | 403)) =>
+            {
+                Error::Denied { registry, name }
+            }
             OciDistributionError::AuthenticationFailure(_)
             | OciDistributionError::UnauthorizedError { .. } => Error::Denied { registry, name },
             OciDistributionError::ImageManifestNotFoundError(_) => {

@@ -161,6 +161,7 @@ pub const GROUPS: &[Group] = &[
             runtime::explain::CASES,
             runtime::trouble::CASES,
             runtime::full::CASES,
+            runtime::access::CASES,
             runtime::ordinary::CASES,
         ],
     },

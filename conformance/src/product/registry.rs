@@ -13,7 +13,38 @@ use crate::difference::Difference;
 /// How long a registry may take to answer; emulated machines are slow.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A registry that runs, without TLS and open to everybody here. It ends with this.
+/// Who may ask a registry, and how it proves who it is. By default everybody here, without TLS.
+#[derive(Debug, Default)]
+pub struct Access<'a> {
+    /// A file of names and hashed passwords, as htpasswd(1) makes them with bcrypt.
+    pub passwords: Option<&'a Path>,
+    /// The files of its certificate and its key.
+    pub certificate: Option<(&'a Path, &'a Path)>,
+}
+
+impl Access<'_> {
+    /// The sections of the registry's configuration.
+    fn sections(&self, port: u16) -> String {
+        let tls = self
+            .certificate
+            .map_or_else(String::new, |(certificate, key)| {
+                format!(
+                    ", tls: {{certificate: {}, key: {}}}",
+                    certificate.display(),
+                    key.display()
+                )
+            });
+        let auth = self.passwords.map_or_else(String::new, |path| {
+            format!(
+                "auth: {{htpasswd: {{realm: cowlab, path: {}}}}}\n",
+                path.display()
+            )
+        });
+        format!("http: {{addr: 127.0.0.1:{port}{tls}}}\n{auth}")
+    }
+}
+
+/// A registry that runs. It ends with this.
 #[derive(Debug)]
 pub struct Registry {
     port: u16,
@@ -22,12 +53,21 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts one that keeps everything in a new directory.
+    /// Starts one without TLS, open to everybody here, that keeps everything in a new directory.
     ///
     /// # Errors
     ///
     /// When it does not answer.
     pub fn start(dir: &Path) -> Result<Self> {
+        Self::start_for(dir, &Access::default())
+    }
+
+    /// Starts one that keeps everything in a new directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_for(dir: &Path, access: &Access<'_>) -> Result<Self> {
         fs::create_dir(dir)?;
         // Somebody else may take the port before the registry does; then it ends, and the case tells.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
@@ -35,8 +75,9 @@ impl Registry {
             .port();
         let storage = dir.join("storage");
         let configuration = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
-            storage.display()
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n{}",
+            storage.display(),
+            access.sections(port)
         );
         let file = dir.join("registry.yml");
         fs::write(&file, configuration)?;

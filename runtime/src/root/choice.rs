@@ -9,8 +9,11 @@ use cowlab_sys::process;
 use super::RootOptions;
 use crate::{Error, Result};
 
+/// The environment variable that names the configuration file.
+const NAMED: &str = "COWLAB_CONFIG";
+
 /// What the configuration file says: `/etc/cowlab/config.json` for root, `cowlab/config.json` below `$XDG_CONFIG_HOME` for
-/// others. Its keys are those of docker's `daemon.json`.
+/// others, or the one that the environment variable `COWLAB_CONFIG` names. Its keys are those of docker's `daemon.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Configuration {
@@ -35,7 +38,9 @@ impl Configuration {
     ///
     /// [`Error::Configuration`].
     pub fn read() -> Result<Self> {
-        let path = if process::is_host_root() {
+        let path = if let Some(named) = std::env::var_os(NAMED) {
+            PathBuf::from(named)
+        } else if process::is_host_root() {
             PathBuf::from("/etc/cowlab/config.json")
         } else {
             match xdg("XDG_CONFIG_HOME", ".config") {

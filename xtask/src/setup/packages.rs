@@ -254,6 +254,13 @@ pub(super) const PACKAGES: &[Package] = &[
         necessity: Necessity::Required,
     },
     Package {
+        name: "openssl",
+        proofs: &[Proof::Program("openssl")],
+        why: "makes the certificate of a registry that nobody vouches for",
+        purpose: Purpose::Judge,
+        necessity: Necessity::Required,
+    },
+    Package {
         name: "ca-certificates",
         proofs: &[Proof::File(&["/etc/ssl/certs/ca-certificates.crt"])],
         why: "whom to believe: no registry can be asked without, not even one without TLS",

@@ -61,7 +61,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
     },
     Case {
         id: "runtime/umoci-unpacks-the-same-debian",
-        spec: "A Debian root file system shows what umoci unpacks of it, and umoci's further layer loads and shows its change.",
+        spec: "A Debian root file system runs and shows what umoci unpacks of it, and umoci's further layer loads and shows its change.",
         see: &["umoci-unpack(1)", "umoci-repack(1)"],
         catalogue: &["S02"],
         impact: Impact::DataLoss,
@@ -375,6 +375,13 @@ fn umoci_unpacks_the_same_debian(context: &mut Context) -> Result<()> {
     let product = Product::empty(context)?;
     let tar = debian::tar()?;
     product.run_with(&["import", "-", "debian:1"], &tar)?.ok()?;
+    let own = ["run", "--rm", "debian:1", "dpkg", "--status", "base-files"];
+    expect(
+        "dpkg",
+        "knows its own",
+        true,
+        product.ok(&own)?.contains("Status: install ok"),
+    )?;
     let (layout, bundle) = (context.dir().join("layout"), context.dir().join("bundle"));
     compare_with_umoci(context, &product, "debian:1", &layout, &bundle)?;
     let below = texts(&inspect(&product, "debian:1")?, "/RootFS/Layers")?;
