@@ -169,9 +169,13 @@ impl Store {
             Some(parent) => self.database.read(|tx| row::by_id(tx, parent))?,
             None => None,
         };
+        let parent_lock = match &parent {
+            Some(parent) => Some(self.share(parent)?),
+            None => None,
+        };
         let done = self.compare_rows(&row, parent.as_ref(), work);
-        // The driver may take both back only when nobody holds their locks.
-        drop(lock);
+        // The driver takes both back only when nobody holds their locks.
+        drop((lock, parent_lock));
         self.release(row.id);
         if let Some(parent) = parent {
             self.release(parent.id);

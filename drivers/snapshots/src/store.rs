@@ -251,6 +251,13 @@ impl Store {
             }
         }
     }
+
+    /// Takes the lock of a snapshot that cannot go, for another one is above it, to look at it: who else looks at it
+    /// would otherwise have the driver take it back in between.
+    pub(crate) fn share(&self, row: &Row) -> Result<SnapshotLock> {
+        let lock = self.locks.take(row.id, Hold::Shared)?;
+        lock.ok_or_else(|| Error::in_progress(&row.name))
+    }
 }
 
 /// Refuses what has no mount of its own.

@@ -14,7 +14,7 @@ use cowlab_sys::at::{self, OFlags};
 use cowlab_sys::{Errno, FileKind, Root, Stat};
 
 use crate::layer::changes::{Change, ChangeKind, same_entry};
-use crate::locks::Hold;
+use crate::locks::{Hold, SnapshotLock};
 use crate::row::{self, Row};
 use crate::shown::Shown;
 use crate::store::Store;
@@ -99,7 +99,7 @@ struct Level {
     id: SnapshotId,
     chain: Chain,
     row: Row,
-    shown: Option<Shown>,
+    shown: Option<(Shown, SnapshotLock)>,
 }
 
 impl Store {
@@ -268,9 +268,11 @@ impl Store {
             return Ok(None);
         };
         if level.shown.is_none() {
-            level.shown = Some(self.show(&level.row)?);
+            let lock = self.share(&level.row)?;
+            level.shown = Some((self.show(&level.row)?, lock));
         }
-        let shown = level.shown.as_ref().map_or(Path::new("/"), Shown::path);
+        let shown = level.shown.as_ref();
+        let shown = shown.map_or(Path::new("/"), |(shown, _)| shown.path());
         let root = Root::open(shown)?;
         let (dir, name) = match path.file_name() {
             None => (root.dir(path)?, PathBuf::from(".")),
