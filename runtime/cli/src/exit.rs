@@ -42,6 +42,8 @@ Exit codes:
   130  interrupted
 
 Environment:
+  COWLAB_CONFIG    the configuration file (default /etc/cowlab/config.json, or cowlab/config.json in
+                   $XDG_CONFIG_HOME): data-root, storage-driver, insecure-registries, discard-blobs
   COWLAB_TEST_DIR  where throw-away file systems are made (default /var/tmp)
   COWLAB_LOG       warn, info, debug (external commands), trace (system calls)
   NO_COLOR         no color";
