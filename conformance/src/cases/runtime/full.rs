@@ -320,7 +320,8 @@ fn a_disk_that_fills(context: &mut Context) -> Result<()> {
     for name in ["con", "ends", "goes"] {
         product.ok(&["run", "-d", "--name", name, BASE, "sleep", "1000"])?;
     }
-    let write = "echo kept >/f; dd if=/dev/urandom of=/large bs=1M count=6";
+    // What was not flushed is lost with a pool that takes nothing more.
+    let write = "echo kept | dd of=/f conv=fsync; dd if=/dev/urandom of=/large bs=1M count=6";
     product.ok(&["exec", "con", "sh", "-c", write])?;
     let filler = fill(context, &product, LEFT)?;
     let judged: Result<Vec<bool>> = ATTEMPTS
