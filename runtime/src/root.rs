@@ -203,6 +203,19 @@ impl Root {
         }
     }
 
+    /// The ids of images that [`describe_image`](Self::describe_image) told of.
+    pub(crate) fn described_images(&self) -> Result<Vec<String>> {
+        let names = names_in(&self.dir.join("images"))?;
+        let digits = names.iter().filter_map(|name| name.strip_suffix(".json"));
+        Ok(digits.map(|digits| format!("sha256:{digits}")).collect())
+    }
+
+    /// The chain ids of layers that [`describe_layer`](Self::describe_layer) told of.
+    pub(crate) fn described_layers(&self) -> Result<Vec<String>> {
+        let names = names_in(&self.dir.join("layers"))?;
+        Ok(names.iter().map(|name| format!("sha256:{name}")).collect())
+    }
+
     /// Where the recipe of a layer is, or would be.
     pub(crate) fn recipe_path(&self, chain_id: &str) -> PathBuf {
         self.layer_dir(chain_id).join("recipe")
@@ -233,6 +246,13 @@ impl Root {
             _ => Ok(()),
         }
     }
+}
+
+/// The names in a directory.
+fn names_in(dir: &Path) -> Result<Vec<String>> {
+    let entries = cowlab_sys::dir::read_dir(dir)?;
+    let names = entries.into_iter().map(|entry| entry.name.into_string());
+    Ok(names.filter_map(std::result::Result::ok).collect())
 }
 
 /// The digits of an id, without the algorithm.

@@ -108,13 +108,17 @@ impl Root {
             return Ok(vec![Removed::Postponed]);
         };
         let mut removed = Vec::new();
-        for layer in self
-            .graph()
-            .unused_layers()?
-            .iter()
-            .filter(|layer| wanted(layer))
-        {
-            if self.remove_layer(layer)? {
+        let unused = self.graph().unused_layers()?;
+        // What a killed command left above a layer goes before it, and keeps it otherwise.
+        let mut doomed = BTreeSet::new();
+        for layer in unused.iter().rev() {
+            let is_above = layer.parent.as_ref().is_some_and(|id| doomed.contains(id));
+            if is_above || wanted(layer) {
+                doomed.insert(layer.chain_id.clone());
+            }
+        }
+        for layer in &unused {
+            if doomed.contains(&layer.chain_id) && self.remove_layer(layer)? {
                 removed.push(Removed::Layer(layer.chain_id.clone()));
             }
         }

@@ -22,6 +22,9 @@ use crate::graph::{LayerRow, LayerState};
 use crate::image::PlannedLayer;
 use crate::{Error, Result, Root, root};
 
+/// What the name of a layer begins with that is unpacked to be compared.
+pub(super) const FRESH: &str = "check-";
+
 /// A layer that is not what its blob says, or of which nobody knows.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct LayerFinding {
@@ -235,7 +238,7 @@ impl Root {
             Some(parent) => self.graph().chain(parent)?,
             None => Vec::new(),
         };
-        let fresh = format!("check-{}", Chance::Kernel.uuid("check")?);
+        let fresh = format!("{FRESH}{}", Chance::Kernel.uuid("check")?);
         let options = ApplyOptions {
             digest: read.digest,
             diff_id: read.diff_id,

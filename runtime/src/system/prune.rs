@@ -1,5 +1,8 @@
 //! Removing what nothing needs.
 
+use cowlab_snapshots::{Error as StoreError, Filter};
+
+use super::check::FRESH;
 use crate::image::Removed;
 use crate::{Result, Root};
 
@@ -42,6 +45,36 @@ impl Root {
             pruned.unfinished = self.blobs().remove_unfinished()?;
         }
         pruned.removed.extend(rest);
+        self.remove_strays()?;
         Ok(pruned)
+    }
+
+    /// Removes what killed removals and checks left: descriptions of images and layers that are gone, and layers that were
+    /// unpacked to be compared. Whoever makes such things holds what is taken here.
+    fn remove_strays(&self) -> Result<()> {
+        let Some(_removing) = self.removing()? else {
+            return Ok(());
+        };
+        for id in self.described_images()? {
+            if self.graph().image(&id)?.is_none() {
+                self.forget_image(&id)?;
+            }
+        }
+        for chain_id in self.described_layers()? {
+            if self.graph().layer(&chain_id)?.is_none() {
+                self.forget_layer(&chain_id)?;
+            }
+        }
+        let fresh = Filter {
+            prefix: Some(FRESH.to_owned()),
+            ..Filter::default()
+        };
+        for info in self.store().list(&fresh)? {
+            match self.store().remove(&info.key) {
+                Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 }
