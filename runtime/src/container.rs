@@ -13,6 +13,7 @@
 //! <root>/containers/<id>/log.json         output, one JSON line each, with `log.json.1` ... before it
 //! <root>/containers/<id>/bundle/          the OCI runtime bundle of the last start
 //! <root>/containers/<id>/rootfs/          where the monitor mounts the snapshot, in its own mount namespace
+//! <root>/containers/.new-<id>/            what is being made, and `.trash-<id>/` what is being removed
 //! <root>/containers/names/<name>          the id of the container that has the name
 //! ```
 //!

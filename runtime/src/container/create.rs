@@ -55,12 +55,8 @@ impl Containers<'_> {
     /// Makes what `record` says. `passing` is one of which nothing but its record has to survive a power cut: by that `rm`
     /// finds it.
     fn make(&self, record: Record, passing: bool) -> Result<Record> {
-        let dir = self.dir_of(&record.id);
-        files::make_dir(&dir)?;
-        let _lock = FileLock::exclusive(&dir.join("lock"))?;
+        let _lock = self.begin(&record)?;
         let made = (|| {
-            // Lasts with the state that is written at the end; without a state it is being made.
-            files::write(&dir.join("container.json"), &record, Lasting::Either)?;
             self.keep_room(&record.id)?;
             self.claim(&record, passing)?;
             self.hold_image(&record, passing)?;
@@ -92,6 +88,25 @@ impl Containers<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// Makes a container's directory, locked: under another name first, so that it is there with its record or not at all.
+    fn begin(&self, record: &Record) -> Result<FileLock> {
+        let (new, dir) = (self.new_dir_of(&record.id), self.dir_of(&record.id));
+        files::make_dir(&new)?;
+        let begun = (|| {
+            let lock = FileLock::exclusive(&new.join("lock"))?;
+            // Lasts with the state that is written at the end; without a state it is being made.
+            files::write(&new.join("container.json"), record, Lasting::Either)?;
+            io("rename", &dir, std::fs::rename(&new, &dir))?;
+            Ok(lock)
+        })();
+        if begun.is_err()
+            && let Err(error) = cowlab_sys::dir::remove_tree(&new)
+        {
+            tracing::warn!(%error, "left behind");
+        }
+        begun
     }
 
     /// Keeps the image from being removed as long as the container is there.

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use cowlab_snapshots::Store;
-use cowlab_sys::Errno;
 use cowlab_sys::lock::FileLock;
+use cowlab_sys::{Errno, io};
 
 use super::files::Lasting;
 use super::log::Logs;
@@ -60,6 +60,10 @@ pub enum Phase {
 const RESERVE: &str = "reserve";
 const RESERVED: u64 = 64 * 256;
 
+/// What is being made, and what is being removed; no id starts so.
+const NEW: &str = ".new-";
+const TRASH: &str = ".trash-";
+
 impl Phase {
     /// The word for it.
     #[must_use]
@@ -112,11 +116,40 @@ impl<'a> Containers<'a> {
     pub fn open(root: &'a Root) -> Result<Self> {
         let dir = root.dir().join("containers");
         files::make_dir(&dir.join("names"))?;
-        Ok(Self {
+        let containers = Self {
             volumes: Volumes::open(root.dir())?,
             root,
             dir,
-        })
+        };
+        containers.sweep()?;
+        Ok(containers)
+    }
+
+    /// Removes what killed creations and removals left, unless somebody is at work.
+    fn sweep(&self) -> Result<()> {
+        let mut left = Vec::new();
+        for (dir, begins) in [
+            (self.dir.clone(), [NEW, TRASH]),
+            // A name that is about to be claimed has a file beside it.
+            (self.dir.join("names"), [".", "."]),
+        ] {
+            for entry in cowlab_sys::dir::read_dir(&dir)? {
+                let name = entry.name.to_string_lossy();
+                if begins.iter().any(|begin| name.starts_with(begin)) {
+                    left.push(dir.join(&entry.name));
+                }
+            }
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+        let Some(_alone) = self.volumes.alone()? else {
+            return Ok(());
+        };
+        for path in left {
+            cowlab_sys::dir::remove_tree(&path)?;
+        }
+        Ok(())
     }
 
     /// The volumes beside them.
@@ -140,6 +173,11 @@ impl<'a> Containers<'a> {
     #[must_use]
     pub fn dir_of(&self, id: &str) -> PathBuf {
         self.dir.join(id)
+    }
+
+    /// The directory of a container that has no record yet.
+    pub(super) fn new_dir_of(&self, id: &str) -> PathBuf {
+        self.dir.join(format!("{NEW}{id}"))
     }
 
     pub(super) fn name_file(&self, name: &str) -> PathBuf {
@@ -171,15 +209,31 @@ impl<'a> Containers<'a> {
             }
         }
         let dir = self.dir_of(id);
-        // The record goes last: as long as it is there, the container is listed.
+        // As long as the record is there, the container is listed.
         for name in ["bundle", "rootfs", "runtime"] {
             let path = dir.join(name);
             if path.exists() {
                 cowlab_sys::dir::remove_tree(&path)?;
             }
         }
-        files::remove(&dir.join("container.json"))?;
-        Ok(cowlab_sys::dir::remove_tree(&dir)?)
+        self.discard_dir(id)
+    }
+
+    /// Removes a container's directory: out of the way first, so that no part of it stays without the record.
+    fn discard_dir(&self, id: &str) -> Result<()> {
+        // Together with others, and not with a sweep.
+        let _removing = self.volumes.attaching()?;
+        let (dir, trash) = (self.dir_of(id), self.dir.join(format!("{TRASH}{id}")));
+        match io("rename", &dir, std::fs::rename(&dir, &trash)) {
+            Ok(()) => Ok(cowlab_sys::dir::remove_tree(&trash)?),
+            Err(error) if error.errno() == Some(Errno::NOENT) => Ok(()),
+            // A full disk may have no room for a name, but files can go.
+            Err(error) if matches!(error.errno(), Some(Errno::NOSPC | Errno::DQUOT)) => {
+                files::remove(&dir.join("container.json"))?;
+                Ok(cowlab_sys::dir::remove_tree(&dir)?)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Finds a container by its name, its id or the start of its id.
@@ -203,14 +257,17 @@ impl<'a> Containers<'a> {
         {
             return Ok(id);
         }
-        if text.is_empty() || !text.chars().all(|c| c.is_ascii_hexdigit()) {
-            return Err(not_found());
+        let mut ids = self.ids()?;
+        let is_digits = !text.is_empty() && text.chars().all(|c| c.is_ascii_hexdigit());
+        if is_digits && ids.iter().any(|id| id.starts_with(text)) {
+            ids.retain(|id| id.starts_with(text));
+        } else {
+            // A kill, while it was made or removed, may have left one that lists under a name and does not have it.
+            ids.retain(|id| {
+                let record = files::read::<Record>(&self.dir_of(id).join("container.json"));
+                is_name && record.is_ok_and(|found| found.is_some_and(|one| one.name == text))
+            });
         }
-        let ids: Vec<_> = self
-            .ids()?
-            .into_iter()
-            .filter(|id| id.starts_with(text))
-            .collect();
         match &ids[..] {
             [id] => Ok(id.clone()),
             [] => Err(not_found()),

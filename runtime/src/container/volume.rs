@@ -66,7 +66,7 @@ impl Volumes {
         if !self.names()?.iter().any(|name| is_left(name)) {
             return Ok(());
         }
-        let Some(_alone) = FileLock::try_exclusive(&self.dir.join(".lock"))? else {
+        let Some(_alone) = self.alone()? else {
             return Ok(());
         };
         for name in self.names()?.into_iter().filter(|name| is_left(name)) {
@@ -78,6 +78,11 @@ impl Volumes {
     /// Keeps volumes from being removed while a container that uses them is being made.
     pub(super) fn attaching(&self) -> Result<FileLock> {
         Ok(FileLock::shared(&self.dir.join(".lock"))?)
+    }
+
+    /// Keeps containers from being made and removed, where nobody is at it.
+    pub(super) fn alone(&self) -> Result<Option<FileLock>> {
+        Ok(FileLock::try_exclusive(&self.dir.join(".lock"))?)
     }
 
     /// Makes a volume. One of that name that is there already is taken as it is, as docker does.
