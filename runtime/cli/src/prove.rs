@@ -8,11 +8,13 @@ mod deterministic;
 mod guest_ends;
 mod hundred_containers;
 mod kill_nine;
+mod killed_commands;
 mod memory;
 mod random;
 mod same_image;
 mod sweep_live;
 mod thin_pools;
+mod traces;
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -59,6 +61,8 @@ enum Claim {
     SweepBesideLive(sweep_live::Args),
     /// A hundred containers of one image, started and removed by ten processes at a time, leave nothing.
     HundredContainers(hundred_containers::Args),
+    /// Commands that are killed at any moment happen whole or not at all, and leave nothing.
+    KilledCommands(killed_commands::Args),
     /// An image is the same tree, and the same layers again, on every driver.
     SameImageEveryDriver(same_image::Args),
     /// Thin pools of others are not written to, and full ones are named and cost nothing that was committed.
@@ -98,6 +102,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Claim::GuestEnds(args) => guest_ends::prove(args, &run, &mut findings),
         Claim::SweepBesideLive(args) => sweep_live::prove(args, &run, &mut findings),
         Claim::HundredContainers(args) => hundred_containers::prove(args, &run, &mut findings),
+        Claim::KilledCommands(args) => killed_commands::prove(args, &run, &mut findings),
         Claim::SameImageEveryDriver(args) => same_image::prove(args, &run, &mut findings),
         Claim::ThinPools(args) => thin_pools::prove(args, &run, &mut findings),
         Claim::KillNineWorker(_) | Claim::SweepHolder(_) => Ok(()),

@@ -122,6 +122,21 @@ pub(super) const CLAIMS: &[Claim] = &[
         &["prove", "hundred-containers"],
     ),
     claim(
+        "killed-commands-overlay2",
+        "Of 60 commands on a root with overlay2 on ext4, killed at any moment or with everything else as by a reboot, each happens or does not, and none leaves anything.",
+        &["prove", "killed-commands", "--driver", "overlay2"],
+    ),
+    claim(
+        "killed-commands-btrfs",
+        "Of 60 commands on a root with btrfs on btrfs, killed at any moment or with everything else as by a reboot, each happens or does not, and none leaves anything.",
+        &["prove", "killed-commands", "--driver", "btrfs"],
+    ),
+    claim(
+        "killed-commands-vfs",
+        "Of 60 commands on a root with vfs on ext4, killed at any moment or with everything else as by a reboot, each happens or does not, and none leaves anything.",
+        &["prove", "killed-commands", "--driver", "vfs"],
+    ),
+    claim(
         "aa",
         "Two interleaved measurements of the same copy-ups show no relevant change.",
         &["bench", "aa"],

@@ -4,8 +4,6 @@
 //! there is of mounts in any namespace, loop devices, cgroups, processes and files is listed before, and has to be the same
 //! afterwards, entry by entry. The root has to pass `cowlab system check`.
 
-mod traces;
-
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -19,8 +17,8 @@ use cowlab_runtime::{Root, RootOptions};
 use cowlab_sys::Cmd;
 use cowlab_testbed::{Media, Run};
 
+use super::traces::{self, Traces};
 use super::{Driver, Findings, on_file_system, say, stop_if_asked};
-use traces::Traces;
 
 /// The size of a file system, in bytes, for a hundred full copies of the image; it is sparse.
 const SPACE: u64 = 2 << 30;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cowlab_sys::{loopdev, mountinfo, process, stat};
 
-use crate::prove::gone_and_left;
+use super::gone_and_left;
 
 /// Where cgroups are.
 const CGROUPS: &str = "/sys/fs/cgroup";

@@ -1,0 +1,404 @@
+//! A root, its commands as processes, and what they leave.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use cowlab_sys::channel::{self, Ready};
+use cowlab_sys::task::{self, Task};
+use cowlab_sys::{Cmd, process};
+use serde_json::Value;
+
+use super::ledger::{OneContainer, Outcome, Seen};
+use super::verbs::{LASTING, Plan};
+
+const STOP: i32 = 19;
+const KILL: i32 = 9;
+/// The longest that a command may take that nobody kills.
+const LONGEST: Duration = Duration::from_secs(120);
+/// How long what a command began may go on after it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The file of a container that the ledger keeps; the image has it.
+const FILE: &str = "/testfile";
+
+/// A root with a place for what goes in and out.
+pub(super) struct Stand {
+    pub(super) root: PathBuf,
+    pub(super) scratch: PathBuf,
+    pub(super) driver: &'static str,
+}
+
+/// A process that works on the root.
+#[derive(Debug)]
+struct Worker {
+    pid: u32,
+    command: String,
+}
+
+impl Worker {
+    fn is_monitor(&self) -> bool {
+        self.command.contains(" monitor ")
+    }
+
+    fn is_lasting(&self) -> bool {
+        self.command == LASTING.join(" ")
+    }
+}
+
+impl Stand {
+    fn command(&self, words: &[&str]) -> anyhow::Result<Cmd> {
+        let root = self.root.display().to_string();
+        // Behind the verb, and before what `exec` and `run` pass on.
+        let verbs = match words {
+            ["volume" | "system", ..] => 2,
+            _ => 1,
+        };
+        let (verb, rest) = words.split_at(verbs);
+        Ok(Cmd::new(std::env::current_exe()?)
+            .args(verb)
+            .args(["--root", &root, "--driver", self.driver])
+            .args(rest))
+    }
+
+    /// Runs a command that has to be done.
+    pub(super) fn ok(&self, words: &[&str]) -> anyhow::Result<String> {
+        Ok(self.command(words)?.read()?)
+    }
+
+    fn json(&self, words: &[&str]) -> anyhow::Result<Vec<Value>> {
+        let text = self.ok(words)?;
+        let value = serde_json::from_str(&text);
+        value.with_context(|| format!("`{}` printed `{text}`", words.join(" ")))
+    }
+
+    /// The words of a command.
+    pub(super) fn words(&self, plan: &Plan) -> Vec<String> {
+        let place = |name: &str| self.scratch.join(name).display().to_string();
+        let mut words = Vec::new();
+        for word in plan.words().split(' ') {
+            let word = match word {
+                "{image}" => plan.image.to_owned(),
+                "{other}" => plan.other.to_owned(),
+                "{name}" => plan.name.to_owned(),
+                "{volume}" => plan.volume.to_owned(),
+                "{tar}" => place("tree.tar"),
+                "{archive}" => place(plan.image),
+                "{file}" => place("file"),
+                "{out}" => place("out"),
+                // Whole or not at all.
+                "{write}" => format!("echo -n {} >/next && mv /next {FILE}", plan.text),
+                "{lasting}" => {
+                    words.extend(LASTING.map(str::to_owned));
+                    continue;
+                }
+                word => word
+                    .replace("{name}", plan.name)
+                    .replace("{volume}", plan.volume),
+            };
+            words.push(word);
+        }
+        words
+    }
+
+    /// Runs a command; kills it after `moment`, and with `reboot` everything that works on the root. Returns what it printed.
+    pub(super) fn run(
+        &self,
+        plan: &Plan,
+        moment: Option<Duration>,
+        reboot: bool,
+    ) -> anyhow::Result<(Outcome, String)> {
+        self.clear_output()?;
+        fs::write(self.scratch.join("file"), &plan.text)?;
+        let words = self.words(plan);
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        let printed = self.scratch.join("printed");
+        let output = File::create(&printed)?;
+        let pid = self
+            .command(&words)?
+            .detach(File::open("/dev/null")?, output)?;
+        let task = Task::open(pid)?.context("a child that was not waited for is gone")?;
+        let ended = has_ended(&task, moment.unwrap_or(LONGEST))?;
+        if reboot {
+            self.kill_all()?;
+        } else if !ended {
+            task.signal(KILL)?;
+        }
+        let status = task::wait(pid)?;
+        let printed = fs::read_to_string(&printed).unwrap_or_default();
+        if !ended && moment.is_none() {
+            bail!(
+                "`{}` took longer than {LONGEST:?}: {printed}",
+                words.join(" ")
+            );
+        }
+        let outcome = match status {
+            _ if reboot => Outcome::Rebooted,
+            137 if !ended => Outcome::Killed,
+            0 => Outcome::Done,
+            _ => Outcome::Refused,
+        };
+        Ok((outcome, printed))
+    }
+
+    /// Removes what commands wrote outside.
+    fn clear_output(&self) -> anyhow::Result<()> {
+        for entry in fs::read_dir(&self.scratch)? {
+            let path = entry?.path();
+            if path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().contains("out"))
+            {
+                cowlab_sys::dir::remove_tree(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The ids of containers, of which there may be no more than a directory.
+    pub(super) fn ids(&self) -> anyhow::Result<Vec<String>> {
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(self.root.join("containers"))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.len() >= 64 {
+                ids.push(name);
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The processes that work on the root or are in a container's cgroup.
+    fn workers(&self) -> anyhow::Result<Vec<Worker>> {
+        let ids = self.ids()?;
+        let root = self.root.display().to_string();
+        let own = std::process::id();
+        let mut workers = Vec::new();
+        for pid in process::all()?.into_iter().filter(|pid| *pid != own) {
+            let read = |file: &str| {
+                let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+                String::from_utf8_lossy(&bytes).replace('\0', " ")
+            };
+            let command = read("cmdline").trim().to_owned();
+            // One that nobody has waited for yet has none.
+            if command.is_empty() {
+                continue;
+            }
+            let cgroup = read("cgroup");
+            if command.contains(&root) || ids.iter().any(|id| cgroup.contains(id)) {
+                workers.push(Worker { pid, command });
+            }
+        }
+        Ok(workers)
+    }
+
+    /// Kills everything that works on the root at once: all stand still before the first gets to know of another's end.
+    pub(super) fn kill_all(&self) -> anyhow::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        let mut known = 0;
+        loop {
+            let workers = self.workers()?;
+            for worker in &workers {
+                signal(worker.pid, STOP)?;
+            }
+            if workers.len() == known {
+                break;
+            }
+            known = workers.len();
+        }
+        loop {
+            let workers = self.workers()?;
+            if workers.is_empty() {
+                return Ok(());
+            }
+            for worker in &workers {
+                signal(worker.pid, KILL)?;
+            }
+            // What a commit paused does not end; at a reboot there is nothing that stands still.
+            thaw(&self.ids()?);
+            if Instant::now() > until {
+                bail!("these do not end: {workers:?}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Has the processes that the records name be of another boot, or have others their numbers.
+    pub(super) fn forget_boot(&self, by_boot: bool) -> anyhow::Result<()> {
+        for id in self.ids()? {
+            let path = self.root.join("containers").join(id).join("state.json");
+            let Ok(text) = fs::read(&path) else {
+                continue;
+            };
+            let mut state: Value = serde_json::from_slice(&text)?;
+            for name in ["monitor", "init"] {
+                let process = &mut state[name];
+                if process.is_null() {
+                    continue;
+                }
+                match by_boot {
+                    true => process["boot"] = "00000000-0000-0000-0000-000000000000".into(),
+                    false => process["pid"] = std::process::id().into(),
+                }
+            }
+            fs::write(&path, state.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing works on the root but containers that run, with their monitors.
+    pub(super) fn settle(&self) -> anyhow::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let workers = self.workers()?;
+            let rows = self.json(&["ps", "-a", "--json"])?;
+            let alive = |word: &str| rows.iter().filter(|row| row["state"] == word).count();
+            let running = alive("running");
+            let rest = workers
+                .iter()
+                .any(|one| !one.is_monitor() && !one.is_lasting());
+            let monitors = workers.iter().filter(|one| one.is_monitor()).count();
+            let programs = workers.iter().filter(|one| one.is_lasting()).count();
+            if !rest && monitors == running && programs == running && alive("starting") == 0 {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                let rows: Vec<_> = rows.iter().map(Value::to_string).collect();
+                bail!(
+                    "the root does not settle: {workers:?} work on {}",
+                    rows.join(", ")
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What the root shows, by the commands that people look with.
+    pub(super) fn look(&self) -> anyhow::Result<Seen> {
+        let mut seen = Seen::default();
+        for row in self.json(&["images", "--json"])? {
+            let id = text(&row["Id"])?;
+            for name in row["RepoTags"].as_array().into_iter().flatten() {
+                seen.names.insert(text(name)?, id.clone());
+            }
+            seen.images.insert(id);
+        }
+        for row in self.json(&["volume", "ls", "--json"])? {
+            let name = text(&row["name"])?;
+            let marker = Path::new(&text(&row["mountpoint"])?).join("marker");
+            let held = fs::read_to_string(marker).unwrap_or_else(|_| "nothing".to_owned());
+            seen.volumes.insert(name, held);
+        }
+        for row in self.json(&["ps", "-a", "--json"])? {
+            let (id, name, state) = (text(&row["id"])?, text(&row["name"])?, text(&row["state"])?);
+            let one = self.look_at_container(&id, name, state)?;
+            seen.containers.insert(id, one);
+        }
+        self.compare_with_inspect("image", seen.images.iter())?;
+        self.compare_with_inspect("volume", seen.volumes.keys())?;
+        Ok(seen)
+    }
+
+    fn compare_with_inspect<'a>(
+        &self,
+        kind: &str,
+        names: impl Iterator<Item = &'a String>,
+    ) -> anyhow::Result<()> {
+        let names: Vec<_> = names.map(String::as_str).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let found = self.json(&[&["inspect", "--type", kind], &names[..]].concat())?;
+        if found.len() != names.len() {
+            bail!("`inspect` tells of {} {kind}s among {names:?}", found.len());
+        }
+        Ok(())
+    }
+
+    fn look_at_container(
+        &self,
+        id: &str,
+        name: String,
+        state: String,
+    ) -> anyhow::Result<OneContainer> {
+        let found = self.json(&["inspect", "--type", "container", id])?;
+        let found = found.first().context("`inspect` tells nothing")?;
+        if found["State"]["Status"] != state.as_str() {
+            bail!(
+                "`ps` says that `{name}` is {state}, `inspect` {}",
+                found["State"]["Status"]
+            );
+        }
+        let volumes = found["Mounts"].as_array().into_iter().flatten();
+        let volumes = volumes.filter_map(|mount| mount["name"].as_str());
+        let mut one = OneContainer {
+            name,
+            state,
+            image: found["Image"].as_str().unwrap_or_default().to_owned(),
+            volumes: volumes.map(str::to_owned).collect(),
+            text: None,
+        };
+        if !one.is_half() {
+            let by_name = self.json(&["inspect", "--type", "container", &one.name])?;
+            if by_name.first().is_none_or(|found| found["Id"] != id) {
+                bail!("container {id} is not found by its name `{}`", one.name);
+            }
+            let copy = self.scratch.join("out-text");
+            self.ok(&["cp", &format!("{id}:{FILE}"), &copy.display().to_string()])?;
+            one.text = Some(fs::read_to_string(&copy)?);
+        }
+        Ok(one)
+    }
+
+    /// Leaves a marker in each volume that has none yet; returns what the root shows then.
+    pub(super) fn mark_volumes(&self, seen: &mut Seen) -> anyhow::Result<()> {
+        for (name, held) in &mut seen.volumes {
+            if held == "nothing" {
+                let place = self.root.join("volumes").join(name).join("_data/marker");
+                *held = format!("marker of {name}");
+                fs::write(place, &*held)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text(value: &Value) -> anyhow::Result<String> {
+    Ok(value
+        .as_str()
+        .context("no text where one should be")?
+        .to_owned())
+}
+
+fn has_ended(task: &Task, time: Duration) -> anyhow::Result<bool> {
+    let readable = Ready {
+        readable: true,
+        writable: false,
+    };
+    Ok(channel::wait(&[(task.as_fd(), readable)], Some(time))?[0].readable)
+}
+
+fn signal(pid: u32, signal: i32) -> anyhow::Result<()> {
+    match Task::open(pid) {
+        Ok(Some(task)) => Ok(task.signal(signal)?),
+        // It ended meanwhile.
+        Ok(None) | Err(_) => Ok(()),
+    }
+}
+
+/// Has what stands still go on, in cgroups of either version; one without that file never stood still.
+fn thaw(ids: &[String]) {
+    for id in ids {
+        for (place, word) in [("freezer/cowlab", "THAWED"), ("cowlab", "0")] {
+            let dir = Path::new("/sys/fs/cgroup").join(place).join(id);
+            let file = match word {
+                "0" => dir.join("cgroup.freeze"),
+                _ => dir.join("freezer.state"),
+            };
+            if let Err(error) = fs::write(&file, word) {
+                tracing::trace!(file = %file.display(), %error, "not thawed");
+            }
+        }
+    }
+}
