@@ -111,7 +111,11 @@ fn look_up(
     }
     let Some(object) = objects.into_iter().nth(place) else {
         let words: Vec<_> = kinds.iter().map(|kind| kind.word()).collect();
-        return Err(stop(format!("there is no {} `{name}`", words.join(" or "))));
+        let words = match words.as_slice() {
+            [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+            words => words.concat(),
+        };
+        return Err(stop(format!("there is no {words} `{name}`")));
     };
     match object {
         Object::Container(found) => container::document(containers, &found, args.size),
