@@ -54,7 +54,7 @@ pub use config::{CreateOptions, Network, Source};
 pub use copy::{Owner, copy_in, copy_out};
 pub use error::{Error, Result};
 pub use exec::ExecOptions;
-pub use life::{RemoveOptions, StartOptions};
+pub use life::{RemoveOptions, Standby, StartOptions};
 pub use log::{LogLine, LogOptions, Logs, Stream as LogStream};
 pub use origin::{CopyCost, CopyDone, Entry, LayerEntry, MountedAt, Origin, Part};
 pub use place::{Containers, Found, Phase};

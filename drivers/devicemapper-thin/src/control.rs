@@ -180,10 +180,8 @@ impl Control {
                 Ok(info)
             }
             Err(error) => {
-                // Without a table it is a name alone, of no use to anybody. With one it is another process's.
-                if !self.find(name)?.is_some_and(|info| info.is_live)
-                    && let Err(error) = self.dm.device_remove(&id, DmOptions::private())
-                {
+                // Without a table it is a name alone, of no use to anybody.
+                if let Err(error) = self.dm.device_remove(&id, DmOptions::private()) {
                     tracing::debug!(name, %error, "a device without a table stays");
                 }
                 Err(error)

@@ -26,21 +26,6 @@ const LONGEST_NAME: usize = 100;
 const CLOSE_CHECKS: u32 = 100;
 const CLOSE_PAUSE: Duration = Duration::from_millis(20);
 
-/// How often to try to make a device that others make at the same time.
-const OPEN_TRIES: u32 = 10;
-
-/// Whether another process may have been in between: of two that resume a device at once the second meets EINVAL
-/// (`dm_swap_table` in drivers/md/dm.c), and one whose device was taken away ENXIO.
-fn is_race(error: &Error) -> bool {
-    let Error::Sys(error) = error else {
-        return false;
-    };
-    matches!(
-        error.errno(),
-        Some(Errno::INVAL | Errno::NXIO | Errno::BUSY)
-    )
-}
-
 /// The thin devices of one store.
 #[derive(Debug)]
 pub(crate) struct Thin {
@@ -288,16 +273,6 @@ impl Thin {
     }
 
     fn open_device(&self, device: u32, access: Access) -> Result<Info> {
-        for _ in 1..OPEN_TRIES {
-            match self.try_open_device(device, access) {
-                Err(error) if is_race(&error) => std::thread::sleep(CLOSE_PAUSE),
-                opened => return opened,
-            }
-        }
-        self.try_open_device(device, access)
-    }
-
-    fn try_open_device(&self, device: u32, access: Access) -> Result<Info> {
         let read_only = access == Access::ReadOnly;
         if let Some(found) = self.find_device(device)?
             && found.is_live

@@ -80,11 +80,22 @@ impl Locks {
     /// It asks again and again rather than block: a blocking wait has no timeout (`fcntl(2)`), and an
     /// apply may hold a lock for minutes.
     pub(crate) fn take(&self, id: SnapshotId, hold: Hold) -> Result<Option<SnapshotLock>> {
+        self.wait(|| self.try_take(id, hold))
+    }
+
+    /// Takes the lock of having the driver make a snapshot mountable that others share: of two that make one device at the
+    /// same time, the second would freeze what the first is about to mount.
+    pub(crate) fn activation(&self) -> Result<Option<FileLock>> {
+        let path = self.dir.join("activation");
+        self.wait(|| Ok(FileLock::try_exclusive(&path)?))
+    }
+
+    fn wait<T>(&self, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
         const LONGEST_PAUSE: Duration = Duration::from_millis(20);
         let end = Instant::now() + self.timeout;
         let mut pause = Duration::from_millis(1);
         loop {
-            if let Some(lock) = self.try_take(id, hold)? {
+            if let Some(lock) = attempt()? {
                 return Ok(Some(lock));
             }
             if Instant::now() >= end {

@@ -89,10 +89,7 @@ impl Store {
     /// the snapshot is busy.
     pub(crate) fn show(&self, row: &Row) -> Result<Shown> {
         let failed = || Error::driver("read", &row.name);
-        let mounts = self
-            .driver
-            .activate(&self.chain(row)?, Access::ReadOnly)
-            .map_err(failed())?;
+        let mounts = self.activate_for("read", row, &self.chain(row)?, Access::ReadOnly)?;
         let found = match row.kind {
             Kind::Active => Marks::of(&mounts)?.mounts()?,
             Kind::View | Kind::Committed => Vec::new(),

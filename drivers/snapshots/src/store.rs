@@ -214,10 +214,28 @@ impl Store {
             Kind::Active => Access::ReadWrite,
             Kind::View | Kind::Committed => Access::ReadOnly,
         };
-        self.driver
-            .activate(&self.chain(row)?, access)
-            .map_err(Error::driver("mount", &row.name))
+        self.activate_for("mount", row, &self.chain(row)?, access)
             .map_err(|error| self.explained("mount", &row.name, error))
+    }
+
+    /// Has the driver make a snapshot mountable, for `action`. The caller holds its lock.
+    pub(crate) fn activate_for(
+        &self,
+        action: &'static str,
+        row: &Row,
+        chain: &Chain,
+        access: Access,
+    ) -> Result<Mounts> {
+        let _others = match access {
+            Access::ReadWrite => None,
+            Access::ReadOnly => {
+                let lock = self.locks.activation()?;
+                Some(lock.ok_or_else(|| Error::in_progress(&row.name))?)
+            }
+        };
+        self.driver
+            .activate(chain, access)
+            .map_err(Error::driver(action, &row.name))
     }
 
     pub(crate) fn chain(&self, row: &Row) -> Result<Chain> {

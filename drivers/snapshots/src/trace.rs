@@ -288,10 +288,7 @@ impl Store {
     }
 
     fn place(&self, level: &Level, path: &Path) -> Result<(Option<PathBuf>, Option<PathBuf>)> {
-        let mounts = self
-            .driver
-            .activate(&level.chain, Access::ReadOnly)
-            .map_err(Error::driver("find", &level.row.name))?;
+        let mounts = self.activate_for("find", &level.row, &level.chain, Access::ReadOnly)?;
         Ok(match mounts {
             Mounts::Bind { source, .. } => (Some(source.join(path)), None),
             Mounts::FileSystem(spec) => (None, spec.source),

@@ -27,6 +27,16 @@ pub fn size(fd: impl AsFd) -> Option<Size> {
     })
 }
 
+/// Has standard output and standard error of this process go somewhere else.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`].
+pub fn redirect_output(to: impl AsFd) -> Result<()> {
+    sys("dup2", "stdout", rustix::stdio::dup2_stdout(to.as_fd()))?;
+    sys("dup2", "stderr", rustix::stdio::dup2_stderr(to.as_fd()))
+}
+
 /// Sets the size of a terminal; the processes in its foreground get `SIGWINCH`.
 ///
 /// # Errors

@@ -44,6 +44,8 @@ pub(super) enum Frame {
     Ended(i32),
     /// From the monitor: what the container's layer holds at its end, as JSON.
     Measured(Vec<u8>),
+    /// To the monitor, before anything else: the container is there and is to be started.
+    Go,
 }
 
 impl Frame {
@@ -66,6 +68,7 @@ impl Frame {
             Self::Errors(bytes) => (6, bytes.clone()),
             Self::Ended(status) => (7, status.to_be_bytes().to_vec()),
             Self::Measured(bytes) => (8, bytes.clone()),
+            Self::Go => (9, Vec::new()),
         };
         let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
         [&[kind][..], &length.to_be_bytes(), &content].concat()
@@ -107,6 +110,7 @@ impl Frame {
             6 => Self::Errors(content.to_vec()),
             7 => Self::Ended(i32::from_be_bytes(content.try_into().ok()?)),
             8 => Self::Measured(content.to_vec()),
+            9 => Self::Go,
             _ => return None,
         })
     }
@@ -149,6 +153,11 @@ impl Session {
     #[must_use]
     pub const fn measured(&self) -> Option<&StorageStats> {
         self.measured.as_ref()
+    }
+
+    /// Has the monitor start the container. One that is dead is met when its answer is read.
+    pub(super) fn go(&mut self) -> Result<()> {
+        self.send(&Frame::Go)
     }
 
     /// Waits until the program was started.
@@ -313,6 +322,7 @@ mod tests {
             Frame::Errors(vec![0; 1000]),
             Frame::Ended(-1),
             Frame::Measured(b"{}".to_vec()),
+            Frame::Go,
         ];
         let mut received = Vec::new();
         let mut found = Vec::new();
@@ -326,7 +336,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        assert!(Frame::decode(&mut vec![9, 0, 0, 0, 0]).is_err());
+        assert!(Frame::decode(&mut vec![10, 0, 0, 0, 0]).is_err());
         assert!(Frame::decode(&mut vec![0, 255, 0, 0, 0]).is_err());
         assert!(Frame::decode(&mut vec![7, 0, 0, 0, 1, 5]).is_err());
     }

@@ -72,8 +72,9 @@ pub struct CreateOptions {
     pub volumes_from: Vec<String>,
     /// Whether the container is removed when it ends.
     pub remove: bool,
-    /// Whether it is started at once, so that of one that is removed when it ends nothing has to survive a power cut.
-    pub at_once: bool,
+    /// The id that a monitor stands by for: the container is started at once, and of one that is removed when it ends
+    /// nothing has to survive a power cut.
+    pub standby: Option<String>,
     /// The signal that asks the program to end, by name or number.
     pub stop_signal: Option<String>,
     /// Labels, added to the image's.

@@ -33,7 +33,11 @@ impl Containers<'_> {
             .and_then(|config| config.volumes().clone());
         let wishes = mounts::complete(wishes, &declared.unwrap_or_default())?;
         // Everything that can be wrong with the command line is, before anything is made.
-        config::record(record::new_id()?, source, options, Vec::new())?;
+        let id = match &options.standby {
+            Some(id) => id.clone(),
+            None => record::new_id()?,
+        };
+        config::record(id.clone(), source, options, Vec::new())?;
         if let Some(name) = &options.name {
             self.refuse_taken(name)?;
         }
@@ -41,8 +45,8 @@ impl Containers<'_> {
         let mut anonymous = Vec::new();
         let made = self
             .attach(wishes, &mut anonymous)
-            .and_then(|mounts| config::record(record::new_id()?, source, options, mounts))
-            .and_then(|record| self.make(record, options.remove && options.at_once));
+            .and_then(|mounts| config::record(id, source, options, mounts))
+            .and_then(|record| self.make(record, options.remove && options.standby.is_some()));
         made.inspect_err(|_| {
             for name in &anonymous {
                 if let Err(error) = self.volumes().remove_unused(name) {

@@ -1,9 +1,7 @@
 //! From the start of a container to its removal.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,7 +13,7 @@ use cowlab_sys::{Cmd, Errno, io};
 
 use super::attach::Session;
 use super::place::{Containers, Found, Phase};
-use super::record::{Record, State, Step};
+use super::record::{self, Record, State, Step};
 use super::{Error, Result};
 use super::{cgroup, config, monitor};
 
@@ -53,13 +51,79 @@ pub struct RemoveOptions {
     pub volumes: bool,
 }
 
+/// A monitor whose container is yet to be made, or to be started. It ends when this goes.
+#[derive(Debug)]
+pub struct Standby {
+    id: String,
+    line: UnixStream,
+}
+
+impl Standby {
+    /// The id that its container has to have.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// Starts a monitor, which waits for the word. Until then it complains where this process does.
+fn monitor_for(id: String, options: &StartOptions) -> Result<Standby> {
+    let (line, there) = io("socketpair", "", UnixStream::pair())?;
+    let program = std::env::current_exe();
+    let mut command = Cmd::new(io("readlink", "/proc/self/exe", program)?).args(&options.monitor);
+    if options.input_ends {
+        command = command.arg("--input-ends");
+    }
+    if options.measure {
+        command = command.arg("--measure");
+    }
+    let errors = io(
+        "dup",
+        "stderr",
+        std::io::stderr().as_fd().try_clone_to_owned(),
+    )?;
+    cgroup::hasten();
+    command
+        .arg(&id)
+        .current_dir("/")
+        .detach(OwnedFd::from(there), errors)?;
+    Ok(Standby { id, line })
+}
+
 impl Containers<'_> {
+    /// Starts a monitor for a container that is yet to be made: a process takes its time to begin, in which the container
+    /// can be made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Sys`] for a process that cannot be started.
+    pub fn stand_by(&self, options: &StartOptions) -> Result<Standby> {
+        monitor_for(record::new_id()?, options)
+    }
+
     /// Starts a container that does not run, and returns once its program was started.
     ///
     /// # Errors
     ///
     /// [`Error::WrongState`], [`Error::Locked`], [`Error::Start`].
     pub fn start(&self, record: &Record, options: &StartOptions) -> Result<Session> {
+        self.start_by(record, || monitor_for(record.id.clone(), options))
+    }
+
+    /// Starts a container by the monitor that stands by for it, as [`start`](Self::start) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_standing_by(&self, record: &Record, standby: Standby) -> Result<Session> {
+        self.start_by(record, || Ok(standby))
+    }
+
+    fn start_by(
+        &self,
+        record: &Record,
+        monitor: impl FnOnce() -> Result<Standby>,
+    ) -> Result<Session> {
         let _lock = self.lock(record)?;
         let found = self.again(record)?;
         if !matches!(found.phase, Phase::Created | Phase::Exited | Phase::Dead) {
@@ -72,24 +136,9 @@ impl Containers<'_> {
                 },
             });
         }
-        let (here, there) = io("socketpair", "", UnixStream::pair())?;
-        let path = self.dir_of(&record.id).join("monitor.log");
-        let mut log = OpenOptions::new();
-        log.append(true).create(true).mode(0o600);
-        let log = io("open", &path, log.open(&path))?;
-        let program = std::env::current_exe();
-        let mut command =
-            Cmd::new(io("readlink", "/proc/self/exe", program)?).args(&options.monitor);
-        if options.input_ends {
-            command = command.arg("--input-ends");
-        }
-        if options.measure {
-            command = command.arg("--measure");
-        }
-        let command = command.arg(&record.id).current_dir("/");
-        cgroup::hasten();
-        command.detach(OwnedFd::from(there), log)?;
-        let mut session = Session::new(here, &record.name);
+        let Standby { line, .. } = monitor()?;
+        let mut session = Session::new(line, &record.name);
+        session.go()?;
         session.started()?;
         Ok(session)
     }

@@ -7,12 +7,16 @@
 mod relay;
 mod start;
 
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use cowlab_reports::result::Timestamp;
 use cowlab_sys::lock::FileLock;
-use cowlab_sys::{signals, task};
+use cowlab_sys::{io, signals, task};
 
 use super::attach::Frame;
 use super::place::{Containers, Found};
@@ -37,7 +41,12 @@ pub fn run(
     input_ends: bool,
     measure: bool,
 ) -> Result<()> {
-    let mut client = Client::new(UnixStream::from(line), input_ends)?;
+    let mut line = UnixStream::from(line);
+    if !is_wanted(&mut line)? {
+        return Ok(());
+    }
+    complain_to(&containers.dir_of(id).join("monitor.log"))?;
+    let mut client = Client::new(line, input_ends)?;
     match begin(containers, id) {
         Ok(begun) => finish(containers, &begun.0, begun.1, client, measure),
         Err(error) => {
@@ -50,6 +59,25 @@ pub fn run(
             Ok(())
         }
     }
+}
+
+/// Waits for the word that the container is to be started; `false` where the command ended without it.
+fn is_wanted(line: &mut UnixStream) -> Result<bool> {
+    let mut word = Frame::Go.encode();
+    match line.read_exact(&mut word) {
+        Ok(()) if word == Frame::Go.encode() => Ok(true),
+        Ok(()) => Err(cowlab_sys::Error::parse("the first word to a monitor", word).into()),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Ok(io("read", "the command", Err(error))?),
+    }
+}
+
+/// Has this process complain to a file from now on: the command's own errors are not the monitor's to write to for ever.
+fn complain_to(path: &Path) -> Result<()> {
+    let mut log = OpenOptions::new();
+    log.append(true).create(true).mode(0o600);
+    let log = io("open", path, log.open(path))?;
+    Ok(cowlab_sys::terminal::redirect_output(&log)?)
 }
 
 /// Without what the command puts before it.

@@ -7,8 +7,8 @@ use clap::ValueEnum;
 use cowlab_driver::Bytes;
 use cowlab_runtime::container::mounts::{self, Wish};
 use cowlab_runtime::container::{
-    CreateOptions, End, LogOptions, Network, Record, RemoveOptions, Seccomp, Source, StartOptions,
-    StorageStats,
+    Containers, CreateOptions, End, LogOptions, Network, Record, RemoveOptions, Seccomp, Source,
+    StartOptions, StorageStats,
 };
 
 use super::{Open, status};
@@ -150,7 +150,7 @@ fn usage(message: String) -> anyhow::Error {
 }
 
 impl Options {
-    fn read(&self, what: &What, at_once: bool) -> anyhow::Result<CreateOptions> {
+    fn read(&self, what: &What) -> anyhow::Result<CreateOptions> {
         if self.publish_all || !self.publish.is_empty() {
             return Err(usage(
                 "-p is not supported, for a container has no network of its own to publish ports of: \
@@ -188,10 +188,10 @@ impl Options {
             mounts: wishes,
             volumes_from: self.volumes_from.clone(),
             remove: self.rm,
-            at_once,
             stop_signal: self.stop_signal.clone(),
             labels: self.label.iter().cloned().collect(),
             log: self.log()?,
+            standby: None,
         })
     }
 
@@ -282,8 +282,12 @@ impl Options {
     }
 }
 
-fn make(open: &Open, options: &Options, what: &What, at_once: bool) -> anyhow::Result<Record> {
-    let options = options.read(what, at_once)?;
+fn make(
+    open: &Open,
+    what: &What,
+    options: CreateOptions,
+    standby: impl FnOnce() -> anyhow::Result<Option<String>>,
+) -> anyhow::Result<Record> {
     let image = open.root.image(&what.image)?;
     let source = Source {
         reference: what.image.clone(),
@@ -291,13 +295,18 @@ fn make(open: &Open, options: &Options, what: &What, at_once: bool) -> anyhow::R
         snapshot: image.snapshot().map(str::to_owned),
         config: image.config.clone(),
     };
+    let options = CreateOptions {
+        standby: standby()?,
+        ..options
+    };
     Ok(open.containers()?.create(&source, &options)?)
 }
 
 /// `cowlab create`.
 pub(super) fn create(args: &CreateArgs) -> anyhow::Result<u8> {
     let open = Open::new(&args.root)?;
-    let record = make(&open, &args.options, &args.what, false)?;
+    let options = args.options.read(&args.what)?;
+    let record = make(&open, &args.what, options, || Ok(None))?;
     let mut out = std::io::stdout().lock();
     match args.json {
         true => writeln!(out, "{}", serde_json::to_value(&record)?)?,
@@ -316,12 +325,21 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     }
     let open = Open::new(&args.root)?;
     let containers = open.containers()?;
-    let record = make(&open, options, &args.what, true)?;
+    let wanted = options.read(&args.what)?;
     let how = StartOptions {
         measure: args.storage_stats.is_some(),
         ..open.start_options(options.interactive && !args.detach)
     };
-    let mut session = match containers.start(&record, &how) {
+    let mut standby = None;
+    let record = make(&open, &args.what, wanted, || {
+        let monitor = standby.insert(containers.stand_by(&how)?);
+        Ok(Some(monitor.id().to_owned()))
+    })?;
+    let started = match standby {
+        Some(standby) => containers.start_standing_by(&record, standby),
+        None => containers.start(&record, &how),
+    };
+    let mut session = match started {
         Ok(session) => session,
         Err(error) => {
             if options.rm
@@ -348,18 +366,20 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
             }
             Ok(status(code))
         }
-        End::Lost => {
-            let code = containers.wait(&record).context("wait for the container")?;
-            Err(Stop {
-                code: code.map_or(125, status),
-                message: format!(
-                    "the monitor of container `{}` died: its last output is lost",
-                    record.name
-                ),
-            }
-            .into())
-        }
+        End::Lost => Err(lost(&containers, &record)?.into()),
     }
+}
+
+/// What is known of a container whose monitor died under a command that watched.
+fn lost(containers: &Containers<'_>, record: &Record) -> anyhow::Result<Stop> {
+    let code = containers.wait(record).context("wait for the container")?;
+    Ok(Stop {
+        code: code.map_or(125, status),
+        message: format!(
+            "the monitor of container `{}` died: its last output is lost",
+            record.name
+        ),
+    })
 }
 
 /// Prints what a container's layer held at its end.
