@@ -23,3 +23,11 @@ pub(crate) fn checked_out() -> Option<String> {
     };
     Some(format!("{commit}{mark}"))
 }
+
+/// How many commits after `commit` changed something below `folders`; `None` where that cannot be told: the commit is not
+/// in this history, or its tree had changes that were never committed.
+pub(crate) fn later_changes(commit: &str, folders: &[&str]) -> Option<usize> {
+    let range = format!("{commit}..HEAD");
+    let git = Cmd::new("git").args(["rev-list", "--count", &range, "--"]);
+    git.args(folders).read().ok()?.parse().ok()
+}

@@ -94,9 +94,12 @@ pub(crate) struct Verify {
     /// Claims to prove, in the order of the list; all of them when none is named.
     #[arg(value_name = "CLAIM")]
     pub(crate) claims: Vec<String>,
-    /// Prints the claims and their commands, and runs nothing.
+    /// Prints the claims, their commands and their last results, and runs nothing.
     #[arg(long)]
     pub(crate) list: bool,
+    /// Only claims that never held, or about code that was changed by a commit since they did.
+    #[arg(long)]
+    pub(crate) stale: bool,
     /// Installs missing system packages without asking.
     #[arg(long)]
     pub(crate) yes: bool,

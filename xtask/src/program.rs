@@ -100,6 +100,12 @@ pub(crate) fn exit_code(command: &Cmd) -> anyhow::Result<u8> {
     Ok(u8::try_from(status).unwrap_or(exit::FINDING))
 }
 
+/// Runs `command` as [`exit_code`] does, with its standard output read line by line.
+pub(crate) fn exit_code_by_line(command: &Cmd, each: &mut dyn FnMut(&str)) -> anyhow::Result<u8> {
+    let status = command.status_by_line(each)?;
+    Ok(u8::try_from(status).unwrap_or(exit::FINDING))
+}
+
 /// Takes every `--yes` out of the arguments before a `--`.
 fn without_yes(arguments: Vec<OsString>) -> (bool, Vec<OsString>) {
     let end = arguments

@@ -87,7 +87,9 @@ impl Job {
         }
     }
 
-    fn run(&self, root: &Path) -> anyhow::Result<u8> {
+    /// Runs it and returns its exit code. What a command of the program prints goes to standard output, by `each` line
+    /// where somebody wants them.
+    fn run(&self, root: &Path, each: Option<&mut dyn FnMut(&str)>) -> anyhow::Result<u8> {
         match self {
             Self::Cargo {
                 arguments,
@@ -113,7 +115,11 @@ impl Job {
                 let (verb, arguments) = line.split_first().context("the stage has no command")?;
                 let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
                 let consent = Consent::from_flag(false);
-                program::exit_code(&program::prepared(verb, &arguments, consent)?)
+                let command = program::prepared(verb, &arguments, consent)?;
+                match each {
+                    None => program::exit_code(&command),
+                    Some(each) => program::exit_code_by_line(&command, each),
+                }
             }
             Self::OrdinaryUser => ordinary::run(),
             Self::GuestLint => payload::lint(),
@@ -125,8 +131,25 @@ impl Job {
 impl Stage {
     /// Runs it and says how it ended.
     pub(crate) fn run(&self, root: &Path) -> Finished {
+        self.run_by_line(root, None)
+    }
+
+    /// Runs it, and returns as well the last line that a command of the program printed.
+    pub(crate) fn run_for_result(&self, root: &Path) -> (Finished, Option<String>) {
+        let mut last = None;
+        let mut each = |line: &str| {
+            terminal::result(line);
+            if !line.trim().is_empty() {
+                last = Some(line.trim().to_owned());
+            }
+        };
+        let finished = self.run_by_line(root, Some(&mut each));
+        (finished, last)
+    }
+
+    fn run_by_line(&self, root: &Path, each: Option<&mut dyn FnMut(&str)>) -> Finished {
         let started = Instant::now();
-        let outcome = match self.job.run(root) {
+        let outcome = match self.job.run(root, each) {
             Ok(0) => Outcome::Passed,
             Ok(code) => Outcome::Failed(code),
             Err(error) => {

@@ -9,7 +9,7 @@ mod detached;
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -223,6 +223,29 @@ impl Cmd {
             &self.program,
             self.command()?.stdout(Stdio::null()).status(),
         )?;
+        Ok(shell_status(status))
+    }
+
+    /// Runs the program, hands over each line of its standard output as it comes, and returns its exit status as
+    /// [`status_inherit`](Self::status_inherit). Bytes that are no UTF-8 are replaced.
+    ///
+    /// # Errors
+    ///
+    /// As [`output`](Self::output).
+    pub fn status_by_line(&self, each: &mut dyn FnMut(&str)) -> Result<i32> {
+        tracing::debug!(command = %self, "run");
+        let mut child = io(
+            "execve",
+            &self.program,
+            self.command()?.stdout(Stdio::piped()).spawn(),
+        )?;
+        if let Some(stdout) = child.stdout.take() {
+            for line in BufReader::new(stdout).split(b'\n') {
+                let line = io("read", &self.program, line)?;
+                each(&String::from_utf8_lossy(&line));
+            }
+        }
+        let status = io("waitpid", &self.program, child.wait())?;
         Ok(shell_status(status))
     }
 

@@ -6,8 +6,6 @@ use super::Finding;
 use super::source::{Source, has_word};
 use super::tree::TextFile;
 
-/// A reader keeps this much in mind; a longer file has more than one subject.
-const MAXIMUM_LINES: usize = 500;
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: [&str; 8] = [
     "common",
@@ -39,7 +37,6 @@ pub(super) fn check(file: &TextFile) -> Vec<Finding> {
     if file.has_extension("rs") {
         let source = Source::parse(&file.text);
         findings.extend(module_header(file));
-        findings.extend(length(file));
         findings.extend(unfinished(file, &source.comments));
         if !file.is_below(UNSAFE_FOLDER) {
             findings.extend(no_unsafe(file, &source));
@@ -83,17 +80,6 @@ fn module_header(file: &TextFile) -> Option<Finding> {
             &file.path,
             1,
             "a module starts with `//!`: what it is for and what it leaves out",
-        )
-    })
-}
-
-fn length(file: &TextFile) -> Option<Finding> {
-    let lines = file.text.lines().count();
-    (lines >= MAXIMUM_LINES).then(|| {
-        Finding::new(
-            &file.path,
-            lines,
-            format!("{lines} lines: split it by subject below {MAXIMUM_LINES}"),
         )
     })
 }
@@ -188,12 +174,6 @@ mod tests {
             text: "//!\n".into(),
         };
         assert_eq!(check(&empty).len(), 1);
-    }
-
-    #[test]
-    fn a_long_file_is_found() {
-        assert_eq!(found("a/src/b.rs", &"\n".repeat(498)).len(), 0);
-        assert_eq!(found("a/src/b.rs", &"\n".repeat(499)).len(), 1);
     }
 
     #[test]

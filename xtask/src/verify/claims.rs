@@ -9,6 +9,8 @@ use crate::stage::{Job, Stage};
 #[derive(Debug)]
 pub(super) struct Claim {
     pub(super) stage: Stage,
+    /// The folders whose code it speaks of: a commit below one of them makes the last result stale.
+    pub(super) about: &'static [&'static str],
     /// The claim fails if it takes longer; the build is not counted.
     pub(super) within: Option<Duration>,
 }
@@ -26,6 +28,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const fn claim(
     name: &'static str,
     claim: &'static str,
+    about: &'static [&'static str],
     arguments: &'static [&'static str],
 ) -> Claim {
     Claim {
@@ -36,6 +39,7 @@ const fn claim(
             job: Job::Cowlab(arguments),
             budget: None,
         },
+        about,
         within: None,
     }
 }
@@ -47,26 +51,48 @@ impl Claim {
     }
 }
 
+/// What snapshots, layers and drivers are made of.
+const STORE: &[&str] = &["drivers"];
+/// The same with images and containers on top.
+const ROOT: &[&str] = &["drivers", "runtime"];
+/// The cases, and what they judge.
+const CASES: &[&str] = &["drivers", "runtime", "conformance"];
+/// The workloads, and what they measure.
+const WORKLOADS: &[&str] = &["drivers", "runtime", "bench"];
+/// The virtual machine and what it is handed.
+const GUEST: &[&str] = &[
+    "drivers/guest",
+    "drivers/sys",
+    "runtime/src/guest",
+    "runtime/src/guest.rs",
+];
+/// What a report is made of.
+const REPORT: &[&str] = &["drivers", "runtime", "conformance", "bench", "reports/src"];
+
 /// The claims, in the order in which they run.
 pub(super) const CLAIMS: &[Claim] = &[
     claim(
         "strict-conformance-in-a-minute",
         "Strict conformance of overlay2, btrfs and vfs passes in under a minute.",
+        CASES,
         &["conformance", "--where", "host", "--strict", "overlay2,btrfs,vfs"],
     ).within(MINUTE),
     claim(
         "two-seeds-agree",
         "Two shuffled orders of the cases give the same verdicts.",
+        CASES,
         &["conformance", "--strict", "overlay2,btrfs,vfs", "--where", "host", "--seeds", "2"],
     ),
     claim(
         "guest-conformance-in-twelve-minutes",
         "Strict conformance of zfs and devicemapper-thin, in the guest where this kernel lacks them, passes in under twelve minutes.",
+        CASES,
         &["conformance", "--driver", "zfs,devicemapper-thin", "--strict", "zfs,devicemapper-thin"],
     ).within(MINUTE.saturating_mul(12)),
     claim(
         "containers-in-the-guest",
         "Containers on zfs and devicemapper-thin do what they do on the other drivers, in the guest where this kernel lacks these.",
+        CASES,
         &[
             "conformance", "--driver", "zfs,devicemapper-thin", "--case", "runtime,seed",
         ],
@@ -74,101 +100,121 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(
         "kill-nine-overlay2",
         "A store with overlay2 on ext4 survives 200 kills of its four processes; a store beside it is unharmed.",
+        STORE,
         &["prove", "kill-nine", "--driver", "overlay2", "--kills", "200"],
     ),
     claim(
         "kill-nine-btrfs",
         "A store with btrfs on btrfs survives 200 kills of its four processes; a store beside it is unharmed.",
+        STORE,
         &["prove", "kill-nine", "--driver", "btrfs", "--kills", "200"],
     ),
     claim(
         "kill-nine-vfs",
         "A store with vfs on ext4 survives 200 kills of its four processes; a store beside it is unharmed.",
+        STORE,
         &["prove", "kill-nine", "--driver", "vfs", "--kills", "200"],
     ),
     claim(
         "kill-nine-zfs",
         "In the guest, a store with zfs survives 200 kills of its four processes; a store beside it is unharmed.",
+        STORE,
         &["prove", "kill-nine", "--driver", "zfs", "--kills", "200", "--in-guest"],
     ),
     claim(
         "kill-nine-devicemapper-thin",
         "In the guest, a store with devicemapper-thin survives 200 kills of its four processes; a store beside it is unharmed.",
+        STORE,
         &["prove", "kill-nine", "--driver", "devicemapper-thin", "--kills", "200", "--in-guest"],
     ),
     claim(
         "thin-pools",
         "In the guest, thin pools of others are not written to, full ones are named and cost nothing that was committed, and udev is waited for.",
+        STORE,
         &["prove", "thin-pools", "--in-guest"],
     ),
     claim(
         "memory",
         "Applying a layer of 1 GiB stays under 64 MiB of resident memory, plain and gzip, with every driver.",
+        STORE,
         &["prove", "memory"],
     ),
     claim(
         "sweep-beside-live",
         "A sweep removes what killed runs left and nothing of a live run or a live store.",
+        STORE,
         &["prove", "sweep-beside-live"],
     ),
     claim(
         "same-image-every-driver",
         "An image is the same tree with every driver, and its layers are exported alike.",
+        ROOT,
         &["prove", "same-image-every-driver"],
     ),
     claim(
         "hundred-containers",
         "A hundred containers of one image at once, started and removed by ten processes in parallel, leave no mount, device, cgroup, process or file.",
+        ROOT,
         &["prove", "hundred-containers"],
     ),
     claim(
         "killed-commands-overlay2",
         "Of 60 commands on a root with overlay2 on ext4, killed at any moment or with everything else as by a reboot, each happens or does not, and none leaves anything.",
+        ROOT,
         &["prove", "killed-commands", "--driver", "overlay2"],
     ),
     claim(
         "killed-commands-btrfs",
         "Of 60 commands on a root with btrfs on btrfs, killed at any moment or with everything else as by a reboot, each happens or does not, and none leaves anything.",
+        ROOT,
         &["prove", "killed-commands", "--driver", "btrfs"],
     ),
     claim(
         "killed-commands-vfs",
         "Of 60 commands on a root with vfs on ext4, killed at any moment or with everything else as by a reboot, each happens or does not, and none leaves anything.",
+        ROOT,
         &["prove", "killed-commands", "--driver", "vfs"],
     ),
     claim(
         "aa",
         "Two interleaved measurements of the same copy-ups show no relevant change.",
+        WORKLOADS,
         &["bench", "aa"],
     ),
     claim(
         "deterministic",
         "Two runs that count instructions are identical but for when, where and by what build they were made.",
+        WORKLOADS,
         &["prove", "deterministic"],
     ),
     claim(
         "guest-ends",
         "A guest killed at any of 20 moments leaves nothing on the host; a panic, no memory and a time limit are failures with its console.",
+        GUEST,
         &["prove", "guest-ends"],
     ),
     claim(
         "reflink-flat",
         "Copy-up is flat in file size on xfs with reflinks and linear on ext4.",
+        WORKLOADS,
         &["bench", "reflink-flat"],
     ),
     claim(
         "report-in-fifteen-minutes",
         "The first report of a host without a guest takes under fifteen minutes.",
+        REPORT,
         &["report", "--where", "host"],
     ).within(MINUTE.saturating_mul(15)),
     claim(
         "report-everywhere",
         "A report judges every driver, in the guest where this kernel lacks it, and has no failure.",
+        REPORT,
         &["report"],
     ),
     claim(
         "second-report-in-five-minutes",
         "Another report of the same host takes under five minutes.",
+        REPORT,
         &["report", "--where", "host"],
     ).within(MINUTE.saturating_mul(5)),
 ];

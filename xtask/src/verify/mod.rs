@@ -6,6 +6,7 @@
 mod claims;
 mod record;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -24,18 +25,28 @@ use crate::stage::Outcome;
 use crate::terminal;
 
 use self::claims::{CLAIMS, Claim, NEEDS};
-use self::record::Record;
+use self::record::{Record, State};
 
 /// Where results go, relative to the root of the workspace.
 const PUBLISHED: &str = "reports/published";
+/// The file there with every record, a line each.
+const LOG: &str = "verify.jsonl";
 
 /// Runs the claims that `flags` select, all of them whatever fails, and writes each result at once.
 pub(crate) fn run(root: &Path, flags: &flags::Verify) -> anyhow::Result<u8> {
+    let mut claims = select(&flags.claims)?;
+    let records = published(root)?;
+    if flags.stale {
+        claims.retain(|claim| state(claim, &records).is_stale());
+    }
     if flags.list {
-        list();
+        list(&claims, &records);
         return Ok(0);
     }
-    let claims = select(&flags.claims)?;
+    if claims.is_empty() {
+        terminal::result("nothing is stale");
+        return Ok(0);
+    }
     let consent = Consent::from_flag(flags.yes);
     setup::ensure(NEEDS, consent)?;
     // Here, so that no claim is charged for it.
@@ -69,19 +80,44 @@ pub(crate) fn run(root: &Path, flags: &flags::Verify) -> anyhow::Result<u8> {
     Ok(if failed == 0 { 0 } else { exit::FINDING })
 }
 
-fn list() {
-    for Claim { stage, within } in CLAIMS {
+fn list(claims: &[&Claim], records: &[Record]) {
+    for claim in claims {
+        let Claim { stage, within, .. } = claim;
         let limit = within.map_or_else(String::new, |limit| {
             format!("  (within {})", terminal::duration(limit))
         });
         terminal::result(format_args!(
-            "{}\n    {}\n    {}{limit}",
+            "{}\n    {}\n    {}{limit}\n    {}",
             stage.name,
             stage.claim,
-            stage.job.line()
+            stage.job.line(),
+            state(claim, records).sentence()
         ));
     }
 }
+
+fn state<'records>(claim: &Claim, records: &'records [Record]) -> State<'records> {
+    let name = claim.stage.name;
+    let newest = records.iter().rev().find(|record| record.claim == name);
+    State {
+        name,
+        newest,
+        later_changes: newest.and_then(|record| commit::later_changes(&record.commit, claim.about)),
+    }
+}
+
+/// The names of the claims whose newest record, among the lines of `log`, holds, and of all there are.
+pub(crate) fn proved(log: &str) -> anyhow::Result<Proved> {
+    let records = parse(log, Path::new("verify.jsonl"))?;
+    let newest = |name: &str| records.iter().rev().find(|record| record.claim == name);
+    let names = CLAIMS.iter().map(|claim| claim.stage.name);
+    Ok(names
+        .map(|name| (name, newest(name).is_some_and(|record| record.holds)))
+        .collect())
+}
+
+/// Each claim's name, and whether its newest published record holds.
+pub(crate) type Proved = BTreeMap<&'static str, bool>;
 
 fn select(names: &[String]) -> anyhow::Result<Vec<&'static Claim>> {
     if let Some(unknown) = names
@@ -102,7 +138,7 @@ fn select(names: &[String]) -> anyhow::Result<Vec<&'static Claim>> {
 
 fn prove(root: &Path, claim: &Claim, commit: &str) -> Record {
     let date = record::utc(SystemTime::now());
-    let finished = claim.stage.run(root);
+    let (finished, result) = claim.stage.run_for_result(root);
     let exit_code = match finished.outcome {
         Outcome::Passed => 0,
         Outcome::Failed(code) => code,
@@ -118,19 +154,20 @@ fn prove(root: &Path, claim: &Claim, commit: &str) -> Record {
         limit_seconds: claim.within.map(|limit| limit.as_secs()),
         date,
         commit: commit.to_owned(),
+        result,
     }
 }
 
 /// Appends `record` to the log and renders the newest record of every claim.
 fn publish(dir: &Path, record: &Record) -> anyhow::Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("failed to make `{}`", dir.display()))?;
-    let log = dir.join("verify.jsonl");
+    let log = dir.join(LOG);
     let line = serde_json::to_string(record).context("failed to write a record as JSON")?;
     append(&log, &line).with_context(|| format!("failed to write `{}`", log.display()))?;
     let records = read(&log)?;
-    let names: Vec<_> = CLAIMS.iter().map(|claim| claim.stage.name).collect();
+    let states: Vec<_> = CLAIMS.iter().map(|claim| state(claim, &records)).collect();
     let page = dir.join("verify.md");
-    fs::write(&page, record::page(&names, &records))
+    fs::write(&page, record::page(&states, &record.commit))
         .with_context(|| format!("failed to write `{}`", page.display()))
 }
 
@@ -142,9 +179,23 @@ fn append(path: &PathBuf, line: &str) -> std::io::Result<()> {
     writeln!(file, "{line}")
 }
 
+/// What was published so far.
+fn published(root: &Path) -> anyhow::Result<Vec<Record>> {
+    let log = root.join(PUBLISHED).join(LOG);
+    if log.exists() {
+        read(&log)
+    } else {
+        Ok(Vec::new())
+    }
+}
+
 fn read(log: &Path) -> anyhow::Result<Vec<Record>> {
     let text =
         fs::read_to_string(log).with_context(|| format!("failed to read `{}`", log.display()))?;
+    parse(&text, log)
+}
+
+fn parse(text: &str, log: &Path) -> anyhow::Result<Vec<Record>> {
     text.lines()
         .enumerate()
         .map(|(index, line)| {
@@ -177,6 +228,7 @@ mod tests {
             limit_seconds: None,
             date: "2026-01-01T00:00:00Z".to_owned(),
             commit: "abc".to_owned(),
+            result: None,
         };
         publish(dir.path(), &record).unwrap();
         record.holds = true;
