@@ -43,6 +43,7 @@ mod tests {
     fn every_entry_speaks_for_itself() {
         for entry in all() {
             assert_eq!(entry.default_variant().name, "default", "{}", entry.name);
+            assert_eq!(entry.info.name, entry.name);
             assert!(!entry.summary.is_empty() && !entry.requirements.is_empty());
             let variants: HashSet<_> = entry.variants.iter().map(|one| one.name).collect();
             assert_eq!(variants.len(), entry.variants.len(), "{}", entry.name);

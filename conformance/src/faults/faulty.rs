@@ -1,10 +1,10 @@
 //! A driver that does one thing wrong and hands everything else on.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cowlab_driver::{
-    Access, Candidates, Chain, CopyUp, CreateOptions, Driver, Durability, Mounts, Own, Result,
-    SnapshotId, Staging, Usage,
+    Access, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Health, MountMatcher,
+    Mounts, Provenance, Quarantine, Result, SnapshotId, Staging, Usage,
 };
 
 use super::harm::Harm;
@@ -33,6 +33,10 @@ impl Faulty {
 }
 
 impl Driver for Faulty {
+    fn info(&self) -> &DriverInfo {
+        self.inner.info()
+    }
+
     fn create(
         &self,
         id: SnapshotId,
@@ -72,27 +76,27 @@ impl Driver for Faulty {
         self.inner.candidates(chain)
     }
 
-    fn copy_up(&self) -> CopyUp {
-        self.inner.copy_up()
-    }
-
-    fn own(&self, id: SnapshotId, path: &Path) -> Result<Option<Own>> {
-        self.inner.own(id, path)
-    }
-
     fn inventory(&self) -> Result<Vec<SnapshotId>> {
         self.inner.inventory()
     }
 
-    fn quarantine(&self, id: SnapshotId) -> Result<PathBuf> {
-        self.inner.quarantine(id)
-    }
-
-    fn depth_limit(&self) -> Option<usize> {
-        self.inner.depth_limit()
+    fn mount_matchers(&self, id: SnapshotId) -> Result<Vec<MountMatcher>> {
+        self.inner.mount_matchers(id)
     }
 
     fn root(&self) -> &Path {
         self.inner.root()
+    }
+
+    fn provenance(&self) -> Option<&dyn Provenance> {
+        self.inner.provenance()
+    }
+
+    fn health(&self) -> Option<&dyn Health> {
+        self.inner.health()
+    }
+
+    fn quarantine(&self) -> Option<&dyn Quarantine> {
+        self.inner.quarantine()
     }
 }

@@ -128,16 +128,7 @@ fn with_fault(fault: &Fault) -> (&'static Entry, Option<StoreHarm>) {
         Plant::Store(harm) => return (entry, Some(harm)),
         Plant::Driver(open) => open,
     };
-    let entry = Box::leak(Box::new(Entry {
-        name: entry.name,
-        summary: entry.summary,
-        variants: entry.variants,
-        ordinary: entry.ordinary,
-        requirements: entry.requirements,
-        deviations: entry.deviations,
-        probe: entry.probe,
-        open,
-    }));
+    let entry = Box::leak(Box::new(Entry { open, ..*entry }));
     (entry, None)
 }
 

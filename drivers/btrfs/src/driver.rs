@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
-    Access, Candidate, Candidates, Chain, CopyUp, CreateOptions, Driver, Durability, Error, Home,
-    Missing, Mounts, OpenOptions, Reach, Result, SnapshotId, Staging, Usage, busy, make_dir,
+    Access, Candidate, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Error,
+    Home, Missing, MountMatcher, Mounts, OpenOptions, Quarantine, Reach, Result, SnapshotId,
+    Staging, Usage, busy, make_dir,
 };
 use cowlab_sys::durability::syncfs;
 use cowlab_sys::{MountAttributes, Root, at, btrfs};
@@ -63,6 +64,10 @@ pub(crate) fn require_btrfs(dir: &Path) -> Result<()> {
 }
 
 impl Driver for Btrfs {
+    fn info(&self) -> &DriverInfo {
+        &crate::ENTRY.info
+    }
+
     fn create(
         &self,
         id: SnapshotId,
@@ -147,19 +152,25 @@ impl Driver for Btrfs {
         changes::candidates(&snapshot, &parent).map(Some)
     }
 
-    fn copy_up(&self) -> CopyUp {
-        CopyUp::Blocks
-    }
-
     fn inventory(&self) -> Result<Vec<SnapshotId>> {
         self.home.inventory()
     }
 
-    fn quarantine(&self, id: SnapshotId) -> Result<PathBuf> {
-        self.home.quarantine(id)
+    fn mount_matchers(&self, id: SnapshotId) -> Result<Vec<MountMatcher>> {
+        Ok(vec![MountMatcher::Directories(vec![self.home.path(id)])])
     }
 
     fn root(&self) -> &Path {
         self.home.root()
+    }
+
+    fn quarantine(&self) -> Option<&dyn Quarantine> {
+        Some(self)
+    }
+}
+
+impl Quarantine for Btrfs {
+    fn put_aside(&self, id: SnapshotId) -> Result<PathBuf> {
+        self.home.quarantine(id)
     }
 }

@@ -47,13 +47,22 @@ mod quota;
 mod subvolume;
 mod usage;
 
-use cowlab_driver::{Driver, Entry, OpenOptions, Requirement, Result, Variant};
+use cowlab_driver::{
+    CopyUp, Driver, DriverInfo, Entry, FlushScope, OpenOptions, Requirement, Result, Variant,
+};
 
 pub use driver::Btrfs;
 
 /// btrfs in the registry.
 pub const ENTRY: Entry = Entry {
     name: NAME,
+    info: DriverInfo {
+        name: NAME,
+        copy_up: CopyUp::Blocks,
+        depth_limit: None,
+        flush: FlushScope::FileSystem,
+        serial_activation: false,
+    },
     summary: "keeps each snapshot as a btrfs subvolume",
     variants: &[Variant {
         name: "default",

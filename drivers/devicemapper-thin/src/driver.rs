@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
-    Access, Allocation, Bytes, Candidates, Chain, CopyUp, CreateOptions, Driver, Durability, Error,
-    Home, Mounts, OpenOptions, Result, SnapshotId, Staging, Usage, Warning, make_dir,
+    Access, Allocation, Bytes, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability,
+    Error, Health, Home, MountMatcher, Mounts, OpenOptions, Quarantine, Result, SnapshotId,
+    Staging, Usage, Warning, make_dir,
 };
 use cowlab_sys::durability::{fsync, fsync_dir, syncfs};
 use cowlab_sys::{dir, io, mountinfo, stat};
@@ -129,6 +130,10 @@ impl DeviceMapperThin {
 }
 
 impl Driver for DeviceMapperThin {
+    fn info(&self) -> &DriverInfo {
+        &crate::ENTRY.info
+    }
+
     fn create(
         &self,
         id: SnapshotId,
@@ -243,10 +248,6 @@ impl Driver for DeviceMapperThin {
     }
 
     /// The union of the records and of what the pool has, so that nothing is lost that a crash left in one of them.
-    fn copy_up(&self) -> CopyUp {
-        CopyUp::Blocks
-    }
-
     fn inventory(&self) -> Result<Vec<SnapshotId>> {
         let mut ids = self.home.inventory()?;
         for device in self.thin.pool.devices()? {
@@ -262,8 +263,36 @@ impl Driver for DeviceMapperThin {
         Ok(ids)
     }
 
+    fn mount_matchers(&self, id: SnapshotId) -> Result<Vec<MountMatcher>> {
+        let device = self.thin.find(id)?;
+        Ok(device
+            .map(|info| MountMatcher::Device(info.number))
+            .into_iter()
+            .collect())
+    }
+
+    fn root(&self) -> &Path {
+        self.home.root()
+    }
+
+    fn health(&self) -> Option<&dyn Health> {
+        Some(self)
+    }
+
+    fn quarantine(&self) -> Option<&dyn Quarantine> {
+        Some(self)
+    }
+}
+
+impl Health for DeviceMapperThin {
+    fn warnings(&self) -> Result<Vec<Warning>> {
+        self.thin.pool.health(self.thin.record.mark)
+    }
+}
+
+impl Quarantine for DeviceMapperThin {
     /// The thin device stays in the pool; a directory in `quarantine/` stands for it.
-    fn quarantine(&self, id: SnapshotId) -> Result<PathBuf> {
+    fn put_aside(&self, id: SnapshotId) -> Result<PathBuf> {
         self.thin.deactivate(id)?;
         match self.home.quarantine(id) {
             Err(Error::NotFound(_)) => {}
@@ -277,13 +306,5 @@ impl Driver for DeviceMapperThin {
         io("mkdir", &path, fs::create_dir(&path))?;
         fsync_dir(&quarantine)?;
         Ok(path)
-    }
-
-    fn health(&self) -> Result<Vec<Warning>> {
-        self.thin.pool.health(self.thin.record.mark)
-    }
-
-    fn root(&self) -> &Path {
-        self.home.root()
     }
 }

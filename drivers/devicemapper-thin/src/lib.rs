@@ -77,7 +77,7 @@ mod watch;
 #[cfg(not(feature = "devicemapper-thin"))]
 mod absent;
 
-use cowlab_driver::{Entry, Requirement, Variant};
+use cowlab_driver::{CopyUp, DriverInfo, Entry, FlushScope, Requirement, Variant};
 
 #[cfg(feature = "devicemapper-thin")]
 pub use driver::DeviceMapperThin;
@@ -85,6 +85,13 @@ pub use driver::DeviceMapperThin;
 /// devicemapper-thin in the registry.
 pub const ENTRY: Entry = Entry {
     name: NAME,
+    info: DriverInfo {
+        name: NAME,
+        copy_up: CopyUp::Blocks,
+        depth_limit: None,
+        flush: FlushScope::Device,
+        serial_activation: true,
+    },
     summary: "keeps each snapshot as a thin device with ext4 or xfs on it",
     variants: &[Variant {
         name: "default",

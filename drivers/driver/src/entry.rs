@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::{Driver, Result};
+use crate::{Driver, DriverInfo, Result};
 
 /// One driver of the registry.
 #[derive(Debug)]
 pub struct Entry {
     /// Docker's name for it.
     pub name: &'static str,
+    /// Its constants, the same for every variant.
+    pub info: DriverInfo,
     /// One sentence: how it keeps a snapshot.
     pub summary: &'static str,
     /// The option sets it is used with; the first is the default.

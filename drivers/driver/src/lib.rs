@@ -37,6 +37,7 @@ mod copying;
 mod entry;
 mod error;
 mod home;
+mod info;
 mod mounts;
 mod probe_dir;
 pub mod projects;
@@ -50,6 +51,7 @@ pub use entry::{
 };
 pub use error::{Error, Result, Warning};
 pub use home::{Home, make_dir};
+pub use info::{DriverInfo, FlushScope, MountMatcher};
 pub use mounts::{Access, Mounts, Staging};
 pub use probe_dir::ProbeDir;
 pub use units::{Allocation, Bytes, Usage};
@@ -104,6 +106,9 @@ pub type Candidates = Vec<Candidate>;
 /// Every method may be called from any thread and any process that holds the store's lock on the
 /// snapshots named. Methods are idempotent where the text says so, because recovery calls them again.
 pub trait Driver: Debug + Send + Sync {
+    /// The driver's constants.
+    fn info(&self) -> &DriverInfo;
+
     /// Makes snapshot `id`, empty (mode 0755, owner 0:0) or with the content of the chain `parent`.
     ///
     /// The snapshot appears whole or not at all. Costs O(1) except on vfs, which copies.
@@ -170,20 +175,6 @@ pub trait Driver: Debug + Send + Sync {
     /// [`Error::NotFound`].
     fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>>;
 
-    /// What the first write to a file of the parent copies.
-    fn copy_up(&self) -> CopyUp;
-
-    /// Says what the snapshot has of its own at `path`, relative to its root, or `None` where only a comparison with the
-    /// parent can tell. Costs O(parts of the path).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`] for the snapshot.
-    fn own(&self, id: SnapshotId, path: &Path) -> Result<Option<Own>> {
-        let _ = (id, path);
-        Ok(None)
-    }
-
     /// Lists what is on disk, half-made and half-removed snapshots included.
     ///
     /// # Errors
@@ -191,28 +182,61 @@ pub trait Driver: Debug + Send + Sync {
     /// When the driver's root cannot be read.
     fn inventory(&self) -> Result<Vec<SnapshotId>>;
 
+    /// Says which mounts show a snapshot, there or not: those that one of the matchers describes. None, where nothing
+    /// can be mounted before the next [`activate`](Self::activate). Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the driver cannot look up the snapshot's device.
+    fn mount_matchers(&self, id: SnapshotId) -> Result<Vec<MountMatcher>>;
+
+    /// The directory that the driver keeps its data in.
+    fn root(&self) -> &Path;
+
+    /// Provenance of paths, where the driver keeps a snapshot's own entries apart from the parent's.
+    fn provenance(&self) -> Option<&dyn Provenance> {
+        None
+    }
+
+    /// Health of the storage below the snapshots, where it has a state of its own, as a pool has.
+    fn health(&self) -> Option<&dyn Health> {
+        None
+    }
+
+    /// Quarantine of unknown objects, where the driver can move one without deleting it.
+    fn quarantine(&self) -> Option<&dyn Quarantine> {
+        None
+    }
+}
+
+/// A driver that knows from which snapshot of a chain an entry comes.
+pub trait Provenance {
+    /// Says what the snapshot has of its own at `path`, relative to its root, or `None` where only a comparison with the
+    /// parent can tell. Costs O(parts of the path).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] for the snapshot.
+    fn own(&self, id: SnapshotId, path: &Path) -> Result<Option<Own>>;
+}
+
+/// A driver whose storage can fill up or fail apart from the file system of its directory.
+pub trait Health {
+    /// Warns of what will soon fail, while changes still succeed. Asked often: before changes, and for the cause after an
+    /// operation failed. Costs O(1) and writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pool`], which names the pool and what to do, when it takes no changes.
+    fn warnings(&self) -> Result<Vec<Warning>>;
+}
+
+/// A driver that can put an object aside.
+pub trait Quarantine {
     /// Moves a snapshot that no store knows out of the way, without deleting it, and says where to.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`].
-    fn quarantine(&self, id: SnapshotId) -> Result<PathBuf>;
-
-    /// Tells how what the snapshots lie on, a pool for example, is: what will hurt soon, where it still takes changes.
-    /// Asked often, before changes and for the reason after something failed. Costs O(1) and writes nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Pool`], which names the pool and what to do, when it takes no changes.
-    fn health(&self) -> Result<Vec<Warning>> {
-        Ok(Vec::new())
-    }
-
-    /// The most committed snapshots, one over the other, that an active one can be mounted on; `None` where nothing limits it.
-    fn depth_limit(&self) -> Option<usize> {
-        None
-    }
-
-    /// The directory that the driver keeps its data in.
-    fn root(&self) -> &Path;
+    fn put_aside(&self, id: SnapshotId) -> Result<PathBuf>;
 }

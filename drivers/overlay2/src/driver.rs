@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use cowlab_driver::{
-    Access, Candidate, Candidates, Chain, CopyUp, CreateOptions, Driver, Durability, Error, Home,
-    Mounts, OpenOptions, Own, Reach, Result, SnapshotId, Staging, Usage, make_dir, projects, tree,
+    Access, Candidate, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Error,
+    Home, MountMatcher, Mounts, OpenOptions, Own, Provenance, Quarantine, Reach, Result,
+    SnapshotId, Staging, Usage, make_dir, projects, tree,
 };
 use cowlab_sys::durability::{fsync_dir, syncfs};
 use cowlab_sys::{MountAttributes, dir};
@@ -94,6 +95,10 @@ fn make_dir_once(path: &Path, mode: u32) -> Result<()> {
 }
 
 impl Driver for Overlay2 {
+    fn info(&self) -> &DriverInfo {
+        &crate::ENTRY.info
+    }
+
     fn create(
         &self,
         id: SnapshotId,
@@ -214,29 +219,41 @@ impl Driver for Overlay2 {
         upper::candidates(&self.places().diff(chain.head()), self.options.marks()).map(Some)
     }
 
-    fn copy_up(&self) -> CopyUp {
-        CopyUp::File
-    }
-
-    fn own(&self, id: SnapshotId, path: &Path) -> Result<Option<Own>> {
-        self.home.existing(id)?;
-        upper::own(&self.places().diff(id), path, self.options.marks())
-    }
-
     fn inventory(&self) -> Result<Vec<SnapshotId>> {
         self.home.inventory()
     }
 
-    fn quarantine(&self, id: SnapshotId) -> Result<PathBuf> {
-        classic::unlink(self.places(), id)?;
-        self.home.quarantine(id)
-    }
-
-    fn depth_limit(&self) -> Option<usize> {
-        Some(lowers::MAX_STACK)
+    fn mount_matchers(&self, id: SnapshotId) -> Result<Vec<MountMatcher>> {
+        let link = self.places().link(id);
+        Ok(vec![MountMatcher::Directories(vec![
+            self.home.path(id),
+            link,
+        ])])
     }
 
     fn root(&self) -> &Path {
         self.home.root()
+    }
+
+    fn provenance(&self) -> Option<&dyn Provenance> {
+        Some(self)
+    }
+
+    fn quarantine(&self) -> Option<&dyn Quarantine> {
+        Some(self)
+    }
+}
+
+impl Provenance for Overlay2 {
+    fn own(&self, id: SnapshotId, path: &Path) -> Result<Option<Own>> {
+        self.home.existing(id)?;
+        upper::own(&self.places().diff(id), path, self.options.marks())
+    }
+}
+
+impl Quarantine for Overlay2 {
+    fn put_aside(&self, id: SnapshotId) -> Result<PathBuf> {
+        classic::unlink(self.places(), id)?;
+        self.home.quarantine(id)
     }
 }

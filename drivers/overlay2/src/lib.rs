@@ -50,13 +50,22 @@ mod probe;
 mod upper;
 mod volatile;
 
-use cowlab_driver::{Driver, Entry, OpenOptions, Requirement, Result};
+use cowlab_driver::{
+    CopyUp, Driver, DriverInfo, Entry, FlushScope, OpenOptions, Requirement, Result,
+};
 
 pub use driver::Overlay2;
 
 /// overlay2 in the registry.
 pub const ENTRY: Entry = Entry {
     name: NAME,
+    info: DriverInfo {
+        name: NAME,
+        copy_up: CopyUp::File,
+        depth_limit: Some(lowers::MAX_STACK),
+        flush: FlushScope::FileSystem,
+        serial_activation: false,
+    },
     summary: "keeps the changes of each snapshot in a directory and stacks them with the kernel's overlay",
     variants: options::VARIANTS,
     ordinary: Some("userxattr"),

@@ -14,12 +14,19 @@ impl Store {
     ///
     /// [`Error::Unusable`] where no change can be made already.
     pub fn health(&self) -> Result<Vec<Warning>> {
-        self.driver.health().map_err(Error::Unusable)
+        self.driver_health().map_err(Error::Unusable)
+    }
+
+    /// Asks the driver, which may have nothing that could fail apart from its directory.
+    pub(crate) fn driver_health(&self) -> cowlab_driver::Result<Vec<Warning>> {
+        self.driver
+            .health()
+            .map_or_else(|| Ok(Vec::new()), |health| health.warnings())
     }
 
     /// Logs what will hurt soon, unless it was the last that was logged. What hurts already fails by itself.
     pub(crate) fn warn_of_health(&self) {
-        let lines = match self.driver.health() {
+        let lines = match self.driver_health() {
             Ok(warnings) => warnings.iter().map(ToString::to_string).collect(),
             Err(error) => vec![error.to_string()],
         };
@@ -44,7 +51,7 @@ impl Store {
         if !is_of_the_system {
             return error;
         }
-        match self.driver.health() {
+        match self.driver_health() {
             Err(trouble @ DriverError::Pool { .. }) => {
                 tracing::debug!(%error, "on a pool that takes no changes");
                 Error::driver(action, key)(trouble)

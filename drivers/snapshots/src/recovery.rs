@@ -122,7 +122,7 @@ impl Store {
             .map(|row| row.name.clone())
             .collect();
         report.database = self.database.findings()?;
-        match self.driver.health() {
+        match self.driver_health() {
             Ok(warnings) => report.warnings = warnings,
             Err(error) => report.stuck = Some(error),
         }
@@ -166,7 +166,11 @@ impl Store {
         if self.database.read(|tx| row::by_id(tx, id))?.is_some() {
             return Ok(None);
         }
-        let moved = match self.driver.quarantine(id) {
+        let Some(quarantine) = self.driver.quarantine() else {
+            tracing::warn!(%id, "no snapshot owns this object; the driver cannot put it aside, so it stays");
+            return Ok(None);
+        };
+        let moved = match quarantine.put_aside(id) {
             Ok(path) => {
                 tracing::warn!(%id, path = %path.display(), "moved what no snapshot owns");
                 Some((id, path))

@@ -226,9 +226,10 @@ impl Store {
         chain: &Chain,
         access: Access,
     ) -> Result<Mounts> {
-        let _others = match access {
-            Access::ReadWrite => None,
-            Access::ReadOnly => {
+        let is_serial = self.driver.info().serial_activation && access == Access::ReadOnly;
+        let _others = match is_serial {
+            false => None,
+            true => {
                 let lock = self.locks.activation()?;
                 Some(lock.ok_or_else(|| Error::in_progress(&row.name))?)
             }

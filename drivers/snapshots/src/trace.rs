@@ -148,7 +148,7 @@ impl Store {
         for number in 0..levels.len() {
             traces.extend(self.traced(levels, number, relative)?);
         }
-        let copy_up = self.driver.copy_up();
+        let copy_up = self.driver.info().copy_up;
         let directories = match copy_up {
             CopyUp::File => self.missing_above(levels[0].id, relative)?,
             CopyUp::Blocks | CopyUp::Everything => 0,
@@ -188,7 +188,6 @@ impl Store {
     fn traced(&self, levels: &mut [Level], number: usize, path: &Path) -> Result<Option<Traced>> {
         let name = levels[number].row.name.clone();
         let own = self
-            .driver
             .own(levels[number].id, path)
             .map_err(Error::driver("look into", &name))?;
         let (is_there, merges, copied, own_place) = match own {
@@ -313,7 +312,7 @@ impl Store {
             }
         }
         let modified = paths.clone();
-        if self.driver.copy_up() == CopyUp::File && !shown.is_mounted {
+        if self.driver.info().copy_up == CopyUp::File && !shown.is_mounted {
             let row = self.database.read(|tx| row::by_id(tx, id))?;
             let row = row.ok_or_else(|| Error::not_found(key))?;
             let candidates = self.driver.candidates(&self.chain(&row)?);
@@ -331,7 +330,7 @@ impl Store {
             let (Some(_), Some(original)) = (regular(&shown)?, regular(&parent)?) else {
                 continue;
             };
-            let own = self.driver.own(id, path);
+            let own = self.own(id, path);
             let is_copy = match own.map_err(Error::driver("measure", key))? {
                 None => modified.contains(&Path::new("/").join(path)),
                 Some(Own::Entry { copied, .. }) => {
@@ -348,12 +347,18 @@ impl Store {
         Ok(counted)
     }
 
+    /// Asks the driver what the snapshot has of its own at the path; `None` where only a comparison can tell.
+    fn own(&self, id: SnapshotId, path: &Path) -> cowlab_driver::Result<Option<Own>> {
+        self.driver
+            .provenance()
+            .map_or(Ok(None), |provenance| provenance.own(id, path))
+    }
+
     /// How many directories above the path a snapshot has not of its own.
     fn missing_above(&self, id: SnapshotId, path: &Path) -> Result<u64> {
         let mut missing = 0;
         for dir in path.ancestors().skip(1) {
             if let Some(Own::Nothing) = self
-                .driver
                 .own(id, dir)
                 .map_err(Error::driver("look into", "the snapshot"))?
             {

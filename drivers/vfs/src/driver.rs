@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
-    Access, Allocation, Candidates, Chain, CopyUp, CreateOptions, Driver, Durability, Error, Home,
-    Mounts, OpenOptions, Result, SnapshotId, Staging, Usage, busy, make_dir, projects, tree,
+    Access, Allocation, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Error,
+    Home, MountMatcher, Mounts, OpenOptions, Quarantine, Result, SnapshotId, Staging, Usage, busy,
+    make_dir, projects, tree,
 };
 use cowlab_sys::durability::{fsync_dir, syncfs};
 use cowlab_sys::{MountAttributes, btrfs, dir, io, stat};
@@ -64,6 +65,10 @@ impl Vfs {
 }
 
 impl Driver for Vfs {
+    fn info(&self) -> &DriverInfo {
+        &crate::ENTRY.info
+    }
+
     fn create(
         &self,
         id: SnapshotId,
@@ -144,19 +149,25 @@ impl Driver for Vfs {
         Ok(None)
     }
 
-    fn copy_up(&self) -> CopyUp {
-        CopyUp::Everything
-    }
-
     fn inventory(&self) -> Result<Vec<SnapshotId>> {
         self.home.inventory()
     }
 
-    fn quarantine(&self, id: SnapshotId) -> Result<PathBuf> {
-        self.home.quarantine(id)
+    fn mount_matchers(&self, id: SnapshotId) -> Result<Vec<MountMatcher>> {
+        Ok(vec![MountMatcher::Directories(vec![self.home.path(id)])])
     }
 
     fn root(&self) -> &Path {
         self.home.root()
+    }
+
+    fn quarantine(&self) -> Option<&dyn Quarantine> {
+        Some(self)
+    }
+}
+
+impl Quarantine for Vfs {
+    fn put_aside(&self, id: SnapshotId) -> Result<PathBuf> {
+        self.home.quarantine(id)
     }
 }

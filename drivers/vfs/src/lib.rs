@@ -32,13 +32,22 @@ mod deviations;
 mod driver;
 mod probe;
 
-use cowlab_driver::{Driver, Entry, OpenOptions, Requirement, Result, Variant};
+use cowlab_driver::{
+    CopyUp, Driver, DriverInfo, Entry, FlushScope, OpenOptions, Requirement, Result, Variant,
+};
 
 pub use driver::Vfs;
 
 /// vfs in the registry.
 pub const ENTRY: Entry = Entry {
     name: NAME,
+    info: DriverInfo {
+        name: NAME,
+        copy_up: CopyUp::Everything,
+        depth_limit: None,
+        flush: FlushScope::FileSystem,
+        serial_activation: false,
+    },
     summary: "keeps a full copy of the parent's tree for each snapshot, by reflink where it can",
     variants: &[Variant {
         name: "default",

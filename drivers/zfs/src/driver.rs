@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
-    Access, Candidate, Candidates, Chain, CopyUp, CreateOptions, Driver, Durability, Error, Home,
-    Mounts, OpenOptions, Reach, Result, SnapshotId, Staging, Usage, Warning,
+    Access, Candidate, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Error,
+    Health, Home, MountMatcher, Mounts, OpenOptions, Quarantine, Reach, Result, SnapshotId,
+    Staging, Usage, Warning,
 };
 use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::{Errno, MountAttributes, MountSpec, stat};
@@ -124,6 +125,10 @@ impl Zfs {
 }
 
 impl Driver for Zfs {
+    fn info(&self) -> &DriverInfo {
+        &crate::ENTRY.info
+    }
+
     fn create(
         &self,
         id: SnapshotId,
@@ -206,10 +211,6 @@ impl Driver for Zfs {
         candidates::find(parent?.path(), child?.path()).map(Some)
     }
 
-    fn copy_up(&self) -> CopyUp {
-        CopyUp::Blocks
-    }
-
     fn inventory(&self) -> Result<Vec<SnapshotId>> {
         let names = self.datasets.children(&self.top)?;
         let mut ids: Vec<_> = names.iter().filter_map(|name| name.parse().ok()).collect();
@@ -217,7 +218,38 @@ impl Driver for Zfs {
         Ok(ids)
     }
 
-    fn quarantine(&self, id: SnapshotId) -> Result<PathBuf> {
+    fn mount_matchers(&self, id: SnapshotId) -> Result<Vec<MountMatcher>> {
+        Ok(vec![MountMatcher::Source {
+            fstype: "zfs",
+            source: self.name(id).into(),
+        }])
+    }
+
+    fn root(&self) -> &Path {
+        self.home.root()
+    }
+
+    fn health(&self) -> Option<&dyn Health> {
+        Some(self)
+    }
+
+    fn quarantine(&self) -> Option<&dyn Quarantine> {
+        Some(self)
+    }
+}
+
+impl Health for Zfs {
+    /// The root directory lies on the data set above all snapshots: what that has available is what they have.
+    fn warnings(&self) -> Result<Vec<Warning>> {
+        if stat::statfs(self.home.root())?.available_bytes() < LEAST {
+            return Err(dataset::full(&self.top));
+        }
+        Ok(Vec::new())
+    }
+}
+
+impl Quarantine for Zfs {
+    fn put_aside(&self, id: SnapshotId) -> Result<PathBuf> {
         let name = self.name(id);
         if !self.datasets.exists(&name) {
             return Err(Error::NotFound(id));
@@ -228,17 +260,5 @@ impl Driver for Zfs {
             .ok_or(Error::Exists(id))?;
         self.datasets.rename(&name, &free)?;
         Ok(free.into())
-    }
-
-    /// The root directory lies on the data set above all snapshots: what that has available is what they have.
-    fn health(&self) -> Result<Vec<Warning>> {
-        if stat::statfs(self.home.root())?.available_bytes() < LEAST {
-            return Err(dataset::full(&self.top));
-        }
-        Ok(Vec::new())
-    }
-
-    fn root(&self) -> &Path {
-        self.home.root()
     }
 }

@@ -68,7 +68,7 @@ mod probe;
 #[cfg(feature = "zfs")]
 mod usage;
 
-use cowlab_driver::{Entry, Requirement, Variant};
+use cowlab_driver::{CopyUp, DriverInfo, Entry, FlushScope, Requirement, Variant};
 
 #[cfg(feature = "zfs")]
 pub use driver::Zfs;
@@ -83,6 +83,13 @@ use probe::probe;
 /// zfs in the registry.
 pub const ENTRY: Entry = Entry {
     name: NAME,
+    info: DriverInfo {
+        name: NAME,
+        copy_up: CopyUp::Blocks,
+        depth_limit: None,
+        flush: FlushScope::Pool,
+        serial_activation: false,
+    },
     summary: "keeps each snapshot as a ZFS data set",
     variants: &[Variant {
         name: "default",

@@ -250,8 +250,8 @@ pub(crate) fn info(args: &ShowArgs) -> anyhow::Result<u8> {
 
 fn facts(root: &Root) -> anyhow::Result<Vec<(&'static str, serde_json::Value)>> {
     let identity = root.store().identity();
-    let health = root.store().driver().health();
-    let warnings: Vec<String> = match health {
+    let info = root.store().driver().info();
+    let warnings: Vec<String> = match root.store().health() {
         Ok(warnings) => warnings
             .iter()
             .map(|warning| format!("{warning:?}"))
@@ -266,7 +266,9 @@ fn facts(root: &Root) -> anyhow::Result<Vec<(&'static str, serde_json::Value)>> 
         ("variant", json!(identity.variant)),
         ("driver_root", json!(identity.driver_root)),
         ("settings", json!(identity.settings)),
-        ("depth_limit", json!(root.store().driver().depth_limit())),
+        ("depth_limit", json!(info.depth_limit)),
+        ("copy_up", json!(info.copy_up)),
+        ("flush", json!(info.flush)),
         ("store", json!(identity.uuid)),
         ("images", json!(root.graph().images()?.len())),
         ("layers", json!(root.graph().layers()?.len())),

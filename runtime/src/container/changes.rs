@@ -119,7 +119,7 @@ impl Containers<'_> {
         let usage = store.usage(&record.snapshot)?.exclusive;
         Ok(StorageStats {
             copied_files: copied.files,
-            copied_bytes: match store.driver().copy_up() {
+            copied_bytes: match store.driver().info().copy_up {
                 CopyUp::File => Some(copied.bytes.0),
                 // Every file of the image, when the container was made: none of these more than another.
                 CopyUp::Blocks | CopyUp::Everything => None,

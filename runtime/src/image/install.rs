@@ -126,7 +126,7 @@ impl Root {
     /// Refuses an image that no container could be made of, before any of it is unpacked.
     pub(crate) fn refuse_too_deep(&self, plan: &Plan) -> Result<()> {
         let depth = plan.layers.len();
-        match self.store().driver().depth_limit() {
+        match self.store().driver().info().depth_limit {
             Some(limit) if depth > limit => Err(Error::BadImage {
                 name: plan.name.clone(),
                 reason: format!(

@@ -311,23 +311,8 @@ fn a_driver_that_cannot_run_binds_no_store() {
 fn entry_of(
     open: fn(&cowlab_driver::OpenOptions) -> cowlab_driver::Result<Box<dyn cowlab_driver::Driver>>,
 ) -> cowlab_driver::Entry {
-    let cowlab_driver::Entry {
-        name,
-        summary,
-        variants,
-        requirements,
-        deviations,
-        probe,
-        ..
-    } = cowlab_vfs::ENTRY;
     cowlab_driver::Entry {
-        name,
-        summary,
-        variants,
-        ordinary: None,
-        requirements,
-        deviations,
-        probe,
         open,
+        ..cowlab_vfs::ENTRY
     }
 }

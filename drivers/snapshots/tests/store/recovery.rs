@@ -251,8 +251,15 @@ impl Driver for Full {
         self.0.activate(chain, access)
     }
 
-    fn copy_up(&self) -> cowlab_driver::CopyUp {
-        self.0.copy_up()
+    fn info(&self) -> &cowlab_driver::DriverInfo {
+        self.0.info()
+    }
+
+    fn mount_matchers(
+        &self,
+        id: SnapshotId,
+    ) -> cowlab_driver::Result<Vec<cowlab_driver::MountMatcher>> {
+        self.0.mount_matchers(id)
     }
 
     fn deactivate(&self, id: SnapshotId) -> cowlab_driver::Result<()> {
@@ -278,10 +285,6 @@ impl Driver for Full {
         self.0.inventory()
     }
 
-    fn quarantine(&self, id: SnapshotId) -> cowlab_driver::Result<std::path::PathBuf> {
-        self.0.quarantine(id)
-    }
-
     fn root(&self) -> &std::path::Path {
         self.0.root()
     }
@@ -293,13 +296,7 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     let place = Place::new();
     let entry = Entry {
         open: |options: &OpenOptions| Ok(Box::new(Full((cowlab_vfs::ENTRY.open)(options)?))),
-        name: cowlab_vfs::ENTRY.name,
-        summary: cowlab_vfs::ENTRY.summary,
-        variants: cowlab_vfs::ENTRY.variants,
-        ordinary: None,
-        requirements: cowlab_vfs::ENTRY.requirements,
-        deviations: cowlab_vfs::ENTRY.deviations,
-        probe: cowlab_vfs::ENTRY.probe,
+        ..cowlab_vfs::ENTRY
     };
     let store = place.try_open(&entry).unwrap();
 
