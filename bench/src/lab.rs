@@ -100,7 +100,8 @@ impl Lab {
         let driver = self.driver()?;
         driver.deactivate(chain.head())?;
         filled?;
-        driver.freeze(chain.head(), Durability::None)?;
+        driver.flush(chain.head(), Durability::None)?;
+        driver.freeze(chain.head())?;
         Ok(chain)
     }
 

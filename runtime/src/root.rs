@@ -20,10 +20,10 @@ mod choice;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cowlab_driver::Settings;
-use cowlab_snapshots::{Digest, Store, StoreOptions};
-use cowlab_sys::io;
+use cowlab_driver::{ProbeDir, Settings};
+use cowlab_snapshots::{Digest, Error as StoreError, Store, StoreOptions};
 use cowlab_sys::lock::FileLock;
+use cowlab_sys::{durability, io};
 
 use crate::blobs::{Blobs, hex};
 use crate::container::is_kept;
@@ -74,7 +74,7 @@ impl Root {
             Some(dir) => dir.clone(),
             None => default_dir()?,
         };
-        io("mkdir", &dir, fs::create_dir_all(&dir))?;
+        durability::create_dir_all(&dir)?;
         let dir = io("realpath", &dir, dir.canonicalize())?;
         for name in ["images", "layers", "containers", "volumes", "locks"] {
             let path = dir.join(name);
@@ -96,6 +96,10 @@ impl Root {
         let identity = store.identity();
         graph.set_meta(&[("driver", &identity.driver), ("variant", &identity.variant)])?;
         drop(opening);
+        if store.recovery().check.is_some() {
+            // The first open of a boot.
+            ProbeDir::sweep(&dir).map_err(StoreError::Unusable)?;
+        }
         Ok(Self {
             blobs: Blobs::open(&dir.join("blobs"))?,
             dir,

@@ -58,10 +58,18 @@ impl Driver for Faulty {
         self.inner.staging(chain)
     }
 
-    fn freeze(&self, id: SnapshotId, durability: Durability) -> Result<()> {
+    fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
         self.harm
             .do_to(&self.root().join(id.to_string()).join("diff"))?;
-        self.inner.freeze(id, durability)
+        self.inner.flush(id, durability)
+    }
+
+    fn freeze(&self, id: SnapshotId) -> Result<()> {
+        self.inner.freeze(id)
+    }
+
+    fn thaw(&self, id: SnapshotId) -> Result<()> {
+        self.inner.thaw(id)
     }
 
     fn destroy(&self, id: SnapshotId) -> Result<()> {

@@ -47,6 +47,21 @@ impl Btrfs {
         Ok(Mounts::Bind { source, attributes })
     }
 
+    /// Sets or clears the read-only flag, and waits until it is on the disk.
+    fn mark_read_only(&self, path: &Path, read_only: bool) -> Result<()> {
+        let fd = subvolume::open(path)?;
+        if btrfs::is_read_only(&fd)? != read_only {
+            btrfs::set_read_only(&fd, read_only)?;
+        }
+        self.commit_transaction()
+    }
+
+    /// Waits until all that was done to subvolumes so far is on the disk. Unlike syncfs(2) it writes no file's data.
+    fn commit_transaction(&self) -> Result<()> {
+        let root = Root::open(self.home.root())?.open_at(Path::new(""), at::OFlags::RDONLY, 0)?;
+        Ok(btrfs::wait_sync(&root, btrfs::start_sync(&root)?)?)
+    }
+
     fn refuse_mounted(&self, id: SnapshotId) -> Result<()> {
         busy::refuse_mounted(id, &[&self.home.path(id)])
     }
@@ -108,20 +123,23 @@ impl Driver for Btrfs {
         Ok(Staging::Union(self.bind(chain.head(), Access::ReadWrite)?))
     }
 
-    fn freeze(&self, id: SnapshotId, durability: Durability) -> Result<()> {
+    fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
         let path = self.path(id)?;
         self.refuse_mounted(id)?;
-        quota::lift(&self.home.path(id))?;
-        let fd = subvolume::open(&path)?;
-        btrfs::set_read_only(&fd, true)?;
-        if durability >= Durability::Commit
-            && let Err(error) = syncfs(&path)
-        {
-            // What could not be flushed is not frozen.
-            btrfs::set_read_only(&fd, false)?;
-            return Err(error.into());
+        if durability >= Durability::Commit {
+            syncfs(&path)?;
         }
         Ok(())
+    }
+
+    fn freeze(&self, id: SnapshotId) -> Result<()> {
+        let path = self.path(id)?;
+        quota::lift(&self.home.path(id))?;
+        self.mark_read_only(&path, true)
+    }
+
+    fn thaw(&self, id: SnapshotId) -> Result<()> {
+        self.mark_read_only(&self.path(id)?, false)
     }
 
     fn destroy(&self, id: SnapshotId) -> Result<()> {
@@ -129,8 +147,7 @@ impl Driver for Btrfs {
         self.refuse_mounted(id)?;
         self.home.destroy(id, subvolume::delete)?;
         // Until a commit, a power cut brings the subvolume back, when no store knows it any more.
-        let root = Root::open(self.home.root())?.open_at(Path::new(""), at::OFlags::RDONLY, 0)?;
-        Ok(btrfs::wait_sync(&root, btrfs::start_sync(&root)?)?)
+        self.commit_transaction()
     }
 
     fn usage(&self, id: SnapshotId) -> Result<Usage> {

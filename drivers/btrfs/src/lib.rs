@@ -36,7 +36,8 @@
 //! - `statfs` in a snapshot shows the whole file system.
 //! - A size limit takes quotas, which this driver uses where they are on and never turns on: they
 //!   slow the whole file system down.
-//! - Durability: `Commit` and `Full` are syncfs(2), which commits the transaction.
+//! - Durability: `Commit` and `Full` are syncfs(2), which commits the transaction; the read-only flag is set and
+//!   committed after it.
 
 mod changes;
 mod deviations;

@@ -1,6 +1,7 @@
 //! The driver itself.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
@@ -12,9 +13,12 @@ use cowlab_sys::durability::{fsync, fsync_dir, syncfs};
 use cowlab_sys::{dir, io, mountinfo, stat};
 
 use crate::NAME;
-use crate::record::{read_if_present, write_flushed};
+use crate::record::{read_if_present, remove_if_present, write_flushed};
 use crate::thin::{BASE, Thin};
 use crate::watch::MARK;
+
+/// A file with the inodes in use of a snapshot whose content is in the pool; renamed, it is the mark of a frozen one.
+const FLUSHED: &str = "flushed";
 
 /// The devicemapper-thin driver of one directory and one pool.
 #[derive(Debug)]
@@ -57,6 +61,7 @@ impl DeviceMapperThin {
                 return Err(Error::Frozen(id));
             }
             self.thin.pool.require_space(self.thin.record.mark)?;
+            remove_if_present(&path.join(FLUSHED))?;
             self.thin.begin_writing(&path)?;
         }
         let node = self.thin.activate(id, access)?;
@@ -189,9 +194,8 @@ impl Driver for DeviceMapperThin {
         Ok(Staging::Union(mounts))
     }
 
-    fn freeze(&self, id: SnapshotId, durability: Durability) -> Result<()> {
-        let frozen = self.frozen(id)?;
-        if frozen.symlink_metadata().is_ok() {
+    fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
+        if self.frozen(id)?.symlink_metadata().is_ok() {
             return Ok(());
         }
         // Fails while it is mounted anywhere.
@@ -205,11 +209,24 @@ impl Driver for DeviceMapperThin {
         let inodes = settled.map_err(|error| self.thin.explain(error))?;
         closed?;
         self.require_whole(id)?;
-        write_flushed(&frozen, &format!("{inodes}\n"))?;
-        if durability >= Durability::Commit {
-            fsync_dir(&path)?;
+        write_flushed(&path.join(FLUSHED), &format!("{inodes}\n"))
+    }
+
+    fn freeze(&self, id: SnapshotId) -> Result<()> {
+        let path = self.home.existing(id)?;
+        let (flushed, frozen) = (path.join(FLUSHED), path.join("frozen"));
+        match fs::rename(&flushed, &frozen) {
+            Err(error) if error.kind() == ErrorKind::NotFound && frozen.exists() => {}
+            renamed => io("rename", &frozen, renamed)?,
         }
-        Ok(())
+        Ok(fsync_dir(&path)?)
+    }
+
+    fn thaw(&self, id: SnapshotId) -> Result<()> {
+        let path = self.home.existing(id)?;
+        remove_if_present(&path.join(FLUSHED))?;
+        remove_if_present(&path.join("frozen"))?;
+        Ok(fsync_dir(&path)?)
     }
 
     fn destroy(&self, id: SnapshotId) -> Result<()> {

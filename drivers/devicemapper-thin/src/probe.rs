@@ -56,7 +56,8 @@ fn try_out(options: &OpenOptions) -> Result<()> {
     let (parent, child) = (id(1)?, id(2)?);
     let tried = driver
         .create(parent, None, &CreateOptions::default())
-        .and_then(|()| driver.freeze(parent, Durability::None))
+        .and_then(|()| driver.flush(parent, Durability::None))
+        .and_then(|()| driver.freeze(parent))
         .and_then(|()| {
             let parent = Chain::new(parent, Vec::new());
             driver.create(child, Some(&parent), &CreateOptions::default())

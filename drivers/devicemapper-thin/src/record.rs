@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use cowlab_driver::Result;
-use cowlab_sys::durability::fsync_dir;
+use cowlab_sys::durability::{fsync_dir, fsync_file};
 use cowlab_sys::{Error, io};
 
 /// The version of this file.
@@ -98,7 +98,15 @@ impl Record {
 pub(crate) fn write_flushed(path: &Path, text: &str) -> Result<()> {
     let mut file = io("open", path, File::create(path))?;
     io("write", path, file.write_all(text.as_bytes()))?;
-    Ok(io("fsync", path, file.sync_all())?)
+    Ok(fsync_file(&file, path)?)
+}
+
+/// Removes a small file, if it is there.
+pub(crate) fn remove_if_present(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => Ok(io("unlink", path, removed)?),
+    }
 }
 
 /// Reads a small file; `None` where there is none.

@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use cowlab_sys::durability::{fsync, fsync_dir};
+use cowlab_sys::durability::{create_dir_all, fsync, fsync_dir};
 
 use crate::{Error, Result, SnapshotId};
 
@@ -47,12 +47,10 @@ impl Home {
     ///
     /// [`Error::ForeignRoot`] when another store made it.
     pub fn open(root: &Path, store: &str) -> Result<Self> {
-        for dir in [
-            root.to_owned(),
-            root.join("tmp"),
-            root.join("trash"),
-            root.join("quarantine"),
-        ] {
+        create_dir_all(root)?;
+        for name in ["tmp", "trash", "quarantine"] {
+            let dir = root.join(name);
+            // Flushed with the owner's mark; whoever finds one missing makes it again.
             cowlab_sys::io("mkdir", &dir, fs::create_dir_all(&dir))?;
         }
         // Mount tables name directories by paths without symbolic links, and so does the driver.

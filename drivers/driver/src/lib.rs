@@ -13,6 +13,7 @@
 //! [`create`](Driver::create) makes it, empty or with its parent's content.
 //! [`activate`](Driver::activate) says how to mount it, any number of times, from any process.
 //! After the last unmount [`deactivate`](Driver::deactivate) lets go of what the mount needed.
+//! [`flush`](Driver::flush) writes its content to the disk, before anything is promised about it.
 //! [`freeze`](Driver::freeze) makes it immutable: from then on it may be a parent.
 //! [`destroy`](Driver::destroy) removes it. A parent is destroyed after its children.
 //!
@@ -21,7 +22,8 @@
 //! ```text
 //! create(1, None)              an empty snapshot
 //! staging([1])                 where the layer's files are written
-//! freeze(1, Commit)            now it may be a parent
+//! flush(1, Commit)             its content is on the disk
+//! freeze(1)                    now it may be a parent
 //! create(2, Some([1]))         the container's writable snapshot
 //! activate([2, 1], ReadWrite)  mount data; the caller mounts it
 //! deactivate(2)                after the caller's unmount
@@ -64,6 +66,8 @@ use std::path::{Path, PathBuf};
 pub struct CreateOptions {
     /// The most the snapshot may hold of its own. A driver that cannot enforce it refuses it.
     pub size_limit: Option<Bytes>,
+    /// What the parent's content in it survives, where the driver copies that.
+    pub durability: Durability,
 }
 
 /// What a frozen snapshot survives.
@@ -146,12 +150,29 @@ pub trait Driver: Debug + Send + Sync {
     /// As [`activate`](Self::activate).
     fn staging(&self, chain: &Chain) -> Result<Staging>;
 
-    /// Makes the snapshot immutable, with the promise that `durability` names. Idempotent.
+    /// Writes the content of the snapshot, which nobody has mounted, to the disk, as far as `durability` promises.
+    /// The store records a commit only after it. Idempotent, also for a frozen snapshot.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`]; a flush that fails is an error and the snapshot is not frozen.
-    fn freeze(&self, id: SnapshotId, durability: Durability) -> Result<()>;
+    /// [`Error::NotFound`], [`Error::Busy`] when it is still mounted, [`Error::Damaged`] for content that is not whole.
+    fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()>;
+
+    /// Makes a flushed snapshot immutable. The mark that does so is on the disk when this returns. Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Busy`] when it is still mounted. The mark may be there all the same:
+    /// [`thaw`](Self::thaw) removes it.
+    fn freeze(&self, id: SnapshotId) -> Result<()>;
+
+    /// Makes a snapshot writable again of which a commit was begun and is rolled back. It never was a parent. Idempotent,
+    /// also for a snapshot that is not frozen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    fn thaw(&self, id: SnapshotId) -> Result<()>;
 
     /// Removes the snapshot and returns its space. Idempotent: an absent id is success.
     ///

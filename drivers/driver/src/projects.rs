@@ -13,7 +13,7 @@ use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use cowlab_sys::durability::fsync_dir;
+use cowlab_sys::durability::{fsync_dir, fsync_file};
 use cowlab_sys::project::{self, Project};
 use cowlab_sys::{Errno, dir, file};
 
@@ -158,7 +158,7 @@ fn first(home: &Home, root: &OwnedFd) -> Result<u32> {
     let file = file::unnamed(home.root())?;
     let path = record(home);
     cowlab_sys::io("write", &path, writeln!(&file, "{chosen}"))?;
-    cowlab_sys::io("fsync", &path, file.sync_all())?;
+    fsync_file(&file, &path)?;
     match file::link_unnamed(&file, root, RECORD) {
         // Another process was faster.
         Err(error) if error.errno() == Some(Errno::EXIST) => {}

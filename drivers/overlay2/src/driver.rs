@@ -175,21 +175,34 @@ impl Driver for Overlay2 {
         })
     }
 
-    fn freeze(&self, id: SnapshotId, durability: Durability) -> Result<()> {
+    fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
         let snapshot = self.home.existing(id)?;
         in_use::refuse_writable(&self.home, self.style(), id)?;
-        volatile::settle(id, &snapshot)?;
+        volatile::refuse_crashed(id, &snapshot)?;
         if durability >= Durability::Commit {
             syncfs(&snapshot)?;
         }
+        // Last: the mark is all that tells, after a power cut, that something may be missing.
+        volatile::settle(id, &snapshot)
+    }
+
+    fn freeze(&self, id: SnapshotId) -> Result<()> {
+        let snapshot = self.home.existing(id)?;
         volatile::forget_boot(&snapshot)?;
-        // A committed layer has no scratch space: its absence is what "frozen" means here. It goes
-        // after the flush, so that a snapshot whose flush failed is not frozen.
+        // A committed layer has no scratch space: its absence is what "frozen" means here.
         dir::remove_tree(self.places().work(id))?;
-        if durability >= Durability::Full {
-            fsync_dir(&snapshot)?;
+        Ok(fsync_dir(&snapshot)?)
+    }
+
+    fn thaw(&self, id: SnapshotId) -> Result<()> {
+        let snapshot = self.home.existing(id)?;
+        let work = self.places().work(id);
+        if work.symlink_metadata().is_ok() {
+            // A removal that was cut off leaves a part, which the next mount empties (overlayfs.rst).
+            return Ok(());
         }
-        Ok(())
+        make_dir(&work, 0o700)?;
+        Ok(fsync_dir(&snapshot)?)
     }
 
     fn destroy(&self, id: SnapshotId) -> Result<()> {

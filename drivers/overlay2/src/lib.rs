@@ -30,15 +30,15 @@
 //!   about 100 layers with a root of 20 bytes.
 //! - index=on keeps hard links of lower files together while the snapshot is mounted. The index
 //!   lies in `work` and ends at `freeze`: in children, and in a diff, the link is broken.
-//! - volatile: the kernel flushes nothing. `freeze` flushes afterwards and keeps its promise; a crash
+//! - volatile: the kernel flushes nothing. `flush` does it afterwards and keeps its promise; a crash
 //!   before it makes the snapshot unusable, and it is refused from then on. Errors of writing back that
 //!   another process has been told about are not seen again.
 //! - Usage is `st_blocks` of the snapshot's directory. What copy-up shared with the lower by reflink
 //!   (xfs, btrfs) counts as exclusive.
 //! - A size limit is a project quota on `diff` and `work` ([`cowlab_driver::projects`]), which ext4 and xfs enforce where
 //!   they are mounted with `prjquota`. Nobody exceeds it through the union: overlayfs writes without CAP_SYS_RESOURCE.
-//! - Durability: `Commit` is syncfs(2) of the backing file system, before `work` is removed; `Full`
-//!   flushes once more after it.
+//! - Durability: `Commit` and `Full` are syncfs(2) of the backing file system, before the commit is recorded; the removal
+//!   of `work` is flushed after it.
 
 mod classic;
 mod deviations;

@@ -45,7 +45,8 @@ fn try_out(place: &Path, variant: &'static Variant, settings: &Settings) -> Resu
     driver.create(parent, None, &CreateOptions::default())?;
     let layer = driver.root().join(format!("{PARENT}/diff"));
     fs_make(&layer)?;
-    driver.freeze(parent, Durability::None)?;
+    driver.flush(parent, Durability::None)?;
+    driver.freeze(parent)?;
     let base = Chain::new(parent, Vec::new());
     driver.create(child, Some(&base), &CreateOptions::default())?;
     let mounts = driver.activate(&Chain::new(child, vec![parent]), Access::ReadWrite)?;

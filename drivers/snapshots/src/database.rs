@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use cowlab_sys::fault::{Fault, is_planted};
 use cowlab_sys::{btrfs, stat};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
@@ -21,7 +22,7 @@ use crate::reserve::Reserve;
 use crate::{Error, Result};
 
 /// The schema version that this program writes and the newest that it reads.
-pub(crate) const SCHEMA_VERSION: i64 = 1;
+pub(crate) const SCHEMA_VERSION: i64 = 2;
 
 /// `ZFS_SUPER_MAGIC` (OpenZFS, sys/zfs_vfsops_os.h).
 const ZFS_MAGIC: u64 = 0x2fc1_2fc1;
@@ -45,6 +46,8 @@ CREATE TABLE snapshots (
     kind TEXT NOT NULL CHECK (kind IN ('active', 'view', 'committed')),
     -- The intent: what is under way, or was when a process died.
     operation TEXT CHECK (operation IN ('create', 'apply', 'commit', 'remove')),
+    -- The boot in which the intent was written.
+    intent_boot TEXT,
     parent INTEGER REFERENCES snapshots (id) ON DELETE RESTRICT,
     -- Of a commit under way: the name, the labels (JSON) and the durability to come.
     target TEXT UNIQUE,
@@ -52,6 +55,10 @@ CREATE TABLE snapshots (
     target_durability TEXT,
     -- The boot in which it was committed without a flush, or null.
     unflushed TEXT,
+    -- Of an active snapshot on storage that can refuse writes behind the writer's back: how the storage was before the
+    -- first write, in the driver's words, and why content may be missing.
+    write_epoch TEXT,
+    suspect TEXT,
     created INTEGER NOT NULL,
     updated INTEGER NOT NULL
 ) STRICT;
@@ -65,6 +72,13 @@ CREATE TABLE labels (
     value TEXT NOT NULL,
     PRIMARY KEY (snapshot, name)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What version 2 added. An intent without a boot counts as one of another boot.
+const FROM_1_TO_2: &str = "
+ALTER TABLE snapshots ADD COLUMN intent_boot TEXT;
+ALTER TABLE snapshots ADD COLUMN write_epoch TEXT;
+ALTER TABLE snapshots ADD COLUMN suspect TEXT;
 ";
 
 /// How many pages the log may have before they are moved into the file. Who opens the database first reads the log, and
@@ -87,6 +101,7 @@ impl Flush {
     #[must_use]
     pub fn setting(self, has_log: bool) -> &'static str {
         match self {
+            _ if is_planted(Fault::NoFsync) => "PRAGMA synchronous = OFF",
             Self::Later if has_log => "PRAGMA synchronous = NORMAL",
             Self::Now | Self::Later => "PRAGMA synchronous = FULL",
         }
@@ -107,7 +122,11 @@ impl Database {
     pub(crate) fn open(path: &Path, timeout: Duration) -> Result<Self> {
         let reserve = Reserve::new(path.parent().unwrap_or(path));
         let mut connection = connect(path, timeout);
-        if connection.as_ref().is_err_and(is_full) && reserve.spend() {
+        if connection
+            .as_ref()
+            .is_err_and(|error| is_full(error, &reserve))
+            && reserve.spend()
+        {
             connection = connect(path, timeout);
         }
         let connection = connection.map_err(|error| at(path, error))?;
@@ -147,7 +166,7 @@ impl Database {
         work: impl Fn(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
         match self.write_flushed(flush, &work) {
-            Err(error) if is_full(&error) && self.reserve.spend() => {
+            Err(error) if is_full(&error, &self.reserve) && self.reserve.spend() => {
                 self.write_flushed(flush, &work)
             }
             Err(error) => Err(error),
@@ -260,14 +279,27 @@ fn connect(path: &Path, timeout: Duration) -> Result<Connection> {
     ))?;
     // Most commands are one process: each would move its few pages at its end, and flush both files for it.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    if version == 0 {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(SCHEMA)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        transaction.commit()?;
+    if version < SCHEMA_VERSION {
+        migrate(&mut connection)?;
     }
     Ok(connection)
+}
+
+/// Makes the tables, or brings those of an older program up to date.
+fn migrate(connection: &mut Connection) -> Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have done it meanwhile.
+    let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    match version {
+        0 => {
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        }
+        1 => transaction.execute_batch(FROM_1_TO_2)?,
+        _ => return Ok(()),
+    }
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    Ok(transaction.commit()?)
 }
 
 /// The journal mode with a log.
@@ -306,16 +338,18 @@ fn not_a_store(path: &Path, reason: &str) -> Error {
     }
 }
 
-/// Whether SQLite had no room. It reports a journal or an index that cannot grow as failed I/O.
-fn is_full(error: &Error) -> bool {
+/// Whether SQLite had no room. It reports a journal or an index that cannot grow as failed I/O, as it does a broken disk:
+/// then it has to be tried.
+fn is_full(error: &Error, reserve: &Reserve) -> bool {
     use rusqlite::ErrorCode::{CannotOpen, DiskFull, SystemIoFailure};
     let Error::Database { reason, .. } = error else {
         return false;
     };
-    matches!(
-        reason.sqlite_error_code(),
-        Some(DiskFull | SystemIoFailure | CannotOpen)
-    )
+    match reason.sqlite_error_code() {
+        Some(DiskFull) => true,
+        Some(SystemIoFailure | CannotOpen) => reserve.is_needed(),
+        _ => false,
+    }
 }
 
 /// Names the file in an error of SQLite.
@@ -354,7 +388,7 @@ mod tests {
             refused,
             Error::Newer {
                 found: 7,
-                known: 1,
+                known: SCHEMA_VERSION,
                 ..
             }
         ));
@@ -375,6 +409,67 @@ mod tests {
         raw.execute_batch("CREATE TABLE other (a)").unwrap();
         drop(raw);
         assert!(matches!(open(&dir), Err(Error::NotAStore { .. })));
+    }
+
+    #[test]
+    fn failed_io_on_a_disk_with_room_spends_no_reserve() {
+        use rusqlite::ffi::{SQLITE_FULL, SQLITE_IOERR_FSYNC};
+        let dir = tempfile::tempdir().unwrap();
+        let database = open(&dir).unwrap();
+        let refuse = |code| {
+            database.write_at_last(Flush::Now, |_| -> Result<()> {
+                Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None).into())
+            })
+        };
+        let reserve = dir.path().join("reserve");
+        let text = refuse(SQLITE_IOERR_FSYNC).unwrap_err().to_string();
+        assert!(text.contains("I/O"), "{text}");
+        assert!(reserve.exists());
+        refuse(SQLITE_FULL).unwrap_err();
+        assert!(!reserve.exists());
+    }
+
+    #[test]
+    fn version_1_is_brought_up_to_date() {
+        let dir = tempfile::tempdir().unwrap();
+        let raw = Connection::open(dir.path().join("snapshots.db")).unwrap();
+        // What version 2 added is in no line of version 1.
+        let added = [
+            "intent_boot",
+            "write_epoch",
+            "suspect",
+            "first write, in",
+            "-- Of an active",
+        ];
+        let is_old = |line: &&str| !added.iter().any(|word| line.contains(word));
+        let lines: Vec<_> = SCHEMA.lines().filter(is_old).collect();
+        raw.execute_batch(&lines.join("\n")).unwrap();
+        raw.pragma_update(None, "application_id", APPLICATION_ID)
+            .unwrap();
+        raw.pragma_update(None, "user_version", 1).unwrap();
+        raw.execute(
+            "INSERT INTO snapshots (name, kind, operation, created, updated)
+             VALUES ('key', 'active', 'commit', 1, 1)",
+            [],
+        )
+        .unwrap();
+        drop(raw);
+        let database = open(&dir).unwrap();
+        let row = database.read(|tx| crate::row::find(tx, "key")).unwrap();
+        assert_eq!(row.unwrap().intent_boot, None);
+        drop(database);
+        let columns = |schema: &Connection| -> Vec<String> {
+            let mut statement = schema
+                .prepare("SELECT name FROM pragma_table_info('snapshots') ORDER BY name")
+                .unwrap();
+            let names = statement.query_map([], |row| row.get(0)).unwrap();
+            names.map(rusqlite::Result::unwrap).collect()
+        };
+        let fresh = tempfile::tempdir().unwrap();
+        drop(open(&fresh).unwrap());
+        let [old, new] =
+            [&dir, &fresh].map(|dir| Connection::open(dir.path().join("snapshots.db")).unwrap());
+        assert_eq!(columns(&old), columns(&new));
     }
 
     #[test]

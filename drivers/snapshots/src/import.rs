@@ -113,8 +113,13 @@ impl Store {
     ) -> Result<Applied> {
         let failed = || Error::driver("apply a layer to", name);
         let (driver, id) = (&*self.driver, begun.id);
+        let create_options = CreateOptions {
+            // One flush at the end writes what was copied as well.
+            durability: Durability::None,
+            ..CreateOptions::default()
+        };
         driver
-            .create(id, begun.parent.as_ref(), &CreateOptions::default())
+            .create(id, begun.parent.as_ref(), &create_options)
             .map_err(failed())?;
         let staging = driver.staging(&begun.chain()).map_err(failed())?;
         let applied = {
@@ -158,7 +163,8 @@ impl Store {
                 .map_err(Error::layer("apply a layer to", name))?
         };
         driver.deactivate(id).map_err(failed())?;
-        driver.freeze(id, options.durability).map_err(failed())?;
+        driver.flush(id, options.durability).map_err(failed())?;
+        driver.freeze(id).map_err(failed())?;
         let content = applied.content;
         Ok(Applied {
             info: self.end(begun, options.durability, Flush::Now)?,

@@ -39,6 +39,7 @@
 mod busy;
 mod compare;
 pub mod database;
+mod decision;
 mod error;
 mod health;
 mod import;

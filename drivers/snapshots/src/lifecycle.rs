@@ -5,6 +5,7 @@
 //! intent back at once; one whose process dies leaves it to `recovery`.
 
 use cowlab_driver::{Chain, CreateOptions, Durability, Mounts, SnapshotId};
+use cowlab_sys::fault::{Fault, is_planted};
 use rusqlite::{Connection, Transaction};
 
 use crate::busy::Marks;
@@ -72,6 +73,7 @@ impl Store {
         self.warn_of_health();
         let create_options = CreateOptions {
             size_limit: options.size_limit,
+            durability: options.durability,
         };
         let made = self
             .driver
@@ -115,7 +117,7 @@ impl Store {
             let lock = self.locks.take(id, Hold::Exclusive)?;
             let lock = lock.ok_or_else(|| Error::in_progress(key))?;
             let head = parent.as_ref().map(Chain::head);
-            row::insert(tx, id, key, (operation, kind), head)?;
+            row::insert(tx, id, key, (operation, kind), head, &self.boot)?;
             row::add_labels(tx, id, labels)?;
             Ok(Begun { id, parent, lock })
         })
@@ -183,27 +185,48 @@ impl Store {
         self.database.read(|tx| unclaimed(tx, name))?;
         self.refuse_writers(&row)?;
         let durability = options.durability;
-        self.database.write(|tx| {
-            unclaimed(tx, name)?;
-            row::intend_commit(tx, row.id, name, &options.labels, durability)
-        })?;
-        self.freeze(&row, durability)?;
+        let intend = || {
+            self.database.write(|tx| {
+                unclaimed(tx, name)?;
+                row::intend_commit(tx, row.id, name, &options.labels, durability, &self.boot)
+            })
+        };
+        let end = || {
+            self.database.write_at_last(Flush::Now, |tx| {
+                row::end_commit(tx, row.id, self.unflushed(durability))?;
+                row::info(tx, &visible(row::by_id(tx, row.id)?, name)?)
+            })
+        };
+        if is_planted(Fault::IntentBeforeFlush) {
+            intend()?;
+            self.flush(&row, durability)?;
+        } else {
+            // The intent says that the content is on the disk: recovery relies on it in another boot.
+            self.flush(&row, durability)?;
+            intend()?;
+        }
+        if is_planted(Fault::RowBeforeFreeze) {
+            let info = end()?;
+            self.freeze(&row)?;
+            return Ok(info);
+        }
+        self.freeze(&row)?;
         self.warn_of_health();
-        self.database.write_at_last(Flush::Now, |tx| {
-            row::end_commit(tx, row.id, self.unflushed(durability))?;
-            row::info(tx, &visible(row::by_id(tx, row.id)?, name)?)
-        })
+        end()
     }
 
-    /// Does the work of a commit whose intent is written. A driver that fails to freeze has not
-    /// frozen, so the intent is taken back.
-    pub(crate) fn freeze(&self, row: &Row, durability: Durability) -> Result<()> {
-        self.driver.freeze(row.id, durability).map_err(|reason| {
-            if let Err(error) = self
-                .database
-                .write_at_last(Flush::Now, |tx| row::cancel_commit(tx, row.id))
-            {
-                tracing::error!(key = row.name, %error, "the next open takes the commit back");
+    /// Has the driver write the content of a snapshot to the disk.
+    pub(crate) fn flush(&self, row: &Row, durability: Durability) -> Result<()> {
+        self.driver
+            .flush(row.id, durability)
+            .map_err(Error::driver("commit", &row.name))
+    }
+
+    /// Freezes a snapshot whose intent to commit is written. Where the driver fails, the commit is rolled back.
+    pub(crate) fn freeze(&self, row: &Row) -> Result<()> {
+        self.driver.freeze(row.id).map_err(|reason| {
+            if let Err(error) = self.cancel_commit(row) {
+                tracing::error!(key = row.name, %error, "the next open rolls the commit back");
             }
             // Recovery freezes as well.
             self.explained(
@@ -212,6 +235,15 @@ impl Store {
                 Error::driver("commit", &row.name)(reason),
             )
         })
+    }
+
+    /// Rolls a commit back: the snapshot is active under its key.
+    pub(crate) fn cancel_commit(&self, row: &Row) -> Result<()> {
+        self.driver
+            .thaw(row.id)
+            .map_err(Error::driver("roll back the commit of", &row.name))?;
+        self.database
+            .write_at_last(Flush::Now, |tx| row::cancel_commit(tx, row.id))
     }
 
     /// What is recorded about a snapshot frozen in this boot: without a flush it is whole only as long
@@ -240,7 +272,7 @@ impl Store {
         self.refuse_in_use(&row)?;
         self.database.write_at_last(Flush::Now, |tx| {
             childless(tx, &row)?;
-            row::intend_removal(tx, row.id)
+            row::intend_removal(tx, row.id, &self.boot)
         })?;
         self.finish_removal(&row)?;
         lock.retire();
@@ -252,7 +284,7 @@ impl Store {
     pub(crate) fn refuse_writers(&self, row: &Row) -> Result<()> {
         match self.activate(row) {
             Ok(mounts) => self.refuse_users(row, &mounts)?,
-            // A commit that was cut off behind the freeze: nobody can write to it.
+            // A commit that was cut off after the freeze: nobody can write to it.
             Err(Error::Driver { reason, .. })
                 if matches!(*reason, cowlab_driver::Error::Frozen(_)) => {}
             Err(error) => return Err(error),

@@ -1,8 +1,7 @@
 //! What dead processes left: settling their intents, and the full check.
 //!
 //! An intent belongs to a live operation as long as its lock is held; recovery touches it only with
-//! the lock. A creation or an apply is taken back, a removal goes on. A commit goes on as well, since
-//! its intent is written after the last writer is gone and a freeze cannot be undone: so a commit
+//! the lock. The table in `decision` says whether it finishes an operation or rolls it back. So a commit
 //! that was never acknowledged may come true, as with any database.
 //!
 //! Opening a store settles intents only, which costs one query. The full check compares the driver's
@@ -15,6 +14,7 @@ use cowlab_driver::{Durability, SnapshotId, Warning};
 use rusqlite::Transaction;
 
 use crate::database::Flush;
+use crate::decision::{Decision, Evidence, decide};
 use crate::locks::Hold;
 use crate::row::{self, Operation, Row};
 use crate::store::Store;
@@ -23,9 +23,10 @@ use crate::{Error, Result};
 /// What settling the intents of dead processes did.
 #[derive(Debug, Default)]
 pub struct Recovery {
-    /// Creations and applies that were removed, by key.
+    /// Operations that were rolled back, by key: a creation or an apply is removed, a snapshot whose commit was cut off
+    /// before its content was on the disk is active.
     pub taken_back: Vec<String>,
-    /// Commits and removals that were completed, by key.
+    /// Operations that were finished, by key.
     pub completed: Vec<String>,
     /// Operations under way in live processes, by key: not touched.
     pub under_way: Vec<String>,
@@ -205,9 +206,9 @@ impl Store {
             let key = row.name.clone();
             match self.settle_if_free(row.id) {
                 Ok(false) => recovery.under_way.push(key),
-                Ok(true) => match row.operation {
-                    Some(Operation::Create | Operation::Apply) => recovery.taken_back.push(key),
-                    _ => recovery.completed.push(key),
+                Ok(true) => match self.decide(&row) {
+                    Some(Decision::RollBack) => recovery.taken_back.push(key),
+                    Some(Decision::Finish) | None => recovery.completed.push(key),
                 },
                 Err(error) => {
                     tracing::warn!(key, %error, "what a dead process left stays for now");
@@ -235,20 +236,29 @@ impl Store {
             lock.retire();
             return Ok(true);
         };
-        match row.operation {
-            None => {}
-            Some(Operation::Create | Operation::Apply) => {
+        let Some((operation, decision)) = row.operation.zip(self.decide(&row)) else {
+            return Ok(true);
+        };
+        match (operation, decision) {
+            (Operation::Commit, Decision::Finish) => self.finish_commit(&row)?,
+            (Operation::Commit, Decision::RollBack) => self.cancel_commit(&row)?,
+            (Operation::Create | Operation::Apply, _) => {
                 self.undo_creation(id)?;
                 lock.retire();
             }
-            Some(Operation::Commit) => self.finish_commit(&row)?,
-            Some(Operation::Remove) => {
+            (Operation::Remove, _) => {
                 self.finish_removal(&row)?;
                 lock.retire();
             }
         }
-        tracing::debug!(key = row.name, operation = ?row.operation, "settled");
+        tracing::debug!(key = row.name, ?operation, ?decision, "settled");
         Ok(true)
+    }
+
+    /// What is to be done with the intent of a row, if it has one.
+    fn decide(&self, row: &Row) -> Option<Decision> {
+        let evidence = Evidence::of(row, &self.boot);
+        Some(decide(row.operation?, evidence))
     }
 
     /// Removes what a creation or an apply made, then its row.
@@ -270,11 +280,12 @@ impl Store {
         self.database.write_at_last(Flush::Later, delete)
     }
 
-    /// Completes a commit. The checks are made again: somebody may have mounted it by hand.
+    /// Finishes a commit. The checks are made again, and the flush: somebody may have mounted it by hand.
     fn finish_commit(&self, row: &Row) -> Result<()> {
         self.refuse_writers(row)?;
         let durability = row.target_durability.unwrap_or(Durability::Full);
-        self.freeze(row, durability)?;
+        self.flush(row, durability)?;
+        self.freeze(row)?;
         let unflushed = self.unflushed(durability);
         let end = |tx: &Transaction<'_>| row::end_commit(tx, row.id, unflushed);
         self.database.write_at_last(Flush::Now, end)

@@ -38,6 +38,8 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) kind: Kind,
     pub(crate) operation: Option<Operation>,
+    /// The boot in which the intent was written.
+    pub(crate) intent_boot: Option<String>,
     pub(crate) parent: Option<SnapshotId>,
     pub(crate) target_durability: Option<Durability>,
     pub(crate) unflushed: Option<String>,
@@ -52,8 +54,7 @@ impl Row {
     }
 }
 
-const COLUMNS: &str =
-    "id, name, kind, operation, parent, target_durability, unflushed, created, updated";
+const COLUMNS: &str = "id, name, kind, operation, parent, target_durability, unflushed, created, updated, intent_boot";
 
 fn parse(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
     Ok(Row {
@@ -86,6 +87,7 @@ fn parse(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
         unflushed: row.get(6)?,
         created: row.get(7)?,
         updated: row.get(8)?,
+        intent_boot: row.get(9)?,
     })
 }
 
@@ -216,10 +218,11 @@ pub(crate) fn insert(
     name: &str,
     (operation, kind): (Operation, Kind),
     parent: Option<SnapshotId>,
+    boot: &str,
 ) -> Result<()> {
     connection.execute(
-        "INSERT INTO snapshots (id, name, kind, operation, parent, created, updated)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
+        "INSERT INTO snapshots (id, name, kind, operation, parent, created, updated, intent_boot)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)",
         params![
             id.number(),
             name,
@@ -227,6 +230,7 @@ pub(crate) fn insert(
             operation.word(),
             parent.map(SnapshotId::number),
             now(),
+            boot,
         ],
     )?;
     Ok(())
@@ -239,7 +243,7 @@ pub(crate) fn appear(
     unflushed: Option<&str>,
 ) -> Result<()> {
     connection.execute(
-        "UPDATE snapshots SET operation = NULL, unflushed = ?2 WHERE id = ?1",
+        "UPDATE snapshots SET operation = NULL, intent_boot = NULL, unflushed = ?2 WHERE id = ?1",
         params![id.number(), unflushed],
     )?;
     Ok(())
@@ -252,13 +256,14 @@ pub(crate) fn intend_commit(
     name: &str,
     labels: &Labels,
     durability: Durability,
+    boot: &str,
 ) -> Result<()> {
     // A map of strings always has a JSON form.
     let labels = serde_json::to_string(labels).expect("text labels have a JSON form");
     connection.execute(
         "UPDATE snapshots SET operation = 'commit', target = ?2, target_labels = ?3,
-                target_durability = ?4 WHERE id = ?1",
-        params![id.number(), name, labels, durability_word(durability)],
+                target_durability = ?4, intent_boot = ?5 WHERE id = ?1",
+        params![id.number(), name, labels, durability_word(durability), boot],
     )?;
     Ok(())
 }
@@ -267,7 +272,7 @@ pub(crate) fn intend_commit(
 pub(crate) fn cancel_commit(connection: &Connection, id: SnapshotId) -> Result<()> {
     connection.execute(
         "UPDATE snapshots SET operation = NULL, target = NULL, target_labels = NULL,
-                target_durability = NULL WHERE id = ?1",
+                target_durability = NULL, intent_boot = NULL WHERE id = ?1",
         [id.number()],
     )?;
     Ok(())
@@ -295,8 +300,8 @@ pub(crate) fn end_commit(
     };
     connection.execute(
         "UPDATE snapshots SET name = target, kind = 'committed', operation = NULL, target = NULL,
-                target_labels = NULL, target_durability = NULL, unflushed = ?2, created = ?3,
-                updated = ?3 WHERE id = ?1",
+                target_labels = NULL, target_durability = NULL, intent_boot = NULL, unflushed = ?2,
+                write_epoch = NULL, created = ?3, updated = ?3 WHERE id = ?1",
         params![id.number(), unflushed, now()],
     )?;
     connection.execute("DELETE FROM labels WHERE snapshot = ?1", [id.number()])?;
@@ -304,10 +309,10 @@ pub(crate) fn end_commit(
 }
 
 /// Writes the intent to remove.
-pub(crate) fn intend_removal(connection: &Connection, id: SnapshotId) -> Result<()> {
+pub(crate) fn intend_removal(connection: &Connection, id: SnapshotId, boot: &str) -> Result<()> {
     connection.execute(
-        "UPDATE snapshots SET operation = 'remove' WHERE id = ?1",
-        [id.number()],
+        "UPDATE snapshots SET operation = 'remove', intent_boot = ?2 WHERE id = ?1",
+        params![id.number(), boot],
     )?;
     Ok(())
 }

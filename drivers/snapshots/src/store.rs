@@ -63,7 +63,7 @@ impl Store {
     /// [`Error::UnknownVariant`], or [`Error::Unusable`] from the driver.
     #[tracing::instrument(level = "debug", skip_all, fields(root = %root.display(), driver = entry.name))]
     pub fn open(root: &Path, entry: &Entry, options: &StoreOptions) -> Result<Self> {
-        cowlab_sys::io("mkdir", root, fs::create_dir_all(root))?;
+        cowlab_sys::durability::create_dir_all(root)?;
         let root = cowlab_sys::io("realpath", root, root.canonicalize())?;
         let dir = root.join("locks");
         cowlab_sys::io("mkdir", &dir, fs::create_dir_all(&dir))?;

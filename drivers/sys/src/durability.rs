@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
+use crate::fault::{Fault, is_planted};
 use crate::{Result, io, sys};
 
 /// Flushes the content and the attributes of the file at `path`.
@@ -16,6 +17,18 @@ use crate::{Result, io, sys};
 pub fn fsync(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let file = io("open", path, File::open(path))?;
+    fsync_file(&file, path)
+}
+
+/// Flushes the content and the attributes of an open file; `path` names it in errors.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`].
+pub fn fsync_file(file: &File, path: impl AsRef<Path>) -> Result<()> {
+    if is_planted(Fault::NoFsync) {
+        return Ok(());
+    }
     io("fsync", path, file.sync_all())
 }
 
@@ -32,7 +45,30 @@ pub fn fsync_dir(path: impl AsRef<Path>) -> Result<()> {
         path,
         rustix::fs::openat(CWD, path, flags, Mode::empty()),
     )?;
+    if is_planted(Fault::NoFsync) {
+        return Ok(());
+    }
     sys("fsync", path, rustix::fs::fsync(&dir))
+}
+
+/// Makes a directory and those above it that are missing, as `mkdir -p` does, and flushes the entry of each in the
+/// directory above.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`].
+pub fn create_dir_all(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    let missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
+    let above: Vec<_> = path.ancestors().take_while(missing).collect();
+    io("mkdir", path, std::fs::create_dir_all(path))?;
+    for made in above.into_iter().rev() {
+        let parent = made
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        fsync_dir(parent.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 /// Flushes the whole file system that `path` is on, and no other. Errors of earlier writes that
@@ -49,6 +85,9 @@ pub fn syncfs(path: impl AsRef<Path>) -> Result<()> {
         path,
         rustix::fs::openat(CWD, path, flags, Mode::empty()),
     )?;
+    if is_planted(Fault::NoSyncfs) {
+        return Ok(());
+    }
     sys("syncfs", path, rustix::fs::syncfs(&fd))
 }
 
@@ -58,5 +97,8 @@ pub fn syncfs(path: impl AsRef<Path>) -> Result<()> {
 ///
 /// Returns [`crate::Error::Sys`]: `EBADF` for an `O_PATH` descriptor.
 pub fn fsync_fd(fd: impl AsFd) -> Result<()> {
+    if is_planted(Fault::NoFsync) {
+        return Ok(());
+    }
     sys("fsync", "", rustix::fs::fsync(fd))
 }

@@ -15,6 +15,7 @@ pub mod cmd;
 pub mod dir;
 pub mod durability;
 mod error;
+pub mod fault;
 pub mod fiemap;
 pub mod file;
 pub mod guard;

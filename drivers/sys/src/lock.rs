@@ -5,9 +5,11 @@
 //! (fcntl_locking(2)). The file is never removed, for a lock on a removed file guards nothing.
 
 use std::fs::{File, OpenOptions};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use crate::raw::{LockKind, ofd_lock};
@@ -104,6 +106,32 @@ impl Drop for FileLock {
     fn drop(&mut self) {
         if let Err(error) = ofd_lock(&self.file, LockKind::Released, false) {
             tracing::error!(path = %self.path.display(), %error, "a lock is released only with its last descriptor");
+        }
+    }
+}
+
+/// A held lock of a directory (flock(2)), which leaves no file in it; dropping it releases it.
+#[derive(Debug)]
+pub struct DirLock {
+    _dir: OwnedFd,
+}
+
+impl DirLock {
+    /// Takes the lock of the directory at `path`, or returns `None` where another has it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Sys`].
+    pub fn try_exclusive(path: &Path) -> Result<Option<Self>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty());
+        let dir = sys("open", path, opened)?;
+        match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::AGAIN) => Ok(None),
+            result => {
+                sys("flock", path, result)?;
+                Ok(Some(Self { _dir: dir }))
+            }
         }
     }
 }

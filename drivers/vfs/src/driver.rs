@@ -1,6 +1,7 @@
 //! The driver itself.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
@@ -87,9 +88,15 @@ impl Driver for Vfs {
                 dir::remove_tree(snapshot)?;
                 return Err(error);
             }
-            parent
-                .as_ref()
-                .map_or(Ok(()), |parent| copy_tree(parent, &tree))
+            let Some(parent) = &parent else {
+                return Ok(());
+            };
+            copy_tree(parent, &tree)?;
+            if options.durability >= Durability::Commit {
+                // Before the rename that makes it a snapshot, which is then on the disk in a moment.
+                syncfs(snapshot)?;
+            }
+            Ok(())
         })
     }
 
@@ -105,22 +112,32 @@ impl Driver for Vfs {
         Ok(Staging::Union(self.bind(chain.head(), Access::ReadWrite)?))
     }
 
-    fn freeze(&self, id: SnapshotId, durability: Durability) -> Result<()> {
+    fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
         let snapshot = self.home.existing(id)?;
         self.refuse_mounted(id)?;
-        let frozen = self.frozen(id);
-        io("create", &frozen, File::create(&frozen))?;
-        if durability >= Durability::Commit
-            && let Err(error) = syncfs(&snapshot)
-        {
-            // What could not be flushed is not frozen.
-            io("unlink", &frozen, fs::remove_file(&frozen))?;
-            return Err(error.into());
-        }
-        if durability >= Durability::Full {
-            fsync_dir(&snapshot)?;
+        if durability >= Durability::Commit {
+            syncfs(&snapshot)?;
         }
         Ok(())
+    }
+
+    fn freeze(&self, id: SnapshotId) -> Result<()> {
+        let snapshot = self.home.existing(id)?;
+        let frozen = self.frozen(id);
+        io("create", &frozen, File::create(&frozen))?;
+        Ok(fsync_dir(&snapshot)?)
+    }
+
+    fn thaw(&self, id: SnapshotId) -> Result<()> {
+        let snapshot = self.home.existing(id)?;
+        let frozen = self.frozen(id);
+        match fs::remove_file(&frozen) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => {
+                io("unlink", &frozen, removed)?;
+                Ok(fsync_dir(&snapshot)?)
+            }
+        }
     }
 
     fn destroy(&self, id: SnapshotId) -> Result<()> {

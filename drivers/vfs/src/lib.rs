@@ -24,8 +24,8 @@
 //!   nothing is shared. Elsewhere everything counts as exclusive.
 //! - A size limit is a project quota ([`cowlab_driver::projects`]), which ext4 and xfs enforce where they are mounted with
 //!   `prjquota`; it covers the parent's content too. On ext4 a process with CAP_SYS_RESOURCE may exceed it.
-//! - Durability: `Commit` is syncfs(2) of the backing file system; `Full` also flushes the snapshot's
-//!   directory by itself.
+//! - Durability: `Commit` and `Full` are syncfs(2) of the backing file system, after the copy of a parent and before a
+//!   commit; `frozen` is flushed after it.
 
 mod copy;
 mod deviations;

@@ -166,16 +166,33 @@ impl Driver for Zfs {
         ))
     }
 
-    fn freeze(&self, id: SnapshotId, durability: Durability) -> Result<()> {
+    fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
         let (name, frozen) = self.existing(id)?;
         busy::refuse_mounted(id, &name)?;
         if !frozen {
-            // Mounting replays the intent log, which a snapshot does not hold.
+            // Mounting replays the intent log, which a snapshot does not hold. The unmount waits for the transaction group of
+            // whatever is dirty (OpenZFS, zfs_vfsops.c, `zfsvfs_teardown`), so the content is on the disk then.
             drop(DetachedMount::new(&mount_of(&name, false))?);
-            self.datasets.snapshot(&format!("{name}{COMMITTED}"))?;
         }
         if durability == Durability::Full {
             self.datasets.sync(&name)?;
+        }
+        Ok(())
+    }
+
+    /// Making a snapshot waits for its transaction group, as every change of data sets does.
+    fn freeze(&self, id: SnapshotId) -> Result<()> {
+        let (name, frozen) = self.existing(id)?;
+        if frozen {
+            return Ok(());
+        }
+        self.datasets.snapshot(&format!("{name}{COMMITTED}"))
+    }
+
+    fn thaw(&self, id: SnapshotId) -> Result<()> {
+        let (name, frozen) = self.existing(id)?;
+        if frozen {
+            self.datasets.destroy(&format!("{name}{COMMITTED}"))?;
         }
         Ok(())
     }

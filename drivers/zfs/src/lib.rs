@@ -29,7 +29,7 @@
 //! - Space comes back a little after `destroy`, from the kernel's asynchronous freeing (zpool-features(7),
 //!   `async_destroy`).
 //! - What was fsynced before a power cut lies in the intent log until the data set is mounted, and a snapshot
-//!   does not hold the log. `freeze` therefore mounts the data set once, detached, before it makes `@committed`.
+//!   does not hold the log. `flush` therefore mounts the data set once, detached, before it makes `@committed`.
 //!
 //! # Differences and space
 //!

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use cowlab_snapshots::Digest;
-use cowlab_sys::durability::fsync_dir;
+use cowlab_sys::durability::{fsync_dir, fsync_file};
 use cowlab_sys::io;
 use cowlab_sys::lock::FileLock;
 use sha2::{Digest as _, Sha256};
@@ -143,7 +143,7 @@ impl<'b> Incoming<'b> {
                 existed,
             });
         }
-        io("fsync", &self.path, self.file().sync_all())?;
+        fsync_file(self.file(), &self.path)?;
         io("rename", &path, fs::rename(&self.path, &path))?;
         // The name is gone: there is nothing left to remove.
         self.fate = Fate::Kept;
@@ -166,7 +166,7 @@ impl Incoming<'_> {
     pub(crate) fn place(mut self, path: &Path) -> Result<()> {
         let parent = path.parent().unwrap_or(path);
         io("mkdir", parent, fs::create_dir_all(parent))?;
-        io("fsync", &self.path, self.file().sync_all())?;
+        fsync_file(self.file(), &self.path)?;
         io("rename", path, fs::rename(&self.path, path))?;
         // The name is gone: there is nothing left to remove.
         self.fate = Fate::Kept;

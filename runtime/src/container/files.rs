@@ -64,7 +64,7 @@ pub(super) fn replace(path: &Path, content: &[u8], lasting: Lasting) -> Result<(
         let mut file = io("open", &partial, options.open(&partial))?;
         io("write", &partial, file.write_all(content))?;
         if lasting != Lasting::Boot {
-            io("fsync", &partial, file.sync_all())?;
+            durability::fsync_file(&file, &partial)?;
         }
         io("rename", path, fs::rename(&partial, path))?;
         match lasting {
@@ -90,7 +90,7 @@ pub(super) fn claim(path: &Path, content: &[u8], lasting: Lasting) -> Result<boo
         let mut file = io("open", &partial, options.open(&partial))?;
         io("write", &partial, file.write_all(content))?;
         if lasting != Lasting::Boot {
-            io("fsync", &partial, file.sync_all())?;
+            durability::fsync_file(&file, &partial)?;
         }
         match io("link", path, fs::hard_link(&partial, path)) {
             Err(error) if error.errno() == Some(Errno::EXIST) => Ok(false),

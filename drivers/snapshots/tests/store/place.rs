@@ -39,6 +39,24 @@ impl Place {
         assert!(database.execute(statement, []).unwrap() > 0, "{statement}");
     }
 
+    /// Leaves the only snapshot as a process that died in the middle of an operation on it. With a boot that is another, or a
+    /// commit that promised no flush, its content was not on the disk for certain.
+    pub(crate) fn cut_off(&self, operation: &str, same_boot: bool, flushed: bool) {
+        let boot = cowlab_sys::process::boot_id().unwrap();
+        let boot = if same_boot { &boot } else { "another" };
+        let durability = if flushed { "commit" } else { "none" };
+        let target = match operation {
+            "commit" => format!(
+                ", target = 'name', target_labels = '{{\"a\":\"1\"}}', target_durability = '{durability}'"
+            ),
+            "apply" => ", kind = 'committed'".to_owned(),
+            _ => String::new(),
+        };
+        self.tamper(&format!(
+            "UPDATE snapshots SET operation = '{operation}', intent_boot = '{boot}'{target}"
+        ));
+    }
+
     /// Takes the lock of a snapshot, as an operation of another process would.
     pub(crate) fn lock(&self, id: SnapshotId) -> FileLock {
         let path = self.root().join("locks").join(id.to_string());

@@ -41,33 +41,114 @@ fn what_was_never_made_is_taken_back_too() {
     assert!(keys(&store).is_empty());
 }
 
-#[test]
-fn a_commit_that_was_cut_off_is_completed() {
-    for frozen in [false, true] {
-        cut_off_commit(frozen);
+/// One row of the table of what recovery does: an operation that was cut off, what is known about it, and the snapshots
+/// that are there afterwards.
+struct Cut {
+    operation: &'static str,
+    same_boot: bool,
+    flushed: bool,
+    frozen: bool,
+    leaves: &'static [&'static str],
+}
+
+const ROLLED_BACK: &[&str] = &["key"];
+const FINISHED: &[&str] = &["name"];
+const ABSENT: &[&str] = &[];
+
+const fn cut(
+    operation: &'static str,
+    [same_boot, flushed, frozen]: [bool; 3],
+    leaves: &'static [&'static str],
+) -> Cut {
+    Cut {
+        operation,
+        same_boot,
+        flushed,
+        frozen,
+        leaves,
     }
 }
 
-fn cut_off_commit(frozen: bool) {
+const TABLE: &[Cut] = &[
+    cut("commit", [true, true, true], FINISHED),
+    cut("commit", [true, true, false], FINISHED),
+    cut("commit", [true, false, true], FINISHED),
+    cut("commit", [true, false, false], FINISHED),
+    cut("commit", [false, true, true], FINISHED),
+    cut("commit", [false, true, false], FINISHED),
+    cut("commit", [false, false, true], ROLLED_BACK),
+    cut("commit", [false, false, false], ROLLED_BACK),
+    cut("create", [true, true, false], ABSENT),
+    cut("create", [true, false, false], ABSENT),
+    cut("create", [false, true, false], ABSENT),
+    cut("create", [false, false, false], ABSENT),
+    cut("apply", [true, true, true], ABSENT),
+    cut("apply", [true, true, false], ABSENT),
+    cut("apply", [true, false, true], ABSENT),
+    cut("apply", [true, false, false], ABSENT),
+    cut("apply", [false, true, true], ABSENT),
+    cut("apply", [false, true, false], ABSENT),
+    cut("apply", [false, false, true], ABSENT),
+    cut("apply", [false, false, false], ABSENT),
+    cut("remove", [true, true, true], ABSENT),
+    cut("remove", [true, false, false], ABSENT),
+    cut("remove", [false, true, true], ABSENT),
+    cut("remove", [false, false, false], ABSENT),
+];
+
+#[test]
+fn every_row_of_the_recovery_table_holds() {
+    for row in TABLE {
+        let name = format!(
+            "{} same boot {}, flushed {}, frozen {}",
+            row.operation, row.same_boot, row.flushed, row.frozen
+        );
+        let place = Place::new();
+        let store = place.open();
+        let id = prepare(&store, "key", None, "file").id;
+        if row.frozen {
+            store.driver().freeze(id).unwrap();
+        }
+        drop(store);
+        place.cut_off(row.operation, row.same_boot, row.flushed);
+        let store = place.open();
+        assert_eq!(keys(&store), row.leaves, "{name}");
+        let recovery = store.recovery();
+        let settled = match row.leaves {
+            FINISHED => &recovery.completed,
+            _ if row.operation == "remove" => &recovery.completed,
+            _ => &recovery.taken_back,
+        };
+        assert_eq!(*settled, ["key"], "{name}");
+        match row.leaves {
+            FINISHED => {
+                let info = store.stat("name").unwrap();
+                let found = (info.kind, info.labels["a"].as_str());
+                assert_eq!(found, (Kind::Committed, "1"), "{name}");
+                assert_eq!(files(&store, "name"), ["file"], "{name}");
+            }
+            ROLLED_BACK => {
+                // Writable as before, and it can be committed.
+                std::fs::write(directory(&store, "key").join("more"), "").unwrap();
+                let options = CommitOptions::default();
+                store.commit("key", "name", &options).unwrap();
+                assert_eq!(files(&store, "name"), ["file", "more"], "{name}");
+            }
+            _ => assert!(place.data().is_empty(), "{name}"),
+        }
+    }
+}
+
+#[test]
+fn a_commit_cut_off_by_an_older_program_is_rolled_back() {
     let place = Place::new();
     let store = place.open();
-    let id = prepare(&store, "key", None, "file").id;
-    if frozen {
-        store.driver().freeze(id, Durability::Commit).unwrap();
-    }
+    prepare(&store, "key", None, "file");
     drop(store);
-    place.tamper(
-        "UPDATE snapshots SET operation = 'commit', target = 'name',
-         target_labels = '{\"a\":\"1\"}', target_durability = 'commit'",
-    );
-    let store = place.open();
-    assert_eq!(store.recovery().completed, ["key"]);
-    let info = store.stat("name").unwrap();
-    assert_eq!(
-        (info.kind, info.labels["a"].as_str()),
-        (Kind::Committed, "1")
-    );
-    assert_eq!(files(&store, "name"), ["file"]);
+    place.cut_off("commit", true, true);
+    // It wrote the intent before the flush, and no boot.
+    place.tamper("UPDATE snapshots SET intent_boot = NULL");
+    assert_eq!(keys(&place.open()), ["key"]);
 }
 
 #[test]
@@ -109,10 +190,7 @@ fn the_next_operation_settles_what_it_needs_without_an_open() {
     prepare(&store, "key", None, "file");
     place.tamper("UPDATE snapshots SET operation = 'create'");
     prepare(&store, "key", None, "new");
-    place.tamper(
-        "UPDATE snapshots SET operation = 'commit', target = 'name', target_labels = '{}',
-         target_durability = 'none'",
-    );
+    place.cut_off("commit", true, false);
     store
         .prepare("child", Some("name"), &PrepareOptions::default())
         .unwrap();
@@ -210,6 +288,7 @@ static FAIL: AtomicU8 = AtomicU8::new(0);
 const CREATE: u8 = 1;
 const FREEZE: u8 = 2;
 const DESTROY: u8 = 3;
+const FLUSH: u8 = 4;
 
 /// The plain-copy driver on a disk that fills up at the worst moment.
 #[derive(Debug)]
@@ -233,9 +312,19 @@ impl Driver for Full {
         fill_up(CREATE, id)
     }
 
-    fn freeze(&self, id: SnapshotId, durability: Durability) -> cowlab_driver::Result<()> {
-        fill_up(FREEZE, id)?;
-        self.0.freeze(id, durability)
+    fn flush(&self, id: SnapshotId, durability: Durability) -> cowlab_driver::Result<()> {
+        fill_up(FLUSH, id)?;
+        self.0.flush(id, durability)
+    }
+
+    fn freeze(&self, id: SnapshotId) -> cowlab_driver::Result<()> {
+        // The mark is there, and its flush fails.
+        self.0.freeze(id)?;
+        fill_up(FREEZE, id)
+    }
+
+    fn thaw(&self, id: SnapshotId) -> cowlab_driver::Result<()> {
+        self.0.thaw(id)
     }
 
     fn destroy(&self, id: SnapshotId) -> cowlab_driver::Result<()> {
@@ -305,12 +394,15 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     assert!(message(refused).starts_with("prepare `key`: write"));
     assert!(keys(&store).is_empty() && place.data().is_empty());
 
-    FAIL.store(FREEZE, Ordering::SeqCst);
+    FAIL.store(0, Ordering::SeqCst);
     prepare(&store, "key", None, "file");
-    let refused = store.commit("key", "name", &CommitOptions::default());
-    assert!(message(refused).starts_with("commit `key`: write"));
-    assert_eq!(store.stat("key").unwrap().kind, Kind::Active);
-    std::fs::write(directory(&store, "key").join("more"), "").unwrap();
+    for call in [FLUSH, FREEZE] {
+        FAIL.store(call, Ordering::SeqCst);
+        let refused = store.commit("key", "name", &CommitOptions::default());
+        assert!(message(refused).starts_with("commit `key`: write"));
+        assert_eq!(store.stat("key").unwrap().kind, Kind::Active);
+        std::fs::write(directory(&store, "key").join("more"), "").unwrap();
+    }
 
     // Half removed, it is gone for everybody, and going on removes the rest.
     FAIL.store(DESTROY, Ordering::SeqCst);
