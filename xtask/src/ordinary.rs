@@ -33,8 +33,8 @@ struct Profile {
 
 /// A test program and the folder of its package.
 #[derive(Debug, PartialEq, Eq)]
-struct TestProgram {
-    executable: PathBuf,
+pub(crate) struct TestProgram {
+    pub(crate) executable: PathBuf,
     package: PathBuf,
 }
 
@@ -116,7 +116,7 @@ fn passes(program: &TestProgram, copy: &Path, writable: &Path) -> anyhow::Result
 }
 
 /// The test programs among cargo's messages.
-fn test_programs(messages: &str) -> anyhow::Result<Vec<TestProgram>> {
+pub(crate) fn test_programs(messages: &str) -> anyhow::Result<Vec<TestProgram>> {
     let mut programs = Vec::new();
     for line in messages.lines().filter(|line| line.starts_with('{')) {
         let message: Message =

@@ -6,12 +6,14 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
-use cowlab_guest::{Cache, Image, ready};
+use cowlab_guest::{Cache, Image, Machine, ready};
 use cowlab_sys::Cmd;
 
 use crate::exit::{self, Refusal};
+use crate::ordinary;
 use crate::program;
 use crate::setup::{self, Consent, Purpose};
 
@@ -21,6 +23,10 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const FEATURES: &str = "zfs,devicemapper-thin";
 /// The packages with these features.
 const LINTED: [&str; 3] = ["cowlab-zfs", "cowlab-devicemapper-thin", "cowlab"];
+/// Those of them whose unit tests need the features.
+const TESTED: [&str; 2] = ["cowlab-zfs", "cowlab-devicemapper-thin"];
+/// The longest that unit tests may take in the guest.
+const TEST_TIME: Duration = Duration::from_secs(300);
 
 /// Builds the program for the guest that runs when no command names a release. Without an image there is nothing to build, and
 /// whoever needs the guest says how to get one.
@@ -40,19 +46,51 @@ pub(crate) fn build(consent: Consent) -> anyhow::Result<Option<PathBuf>> {
 
 /// Lints the drivers that are not in the host's build, and returns the exit code.
 pub(crate) fn lint() -> anyhow::Result<u8> {
-    let Some(image) = Cache::open()?.find(ready::chosen_release()?)? else {
-        let message = "there is no image to build against: make one with `cargo xtask guest build`";
-        return Err(Refusal::new(exit::MISSING, message).into());
-    };
+    let image = image()?;
     let target = program::target_directory()?.join("guest");
-    let packages = LINTED.iter().flat_map(|package| ["--package", *package]);
-    let cargo = Cmd::new("cargo").arg("clippy").args(packages);
+    let cargo = Cmd::new("cargo").args(["clippy", "--all-targets"]);
+    let cargo = cargo.args(packages(&LINTED));
     let cargo = for_guest(cargo, &sysroot(&image, &target)?, &target);
     let cargo = cargo.args(["--", "-D", "warnings"]);
     Ok(match cargo.status_inherit()? {
         0 => 0,
         _ => exit::FINDING,
     })
+}
+
+/// Runs the unit tests of these drivers in the guest, whose libraries they are linked with, and returns the exit code.
+pub(crate) fn test() -> anyhow::Result<u8> {
+    let image = image()?;
+    let target = program::target_directory()?.join("guest");
+    let cargo = Cmd::new("cargo").args(["test", "--lib", "--no-run", "--quiet"]);
+    let cargo = cargo.arg("--message-format=json").args(packages(&TESTED));
+    let cargo = for_guest(cargo, &sysroot(&image, &target)?, &target);
+    let programs = ordinary::test_programs(&cargo.read()?)?;
+    let mut machine = Machine::new(image);
+    machine.time_limit = TEST_TIME;
+    let script = r#"for test; do "$test" || failed=1; done; exit "${failed:-0}""#;
+    machine.command = ["sh", "-c", script, "sh"].map(Into::into).into();
+    for program in programs {
+        let name = program.executable.file_name().unwrap_or_default();
+        let place = Path::new("/usr/local/bin").join(name);
+        machine.command.push(place.clone().into());
+        machine.payload.push((program.executable, place));
+    }
+    let ended = machine.run(&mut std::io::stdout(), &mut std::io::stderr())?;
+    Ok(match ended.code {
+        0 => 0,
+        _ => exit::FINDING,
+    })
+}
+
+fn image() -> anyhow::Result<Image> {
+    let image = Cache::open()?.find(ready::chosen_release()?)?;
+    let message = "there is no image to build against: make one with `cargo xtask guest build`";
+    Ok(image.ok_or_else(|| Refusal::new(exit::MISSING, message))?)
+}
+
+fn packages<'a>(names: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    names.iter().flat_map(|package| ["--package", *package])
 }
 
 /// Gives the image's sysroot a name that outlives the image: to cargo another path is another build of everything, but

@@ -45,6 +45,8 @@ pub(crate) enum Job {
     OrdinaryUser,
     /// The lints, for what only the guest's build has.
     GuestLint,
+    /// The unit tests, in the guest, of what only the guest's build has.
+    GuestTests,
     /// The house rules, in this process.
     Tidy,
 }
@@ -83,6 +85,7 @@ impl Job {
             Self::Cowlab(arguments) => format!("cargo xtask {}", arguments.join(" ")),
             Self::OrdinaryUser => "cargo xtask ci ordinary-user".to_owned(),
             Self::GuestLint => "cargo xtask ci guest-clippy".to_owned(),
+            Self::GuestTests => "cargo xtask ci guest-tests".to_owned(),
             Self::Tidy => "cargo xtask tidy".to_owned(),
         }
     }
@@ -123,6 +126,7 @@ impl Job {
             }
             Self::OrdinaryUser => ordinary::run(),
             Self::GuestLint => payload::lint(),
+            Self::GuestTests => payload::test(),
             Self::Tidy => tidy::run(root),
         }
     }

@@ -117,6 +117,13 @@ pub(super) const STAGES: &[Stage] = &[
         budget: seconds(130),
     },
     Stage {
+        name: "guest-tests",
+        claim: "The unit tests of the drivers that only the guest's build has pass.",
+        needs: GUEST,
+        job: Job::GuestTests,
+        budget: seconds(60),
+    },
+    Stage {
         name: "conformance",
         claim: "Every driver, in the guest where this kernel lacks it, keeps every claim or declares the deviation; no skip is undeclared.",
         needs: GUEST,
@@ -127,7 +134,7 @@ pub(super) const STAGES: &[Stage] = &[
             "--junit",
             "target/cowlab/junit.xml",
         ]),
-        budget: seconds(790),
+        budget: seconds(730),
     },
 ];
 
