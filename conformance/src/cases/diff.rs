@@ -4,6 +4,7 @@ use std::fs;
 
 use cowlab_snapshots::{ApplyOptions, DiffOptions};
 use cowlab_sys::cmd::Cmd;
+use cowlab_sys::file::Mapping;
 
 use crate::context::Result;
 use crate::prelude::*;
@@ -50,6 +51,15 @@ pub(super) const CASES: &[Case] = &[
         catalogue: &["M26", "E05"],
         impact: Impact::DataLoss,
         run: Some(lost_its_newest_name),
+        ..Case::BASE
+    },
+    Case {
+        id: "diff/unchanged-files-are-not-read",
+        spec: "What a snapshot changed is found without reading what it did not change, mounted or not.",
+        see: &["containers/storage graphtest, Changes", "proc_pid_io(5)"],
+        catalogue: &["M26"],
+        impact: Impact::Performance,
+        run: Some(unchanged_files_are_not_read),
         ..Case::BASE
     },
     Case {
@@ -266,6 +276,54 @@ fn lost_its_newest_name(context: &mut Context) -> Result<()> {
         "Modified /a/content\nModified /a/mode".to_owned(),
         changes(context, "child")?,
     )
+}
+
+fn unchanged_files_are_not_read(context: &mut Context) -> Result<()> {
+    let base = [
+        write_sized("/large", 8 << 20, 1),
+        write("/same-size", "before"),
+        write("/mapped", "before"),
+    ];
+    context.layer(None, "base", &base)?;
+    context.layer(Some("base"), "parent", &[write("/small", "s")])?;
+    let store = context.store();
+    store.prepare("child", Some("parent"), &Default::default())?;
+    let measured = |state: &str| {
+        let before = bytes_read()?;
+        let found = changes(context, "child")?;
+        let read = (bytes_read()? - before) >> 20;
+        expect(
+            "child",
+            &format!("MiB read of a parent of 8 MiB, {state}"),
+            0,
+            read,
+        )?;
+        let expected = "Modified /mapped\nModified /same-size\nModified /small";
+        expect(state, "changes", expected.to_owned(), found)
+    };
+    context.with_mount("child", |dir| {
+        fs::write(dir.join("same-size"), "after!")?;
+        fs::write(dir.join("small"), "t")?;
+        let mapped = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(dir.join("mapped"))?;
+        Mapping::writable(&mapped, 6)?.write(b"after!")?;
+        measured("mounted")
+    })?;
+    measured("not mounted")?;
+    context
+        .store()
+        .commit("child", "committed", &Default::default())?;
+    Ok(())
+}
+
+/// What this thread has read of files, from caches as well.
+fn bytes_read() -> Result<u64> {
+    let text = fs::read_to_string("/proc/thread-self/io")?;
+    let read = text.lines().find_map(|line| line.strip_prefix("rchar: "));
+    let read = read.and_then(|count| count.parse().ok());
+    Ok(read.ok_or_else(|| cowlab_sys::Error::parse("what a thread has read", text.clone()))?)
 }
 
 fn applied_again(context: &mut Context) -> Result<()> {

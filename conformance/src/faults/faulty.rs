@@ -84,6 +84,10 @@ impl Driver for Faulty {
         self.inner.candidates(chain)
     }
 
+    fn keeps_inodes(&self, id: SnapshotId) -> Result<bool> {
+        self.inner.keeps_inodes(id)
+    }
+
     fn inventory(&self) -> Result<Vec<SnapshotId>> {
         self.inner.inventory()
     }

@@ -264,6 +264,10 @@ impl Driver for DeviceMapperThin {
         Ok(None)
     }
 
+    fn keeps_inodes(&self, _: SnapshotId) -> Result<bool> {
+        Ok(true)
+    }
+
     /// The union of the records and of what the pool has, so that nothing is lost that a crash left in one of them.
     fn inventory(&self) -> Result<Vec<SnapshotId>> {
         let mut ids = self.home.inventory()?;

@@ -67,6 +67,7 @@ impl FileSystem {
     /// file system writes here is one that the pool gives.
     pub(crate) fn make(self, device: &Path, uuid: &str) -> Result<()> {
         let command = Cmd::new(self.mkfs());
+        // Smaller inodes of ext4 have change times in whole seconds, and comparisons of snapshots trust change times.
         match self {
             Self::Ext4 => command
                 .args(["-q", "-F", "-b", "4096", "-I", "256", "-m", "0", "-U", uuid])

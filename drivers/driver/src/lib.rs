@@ -189,12 +189,23 @@ pub trait Driver: Debug + Send + Sync {
     fn usage(&self, id: SnapshotId) -> Result<Usage>;
 
     /// Names a superset of the paths in which the chain's head differs from its parent, or `None`
-    /// where only a walk of both can tell. Neither is mounted read-write meanwhile.
+    /// where only a walk of both can tell. The head may be mounted read-write meanwhile: what was written before the call counts.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`].
     fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>>;
+
+    /// Whether the snapshot began with the inode numbers and times of its parent, and no change since escaped the change times.
+    /// Then a walk of both trees, where [`candidates`](Self::candidates) names no paths, reads no content of what has the parent's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    fn keeps_inodes(&self, id: SnapshotId) -> Result<bool> {
+        let _ = id;
+        Ok(false)
+    }
 
     /// Lists what is on disk, half-made and half-removed snapshots included.
     ///

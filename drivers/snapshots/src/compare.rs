@@ -3,6 +3,7 @@
 //! A driver only says where to look, so every driver gives the same answer.
 
 use std::io::{Read, Write};
+use std::path::Path;
 
 use crate::Error;
 use crate::Result;
@@ -186,25 +187,38 @@ impl Store {
     fn compare_rows<T>(
         &self,
         row: &Row,
-        parent: Option<&Row>,
+        parent_row: Option<&Row>,
         work: impl FnOnce(&Shown, Option<&Shown>, Vec<Change>) -> Result<T>,
     ) -> Result<T> {
         let shown = self.show(row)?;
-        let parent = parent.map(|parent| self.show(parent)).transpose()?;
-        // A driver cannot tell where to look while somebody writes.
-        let candidates = match &parent {
-            Some(_) if !shown.is_mounted => self
-                .driver
-                .candidates(&self.chain(row)?)
-                .map_err(Error::driver("compare", &row.name))?,
-            _ => None,
+        let parent = parent_row.map(|parent| self.show(parent)).transpose()?;
+        let changes = match (parent_row, &parent) {
+            (Some(parent_row), Some(parent)) => {
+                self.changes_since(row, parent_row, (parent.path(), shown.path()))?
+            }
+            _ => changes::between(None, shown.path(), None)
+                .map_err(Error::layer("compare", &row.name))?,
         };
-        let changes = changes::between(
-            parent.as_ref().map(Shown::path),
-            shown.path(),
-            candidates.as_deref(),
-        )
-        .map_err(Error::layer("compare", &row.name))?;
         work(&shown, parent.as_ref(), changes)
+    }
+
+    /// Compares a snapshot with its parent in the cheapest way that the driver allows. Where somebody writes meanwhile, this sees
+    /// what was written before.
+    fn changes_since(
+        &self,
+        row: &Row,
+        parent_row: &Row,
+        (parent, root): (&Path, &Path),
+    ) -> Result<Vec<Change>> {
+        let failed = || Error::driver("compare", &row.name);
+        let candidates = self.driver.candidates(&self.chain(row)?);
+        let changes = match candidates.map_err(failed())? {
+            Some(candidates) => changes::between(Some(parent), root, Some(&candidates)),
+            None if self.driver.keeps_inodes(row.id).map_err(failed())? => {
+                changes::between_copies(parent, root, parent_row.created())
+            }
+            None => changes::between(Some(parent), root, None),
+        };
+        changes.map_err(Error::layer("compare", &row.name))
     }
 }

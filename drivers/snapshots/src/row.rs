@@ -5,6 +5,7 @@
 //! creation, an apply and a removal as absent, a commit as still active.
 
 use cowlab_driver::{Chain, Durability, SnapshotId};
+use cowlab_sys::Time;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
@@ -48,6 +49,16 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// When the snapshot was made, on the clock that file systems stamp from. Everything in a committed snapshot has this
+    /// change time or an earlier one, and everything written to a child has this one or a later one.
+    pub(crate) fn created(&self) -> Time {
+        const SECOND: i64 = 1_000_000_000;
+        Time {
+            sec: self.created.div_euclid(SECOND),
+            nsec: u32::try_from(self.created.rem_euclid(SECOND)).unwrap_or_default(),
+        }
+    }
+
     /// Whether callers see it.
     pub(crate) const fn is_visible(&self) -> bool {
         matches!(self.operation, None | Some(Operation::Commit))
@@ -243,8 +254,9 @@ pub(crate) fn appear(
     unflushed: Option<&str>,
 ) -> Result<()> {
     connection.execute(
-        "UPDATE snapshots SET operation = NULL, intent_boot = NULL, unflushed = ?2 WHERE id = ?1",
-        params![id.number(), unflushed],
+        "UPDATE snapshots SET operation = NULL, intent_boot = NULL, unflushed = ?2, created = ?3,
+                updated = ?3 WHERE id = ?1",
+        params![id.number(), unflushed, now()],
     )?;
     Ok(())
 }
@@ -440,11 +452,11 @@ pub(crate) fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Info>
     rows.iter().map(|row| info(connection, row)).collect()
 }
 
-/// Nanoseconds since 1970.
+/// Nanoseconds since 1970, on the clock that file systems stamp from: see [`Row::created`].
 fn now() -> i64 {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = Time::stamp();
     // 64 bits of nanoseconds last until the year 2262.
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    now.sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(now.nsec.into())
 }

@@ -1,13 +1,14 @@
 //! Calls on open files beyond reading and writing: preallocation, attributes, locks, shared
 //! mappings, files without a name.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::mm::ProtFlags;
 
 pub use rustix::fs::{FallocateFlags, IFlags};
 
@@ -149,7 +150,7 @@ pub fn has_handle(file: impl AsFd) -> Result<()> {
     sys("name_to_handle_at", "", raw::name_to_handle(file))
 }
 
-/// A shared mapping of the start of a file, for reading.
+/// A shared mapping of the start of a file.
 #[derive(Debug)]
 pub struct Mapping {
     pages: raw::Pages,
@@ -162,8 +163,35 @@ impl Mapping {
     ///
     /// Returns [`crate::Error::Sys`].
     pub fn shared(file: &File, length: usize) -> Result<Self> {
-        let pages = sys("mmap", "", raw::Pages::map(file, length))?;
+        Self::new(file, length, ProtFlags::READ)
+    }
+
+    /// Maps the first `length` bytes of a file for [`write`](Self::write) as well.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Sys`].
+    pub fn writable(file: &File, length: usize) -> Result<Self> {
+        Self::new(file, length, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    fn new(file: &File, length: usize, access: ProtFlags) -> Result<Self> {
+        let pages = sys("mmap", "", raw::Pages::map(file, length, access))?;
         Ok(Self { pages })
+    }
+
+    /// Stores `bytes` at the start of the mapping, through `/proc/self/mem`, whose page faults are those of a store.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Sys`]: `EIO` where the file was cut or the mapping is not writable.
+    pub fn write(&self, bytes: &[u8]) -> Result<()> {
+        let path = "/proc/self/mem";
+        let fits = bytes.len() <= self.pages.length();
+        let address = u64::try_from(self.pages.address()).ok().filter(|_| fits);
+        let address = sys("write", path, address.ok_or(Errno::OVERFLOW))?;
+        let memory = io("open", path, OpenOptions::new().write(true).open(path))?;
+        io("write", path, memory.write_all_at(bytes, address))
     }
 
     /// Copies what the mapping shows. It is read through `/proc/self/mem`, where a page that the
@@ -197,5 +225,18 @@ mod tests {
         assert_eq!(mapping.read().unwrap(), b"new");
         file.set_len(0).unwrap();
         assert!(mapping.read().is_err());
+    }
+
+    #[test]
+    fn a_store_in_a_mapping_is_a_change_of_the_file() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(b"old", 0).unwrap();
+        assert!(Mapping::shared(&file, 3).unwrap().write(b"new").is_err());
+        let mapping = Mapping::writable(&file, 3).unwrap();
+        assert!(mapping.write(b"longer").is_err());
+        mapping.write(b"new").unwrap();
+        let mut found = [0; 3];
+        file.read_exact_at(&mut found, 0).unwrap();
+        assert_eq!(&found, b"new");
     }
 }

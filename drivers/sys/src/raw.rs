@@ -383,7 +383,7 @@ pub(crate) fn unshare(flags: rustix::thread::UnshareFlags) -> Result<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }
 }
 
-/// Pages of a file, mapped for reading and shared. Only their address is given out, never a
+/// Pages of a file, mapped and shared. Only their address is given out, never a
 /// reference: the file can change at any time.
 #[derive(Debug)]
 pub(crate) struct Pages {
@@ -393,11 +393,15 @@ pub(crate) struct Pages {
 
 impl Pages {
     /// Maps the first `length` bytes of a file; `EINVAL` for none.
-    pub(crate) fn map(file: impl AsFd, length: usize) -> Result<Self> {
-        use rustix::mm::{MapFlags, ProtFlags, mmap};
+    pub(crate) fn map(
+        file: impl AsFd,
+        length: usize,
+        access: rustix::mm::ProtFlags,
+    ) -> Result<Self> {
+        use rustix::mm::{MapFlags, mmap};
         let anywhere = std::ptr::null_mut();
         // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
-        let pages = unsafe { mmap(anywhere, length, ProtFlags::READ, MapFlags::SHARED, file, 0) }?;
+        let pages = unsafe { mmap(anywhere, length, access, MapFlags::SHARED, file, 0) }?;
         Ok(Self {
             address: pages.addr(),
             length,

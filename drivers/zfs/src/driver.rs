@@ -3,15 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
-    Access, Candidate, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Error,
-    Health, Home, MountMatcher, Mounts, OpenOptions, Quarantine, Reach, Result, SnapshotId,
-    Staging, Usage, Warning,
+    Access, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Error, Health, Home,
+    MountMatcher, Mounts, OpenOptions, Quarantine, Result, SnapshotId, Staging, Usage, Warning,
 };
 use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::{Errno, MountAttributes, MountSpec, stat};
 
 use crate::dataset::DataSets;
-use crate::{NAME, busy, candidates, dataset, place, usage};
+use crate::{NAME, busy, dataset, place, usage};
 
 /// The name of the snapshot that a frozen data set has.
 const COMMITTED: &str = "@committed";
@@ -215,17 +214,12 @@ impl Driver for Zfs {
     }
 
     fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>> {
-        let child = self.shown(chain.head())?;
-        let Some(parent) = chain.ancestors().first() else {
-            return Ok(Some(vec![Candidate {
-                path: PathBuf::new(),
-                reach: Reach::Subtree,
-            }]));
-        };
-        // Mounts that are in no namespace: nobody sees them, and they end with this process however it ends.
-        let [parent, child] =
-            [self.shown(*parent)?, child].map(|name| DetachedMount::new(&mount_of(&name, true)));
-        candidates::find(parent?.path(), child?.path()).map(Some)
+        self.existing(chain.head())?;
+        Ok(None)
+    }
+
+    fn keeps_inodes(&self, _: SnapshotId) -> Result<bool> {
+        Ok(true)
     }
 
     fn inventory(&self) -> Result<Vec<SnapshotId>> {

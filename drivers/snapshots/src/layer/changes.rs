@@ -17,7 +17,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use cowlab_driver::{Candidate, Reach};
-use cowlab_sys::{FileKind, Stat, at, dir, stat};
+use cowlab_sys::{FileKind, Stat, Time, at, dir, stat};
 
 use super::compare::{Comparison, Depth};
 use super::cursor::Cursor;
@@ -63,6 +63,33 @@ pub fn between(
     root: &Path,
     candidates: Option<&[Candidate]>,
 ) -> Result<Vec<Change>> {
+    compare(parent, root, candidates, None)
+}
+
+/// Lists the same for a `root` that began as a copy of `parent` with the same inode numbers and times, made at `copied` or
+/// later. What has the parent's inode number, change time and other attributes is taken for unchanged, its content unread.
+/// Costs O(entries of both trees).
+///
+/// The kernel sets the change time whenever content or attributes change, for a write through a mapping at its first page
+/// fault (`file_update_time`), and no call sets it otherwise. It comes from a clock with ticks of some milliseconds: what the
+/// parent changed in the tick of `copied` or later proves nothing, and is compared.
+///
+/// Not noticed are changes under a change time that was there before: made by root after it set the clock back to that very
+/// nanosecond, through an XFS handle (`XFS_IOC_OPEN_BY_HANDLE` suppresses times), or on the device below the file system.
+///
+/// # Errors
+///
+/// When something cannot be read.
+pub fn between_copies(parent: &Path, root: &Path, copied: Time) -> Result<Vec<Change>> {
+    compare(Some(parent), root, None, Some(copied))
+}
+
+fn compare(
+    parent: Option<&Path>,
+    root: &Path,
+    candidates: Option<&[Candidate]>,
+    copied: Option<Time>,
+) -> Result<Vec<Change>> {
     let child = Cursor::open(root)?;
     let child_stat = stat::fstat(child.dir())?;
     let mut walk = Walk::new(child);
@@ -71,7 +98,7 @@ pub fn between(
         Some(parent) => {
             let parent = Cursor::open(parent)?;
             let parent_stat = stat::fstat(parent.dir())?;
-            walk.comparison = Comparison::of(&parent_stat, &child_stat);
+            walk.comparison = Comparison::of(&parent_stat, &child_stat).of_copies(copied);
             walk.parent = Some(parent);
             let tree = candidates.map_or_else(Node::subtree, Node::from_candidates);
             walk.root(&tree, &parent_stat, &child_stat)?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 
-use cowlab_sys::{FileKind, Result, Stat, at, mountinfo, xattr};
+use cowlab_sys::{FileKind, Result, Stat, Time, at, mountinfo, xattr};
 
 use super::content;
 use super::metadata::{Xattrs, is_portable, read_xattrs};
@@ -22,6 +22,8 @@ pub(super) enum Depth {
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
     are_on_one_file_system: bool,
+    /// Since when the child, a copy with the parent's inode numbers and times, could be written to.
+    copied: Option<Time>,
     /// What was found for files that have several names, which are read once.
     read: HashMap<[u64; 4], bool>,
 }
@@ -32,8 +34,18 @@ impl Comparison {
         let are_on_one_file_system = parent.dev == child.dev || share_super_block(parent, child);
         Self {
             are_on_one_file_system,
-            read: HashMap::new(),
+            ..Self::default()
         }
+    }
+
+    /// Takes the child for a copy of the parent with the same inode numbers and times.
+    pub(super) fn of_copies(self, copied: Option<Time>) -> Self {
+        Self { copied, ..self }
+    }
+
+    /// Whether the child's entry cannot have been touched since it was copied.
+    fn is_untouched(&self, parent: &Stat, child: &Stat) -> bool {
+        self.copied.is_some_and(|copied| child.ctime < copied) && inode(parent) == inode(child)
     }
 
     /// Tells whether two directories differ, apart from what is in them.
@@ -56,6 +68,9 @@ impl Comparison {
         (parent, child): (&Stat, &Stat),
         depth: Depth,
     ) -> Result<bool> {
+        if self.is_untouched(parent, child) {
+            return Ok(false);
+        }
         if attributes(parent) != attributes(child) {
             return Ok(true);
         }
@@ -110,6 +125,14 @@ fn attributes(stat: &Stat) -> impl PartialEq + use<> {
     (mode, stat.uid, stat.gid, stat.mtime, size, rdev)
 }
 
+/// What is equal in a copy of an inode until it is touched. The change time would do; the others cost nothing, and cover a
+/// clock that was set back.
+fn inode(stat: &Stat) -> impl PartialEq + use<> {
+    let identity = (stat.ino, stat.btime, stat.mode, stat.rdev);
+    let content = (stat.ctime, stat.mtime, stat.size, stat.blocks);
+    (identity, content, stat.nlink, stat.uid, stat.gid)
+}
+
 fn xattrs_of(dir: &File, name: &OsStr) -> Result<Xattrs> {
     // One call lists the names; opening the file first would take three more.
     let mut xattrs = xattr::read_all(at::descriptor_path(dir).join(name))?;
@@ -130,4 +153,30 @@ fn share_super_block(a: &Stat, b: &Stat) -> bool {
         (mount.fstype == "btrfs").then_some(mount.device)
     };
     matches!((device(a), device(b)), (Some(a), Some(b)) if a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_of_a_copy_is_untouched_only_with_the_same_older_change_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let stat = cowlab_sys::stat::lstat(dir.path()).unwrap();
+        let later = |time: Time| Time {
+            sec: time.sec + 1,
+            ..time
+        };
+        let of = |copied| Comparison::default().of_copies(copied);
+        let after = Some(later(stat.ctime));
+        assert!(of(after).is_untouched(&stat, &stat));
+        assert!(!of(None).is_untouched(&stat, &stat));
+        // In the tick of the copy both may have changed.
+        assert!(!of(Some(stat.ctime)).is_untouched(&stat, &stat));
+        let ctime = later(stat.ctime);
+        let after = Some(later(ctime));
+        assert!(!of(after).is_untouched(&stat, &Stat { ctime, ..stat }));
+        let ino = stat.ino + 1;
+        assert!(!of(after).is_untouched(&stat, &Stat { ino, ..stat }));
+    }
 }
