@@ -28,6 +28,8 @@ pub enum HolderKind {
     RootDirectory,
     /// The program it runs is there.
     Executable,
+    /// It holds a lock on the file.
+    Locked,
 }
 
 impl fmt::Display for HolderKind {
@@ -40,6 +42,7 @@ impl fmt::Display for HolderKind {
             Self::WorkingDirectory => "works in",
             Self::RootDirectory => "has for its root",
             Self::Executable => "runs",
+            Self::Locked => "holds a lock on",
         })
     }
 }
@@ -145,6 +148,33 @@ pub fn writers_on(devices: &[u64]) -> Result<Vec<Holder>> {
 /// Returns [`crate::Error::Sys`] where `/proc` cannot be read.
 pub fn users_of(devices: &[u64]) -> Result<Vec<Holder>> {
     on_devices(devices, Scope::Any)
+}
+
+/// Returns the processes that hold a lock on the file at `path`. A process whose descriptors this one may not see is left out.
+///
+/// The kernel's list of locks names no process for an open-file-description lock; a descriptor's `fdinfo` tells of the locks
+/// that its description holds (proc_pid_fdinfo(5), since Linux 4.1).
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`] where `/proc` or the file cannot be read.
+pub fn lock_holders(path: &Path) -> Result<Vec<Holder>> {
+    let wanted = stat::stat(path)?;
+    let mut holders = Vec::new();
+    for pid in process::all()? {
+        let fds = PathBuf::from(format!("/proc/{pid}/fd"));
+        let holds = process::numbers(&fds).unwrap_or_default().iter().any(|fd| {
+            let there = stat::stat(fds.join(fd.to_string()));
+            let info = format!("/proc/{pid}/fdinfo/{fd}");
+            there.is_ok_and(|there| (there.dev, there.ino) == (wanted.dev, wanted.ino))
+                && std::fs::read_to_string(info)
+                    .is_ok_and(|info| info.lines().any(|line| line.starts_with("lock:")))
+        });
+        if holds {
+            holders.push(holder(pid, HolderKind::Locked, path.to_owned()));
+        }
+    }
+    Ok(holders)
 }
 
 /// Which uses count.

@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
@@ -58,6 +59,27 @@ impl FileLock {
     /// Returns [`crate::Error::Sys`].
     pub fn try_shared(path: &Path) -> Result<Option<Self>> {
         Self::attempt(path, LockKind::Shared)
+    }
+
+    /// Waits for the lock, for this owner alone, and returns `None` where another still has it after `time`.
+    ///
+    /// The kernel's own wait has no time limit (fcntl_locking(2)), so the lock is tried again and again.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Sys`].
+    pub fn exclusive_within(path: &Path, time: Duration) -> Result<Option<Self>> {
+        const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+        let end = Instant::now() + time;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let lock = Self::try_exclusive(path)?;
+            if lock.is_some() || Instant::now() >= end {
+                return Ok(lock);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 
     /// Returns the path of the lock file.
@@ -166,6 +188,21 @@ mod tests {
         drop(held);
         assert!(FileLock::try_exclusive(&path).unwrap().is_some());
         assert!(path.exists());
+    }
+
+    #[test]
+    fn bounded_wait_ends_without_the_lock() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lock");
+        let held = FileLock::shared(&path).unwrap();
+        let time = Duration::from_millis(30);
+        assert!(FileLock::exclusive_within(&path, time).unwrap().is_none());
+        let holders = crate::holders::lock_holders(&path).unwrap();
+        let pids: Vec<_> = holders.iter().map(|holder| holder.pid).collect();
+        assert_eq!(pids, [std::process::id()], "{holders:?}");
+        drop(held);
+        assert!(FileLock::exclusive_within(&path, time).unwrap().is_some());
+        assert!(crate::holders::lock_holders(&path).unwrap().is_empty());
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A frame is a byte for its kind, four bytes for its length (big endian) and that many bytes. The line ends with the
 //! command or with the container, whichever is first; the container goes on without it.
 
-use std::io::{Read, Write};
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -16,6 +17,9 @@ use super::{Error, Result, StorageStats};
 
 /// The longest content of a frame, in bytes.
 pub(super) const LONGEST: usize = 64 << 10;
+
+/// How many bytes of input are queued for a program; beyond that none is read.
+const ROOM: usize = 1 << 20;
 
 /// How long a wait lasts at most, so that a signal that comes just before it is seen.
 const TICK: Duration = Duration::from_millis(200);
@@ -125,6 +129,7 @@ fn broken() -> Error {
 pub struct Session {
     socket: UnixStream,
     received: Vec<u8>,
+    to_send: VecDeque<u8>,
     name: String,
     measured: Option<StorageStats>,
 }
@@ -134,7 +139,7 @@ pub struct Session {
 pub enum End {
     /// The program ended with this status.
     Status(i32),
-    /// The monitor died; nobody knows how the program ended.
+    /// The monitor died, or has detached this command because it read nothing.
     Lost,
 }
 
@@ -143,6 +148,7 @@ impl Session {
         Self {
             socket,
             received: Vec::new(),
+            to_send: VecDeque::new(),
             name: name.to_owned(),
             measured: None,
         }
@@ -201,6 +207,8 @@ impl Session {
             false => None,
         };
         signals::catch(&[1, INTERRUPT, 3, 15, WINDOW])?;
+        // A program may write more than it reads: who waited to send its input would not read its output.
+        channel::set_nonblocking(&self.socket)?;
         if terminal {
             self.resize()?;
         }
@@ -217,18 +225,19 @@ impl Session {
                     other => signal(other),
                 }
             }
-            let wish = |readable| Ready {
-                readable,
-                writable: false,
-            };
+            let wish = |readable, writable| Ready { readable, writable };
             let stdin = std::io::stdin();
             let wishes: [(BorrowedFd<'_>, Ready); 2] = [
-                (self.socket.as_fd(), wish(true)),
-                (stdin.as_fd(), wish(reads_input)),
+                (self.socket.as_fd(), wish(true, !self.to_send.is_empty())),
+                (stdin.as_fd(), wish(true, false)),
             ];
+            let has_room = self.to_send.len() < ROOM;
             // poll(2) reports a closed descriptor even where nothing is asked of it.
-            let count = if reads_input { 2 } else { 1 };
+            let count = if reads_input && has_room { 2 } else { 1 };
             let ready = channel::wait(&wishes[..count], Some(TICK))?;
+            if ready[0].writable {
+                self.flush()?;
+            }
             if ready[0].readable
                 && let Some(end) = self.take_output()?
             {
@@ -245,8 +254,12 @@ impl Session {
         match self.socket.read(&mut buffer) {
             Ok(0) => return Ok(Some(End::Lost)),
             Ok(length) => self.received.extend_from_slice(&buffer[..length]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return Ok(None),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) =>
+            {
+                return Ok(None);
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
                 return Ok(Some(End::Lost));
             }
             Err(error) => io("read", "the monitor", Err(error))?,
@@ -290,11 +303,23 @@ impl Session {
     }
 
     fn send(&mut self, frame: &Frame) -> Result<()> {
-        match self.socket.write_all(&frame.encode()) {
-            // The container has ended: what it wrote is still to be read.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            sent => Ok(io("write", "the monitor", sent)?),
+        self.to_send.extend(frame.encode());
+        self.flush()
+    }
+
+    /// Sends what is queued, as much as the monitor takes.
+    fn flush(&mut self) -> Result<()> {
+        while !self.to_send.is_empty() {
+            match self.socket.write(self.to_send.as_slices().0) {
+                Ok(length) => drop(self.to_send.drain(..length)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // The container has ended: what it wrote is still to be read.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => self.to_send.clear(),
+                Err(error) => io("write", "the monitor", Err(error))?,
+            }
         }
+        Ok(())
     }
 }
 

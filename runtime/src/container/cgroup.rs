@@ -38,34 +38,6 @@ struct Freezer {
     told: (&'static str, &'static str),
 }
 
-/// Has the kernel begin now with what a process's way into a new cgroup waits for, some 10 ms, so that it goes on beside
-/// everything else that a start takes.
-///
-/// The first move in a while waits for an RCU grace period, those right after it do not (kernel/cgroup/cgroup.c,
-/// `cgroup_attach_lock`; kernel/rcu/sync.c). So a thread moves this process to where it is. Who may not do that waits
-/// later.
-pub(super) fn hasten() {
-    let begun = std::thread::Builder::new().spawn(|| {
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let mut dirs = own.lines().filter_map(|line| {
-            let (hierarchy, path) = line.split_once(':')?.1.split_once(':')?;
-            let hierarchy = hierarchy.trim_start_matches("name=");
-            let dir = Path::new(ROOT).join(hierarchy);
-            Some(dir.join(path.trim_start_matches('/')))
-        });
-        let moved = dirs.any(|dir| {
-            let file = OpenOptions::new()
-                .write(true)
-                .open(dir.join("cgroup.procs"));
-            file.and_then(|mut file| file.write_all(b"0")).is_ok()
-        });
-        tracing::debug!(moved, "cgroups are hastened");
-    });
-    if let Err(error) = begun {
-        tracing::debug!(%error, "cgroups are not hastened");
-    }
-}
-
 /// The path of a container's cgroup, below the place where cgroups are.
 pub(super) fn path(id: &str) -> String {
     format!("/cowlab/{id}")

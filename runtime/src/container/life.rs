@@ -82,7 +82,6 @@ fn monitor_for(id: String, options: &StartOptions) -> Result<Standby> {
         "stderr",
         std::io::stderr().as_fd().try_clone_to_owned(),
     )?;
-    cgroup::hasten();
     command
         .arg(&id)
         .current_dir("/")
@@ -200,28 +199,31 @@ impl Containers<'_> {
         }
     }
 
-    /// Waits for the monitor, or where that has died for the container itself; `false` when the time is over before.
-    fn wait_for_end(&self, found: &Found, time: Option<Duration>) -> Result<bool> {
-        let open = |process: &Option<super::record::Process>| match process {
-            Some(process) => process.open(),
-            None => Ok(None),
+    /// Waits until a container has ended and its monitor has done what is to be done then; `false` when the time is over before.
+    /// The monitor itself may go on, with output that its command has yet to read.
+    fn wait_for_end(&self, found: &Found, time: Duration) -> Result<bool> {
+        let until = Instant::now() + time;
+        let task = match found.state.init.as_ref() {
+            Some(init) => init.open()?,
+            None => None,
         };
-        let task = match open(&found.state.monitor)? {
-            Some(task) => Some(task),
-            None => open(&found.state.init)?,
-        };
-        let Some(task) = task else {
-            return Ok(true);
-        };
-        let until = time.map(|time| Instant::now() + time);
-        loop {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if channel::wait(&[(task.as_fd(), READABLE)], left)?[0].readable {
-                return Ok(true);
+        if let Some(task) = task {
+            loop {
+                let left = until.saturating_duration_since(Instant::now());
+                if channel::wait(&[(task.as_fd(), READABLE)], Some(left))?[0].readable {
+                    break;
+                }
+                if left.is_zero() {
+                    return Ok(false);
+                }
             }
-            if left.is_some_and(|left| left.is_zero()) {
-                return Ok(false);
-            }
+        }
+        let lock = self.dir_of(&found.record.id).join("monitor.lock");
+        let left = until.saturating_duration_since(Instant::now());
+        match FileLock::exclusive_within(&lock, left) {
+            // It removed itself.
+            Err(error) if error.errno() == Some(Errno::NOENT) => Ok(true),
+            locked => Ok(locked?.is_some()),
         }
     }
 
@@ -264,7 +266,7 @@ impl Containers<'_> {
         if let Some(task) = self.init(&found)? {
             task.signal(record.stop_signal)?;
         }
-        if self.wait_for_end(&found, Some(time))? {
+        if self.wait_for_end(&found, time)? {
             return Ok(());
         }
         self.end_now(record)
@@ -288,7 +290,7 @@ impl Containers<'_> {
                 }
             }
             // A monitor that is still starting it writes its number down a moment later.
-            self.wait_for_end(&found, Some(Duration::from_millis(100)))?;
+            self.wait_for_end(&found, Duration::from_millis(100))?;
         }
         Err(Error::WrongState {
             name: record.name.clone(),
@@ -391,9 +393,14 @@ impl Containers<'_> {
         self.write_state(record, &state)?;
         let _unread = self.let_waiters_read(&record.id)?;
         self.discard(&record.id, &record.snapshot, Some(&record.name))?;
-        if !with_volumes {
-            return Ok(());
+        match with_volumes {
+            true => self.remove_anonymous_volumes(record),
+            false => Ok(()),
         }
+    }
+
+    /// Removes the volumes that were made for a container that is gone, unless another one has them.
+    pub(super) fn remove_anonymous_volumes(&self, record: &Record) -> Result<()> {
         for mount in &record.mounts {
             if let super::mounts::Attached::Volume {
                 name,

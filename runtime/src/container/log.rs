@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cowlab_reports::result::Timestamp;
@@ -69,8 +69,18 @@ pub(super) struct LogWriter {
 impl LogWriter {
     /// Goes on with the log at `path`.
     pub(super) fn open(path: &Path, options: LogOptions) -> Result<Self> {
-        let file = append(path)?;
-        let size = cowlab_sys::io("stat", path, file.metadata())?.len();
+        let mut file = append(path)?;
+        let mut size = cowlab_sys::io("stat", path, file.metadata())?.len();
+        // A crash may have cut off the last line: it takes none of the new ones with it.
+        let mut last = [b'\n'];
+        if size > 0 {
+            let read = file.read_exact_at(&mut last, size - 1);
+            cowlab_sys::io("read", path, read)?;
+        }
+        if last != *b"\n" {
+            cowlab_sys::io("write", path, file.write_all(b"\n"))?;
+            size += 1;
+        }
         Ok(Self {
             path: path.to_owned(),
             options,
@@ -146,7 +156,7 @@ impl LogWriter {
 
 fn append(path: &Path) -> Result<File> {
     let mut options = fs::OpenOptions::new();
-    options.append(true).create(true).mode(0o600);
+    options.read(true).append(true).create(true).mode(0o600);
     Ok(cowlab_sys::io("open", path, options.open(path))?)
 }
 
@@ -251,6 +261,17 @@ mod tests {
         assert_eq!(all(&mut logs), ["error\n", "one\n", "two\n"]);
         writer.finish().unwrap();
         assert_eq!(all(&mut logs), ["end"]);
+    }
+
+    #[test]
+    fn line_that_a_crash_cut_off_takes_no_other_with_it() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("log.json");
+        fs::write(&path, b"{\"log\": \"cu\0\0\0").unwrap();
+        let mut writer = LogWriter::open(&path, LogOptions::default()).unwrap();
+        writer.write(Stream::Stdout, b"next\n").unwrap();
+        let mut logs = Logs::open(&path, LogOptions::default());
+        assert_eq!(all(&mut logs), ["next\n"]);
     }
 
     #[test]

@@ -33,6 +33,15 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ..super::BASE
     },
     Case {
+        id: "runtime/input-and-output-flow-at-once",
+        spec: "A program that writes before it reads gets all of its input, and all of its output comes, whatever is longer.",
+        see: &["pipe(7), I/O on pipes and FIFOs"],
+        catalogue: &["S07"],
+        impact: Impact::DataLoss,
+        run: Some(input_and_output_flow_at_once),
+        ..super::BASE
+    },
+    Case {
         id: "runtime/kill-and-wait",
         spec: "A signal ends a container, and whoever waits for it gets 128 and the signal's number.",
         see: &["docs.docker.com, docker container wait", "signal(7)"],
@@ -100,6 +109,24 @@ fn the_log_has_both_streams(context: &mut Context) -> Result<()> {
     expect("log", "stdout", "one\nthree\n", &log.out)?;
     expect("log", "stderr", "two\n", &log.err)?;
     product.says(&["logs", "--tail", "1", "con"], "three")
+}
+
+fn input_and_output_flow_at_once(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    // More than the pipes and the queues between command, monitor and program hold.
+    const SIZE: usize = 3 << 20;
+    let program = "dd if=/dev/zero bs=1M count=3; exec wc -c >&2";
+    let run = ["run", "-i", "--rm", BASE, "sh", "-c", program];
+    let ran = product.run_with(&run, &vec![b'x'; SIZE])?;
+    let read = ran.err.lines().last().unwrap_or_default().to_owned();
+    // `ok` leaves out a last line end, and there is none.
+    expect("run -i", "bytes of output", SIZE, ran.ok()?.len())?;
+    expect(
+        "run -i",
+        "bytes that the program read",
+        SIZE.to_string(),
+        read,
+    )
 }
 
 fn kill_and_wait(context: &mut Context) -> Result<()> {

@@ -7,8 +7,8 @@ use clap::ValueEnum;
 use cowlab_driver::Bytes;
 use cowlab_runtime::container::mounts::{self, Wish};
 use cowlab_runtime::container::{
-    Containers, CreateOptions, End, LogOptions, Network, Record, RemoveOptions, Seccomp, Source,
-    StartOptions, StorageStats,
+    Containers, CreateOptions, End, LogOptions, Network, Phase, Record, RemoveOptions, Seccomp,
+    Source, StartOptions, StorageStats,
 };
 
 use super::{Open, status};
@@ -370,15 +370,21 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     }
 }
 
-/// What is known of a container whose monitor died under a command that watched.
+/// What is known of a container whose monitor died, or detached a command that read nothing.
 fn lost(containers: &Containers<'_>, record: &Record) -> anyhow::Result<Stop> {
+    let name = &record.name;
+    let is_watched = containers
+        .find(&record.id)
+        .is_ok_and(|found| found.phase == Phase::Running);
     let code = containers.wait(record).context("wait for the container")?;
     Ok(Stop {
         code: code.map_or(125, status),
-        message: format!(
-            "the monitor of container `{}` died: its last output is lost",
-            record.name
-        ),
+        message: match is_watched {
+            true => format!(
+                "the output of container `{name}` was not read for too long: `cowlab logs {name}` has the rest"
+            ),
+            false => format!("the monitor of container `{name}` died: its last output is lost"),
+        },
     })
 }
 

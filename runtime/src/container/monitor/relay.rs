@@ -1,5 +1,9 @@
 //! Between a program's streams, the log and the command that watches: nothing waits for anybody for ever.
+//!
+//! Output goes to the log first, then into a bounded queue for the command. A command that reads slowly slows the program down, as
+//! a pipe does, and loses nothing. One that reads nothing while its queue is full is detached: the program and the log go on.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -16,18 +20,21 @@ use crate::container::Result;
 use crate::container::attach::{Frame, LONGEST};
 use crate::container::log::{LogOptions, LogWriter, Stream};
 
-/// What is kept for a slow reader, in bytes; beyond it the writer waits, as in a pipe.
-const ROOM: usize = 1 << 20;
+/// How many bytes are queued for a reader; beyond that the writer waits, as at a pipe.
+const ROOM: usize = 4 << 20;
 
-/// How long a reader that is behind at the end gets.
-const LAST_WORDS: Duration = Duration::from_secs(10);
+/// How long a command with a full queue may read nothing before it is detached.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The command at the other end of the line, as long as it is there.
 #[derive(Debug)]
 pub(super) struct Client {
     socket: Option<UnixStream>,
     received: Vec<u8>,
-    to_send: Vec<u8>,
+    to_send: VecDeque<u8>,
+    /// When the command last took some bytes.
+    taken: Instant,
+    patience: Duration,
     /// Whether the program's standard input ends with the line.
     input_ends: bool,
 }
@@ -38,7 +45,9 @@ impl Client {
         Ok(Self {
             socket: Some(socket),
             received: Vec::new(),
-            to_send: Vec::new(),
+            to_send: VecDeque::new(),
+            taken: Instant::now(),
+            patience: PATIENCE,
             input_ends,
         })
     }
@@ -55,8 +64,11 @@ impl Client {
         while let Some(socket) = &mut self.socket
             && !self.to_send.is_empty()
         {
-            match socket.write(&self.to_send) {
-                Ok(length) => drop(self.to_send.drain(..length)),
+            match socket.write(self.to_send.as_slices().0) {
+                Ok(length) => {
+                    self.to_send.drain(..length);
+                    self.taken = Instant::now();
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => self.leave(),
@@ -64,21 +76,32 @@ impl Client {
         }
     }
 
-    /// Sends what is left, to a command that reads.
+    /// Sends what is left, however long the command takes to read it: the container has ended, and nobody waits for this process.
     pub(super) fn flush_at_last(&mut self) {
-        let until = Instant::now() + LAST_WORDS;
         while let Some(socket) = &self.socket
             && !self.to_send.is_empty()
         {
-            let left = until.saturating_duration_since(Instant::now());
             let wish = Ready {
                 readable: false,
                 writable: true,
             };
-            if left.is_zero() || channel::wait(&[(socket.as_fd(), wish)], Some(left)).is_err() {
+            if channel::wait(&[(socket.as_fd(), wish)], None).is_err() {
                 return;
             }
             self.flush();
+        }
+    }
+
+    /// Whether more output may be queued.
+    fn has_room(&self) -> bool {
+        self.to_send.len() < ROOM
+    }
+
+    /// How long a command without room may still take; `None` where there is room.
+    fn time_left(&self) -> Option<Duration> {
+        match self.has_room() {
+            true => None,
+            false => Some(self.patience.saturating_sub(self.taken.elapsed())),
         }
     }
 
@@ -174,31 +197,42 @@ impl Relay {
 
     /// Passes on until the container's first process has ended; returns its status.
     pub(super) fn run(&mut self) -> Result<i32> {
-        loop {
-            let mut status = None;
-            for source in self.ready()? {
-                match source {
-                    Source::Init => status = Some(self.reap()?),
-                    Source::Client => self.serve(),
-                    Source::Input => self.feed(),
-                    Source::Output(stream) => drop(self.pass(stream)),
-                }
+        let status = loop {
+            if let Some(status) = self.pass_what_is_ready()? {
+                break status;
             }
-            if let Some(status) = status {
-                for stream in [Stream::Stdout, Stream::Stderr] {
-                    while self.pass(stream) {}
-                }
-                if let Err(error) = self.log.finish() {
-                    tracing::error!(%error, "the log lacks its last line");
-                }
-                return Ok(status);
+        };
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            while self.pass(stream) {}
+        }
+        if let Err(error) = self.log.finish() {
+            tracing::error!(%error, "the log lacks its last line");
+        }
+        Ok(status)
+    }
+
+    /// Waits until there is something to pass on, and does so; returns the status of the first process once it has ended.
+    fn pass_what_is_ready(&mut self) -> Result<Option<i32>> {
+        if self.client.time_left() == Some(Duration::ZERO) {
+            tracing::warn!("the command reads no output: it is detached");
+            self.client.leave();
+            self.serve();
+        }
+        let mut status = None;
+        for source in self.ready()? {
+            match source {
+                Source::Init => status = Some(self.reap()?),
+                Source::Client => self.serve(),
+                Source::Input => self.feed(),
+                Source::Output(stream) => drop(self.pass(stream)),
             }
         }
+        Ok(status)
     }
 
     fn ready(&self) -> Result<Vec<Source>> {
         let wish = |readable, writable| Ready { readable, writable };
-        let has_room = self.client.to_send.len() < ROOM;
+        let has_room = self.client.has_room();
         let mut wishes = vec![(self.init.as_fd(), wish(true, false))];
         let mut sources = vec![Source::Init];
         if let Some(socket) = &self.client.socket {
@@ -225,7 +259,7 @@ impl Relay {
                 sources.push(Source::Output(stream));
             }
         }
-        let ready = channel::wait(&wishes, None)?;
+        let ready = channel::wait(&wishes, self.client.time_left())?;
         let came = |ready: &Ready| ready.readable || ready.writable;
         let pairs = sources.into_iter().zip(ready);
         Ok(pairs
@@ -327,5 +361,83 @@ impl Relay {
             Stream::Stderr => Frame::Errors(buffer),
         });
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::container::log::Logs;
+
+    /// Starts a program that writes `size` bytes to a command at the other end of the returned socket; the log is in `place`.
+    fn relay(place: &Path, size: usize, patience: Duration) -> (UnixStream, Relay) {
+        let (there, here) = UnixStream::pair().unwrap();
+        let mut client = Client::new(here, false).unwrap();
+        client.patience = patience;
+        let (output, mut their_output) = std::io::pipe().unwrap();
+        let (errors, _) = std::io::pipe().unwrap();
+        let lines = b"123456789012345\n".repeat(size / 16);
+        std::thread::spawn(move || their_output.write_all(&lines));
+        let started = Started {
+            // This process stands for one that goes on.
+            init: Task::open(std::process::id()).unwrap().unwrap(),
+            input: None,
+            output: OwnedFd::from(output).into(),
+            errors: Some(OwnedFd::from(errors).into()),
+        };
+        let log = place.join("log.json");
+        let relay = Relay::new(client, started, &log, LogOptions::default()).unwrap();
+        (there, relay)
+    }
+
+    fn pass_all(relay: &mut Relay) {
+        while relay.output.is_some() {
+            relay.pass_what_is_ready().unwrap();
+        }
+    }
+
+    fn logged(place: &Path) -> usize {
+        let mut logs = Logs::open(&place.join("log.json"), LogOptions::default());
+        let lines = std::iter::from_fn(|| logs.next_line().unwrap());
+        lines.map(|line| line.log.len()).sum()
+    }
+
+    #[test]
+    fn command_that_reads_nothing_is_detached_and_the_log_is_whole() {
+        let place = tempfile::tempdir().unwrap();
+        let size = ROOM + (2 << 20);
+        let (there, mut relay) = relay(place.path(), size, Duration::from_millis(50));
+        pass_all(&mut relay);
+        assert!(relay.client.socket.is_none());
+        assert_eq!(logged(place.path()), size);
+        drop(there);
+    }
+
+    #[test]
+    fn command_that_reads_slowly_gets_everything() {
+        let place = tempfile::tempdir().unwrap();
+        let size = ROOM + (2 << 20);
+        let (mut there, mut relay) = relay(place.path(), size, Duration::from_secs(60));
+        let reader = std::thread::spawn(move || {
+            let (mut received, mut buffer, mut count) = (Vec::new(), vec![0; LONGEST], 0);
+            loop {
+                std::thread::sleep(Duration::from_millis(1));
+                match there.read(&mut buffer).unwrap() {
+                    0 => return count,
+                    length => received.extend_from_slice(&buffer[..length]),
+                }
+                while let Some(frame) = Frame::decode(&mut received).unwrap() {
+                    if let Frame::Output(bytes) = frame {
+                        count += bytes.len();
+                    }
+                }
+            }
+        });
+        pass_all(&mut relay);
+        relay.client.flush_at_last();
+        drop(relay);
+        assert_eq!(reader.join().unwrap(), size);
     }
 }
