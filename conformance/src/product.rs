@@ -290,6 +290,26 @@ impl Product {
             .env("COWLAB_DRIVER", &self.driver))
     }
 
+    /// Runs a command of the program in a boot that `boot` holds the id of: the file is mounted over the kernel's, for this
+    /// command and what it starts alone.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn run_in_boot(&self, boot: &Path, words: &[&str]) -> Result<Ran> {
+        const SCRIPT: &str = r#"mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@""#;
+        let command = Cmd::new("timeout")
+            .args([
+                "-k", "5", TIME_LIMIT, "unshare", "--mount", "sh", "-c", SCRIPT,
+            ])
+            .arg(boot)
+            .arg(program()?)
+            .args(words)
+            .env("COWLAB_ROOT", &self.root)
+            .env("COWLAB_DRIVER", &self.driver);
+        finish(&command, words)
+    }
+
     /// What a command printed that must end well.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use cowlab_snapshots::Digest;
 use cowlab_sys::lock::FileLock;
-use cowlab_sys::{Chance, dir, io};
+use cowlab_sys::{Chance, dir, durability, io};
 use sha2::{Digest as _, Sha256};
 
 use crate::{Error, Result};
@@ -63,7 +63,7 @@ impl Blobs {
             incoming: dir.join("incoming"),
         };
         for dir in [&blobs.dir, &blobs.incoming] {
-            io("mkdir", dir, fs::create_dir_all(dir))?;
+            durability::create_dir_all(dir)?;
         }
         Ok(blobs)
     }

@@ -43,6 +43,7 @@ mod origin;
 mod place;
 mod prepare;
 mod record;
+mod recover;
 pub mod seccomp;
 mod spec;
 mod user;
@@ -60,4 +61,5 @@ pub use origin::{CopyCost, CopyDone, Entry, LayerEntry, MountedAt, Origin, Part}
 pub use place::{Containers, Found, Phase};
 pub(crate) use place::{first_processes, is_kept};
 pub use record::{Record, State};
+pub(crate) use recover::recover;
 pub use seccomp::Seccomp;

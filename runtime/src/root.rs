@@ -26,7 +26,7 @@ use cowlab_sys::lock::FileLock;
 use cowlab_sys::{durability, io};
 
 use crate::blobs::{Blobs, hex};
-use crate::container::is_kept;
+use crate::container::{is_kept, recover};
 use crate::graph::{Graph, LayerRow, UserRow};
 use crate::{Error, Result};
 
@@ -77,13 +77,13 @@ impl Root {
         durability::create_dir_all(&dir)?;
         let dir = io("realpath", &dir, dir.canonicalize())?;
         for name in ["images", "layers", "containers", "volumes", "locks"] {
-            let path = dir.join(name);
-            io("mkdir", &path, fs::create_dir_all(&path))?;
+            durability::create_dir_all(dir.join(name))?;
         }
         // Two first opens would otherwise both choose a driver.
         let opening = FileLock::exclusive(&dir.join("locks/open"))?;
         let graph = Graph::open(&dir.join("graph.db"))?;
         let recorded = graph.meta("driver")?.zip(graph.meta("variant")?);
+        let is_new = recorded.is_none();
         let (entry, variant) =
             choice::choose(&dir, recorded, options, configuration.driver.as_deref())?;
         let store_options = StoreOptions {
@@ -93,21 +93,27 @@ impl Root {
             ..StoreOptions::default()
         };
         let store = Store::open(&dir.join("snapshots"), entry, &store_options)?;
-        let identity = store.identity();
-        graph.set_meta(&[("driver", &identity.driver), ("variant", &identity.variant)])?;
+        if is_new {
+            let identity = store.identity();
+            graph.set_meta(&[("driver", &identity.driver), ("variant", &identity.variant)])?;
+        }
         drop(opening);
         if store.recovery().check.is_some() {
             // The first open of a boot.
             ProbeDir::sweep(&dir).map_err(StoreError::Unusable)?;
         }
-        Ok(Self {
+        let root = Self {
             blobs: Blobs::open(&dir.join("blobs"))?,
             dir,
             graph,
             store,
             discards_blobs: options.discard_blobs || configuration.discard_blobs,
             configuration,
-        })
+        };
+        if let Err(error) = recover(&root) {
+            tracing::warn!(%error, "what an earlier boot left of containers stays for now");
+        }
+        Ok(root)
     }
 
     /// The directory, absolute.

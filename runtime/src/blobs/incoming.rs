@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use cowlab_snapshots::Digest;
-use cowlab_sys::durability::{fsync_dir, fsync_file};
+use cowlab_sys::durability::{self, fsync_dir, fsync_file};
 use cowlab_sys::io;
 use cowlab_sys::lock::FileLock;
 use sha2::{Digest as _, Sha256};
@@ -165,12 +165,12 @@ impl Incoming<'_> {
     /// Flushes what is there and gives it a name outside the blobs, in the same file system.
     pub(crate) fn place(mut self, path: &Path) -> Result<()> {
         let parent = path.parent().unwrap_or(path);
-        io("mkdir", parent, fs::create_dir_all(parent))?;
+        durability::create_dir_all(parent)?;
         fsync_file(self.file(), &self.path)?;
         io("rename", path, fs::rename(&self.path, path))?;
         // The name is gone: there is nothing left to remove.
         self.fate = Fate::Kept;
-        // The directory may be as new as the file.
+        // Not by `create_dir_all` alone: the directory may have been made without a flush, for people.
         for dir in [Some(parent), parent.parent()].into_iter().flatten() {
             fsync_dir(dir)?;
         }

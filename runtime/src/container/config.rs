@@ -146,6 +146,10 @@ pub(super) fn record(
         size_limit: options.size_limit.map(|limit| limit.0),
         mounts,
         remove: options.remove,
+        ephemeral: match options.remove && options.standby.is_some() {
+            true => Some(cowlab_sys::process::boot_id()?),
+            false => None,
+        },
         stop_signal,
         labels,
         log: options.log,

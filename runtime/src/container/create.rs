@@ -3,13 +3,13 @@
 
 use cowlab_driver::Durability;
 use cowlab_snapshots::PrepareOptions;
-use cowlab_sys::io;
 use cowlab_sys::lock::FileLock;
+use cowlab_sys::{durability, io};
 
 use super::config::{self, CreateOptions, Source};
 use super::files::Lasting;
 use super::mounts::{self, Attached, Wish};
-use super::place::{Containers, is_id};
+use super::place::Containers;
 use super::record::{self, Record, State, Step};
 use super::{Error, Result, files};
 use crate::graph::UserRow;
@@ -46,7 +46,7 @@ impl Containers<'_> {
         let made = self
             .attach(wishes, &mut anonymous)
             .and_then(|mounts| config::record(id, source, options, mounts))
-            .and_then(|record| self.make(record, options.remove && options.standby.is_some()));
+            .and_then(|record| self.make(record));
         made.inspect_err(|_| {
             for name in &anonymous {
                 if let Err(error) = self.volumes().remove_unused(name) {
@@ -56,19 +56,18 @@ impl Containers<'_> {
         })
     }
 
-    /// Makes what `record` says. `passing` is one of which nothing but its record has to survive a power cut: by that `rm`
-    /// finds it.
-    fn make(&self, record: Record, passing: bool) -> Result<Record> {
+    /// Makes what `record` says.
+    fn make(&self, record: Record) -> Result<Record> {
         let _lock = self.begin(&record)?;
         let made = (|| {
             self.keep_room(&record.id)?;
-            self.claim(&record, passing)?;
-            self.hold_image(&record, passing)?;
+            self.claim(&record)?;
+            self.hold_image(&record)?;
             let options = PrepareOptions {
                 size_limit: record.size_limit.map(cowlab_driver::Bytes),
-                durability: match passing {
-                    true => Durability::None,
-                    false => Durability::Commit,
+                durability: match record.ephemeral {
+                    Some(_) => Durability::None,
+                    None => Durability::Commit,
                 },
                 ..PrepareOptions::default()
             };
@@ -78,9 +77,9 @@ impl Containers<'_> {
                 step: Step::Created,
                 ..State::new()
             };
-            match passing {
-                true => self.put_state(&record.id, &created, Lasting::Boot),
-                false => self.write_state(&record, &created),
+            match record.ephemeral {
+                Some(_) => self.put_state(&record.id, &created, Lasting::Boot),
+                None => self.write_state(&record, &created),
             }
         })();
         match made {
@@ -100,9 +99,16 @@ impl Containers<'_> {
         files::make_dir(&new)?;
         let begun = (|| {
             let lock = FileLock::exclusive(&new.join("lock"))?;
-            // Lasts with the state that is written at the end; without a state it is being made.
-            files::write(&new.join("container.json"), record, Lasting::Either)?;
+            let lasting = match record.ephemeral {
+                Some(_) => Lasting::Either,
+                None => Lasting::PowerCut,
+            };
+            // Without a state it is being made.
+            files::write(&new.join("container.json"), record, lasting)?;
             io("rename", &dir, std::fs::rename(&new, &dir))?;
+            if record.ephemeral.is_none() {
+                durability::fsync_dir(dir.parent().unwrap_or(&dir))?;
+            }
             Ok(lock)
         })();
         if begun.is_err()
@@ -114,7 +120,7 @@ impl Containers<'_> {
     }
 
     /// Keeps the image from being removed as long as the container is there.
-    fn hold_image(&self, record: &Record, passing: bool) -> Result<()> {
+    fn hold_image(&self, record: &Record) -> Result<()> {
         let Some(image) = &record.image_id else {
             return Ok(());
         };
@@ -123,15 +129,16 @@ impl Containers<'_> {
             name: record.name.clone(),
             image: image.clone(),
         };
-        Ok(self.root().graph().add_user(&user, !passing)?)
+        let is_flushed = record.ephemeral.is_none();
+        Ok(self.root().graph().add_user(&user, is_flushed)?)
     }
 
     /// Takes the name of a container. A name whose container is gone is free.
-    fn claim(&self, record: &Record, passing: bool) -> Result<()> {
+    fn claim(&self, record: &Record) -> Result<()> {
         let file = self.name_file(&record.name);
-        let lasting = match passing {
-            true => Lasting::Boot,
-            false => Lasting::PowerCut,
+        let lasting = match record.ephemeral {
+            Some(_) => Lasting::Boot,
+            None => Lasting::PowerCut,
         };
         for _ in 0..2 {
             if files::claim(&file, record.id.as_bytes(), lasting)? {
@@ -144,15 +151,12 @@ impl Containers<'_> {
     }
 
     fn refuse_taken(&self, name: &str) -> Result<()> {
-        let file = self.name_file(name);
-        // A power cut may have left a file without an id.
-        let owner = std::fs::read_to_string(&file).ok().filter(|id| is_id(id));
-        match owner.map(|id| (self.dir_of(&id).is_dir(), id)) {
-            Some((true, id)) => {
+        match self.owner_of_name(name) {
+            Some(id) => {
                 let id = id.get(..12).unwrap_or(&id);
                 Err(self.taken(name, &format!("container {id}")))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

@@ -83,6 +83,15 @@ pub enum Error {
         /// The containers.
         users: String,
     },
+    /// Others keep volumes from being removed.
+    #[error(
+        "volumes cannot be removed while containers are made of them: {}: try again when that has ended",
+        holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    VolumesInUse {
+        /// Who holds the lock; empty where nobody may be seen.
+        holders: Vec<cowlab_sys::holders::Holder>,
+    },
     /// A record that cannot be read.
     #[error("`{}` is damaged: {reason}; of a container, `cowlab rm -f` removes it with what it belongs to", path.display())]
     Damaged {

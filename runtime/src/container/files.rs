@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 
 use super::{Error, Result};
 
+/// What the name of a file has in it that is going to replace another.
+pub(super) const PARTIAL: &str = ".partial-";
+
 /// The largest document that is read.
 const DOCUMENT_LIMIT: u64 = 16 << 20;
 
@@ -57,7 +60,7 @@ pub(super) fn write<T: Serialize>(path: &Path, document: &T, lasting: Lasting) -
 
 /// Writes a file in place of the one before, as [`write`] does.
 pub(super) fn replace(path: &Path, content: &[u8], lasting: Lasting) -> Result<()> {
-    let partial = path.with_extension(format!("partial-{}", std::process::id()));
+    let partial = path.with_extension(format!("{}{}", &PARTIAL[1..], std::process::id()));
     let written = (|| {
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
@@ -119,7 +122,7 @@ fn remove_quietly(path: &Path) {
     }
 }
 
-/// Makes a directory with its parents, for root alone.
+/// Makes a directory with its parents, writable by root alone.
 pub(super) fn make_dir(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let mut builder = fs::DirBuilder::new();

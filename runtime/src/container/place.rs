@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use cowlab_snapshots::Store;
 use cowlab_sys::lock::FileLock;
-use cowlab_sys::{Errno, io};
+use cowlab_sys::{Errno, durability, io};
 
 use super::files::Lasting;
 use super::log::Logs;
@@ -115,7 +115,11 @@ impl<'a> Containers<'a> {
     /// When the directories cannot be made.
     pub fn open(root: &'a Root) -> Result<Self> {
         let dir = root.dir().join("containers");
-        files::make_dir(&dir.join("names"))?;
+        let names = dir.join("names");
+        if !names.is_dir() {
+            files::make_dir(&names)?;
+            durability::fsync_dir(&dir)?;
+        }
         let containers = Self {
             volumes: Volumes::open(root.dir())?,
             root,
@@ -184,6 +188,19 @@ impl<'a> Containers<'a> {
         self.dir.join("names").join(name)
     }
 
+    /// The id of the container that has a name; `None` for a file without an id, or with that of a container that is gone.
+    pub(super) fn owner_of_name(&self, name: &str) -> Option<String> {
+        let owner = std::fs::read_to_string(self.name_file(name)).ok();
+        owner.filter(|id| is_id(id) && self.dir_of(id).is_dir())
+    }
+
+    /// The names that containers have, and those that are left of some.
+    pub(super) fn names(&self) -> Result<Vec<String>> {
+        let entries = cowlab_sys::dir::read_dir(self.dir.join("names"))?;
+        let names = entries.into_iter().map(|entry| entry.name.into_string());
+        Ok(names.filter_map(Result::ok).collect())
+    }
+
     /// Removes what a container is made of, in the order in which a crash leaves something that `rm` finds.
     /// Without a name, the names are searched for the container's.
     pub(super) fn discard(&self, id: &str, snapshot: &str, name: Option<&str>) -> Result<()> {
@@ -196,11 +213,7 @@ impl<'a> Containers<'a> {
         self.root.graph().remove_user(id)?;
         let names = match name {
             Some(name) => vec![name.to_owned()],
-            None => {
-                let entries = cowlab_sys::dir::read_dir(self.dir.join("names"))?;
-                let names = entries.into_iter().map(|entry| entry.name.into_string());
-                names.filter_map(Result::ok).collect()
-            }
+            None => self.names()?,
         };
         for name in names {
             let file = self.name_file(&name);
@@ -296,7 +309,7 @@ impl<'a> Containers<'a> {
         Ok(all)
     }
 
-    fn ids(&self) -> Result<Vec<String>> {
+    pub(super) fn ids(&self) -> Result<Vec<String>> {
         let entries = cowlab_sys::dir::read_dir(&self.dir)?;
         let names = entries
             .into_iter()

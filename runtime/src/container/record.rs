@@ -60,6 +60,10 @@ pub struct Record {
     pub mounts: Vec<Attached>,
     /// Whether the container is removed when it ends.
     pub remove: bool,
+    /// The boot in which an ephemeral container was made: of one that `run --rm` makes and starts, only this record is flushed,
+    /// so that it can be removed after a power cut.
+    #[serde(default)]
+    pub ephemeral: Option<String>,
     /// The signal that asks the program to end.
     pub stop_signal: i32,
     /// The labels of the image and of the command line.

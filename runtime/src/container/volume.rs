@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cowlab_reports::result::Timestamp;
 use cowlab_snapshots::layer::apply::{self, ApplyOptions, Target};
@@ -42,6 +43,9 @@ pub struct Volume {
 pub struct Volumes {
     dir: PathBuf,
 }
+
+/// How long a removal waits for those who make containers.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const DATA: &str = "_data";
 const RECORD: &str = "volume.json";
@@ -78,6 +82,21 @@ impl Volumes {
     /// Keeps volumes from being removed while a container that uses them is being made.
     pub(super) fn attaching(&self) -> Result<FileLock> {
         Ok(FileLock::shared(&self.dir.join(".lock"))?)
+    }
+
+    /// Keeps containers from being made and volumes from being removed, waiting for those who are at it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::VolumesInUse`] where they take too long.
+    pub(super) fn alone_within(&self, time: Duration) -> Result<FileLock> {
+        let path = self.dir.join(".lock");
+        match FileLock::exclusive_within(&path, time)? {
+            Some(lock) => Ok(lock),
+            None => Err(Error::VolumesInUse {
+                holders: cowlab_sys::holders::lock_holders(&path)?,
+            }),
+        }
     }
 
     /// Keeps containers from being made and removed, where nobody is at it.
@@ -133,6 +152,7 @@ impl Volumes {
         io("mkdir", &data, fs::create_dir(&data))?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         io("chmod", &data, fs::set_permissions(&data, mode))?;
+        durability::fsync_dir(&data)?;
         files::write(&new.join(RECORD), &volume, files::Lasting::PowerCut)?;
         match io("rename", &place, fs::rename(&new, &place)) {
             // Somebody else made it meanwhile.
@@ -197,9 +217,9 @@ impl Volumes {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`]; [`Error::VolumeInUse`] while a container, running or not, has it.
+    /// [`Error::NotFound`]; [`Error::VolumeInUse`] while a container, running or not, has it; [`Error::VolumesInUse`].
     pub fn remove(&self, name: &str, containers: &Containers<'_>) -> Result<()> {
-        let _alone = FileLock::exclusive(&self.dir.join(".lock"))?;
+        let alone = self.alone_within(PATIENCE)?;
         self.get(name)?;
         let users = containers.users_of_volume(name)?;
         if !users.is_empty() {
@@ -208,24 +228,40 @@ impl Volumes {
                 users: users.join(", "),
             });
         }
-        self.discard(name)
+        let trash = self.set_aside(name)?;
+        drop(alone);
+        self.empty(&[trash])
     }
 
     /// Removes a volume that was made a moment ago and that nobody knows of.
     pub(super) fn remove_unused(&self, name: &str) -> Result<()> {
         match self.find(name)? {
-            Some(_) => self.discard(name),
+            Some(_) => {
+                let trash = self.set_aside(name)?;
+                Ok(cowlab_sys::dir::remove_tree(trash)?)
+            }
             None => Ok(()),
         }
     }
 
-    fn discard(&self, name: &str) -> Result<()> {
+    /// Takes a volume away from its name; returns where it is.
+    fn set_aside(&self, name: &str) -> Result<PathBuf> {
         let unique = cowlab_sys::Chance::Kernel.uuid(name)?;
         let trash = self.dir.join(format!("{TRASH}{unique}"));
         let place = self.dir.join(name);
         io("rename", &place, fs::rename(&place, &trash))?;
         durability::fsync_dir(&self.dir)?;
-        Ok(cowlab_sys::dir::remove_tree(&trash)?)
+        Ok(trash)
+    }
+
+    /// Deletes what was set aside. That takes its time, and others may make containers meanwhile.
+    fn empty(&self, trash: &[PathBuf]) -> Result<()> {
+        // Not together with a sweep.
+        let _deleting = self.attaching()?;
+        for place in trash {
+            cowlab_sys::dir::remove_tree(place)?;
+        }
+        Ok(())
     }
 
     /// Removes the volumes that no container has: the anonymous ones, or with `all` the named ones too. Returns their
@@ -233,17 +269,19 @@ impl Volumes {
     ///
     /// # Errors
     ///
-    /// The first that cannot be removed.
+    /// The first that cannot be removed; [`Error::VolumesInUse`].
     pub fn prune(&self, all: bool, containers: &Containers<'_>) -> Result<Vec<String>> {
-        let _alone = FileLock::exclusive(&self.dir.join(".lock"))?;
-        let mut removed = Vec::new();
+        let alone = self.alone_within(PATIENCE)?;
+        let (mut removed, mut trash) = (Vec::new(), Vec::new());
         for volume in self.list()? {
             let wanted = all || volume.anonymous;
             if wanted && containers.users_of_volume(&volume.name)?.is_empty() {
-                self.discard(&volume.name)?;
+                trash.push(self.set_aside(&volume.name)?);
                 removed.push(volume.name);
             }
         }
+        drop(alone);
+        self.empty(&trash)?;
         Ok(removed)
     }
 
@@ -304,4 +342,22 @@ pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         .map_err(layer)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removal_that_has_to_wait_names_the_process() {
+        let place = tempfile::tempdir().unwrap();
+        let volumes = Volumes::open(place.path()).unwrap();
+        let attaching = volumes.attaching().unwrap();
+        let time = Duration::from_millis(20);
+        let error = volumes.alone_within(time).unwrap_err().to_string();
+        let process = format!("process {} (", std::process::id());
+        assert!(error.contains(&process), "{error}");
+        drop(attaching);
+        assert!(volumes.alone_within(time).is_ok());
+    }
 }

@@ -36,6 +36,18 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ..super::BASE
     },
     Case {
+        id: "runtime/the-first-open-of-a-boot-removes-what-a-power-cut-left",
+        spec: "After a power cut the first command removes what nothing was promised of: containers with `--rm`, half made ones, names and snapshots of none. Others stay, and names are free again.",
+        see: &[
+            "fsync(2), Description",
+            "proc_sys_kernel(5), random/boot_id",
+        ],
+        catalogue: &["S07"],
+        impact: Impact::DataLoss,
+        run: Some(a_power_cut),
+        ..super::BASE
+    },
+    Case {
         id: "runtime/a-killed-commit-leaves-a-container-that-goes-on",
         spec: "A container that is paused for a commit goes on when the commit is killed, can be entered and committed again.",
         see: &["docs.docker.com, docker container commit, --pause"],
@@ -171,6 +183,76 @@ fn a_reboot_is_recognized(context: &mut Context) -> Result<()> {
     }
     product.ok(&["start", "con"])?;
     product.says(&["exec", "con", "cat", "/f"], "kept")
+}
+
+/// Makes containers as a power cut leaves them; the processes go first, as with the power.
+fn cut(product: &Product) -> Result<()> {
+    product.ok(&["create", "--name", "created", BASE, "cat", "/testfile"])?;
+    product.ok(&["run", "--name", "ended", BASE, "sh", "-c", "echo kept >/f"])?;
+    product.ok(&["create", "--name", "half-made", BASE, "true"])?;
+    let ephemeral = ["no-state", "no-record", "no-directory", "whole"];
+    for name in ephemeral {
+        let run = ["run", "-d", "--rm", "-v", "/anonymous", "--name", name];
+        product.ok(&[&run[..], &[BASE, "sleep", "1000"]].concat())?;
+    }
+    for name in ephemeral {
+        kill_process(product, name, "MonitorPid")?;
+        kill_process(product, name, "Pid")?;
+    }
+    let dir = |name| dir_of(product, name);
+    fs::remove_file(dir("half-made")?.join("state.json"))?;
+    // Renamed and not flushed: the name is there, the content is not (xfs).
+    fs::write(dir("no-state")?.join("state.json"), "")?;
+    fs::remove_file(dir("no-record")?.join("container.json"))?;
+    fs::remove_dir_all(dir("no-directory")?)?;
+    for name in ["no-state", "no-record"] {
+        fs::write(product.root().join("containers/names").join(name), "")?;
+    }
+    Ok(())
+}
+
+fn a_power_cut(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    cut(&product)?;
+    let boot = context.dir().join("boot");
+    fs::write(&boot, "00000000-0000-4000-8000-000000000000\n")?;
+    let ok = |words: &[&str]| product.run_in_boot(&boot, words)?.ok();
+    let listed: Value = serde_json::from_str(&ok(&["ps", "-a", "--json"])?)?;
+    let rows = listed.as_array().into_iter().flatten();
+    let mut left: Vec<_> = rows.filter_map(|row| row["name"].as_str()).collect();
+    left.sort_unstable();
+    expect("ps -a", "containers", "created ended", &left.join(" "))?;
+    let names = fs::read_dir(product.root().join("containers/names"))?.count();
+    expect("containers/names", "entries", 2, names)?;
+    let snapshots = ["snapshot", "ls", "--prefix", "container/", "--json"];
+    let snapshots: Value = serde_json::from_str(&ok(&snapshots)?)?;
+    let count = snapshots.as_array().map_or(0, Vec::len);
+    expect("snapshot ls", "container snapshots", 2, count)?;
+    expect(
+        "volume ls",
+        "anonymous volumes",
+        "",
+        &ok(&["volume", "ls", "-q"])?,
+    )?;
+    for name in [
+        "half-made",
+        "no-state",
+        "no-record",
+        "no-directory",
+        "whole",
+    ] {
+        ok(&["run", "--rm", "--name", name, BASE, "true"])?;
+    }
+    expect(
+        "created",
+        "output",
+        "test",
+        &ok(&["start", "-a", "created"])?,
+    )?;
+    expect("ended", "changes", "A /f", &ok(&["diff", "ended"])?)?;
+    ok(&["rm", "created", "ended"])?;
+    ok(&["system", "check"])?;
+    ok(&["rmi", BASE]).map(drop)
 }
 
 fn a_killed_commit(context: &mut Context) -> Result<()> {
