@@ -48,21 +48,22 @@ impl Store {
         })
     }
 
-    /// Writes the layer of the changes that `keep` is true of; what is below a directory that is left out is asked for by itself.
+    /// Writes the layer of some of the changes: those that `select` leaves in the list, which holds a directory and what is below it
+    /// one by one.
     ///
     /// # Errors
     ///
     /// As [`diff`](Self::diff).
-    #[tracing::instrument(level = "debug", skip(self, keep, sink, options))]
+    #[tracing::instrument(level = "debug", skip(self, select, sink, options))]
     pub fn diff_of(
         &self,
         key: &str,
-        keep: impl Fn(&Change) -> bool,
+        select: impl FnOnce(&mut Vec<Change>),
         sink: &mut dyn Write,
         options: &DiffOptions,
     ) -> Result<Written> {
         self.compare(key, |shown, _, mut changes| {
-            changes.retain(&keep);
+            select(&mut changes);
             diff::write(shown.path(), &changes, sink, options)
                 .map_err(Error::layer("write the layer of", key))
         })
@@ -199,6 +200,7 @@ impl Store {
             _ => changes::between(None, shown.path(), None)
                 .map_err(Error::layer("compare", &row.name))?,
         };
+        tracing::debug!(key = row.name, changes = changes.len(), "compared");
         work(&shown, parent.as_ref(), changes)
     }
 

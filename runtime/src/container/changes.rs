@@ -67,15 +67,17 @@ impl Containers<'_> {
             true => Some(Paused::pause(self, found)?),
             false => None,
         };
-        let changes = self.store().changes(&record.snapshot)?;
-        let scaffold = self.only_scaffold(found, &changes);
-        let keep =
-            |change: &Change| change.kind != ChangeKind::Added || !scaffold.contains(&change.path);
+        let without_scaffold = |changes: &mut Vec<Change>| {
+            let scaffold = self.only_scaffold(found, changes);
+            changes.retain(|change| {
+                change.kind != ChangeKind::Added || !scaffold.contains(&change.path)
+            });
+        };
         let config = committed(record);
-        let snapshot = &record.snapshot;
+        let about = (name, message);
         Ok(self
             .root()
-            .commit(&base, snapshot, &keep, &config, (name, message))?)
+            .commit(&base, &record.snapshot, without_scaffold, &config, about)?)
     }
 
     fn pause_lock(&self, id: &str) -> PathBuf {

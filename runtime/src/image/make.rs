@@ -97,8 +97,8 @@ impl Root {
         Ok(Fresh { blob, diff_id })
     }
 
-    /// Makes an image of another and what an active snapshot changed in it: the snapshot's difference becomes a blob and a
-    /// layer, without the changes that `keep` is false of; the snapshot itself stays as it is. Nobody may write to it meanwhile.
+    /// Makes an image of another and what an active snapshot changed in it: the changes that `select` leaves in their list become a
+    /// blob and a layer; the snapshot itself stays as it is. Nobody may write to it meanwhile.
     ///
     /// `config` is the configuration of the image to be, without layers and history, which are added. Returns its id.
     ///
@@ -109,12 +109,12 @@ impl Root {
         &self,
         base: &Image,
         snapshot: &str,
-        keep: &dyn Fn(&Change) -> bool,
+        select: impl FnOnce(&mut Vec<Change>),
         config: &ImageConfiguration,
         (name, message): (Option<&Name>, &str),
     ) -> Result<Digest> {
         let adding = self.adding()?;
-        let made = self.difference_blob(snapshot, keep).and_then(|fresh| {
+        let made = self.difference_blob(snapshot, select).and_then(|fresh| {
             let about = (snapshot, message);
             self.add(config, Some(base), fresh.as_ref(), name, about)
         });
@@ -127,14 +127,14 @@ impl Root {
     fn difference_blob(
         &self,
         snapshot: &str,
-        keep: &dyn Fn(&Change) -> bool,
+        select: impl FnOnce(&mut Vec<Change>),
     ) -> Result<Option<Fresh>> {
         let mut incoming = self.blobs().begin()?;
         let packing = |error| Error::packing(snapshot, error);
         let mut packer = Packer::new(&mut incoming, Compression::Gzip).map_err(packing)?;
-        let written = self
-            .store()
-            .diff_of(snapshot, keep, &mut packer, &DiffOptions::default())?;
+        let written =
+            self.store()
+                .diff_of(snapshot, select, &mut packer, &DiffOptions::default())?;
         packer.finish().map_err(packing)?;
         if written.entries == 0 {
             return Ok(None);
