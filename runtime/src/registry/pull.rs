@@ -213,7 +213,8 @@ impl Session {
                 None => tokio::time::sleep(PAUSE).await,
             }
         };
-        if incoming.size() > 0 {
+        let is_resumed = incoming.size() > 0;
+        if is_resumed {
             resumed(incoming.size());
         }
         let mut attempt = 0;
@@ -235,8 +236,13 @@ impl Session {
             tracing::debug!(blob = %expected.digest, attempt, error = %broken, "a download broke off");
             tokio::time::sleep(PAUSE * attempt).await;
         }
-        incoming.finish(Some(expected), &format!("registry `{}`", self.registry))?;
-        Ok(())
+        match incoming.finish(Some(expected), &format!("registry `{}`", self.registry)) {
+            // What an earlier try left may have suffered from a power cut, for it was not flushed: from the start, then.
+            Err(Error::BadBlob { .. }) if is_resumed => {
+                Box::pin(self.download(root, expected, resumed)).await
+            }
+            finished => finished.map(drop),
+        }
     }
 
     /// Takes what one request gives.
