@@ -235,6 +235,17 @@ impl Product {
         &self.root
     }
 
+    /// Has the root be at another path, as a disk that is mounted elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be renamed.
+    pub fn move_to(&mut self, root: PathBuf) -> Result<()> {
+        cowlab_sys::io("rename", &root, std::fs::rename(&self.root, &root))?;
+        self.root = root;
+        Ok(())
+    }
+
     /// Runs a command of the program.
     ///
     /// # Errors

@@ -34,6 +34,9 @@ pub fn make_dir(path: &Path, mode: u32) -> Result<()> {
     )?)
 }
 
+/// The file that names the owner.
+const MARKER: &str = "store";
+
 /// The directory of a driver.
 #[derive(Debug)]
 pub struct Home {
@@ -61,11 +64,25 @@ impl Home {
         Ok(home)
     }
 
+    /// Reads which store made the driver's directory at `root`; `None` where none has.
+    ///
+    /// # Errors
+    ///
+    /// When the mark cannot be read.
+    pub fn owner_of(root: &Path) -> Result<Option<String>> {
+        let marker = root.join(MARKER);
+        match fs::read_to_string(&marker) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            read => Ok(Some(
+                cowlab_sys::io("read", &marker, read)?.trim().to_owned(),
+            )),
+        }
+    }
+
     fn claim(&self, store: &str) -> Result<()> {
-        let marker = self.root.join("store");
-        let read = || fs::read_to_string(&marker).map(|text| text.trim().to_owned());
-        let owner = match read() {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+        let marker = self.root.join(MARKER);
+        let owner = match Self::owner_of(&self.root)? {
+            None => {
                 // Linked into place whole, so that of two first opens one wins and the other reads its name.
                 let fresh = self.root.join(format!("tmp/store-{store}"));
                 cowlab_sys::io("write", &fresh, fs::write(&fresh, format!("{store}\n")))?;
@@ -76,17 +93,16 @@ impl Home {
                 }
                 cowlab_sys::io("unlink", &fresh, fs::remove_file(&fresh))?;
                 fsync_dir(&self.root)?;
-                read()
+                Self::owner_of(&self.root)?
             }
-            found => found,
+            owner => owner,
         };
-        let owner = cowlab_sys::io("read", &marker, owner)?;
-        if owner == store {
+        if owner.as_deref() == Some(store) {
             Ok(())
         } else {
             Err(Error::ForeignRoot {
                 root: self.root.clone(),
-                owner,
+                owner: owner.unwrap_or_default(),
                 opener: store.to_owned(),
             })
         }

@@ -5,8 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use cowlab_driver::{Access, Chain, Driver, Entry, Mounts, OpenOptions, Settings, Usage, Variant};
+use cowlab_driver::{
+    Access, Chain, Driver, Entry, Home, Mounts, OpenOptions, Settings, Usage, Variant,
+};
 use cowlab_sys::Chance;
+use cowlab_sys::Stat;
 use cowlab_sys::lock::FileLock;
 
 use crate::database::{self, Database};
@@ -339,6 +342,13 @@ fn identify(
     };
     let driver_root = match (&recorded, asked_root) {
         (Some(identity), Some(asked)) if same(&identity.driver_root, &asked) => asked,
+        // A disk that is mounted elsewhere, or a directory that was renamed: its mark names its owner, wherever it is.
+        (Some(identity), Some(asked))
+            if Home::owner_of(&asked).map_err(Error::Unusable)?.as_ref()
+                == Some(&identity.uuid) =>
+        {
+            asked
+        }
         (Some(identity), Some(asked)) => {
             let show = |path: &Path| path.display().to_string();
             return Err(differs(
@@ -380,8 +390,11 @@ fn unknown_variant(entry: &Entry, name: &str) -> Error {
     }
 }
 
+/// Whether two paths lead to one directory, also by bind mounts.
 fn same(a: &Path, b: &Path) -> bool {
-    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    let stat = |path| cowlab_sys::stat::stat(path).ok();
+    let is_one = |a: Stat, b: Stat| (a.dev, a.ino) == (b.dev, b.ino);
+    a == b || matches!((stat(a), stat(b)), (Some(a), Some(b)) if is_one(a, b))
 }
 
 /// The store's own uuid, made and recorded at first. It comes before the driver is opened, so that a
@@ -416,8 +429,13 @@ fn recorded(root: &Path, database: &Database) -> Result<Option<Identity>> {
 }
 
 fn record(root: &Path, database: &Database, identity: &Identity) -> Result<()> {
-    if database.meta("driver_root")?.is_some() {
-        return Ok(());
+    if let Some(recorded) = database.meta("driver_root")? {
+        let (before, now) = (root.join(recorded), &identity.driver_root);
+        if same(&before, now) {
+            return Ok(());
+        }
+        let (before, now) = (before.display(), now.display());
+        tracing::warn!(%before, %now, "the driver's directory is at another place than before");
     }
     let Identity {
         driver,
