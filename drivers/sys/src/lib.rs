@@ -36,6 +36,7 @@ pub mod project;
 mod raw;
 pub mod reflink;
 pub mod root;
+pub mod seccomp;
 pub mod signals;
 pub mod stat;
 pub mod task;

@@ -12,6 +12,7 @@ pub(crate) mod child;
 pub(crate) mod network;
 pub(crate) mod quota;
 pub(crate) mod record_lock;
+pub(crate) mod seccomp;
 pub(crate) mod verity;
 #[cfg(feature = "zfs")]
 pub(crate) mod zfs_library;

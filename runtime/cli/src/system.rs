@@ -278,7 +278,7 @@ fn facts(root: &Root) -> anyhow::Result<Vec<(&'static str, serde_json::Value)>> 
         ("kernel", json!(cowlab_sys::process::kernel_release())),
         (
             "seccomp",
-            json!(cowlab_runtime::container::seccomp::BUILT_IN),
+            json!(cowlab_runtime::container::seccomp::is_supported()),
         ),
         ("warnings", json!(warnings)),
     ])

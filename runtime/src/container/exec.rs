@@ -12,12 +12,9 @@ use cowlab_sys::task::{self, Task};
 use cowlab_sys::{Root, io, signals, terminal};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
-use libcontainer::workload::default::DefaultExecutor;
-use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
-use oci_spec::runtime::{LinuxSeccomp, Spec};
 
 use super::place::{Containers, Found};
-use super::seccomp::{self, Seccomp};
+use super::seccomp::{Filtered, Seccomp};
 use super::{Error, Result, files, prepare, spec, user};
 
 /// How a program is run.
@@ -58,7 +55,6 @@ impl Containers<'_> {
                 needed: "start it first".to_owned(),
             });
         };
-        seccomp::refuse_unloadable(record)?;
         self.wake(&record.id)?;
         let root = Root::open(Path::new(&format!("/proc/{}/root", init.pid())))?;
         let who = options.user.as_ref().unwrap_or(&record.user);
@@ -96,15 +92,8 @@ impl Containers<'_> {
         };
         let mut builder = ContainerBuilder::new(record.id.clone(), SyscallType::default())
             .with_root_path(self.dir_of(&record.id).join("runtime"))
-            .map_err(failed)?;
-        if let Some(filter) = record.seccomp.spec() {
-            let filter = serde_json::from_value(filter).map_err(|error| Error::Start {
-                name: record.name.clone(),
-                reason: format!("its filter of system calls: {error}"),
-                status: 126,
-            })?;
-            builder = builder.with_executor(Filtered(filter));
-        }
+            .map_err(failed)?
+            .with_executor(Filtered::of(record)?);
         let mut console = None;
         if options.terminal {
             let path = place.0.join("console");
@@ -133,21 +122,6 @@ impl Containers<'_> {
             }
         }
         Ok(task::wait(pid)?)
-    }
-}
-
-/// Starts a program with the filter of the container: libcontainer 0.7 has none for who joins.
-#[derive(Clone)]
-struct Filtered(LinuxSeccomp);
-
-impl Executor for Filtered {
-    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        seccomp::load(&self.0)?;
-        DefaultExecutor {}.exec(spec)
-    }
-
-    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        DefaultExecutor {}.validate(spec)
     }
 }
 

@@ -9,7 +9,6 @@ use super::config::Network;
 use super::mounts::Attached;
 use super::place::Containers;
 use super::record::Record;
-use super::seccomp;
 use super::spec::{self, SpecMount};
 use super::user::{self, User};
 use super::{Error, Result, files};
@@ -29,7 +28,6 @@ pub(super) fn prepare(
     record: &Record,
     rootfs: &Path,
 ) -> Result<Prepared> {
-    seccomp::refuse_unloadable(record)?;
     let root = Root::open(rootfs)?;
     let user = user::resolve(&root, &record.user)?;
     let mut scaffold = Vec::new();

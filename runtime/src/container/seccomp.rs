@@ -1,25 +1,32 @@
-//! Which system calls a container may make: a filter of the kernel's (seccomp(2)), which libcontainer loads by libseccomp.
+//! Which system calls a container may make: a filter of the kernel's (seccomp(2)).
 //!
-//! Only a program built with the feature `seccomp` is linked with libseccomp. What is here is data, and in every program, so
-//! that one without the feature refuses a container that was promised a filter.
+//! A filter is data, as the OCI runtime specification has it. [`program`] compiles it, and [`Filtered`] loads it as the last thing
+//! before a container's program starts. libcontainer's own way needs libseccomp, a C library, and is not used.
+
+mod program;
 
 use std::io::Read;
 use std::path::Path;
 
-use libcontainer::workload::ExecutorError;
-use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};
+use libcontainer::workload::default::DefaultExecutor;
+use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use oci_spec::runtime::{LinuxSeccomp, Spec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::record::Record;
 use super::{Error, Result};
+use program::Programs;
 
-/// Whether this program can have filters loaded.
-pub const BUILT_IN: bool = cfg!(feature = "seccomp");
+/// Where no filter can be loaded.
+const NOT_HERE: &str = "this kernel has no filters of system calls (CONFIG_SECCOMP_FILTER), or cowlab knows none for this \
+     architecture: `--security-opt seccomp=unconfined` goes without";
 
-/// What to do where it cannot.
-const NOT_BUILT: &str = "this program was built without seccomp: `cargo build --release -p cowlab --features seccomp` builds one with it \
-     and needs libseccomp-dev";
+/// Whether filters can be loaded on this machine.
+#[must_use]
+pub fn is_supported() -> bool {
+    program::IS_KNOWN && cowlab_sys::seccomp::is_supported()
+}
 
 /// The longest file that is read as a filter, in bytes; docker's own profile has 13 thousand.
 const LONGEST: u64 = 1 << 20;
@@ -119,7 +126,7 @@ pub enum Seccomp {
 
 impl Default for Seccomp {
     fn default() -> Self {
-        match BUILT_IN {
+        match is_supported() {
             true => Self::Builtin,
             false => Self::Unconfined,
         }
@@ -136,7 +143,7 @@ impl Seccomp {
         let invalid = |reason: String| Error::invalid("--security-opt", option, reason);
         match option.split_once('=') {
             Some(("seccomp", "unconfined")) => Ok(Self::Unconfined),
-            Some(("seccomp", _)) if !BUILT_IN => Err(invalid(NOT_BUILT.to_owned())),
+            Some(("seccomp", _)) if !is_supported() => Err(invalid(NOT_HERE.to_owned())),
             Some(("seccomp", "builtin")) => Ok(Self::Builtin),
             Some(("seccomp", file)) => {
                 let text = read(Path::new(file)).map_err(invalid)?;
@@ -158,41 +165,54 @@ impl Seccomp {
         }
     }
 
-    /// `linux.seccomp` of the runtime specification, as libcontainer reads it.
-    pub(super) fn spec(&self) -> Option<Value> {
-        let mut filter = match self {
-            Self::Unconfined => return None,
-            Self::Builtin => builtin(),
-            Self::Profile(profile) => json!(profile),
+    /// The programs of the filter; none where there is no filter.
+    fn programs(&self) -> std::result::Result<Programs, String> {
+        match self {
+            Self::Unconfined => Ok(Programs::default()),
+            Self::Builtin => {
+                let filter = LinuxSeccomp::deserialize(builtin());
+                program::compile(&filter.map_err(|error| error.to_string())?)
+            }
+            Self::Profile(profile) => program::compile(profile),
+        }
+    }
+}
+
+/// Starts a container's program with the container's filter.
+#[derive(Debug, Clone)]
+pub(super) struct Filtered(Programs);
+
+impl Filtered {
+    /// Compiles the filter of a container.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Start`] where the filter that was promised cannot be loaded.
+    pub(super) fn of(record: &Record) -> Result<Self> {
+        let failed = |reason: String| Error::Start {
+            name: record.name.clone(),
+            reason: format!("its system calls are to be filtered, and {reason}"),
+            status: 125,
         };
-        swap_masks(&mut filter);
-        Some(filter)
+        if record.seccomp != Seccomp::Unconfined && !is_supported() {
+            return Err(failed(NOT_HERE.to_owned()));
+        }
+        Ok(Self(record.seccomp.programs().map_err(failed)?))
     }
 }
 
-/// Refuses to start anything without the filter that was promised.
-pub(super) fn refuse_unloadable(record: &Record) -> Result<()> {
-    if BUILT_IN || record.seccomp == Seccomp::Unconfined {
-        return Ok(());
+impl Executor for Filtered {
+    fn exec(&self, spec: &Spec) -> std::result::Result<(), ExecutorError> {
+        for program in &self.0.all {
+            cowlab_sys::seccomp::load(program, self.0.flags)
+                .map_err(|error| ExecutorError::Execution(error.into()))?;
+        }
+        DefaultExecutor {}.exec(spec)
     }
-    Err(Error::Start {
-        name: record.name.clone(),
-        reason: format!("its system calls are to be filtered, and {NOT_BUILT}"),
-        status: 125,
-    })
-}
 
-/// Filters this thread and what it starts from now on.
-#[cfg(feature = "seccomp")]
-pub(super) fn load(filter: &LinuxSeccomp) -> std::result::Result<(), ExecutorError> {
-    let loaded = libcontainer::seccomp::initialize_seccomp(filter).map(drop);
-    loaded.map_err(|error| ExecutorError::Execution(error.into()))
-}
-
-/// Refuses, as [`refuse_unloadable`] has before.
-#[cfg(not(feature = "seccomp"))]
-pub(super) fn load(_: &LinuxSeccomp) -> std::result::Result<(), ExecutorError> {
-    Err(ExecutorError::Other(NOT_BUILT.to_owned()))
+    fn validate(&self, spec: &Spec) -> std::result::Result<(), ExecutorValidationError> {
+        DefaultExecutor {}.validate(spec)
+    }
 }
 
 /// The program's own filter: everything is allowed but what docker blocks.
@@ -240,18 +260,6 @@ fn personalities() -> impl Iterator<Item = Value> {
     set.chain(bits().map(|bit| refuse("personality", 0, TOP | bit, TOP)))
 }
 
-/// libcontainer 0.7 takes the two values of a masked comparison the other way round than runc and libseccomp, where the mask
-/// is first (seccomp_rule_add(3), SCMP_CMP_MASKED_EQ).
-fn swap_masks(filter: &mut Value) {
-    let calls = filter["syscalls"].as_array_mut().into_iter().flatten();
-    let args = calls.flat_map(|call| call["args"].as_array_mut().into_iter().flatten());
-    for arg in args.filter(|arg| arg["op"] == "SCMP_CMP_MASKED_EQ") {
-        let (mask, bits) = (arg["value"].take(), arg["valueTwo"].take());
-        arg["valueTwo"] = mask;
-        arg["value"] = if bits.is_null() { json!(0) } else { bits };
-    }
-}
-
 fn read(file: &Path) -> std::result::Result<String, String> {
     let told = |error: std::io::Error| format!("read the file: {error}");
     let mut text = String::new();
@@ -264,10 +272,9 @@ fn read(file: &Path) -> std::result::Result<String, String> {
     }
 }
 
-/// Reads a filter. What libcontainer does not know in it is refused: a condition that nobody heeds lets through what it forbids.
-/// Names of system calls that libseccomp does not know are passed over, as by other runtimes: another kernel may have them.
+/// Reads a filter. What is not known in it is refused: a condition that nobody heeds lets through what it forbids. Names of system
+/// calls that this machine does not have are passed over, as by other runtimes: another one may have them.
 fn profile(text: &str) -> std::result::Result<LinuxSeccomp, String> {
-    const NOTIFY: LinuxSeccompAction = LinuxSeccompAction::ScmpActNotify;
     const FORM: &str = "write it as `linux.seccomp` of the OCI runtime specification";
     let value: Value =
         serde_json::from_str(text).map_err(|error| format!("the file is no JSON: {error}"))?;
@@ -291,14 +298,12 @@ fn profile(text: &str) -> std::result::Result<LinuxSeccomp, String> {
         ));
     }
     let filter = LinuxSeccomp::deserialize(&value).map_err(|error| format!("{error}: {FORM}"))?;
-    let mut rules = filter.syscalls().iter().flatten();
-    let mut args = rules.clone().flat_map(|rule| rule.args().iter().flatten());
+    let rules = filter.syscalls().iter().flatten();
+    let mut args = rules.flat_map(|rule| rule.args().iter().flatten());
     if args.any(|arg| arg.index() > 5) {
         return Err("a system call has arguments 0 to 5".to_owned());
     }
-    if filter.default_action() == NOTIFY || rules.any(|rule| rule.action() == NOTIFY) {
-        return Err("SCMP_ACT_NOTIFY is not supported, for nobody listens".to_owned());
-    }
+    program::compile(&filter)?;
     Ok(filter)
 }
 
@@ -378,23 +383,6 @@ mod tests {
     }
 
     #[test]
-    fn masks_are_swapped_for_libcontainer() {
-        let mut filter = json!({"syscalls": [{"args": [
-            {"value": 7, "valueTwo": 1, "op": "SCMP_CMP_MASKED_EQ"},
-            {"value": 7, "op": "SCMP_CMP_MASKED_EQ"},
-            {"value": 7, "valueTwo": 1, "op": "SCMP_CMP_EQ"},
-        ]}, {}]});
-        swap_masks(&mut filter);
-        let pair = |index: usize| {
-            let arg = &filter["syscalls"][0]["args"][index];
-            (arg["value"].as_u64(), arg["valueTwo"].as_u64())
-        };
-        assert_eq!(pair(0), (Some(1), Some(7)));
-        assert_eq!(pair(1), (Some(0), Some(7)));
-        assert_eq!(pair(2), (Some(7), Some(1)));
-    }
-
-    #[test]
     fn a_file_is_read_whole_or_not_at_all() {
         let with = |calls: &str| {
             let text = format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{calls}]}}"#);
@@ -420,23 +408,21 @@ mod tests {
     }
 
     #[test]
-    fn options_are_read_as_this_program_was_built() {
+    fn options_are_read() {
         let told = |option| Seccomp::parse(option).unwrap_err().to_string();
-        assert_eq!(
-            Seccomp::parse("seccomp=unconfined").unwrap(),
-            Seccomp::Unconfined
-        );
+        let unconfined = Seccomp::parse("seccomp=unconfined").unwrap();
+        assert_eq!(unconfined, Seccomp::Unconfined);
         assert!(told("label=disable").contains("`label=disable`"));
         assert!(told("no-new-privileges").contains("`no-new-privileges`"));
-        let absent = told("seccomp=/nonexistent/filter.json");
-        let builtin = Seccomp::parse("seccomp=builtin");
-        if BUILT_IN {
-            assert!(absent.contains("No such file"), "{absent}");
-            assert_eq!(builtin.unwrap(), Seccomp::default());
-        } else {
-            assert!(absent.contains("libseccomp-dev"), "{absent}");
-            assert!(builtin.is_err());
-            assert_eq!(Seccomp::default(), Seccomp::Unconfined);
+        if !is_supported() {
+            assert!(told("seccomp=builtin").contains("CONFIG_SECCOMP_FILTER"));
+            return;
         }
+        let absent = told("seccomp=/nonexistent/filter.json");
+        assert!(absent.contains("No such file"), "{absent}");
+        assert_eq!(
+            Seccomp::parse("seccomp=builtin").unwrap(),
+            Seccomp::default()
+        );
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::cgroup;
 use super::config::Network;
 use super::record::Record;
+use super::seccomp::Seccomp;
 use super::user::User;
 
 /// What docker lets a container's root do (moby, `oci/caps/defaults.go`).
@@ -90,11 +91,15 @@ pub(super) fn spec(record: &Record, user: &User, rootfs: &Path, extra: &[SpecMou
         "" => record.short_id(),
         name => name,
     };
+    let mut process = process(record, user);
+    if record.seccomp != Seccomp::Unconfined {
+        let_load_filters(&mut process);
+    }
     json!({
         "ociVersion": "1.0.2",
         "root": {"path": rootfs, "readonly": record.read_only},
         "hostname": hostname,
-        "process": process(record, user),
+        "process": process,
         "mounts": mounts,
         "linux": {
             "cgroupsPath": cgroup::path(&record.id),
@@ -103,7 +108,6 @@ pub(super) fn spec(record: &Record, user: &User, rootfs: &Path, extra: &[SpecMou
             "readonlyPaths": read_only_paths(),
             "rootfsPropagation": "private",
             "resources": {"devices": [{"allow": false, "access": "rwm"}]},
-            "seccomp": record.seccomp.spec(),
         },
     })
 }

@@ -15,6 +15,7 @@ use libcontainer::syscall::syscall::SyscallType;
 use crate::container::config::Network;
 use crate::container::place::Containers;
 use crate::container::record::{Process, Record, State, Step};
+use crate::container::seccomp::Filtered;
 use crate::container::{Error, Result, cgroup, files, prepare};
 
 /// A program that was started, and the other ends of its streams.
@@ -112,7 +113,8 @@ fn build(
     let failed = |error: libcontainer::error::LibcontainerError| failed(record, &error);
     let builder = ContainerBuilder::new(record.id.clone(), SyscallType::default())
         .with_root_path(dir.join("runtime"))
-        .map_err(failed)?;
+        .map_err(failed)?
+        .with_executor(Filtered::of(record)?);
     let (builder, streams) = connect(builder, record, &dir)?;
     let container = builder
         .as_init(&bundle)
