@@ -27,6 +27,15 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ..super::BASE
     },
     Case {
+        id: "runtime/commit-compares-the-trees-once",
+        spec: "A commit finds out once what a container changed, whatever it leaves out of the layer.",
+        see: &["docs.docker.com, docker container commit"],
+        catalogue: &["S08"],
+        impact: Impact::Performance,
+        run: Some(commit_compares_once),
+        ..super::BASE
+    },
+    Case {
         id: "runtime/commit-keeps-exactly-the-change",
         spec: "A commit makes an image of one layer more that has exactly the change, and the container keeps its own layer.",
         see: &["docs.docker.com, docker container commit"],
@@ -156,6 +165,20 @@ fn commit_keeps_exactly_the_change(context: &mut Context) -> Result<()> {
     product.says(&["run", "--rm", BASE, "cat", "/testfile"], "test")?;
     product.says(&["diff", "con"], CHANGED)?;
     product.says(&["exec", "con", "cat", "/etc/new"], "new")
+}
+
+fn commit_compares_once(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    // The mount point of the volume is made in the container's layer, and no change.
+    let run = ["run", "--name", "con", "-v", "data:/made", BASE];
+    product.ok(&[&run[..], &["sh", "-c", "echo new >/new"]].concat())?;
+    let ran = product.run_among(&[("COWLAB_LOG", "debug")], &["commit", "con", "two"])?;
+    let is_told = |line: &&str| line.contains("compared") && line.contains("\"container/");
+    let compared = ran.err.lines().filter(is_told).count();
+    ran.ok()?;
+    expect("commit", "comparisons", 1, compared)?;
+    let look = ["sh", "-c", "cat /new; [ -e /made ] || echo none"];
+    product.says(&[&["run", "--rm", "two"], &look[..]].concat(), "new\nnone")
 }
 
 fn files_are_copied_in_and_out(context: &mut Context) -> Result<()> {
