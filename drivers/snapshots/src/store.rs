@@ -336,31 +336,7 @@ fn identify(
     let variant = entry
         .variant(name)
         .ok_or_else(|| unknown_variant(entry, name))?;
-    let asked_root = match &options.driver_root {
-        Some(path) => Some(cowlab_sys::io("getcwd", path, std::path::absolute(path))?),
-        None => None,
-    };
-    let driver_root = match (&recorded, asked_root) {
-        (Some(identity), Some(asked)) if same(&identity.driver_root, &asked) => asked,
-        // A disk that is mounted elsewhere, or a directory that was renamed: its mark names its owner, wherever it is.
-        (Some(identity), Some(asked))
-            if Home::owner_of(&asked).map_err(Error::Unusable)?.as_ref()
-                == Some(&identity.uuid) =>
-        {
-            asked
-        }
-        (Some(identity), Some(asked)) => {
-            let show = |path: &Path| path.display().to_string();
-            return Err(differs(
-                "driver root",
-                &show(&identity.driver_root),
-                &show(&asked),
-            ));
-        }
-        (Some(identity), None) => identity.driver_root.clone(),
-        (None, Some(asked)) => asked,
-        (None, None) => root.join(DRIVER_DIR),
-    };
+    let driver_root = driver_root(root, recorded.as_ref(), options)?;
     let known = recorded.as_ref().map(|identity| &identity.settings);
     let settings = settings::agreed(root, known, &options.settings)?;
     let uuid = match recorded {
@@ -375,6 +351,36 @@ fn identify(
         settings,
     };
     Ok((identity, variant))
+}
+
+/// The driver's directory: the recorded one, or the one that was asked for where that is the store's own.
+fn driver_root(
+    root: &Path,
+    recorded: Option<&Identity>,
+    options: &StoreOptions,
+) -> Result<PathBuf> {
+    let asked = match &options.driver_root {
+        Some(path) => Some(cowlab_sys::io("getcwd", path, std::path::absolute(path))?),
+        None => None,
+    };
+    let (identity, asked) = match (recorded, asked) {
+        (Some(identity), Some(asked)) => (identity, asked),
+        (Some(identity), None) => return Ok(identity.driver_root.clone()),
+        (None, Some(asked)) => return Ok(asked),
+        (None, None) => return Ok(root.join(DRIVER_DIR)),
+    };
+    // A disk that is mounted elsewhere, or a directory that was renamed: its mark names its owner, wherever it is.
+    let is_own = same(&identity.driver_root, &asked)
+        || Home::owner_of(&asked).map_err(Error::Unusable)?.as_ref() == Some(&identity.uuid);
+    match is_own {
+        true => Ok(asked),
+        false => Err(Error::Recorded {
+            path: root.to_owned(),
+            what: "driver root",
+            recorded: identity.driver_root.display().to_string(),
+            asked: asked.display().to_string(),
+        }),
+    }
 }
 
 fn unknown_variant(entry: &Entry, name: &str) -> Error {

@@ -40,7 +40,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ..super::BASE
     },
     Case {
-        id: "runtime/system-calls-are-filtered-where-that-is-built",
+        id: "runtime/system-calls-are-filtered",
         spec: "Containers are refused the system calls that docker refuses them, or those that a file says; so is what `exec` runs in them.",
         see: &[
             "docs.docker.com, engine/security/seccomp",
