@@ -208,6 +208,16 @@ pub fn unshare_mounts() -> Result<()> {
     }
 }
 
+/// Gives the calling thread a table of descriptors of its own, in which there are the standard streams alone. It comes first
+/// in a thread that was handed no descriptor; threads that it starts have its table.
+///
+/// # Errors
+///
+/// Returns [`Error::Sys`].
+pub fn unshare_descriptors() -> Result<()> {
+    sys("unshare", "descriptors", raw::unshare_descriptors())
+}
+
 /// Runs `body` in a thread with a mount namespace of its own, which ends with it, and the mounts
 /// made there as well.
 ///

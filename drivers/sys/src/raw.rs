@@ -384,6 +384,16 @@ pub(crate) fn unshare(flags: rustix::thread::UnshareFlags) -> Result<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }
 }
 
+/// unshare(2) with CLONE_FILES, then close_range(2) of all but the standard streams: nothing is left in the thread's table
+/// that a number could be taken for.
+pub(crate) fn unshare_descriptors() -> Result<()> {
+    // SAFETY: whoever calls holds no descriptor in this thread, as `process::unshare_descriptors` demands.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }?;
+    // SAFETY: as above; the table is this thread's own by now.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
+    outcome(closed).map(drop)
+}
+
 /// Pages of a file, mapped and shared. Only their address is given out, never a
 /// reference: the file can change at any time.
 #[derive(Debug)]

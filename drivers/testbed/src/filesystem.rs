@@ -11,6 +11,7 @@ use cowlab_sys::{Cmd, Errno, Guard, Leak, io, mountinfo, page_cache};
 
 use crate::description::{Description, all_options, sector_size};
 use crate::journal::Intent;
+use crate::recorded::{Disks, Served};
 use crate::run::{Shared, make_private_dir};
 use crate::thin::{Ground, ThinPool};
 use crate::zplaces::Zpools;
@@ -39,6 +40,16 @@ pub struct BackingFs {
     device: Option<LoopDevice>,
     image: Option<PathBuf>,
     memory: Option<MountGuard>,
+    served: Option<Served>,
+    recorded: Option<Recorded>,
+}
+
+/// What a file system on disks that record is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorded {
+    pub(crate) disks: Disks,
+    /// Whether the disks have the file system already.
+    pub(crate) is_made: bool,
 }
 
 impl BackingFs {
@@ -46,6 +57,7 @@ impl BackingFs {
         run: Arc<Shared>,
         backing: Backing,
         options: &BackingOptions,
+        recorded: Option<Recorded>,
     ) -> Result<Self> {
         backing.check()?;
         let least = backing.least_bytes();
@@ -77,6 +89,8 @@ impl BackingFs {
             device: None,
             image: None,
             memory: None,
+            served: None,
+            recorded,
         };
         if let Err(error) = made.build() {
             if let Err(leak) = made.close() {
@@ -93,9 +107,10 @@ impl BackingFs {
         let preallocate = self.options.preallocate;
         if let Some(command) = mkfs::command(self.backing, preallocate, uuid.as_deref()) {
             let command = command.args(mkfs::features(self.backing, self.options.extra));
-            let directory = match self.options.media {
-                Media::Disk => self.run.directory().to_path_buf(),
-                Media::Memory => self.mount_memory()?,
+            let directory = match (&self.recorded, self.options.media) {
+                (Some(_), _) => self.serve_disks()?,
+                (None, Media::Disk) => self.run.directory().to_path_buf(),
+                (None, Media::Memory) => self.mount_memory()?,
             };
             if self.backing.is_thin() {
                 self.make_thin(directory, &command)?;
@@ -103,14 +118,17 @@ impl BackingFs {
             }
             let name = format!("{}.img", self.name);
             let image = directory.join(&name);
-            self.run.reserve(&image, self.options.media, bytes)?;
-            let on = self.memory.as_ref().map(|_| self.memory_name());
+            if self.recorded.is_none() {
+                self.run.reserve(&image, self.options.media, bytes)?;
+            }
+            let on = self.on();
             self.run.record(&Intent::Image { name, on, bytes })?;
             self.image = Some(image.clone());
             mkfs::make_image(&image, bytes)?;
             let device = self.attach(&image)?;
             match self.backing {
                 Backing::Zfs => self.make_pool(&device)?,
+                _ if self.is_made() => {}
                 _ => command.arg(&device).run()?,
             }
             if self.options.preallocate {
@@ -145,18 +163,20 @@ impl BackingFs {
 
     /// Makes a pool with a thin device for this file system, and what makes further pools for drivers.
     fn make_thin(&mut self, directory: PathBuf, command: &Cmd) -> Result<()> {
-        let bytes = self.options.bytes;
+        let (bytes, is_made) = (self.options.bytes, self.is_made());
         let ground = Ground {
             run: Arc::clone(&self.run),
-            on: self.memory.as_ref().map(|_| self.memory_name()),
+            on: self.on(),
             media: self.options.media,
-            sector_size: mkfs::sector_size(self.backing),
+            sector_size: self.sector_size(),
             preallocate: self.options.preallocate,
             directory,
         };
         self.places = Places::of_pools(ground.clone(), self.backing.fstype(), bytes);
         let pool = self.thin.insert(ground.pool(self.name.clone(), bytes)?);
-        command.clone().arg(pool.thin(bytes, true)?).run()?;
+        if !is_made {
+            command.clone().arg(pool.thin(bytes, true)?).run()?;
+        }
         if self.options.preallocate {
             pool.preallocate()?;
         }
@@ -193,6 +213,49 @@ impl BackingFs {
         Ok(target)
     }
 
+    /// Mounts what serves the disks that record.
+    fn serve_disks(&mut self) -> Result<PathBuf> {
+        let name = self.memory_name();
+        let target = self.run.directory().join(&name);
+        self.run.record(&Intent::Mount {
+            name: name.clone(),
+            fstype: "fuse".to_owned(),
+        })?;
+        make_private_dir(&target)?;
+        if let Some(recorded) = &self.recorded {
+            self.served = Some(Served::at(&target, &name, &recorded.disks)?);
+        }
+        Ok(target)
+    }
+
+    /// Whether the disks have the file system already.
+    fn is_made(&self) -> bool {
+        self.recorded
+            .as_ref()
+            .is_some_and(|recorded| recorded.is_made)
+    }
+
+    /// The file system of the run that images lie on, where that is not the directory's.
+    fn on(&self) -> Option<String> {
+        let is_mounted = self.memory.is_some() || self.served.is_some();
+        is_mounted.then(|| self.memory_name())
+    }
+
+    /// Disks that record take whole blocks.
+    fn sector_size(&self) -> Option<u32> {
+        match self.recorded {
+            Some(_) => Some(4096),
+            None => mkfs::sector_size(self.backing),
+        }
+    }
+
+    /// Returns the disks below it, where they record.
+    pub fn disks(&self) -> Option<Disks> {
+        self.recorded
+            .as_ref()
+            .map(|recorded| recorded.disks.clone())
+    }
+
     fn memory_name(&self) -> String {
         format!("{}-memory", self.name)
     }
@@ -205,7 +268,7 @@ impl BackingFs {
         let options = LoopOptions {
             read_only: false,
             direct_io: true,
-            sector_size: mkfs::sector_size(self.backing),
+            sector_size: self.sector_size(),
         };
         let device = LoopDevice::attach(image, options)?;
         Ok(self.device.insert(device).path().to_path_buf())
@@ -215,7 +278,11 @@ impl BackingFs {
         self.run.record(&Intent::Pool {
             name: self.name.clone(),
         })?;
-        self.pool = Some(Pool::create(&self.name, device)?);
+        let pool = match self.is_made() {
+            true => Pool::find(&self.name, device)?,
+            false => Pool::create(&self.name, device)?,
+        };
+        self.pool = Some(pool);
         self.places = Places::of_zpools(Zpools {
             run: Arc::clone(&self.run),
             name: self.name.clone(),
@@ -427,6 +494,10 @@ impl BackingFs {
             memory.close()?;
         }
         self.memory = None;
+        if let Some(served) = &mut self.served {
+            served.close()?;
+        }
+        self.served = None;
         for directory in [
             &self.mount_point,
             &self.run.directory().join(self.memory_name()),
@@ -460,6 +531,9 @@ impl Guard for BackingFs {
                 pool.keep();
             }
             self.places.keep();
+            if let Some(served) = self.served.take() {
+                served.keep();
+            }
             if let Some(pool) = self.thin.take() {
                 pool.keep();
             }

@@ -11,7 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{Chance, Errno, io, process, stat, sys};
 
+use crate::Moment;
+use crate::filesystem::Recorded;
 use crate::journal::{Intent, Journal, Origin, directory_name};
+use crate::recorded::Disks;
 use crate::{Backing, BackingFs, BackingOptions, Error, Media, Result, teardown};
 
 /// The name of the lock file in a run's directory.
@@ -61,6 +64,10 @@ fn plain(error: &std::io::Error) -> String {
 pub struct Run {
     shared: Arc<Shared>,
 }
+
+/// Where the names of a run stand.
+#[derive(Clone, Copy, Debug)]
+pub struct Names(u32);
 
 /// What a run and its file systems share.
 #[derive(Debug)]
@@ -183,7 +190,48 @@ impl Run {
     /// Returns [`Error::Missing`] where the host cannot make it, [`Error::NoSpace`],
     /// [`Error::TooSmall`] or [`Error::Sys`]. What was made by then is taken back.
     pub fn backing(&self, backing: Backing, options: &BackingOptions) -> Result<BackingFs> {
-        BackingFs::make(Arc::clone(&self.shared), backing, options)
+        BackingFs::make(Arc::clone(&self.shared), backing, options, None)
+    }
+
+    /// Makes a file system on disks that record what is written to them and flushed, and mounts it.
+    ///
+    /// # Errors
+    ///
+    /// As [`backing`](Self::backing), and [`Error::Missing`] without FUSE.
+    pub fn recorded(&self, backing: Backing, options: &BackingOptions) -> Result<BackingFs> {
+        let recorded = Recorded {
+            disks: Disks::new(None),
+            is_made: false,
+        };
+        let shared = Arc::clone(&self.shared);
+        BackingFs::make(shared, backing, options, Some(recorded))
+    }
+
+    /// Mounts what a power cut leaves of a file system, at the same place and under the same names: those that the run gave
+    /// after `first` of its names. Whatever had these is closed. The disks record on.
+    ///
+    /// # Errors
+    ///
+    /// As [`recorded`](Self::recorded), and what the file system's own recovery says.
+    pub fn after_power_cut(
+        &self,
+        first: Names,
+        backing: Backing,
+        options: &BackingOptions,
+        (disks, moment): (&Disks, Moment),
+    ) -> Result<BackingFs> {
+        self.shared.next.store(first.0, Ordering::SeqCst);
+        let recorded = Recorded {
+            disks: Disks::new(Some(disks.cut(moment))),
+            is_made: true,
+        };
+        let shared = Arc::clone(&self.shared);
+        BackingFs::make(shared, backing, options, Some(recorded))
+    }
+
+    /// Returns where the names stand that the run gives.
+    pub fn names(&self) -> Names {
+        Names(self.shared.next.load(Ordering::SeqCst))
     }
 
     /// Leaves everything behind, mounted as it is, and returns the run's directory. The next sweep

@@ -212,7 +212,10 @@ fn mappers_of(directory: &Path) -> Result<Vec<String>> {
 /// Frees a loop device that is bound to `image`, whether or not the file was removed since.
 fn free(device: &Path, image: &Path) -> cowlab_sys::Result<()> {
     match loopdev::detach_image(device, image) {
-        Err(error) if error.errno() == Some(Errno::NOENT) => loopdev::detach(device),
+        // The disk of a killed run may record no more: nobody serves its file.
+        Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NOTCONN)) => {
+            loopdev::detach(device)
+        }
         result => result,
     }
 }

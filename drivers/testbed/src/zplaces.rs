@@ -25,7 +25,7 @@ impl Zpools {
             bytes,
             ..self.options.clone()
         };
-        let made = BackingFs::make(Arc::clone(&self.run), Backing::Zfs, &options)?;
+        let made = BackingFs::make(Arc::clone(&self.run), Backing::Zfs, &options, None)?;
         let small = Small {
             pool: made.name().to_owned(),
             bytes,

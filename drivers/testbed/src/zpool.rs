@@ -68,6 +68,16 @@ impl Pool {
         })
     }
 
+    /// Brings back the pool that a device has. It was not exported: the power went.
+    pub(crate) fn find(name: &str, device: &Path) -> Result<Self> {
+        let mut pool = Self {
+            name: name.to_owned(),
+            is_imported: false,
+        };
+        pool.import(device)?;
+        Ok(pool)
+    }
+
     /// Takes it out of the kernel; what is on the device stays. The pool is not in use.
     pub(crate) fn export(&mut self) -> Result<()> {
         if self.is_imported {

@@ -10,6 +10,7 @@ mod hundred_containers;
 mod kill_nine;
 mod killed_commands;
 mod memory;
+mod power_cuts;
 mod random;
 mod same_image;
 mod sweep_live;
@@ -63,6 +64,8 @@ enum Claim {
     HundredContainers(hundred_containers::Args),
     /// Commands that are killed at any moment happen whole or not at all, and leave nothing.
     KilledCommands(killed_commands::Args),
+    /// A power cut at any moment loses nothing that was acknowledged and leaves nothing half.
+    PowerCuts(power_cuts::Args),
     /// An image is the same tree, and the same layers again, on every driver.
     SameImageEveryDriver(same_image::Args),
     /// Thin pools of others are not written to, and full ones are named and cost nothing that was committed.
@@ -103,6 +106,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Claim::SweepBesideLive(args) => sweep_live::prove(args, &run, &mut findings),
         Claim::HundredContainers(args) => hundred_containers::prove(args, &run, &mut findings),
         Claim::KilledCommands(args) => killed_commands::prove(args, &run, &mut findings),
+        Claim::PowerCuts(args) => power_cuts::prove(args, &run, &mut findings),
         Claim::SameImageEveryDriver(args) => same_image::prove(args, &run, &mut findings),
         Claim::ThinPools(args) => thin_pools::prove(args, &run, &mut findings),
         Claim::KillNineWorker(_) | Claim::SweepHolder(_) => Ok(()),

@@ -176,6 +176,88 @@ pub(super) const CLAIMS: &[Claim] = &[
         &["prove", "killed-commands", "--driver", "vfs"],
     ),
     claim(
+        "power-cuts-overlay2-ext4",
+        "1,000 power cuts in the life of a root with overlay2 on ext4 lose nothing that was acknowledged and leave nothing half.",
+        ROOT,
+        &[
+            "prove", "power-cuts", "--driver", "overlay2", "--backing", "ext4", "--cuts", "1000",
+        ],
+    ),
+    claim(
+        "power-cuts-overlay2-xfs",
+        "1,000 power cuts in the life of a root with overlay2 on xfs lose nothing that was acknowledged and leave nothing half.",
+        ROOT,
+        &[
+            "prove", "power-cuts", "--driver", "overlay2", "--backing", "xfs", "--cuts", "1000",
+        ],
+    ),
+    claim(
+        "power-cuts-btrfs",
+        "1,000 power cuts in the life of a root with btrfs lose nothing that was acknowledged and leave nothing half.",
+        ROOT,
+        &[
+            "prove", "power-cuts", "--driver", "btrfs", "--backing", "btrfs", "--cuts", "1000",
+        ],
+    ),
+    claim(
+        "power-cuts-vfs-ext4",
+        "1,000 power cuts in the life of a root with vfs on ext4 lose nothing that was acknowledged and leave nothing half.",
+        ROOT,
+        &[
+            "prove", "power-cuts", "--driver", "vfs", "--backing", "ext4", "--cuts", "1000",
+        ],
+    ),
+    claim(
+        "power-cuts-vfs-xfs",
+        "1,000 power cuts in the life of a root with vfs on xfs lose nothing that was acknowledged and leave nothing half.",
+        ROOT,
+        &[
+            "prove", "power-cuts", "--driver", "vfs", "--backing", "xfs", "--cuts", "1000",
+        ],
+    ),
+    claim(
+        "power-cuts-zfs",
+        "In the guest, 200 power cuts in the life of a store with zfs lose nothing that was acknowledged and leave nothing half.",
+        STORE,
+        &[
+            "prove", "power-cuts", "--driver", "zfs", "--backing", "zfs", "--cuts", "200", "--life", "snapshots", "--in-guest",
+        ],
+    ),
+    claim(
+        "power-cuts-devicemapper-thin-ext4",
+        "In the guest, 200 power cuts in the life of a store with devicemapper-thin on ext4 lose nothing that was acknowledged and leave nothing half.",
+        STORE,
+        &[
+            "prove", "power-cuts", "--driver", "devicemapper-thin", "--backing", "thin+ext4", "--cuts", "200", "--life", "snapshots", "--in-guest",
+        ],
+    ),
+    claim(
+        "power-cuts-devicemapper-thin-xfs",
+        "In the guest, 200 power cuts in the life of a store with devicemapper-thin on xfs lose nothing that was acknowledged and leave nothing half.",
+        STORE,
+        &[
+            "prove", "power-cuts", "--driver", "devicemapper-thin", "--backing", "thin+xfs", "--cuts", "200", "--life", "snapshots", "--in-guest",
+        ],
+    ),
+    claim(
+        "failing-writes-eio",
+        "Each write of a short life fails in its turn with EIO: the command says so, nothing is lost, and later ones work.",
+        STORE,
+        &[
+            "prove", "power-cuts", "--failing", "eio", "--life", "snapshots", "--cuts", "10000",
+            "--columns", "overlay2/ext4,overlay2/xfs,btrfs/btrfs,vfs/ext4",
+        ],
+    ),
+    claim(
+        "failing-writes-enospc",
+        "Each write of a short life fails in its turn with ENOSPC: the command says so, nothing is lost, and later ones work.",
+        STORE,
+        &[
+            "prove", "power-cuts", "--failing", "enospc", "--life", "snapshots", "--cuts", "10000",
+            "--columns", "overlay2/ext4,overlay2/xfs,btrfs/btrfs,vfs/ext4",
+        ],
+    ),
+    claim(
         "aa",
         "Two interleaved measurements of the same copy-ups show no relevant change.",
         WORKLOADS,

@@ -13,7 +13,7 @@
 //! it: the page cache survives a kill.
 
 mod layer;
-mod look;
+pub(super) mod look;
 mod worker;
 
 use std::collections::BTreeMap;

@@ -7,9 +7,9 @@
 //! off has happened or has not. `cowlab system check` finds a sound store all the while. At the end everything is removed by
 //! name, and what there is of mounts, loop devices, cgroups, processes and files is what an empty root has.
 
-mod ledger;
-mod stand;
-mod verbs;
+pub(super) mod ledger;
+pub(super) mod stand;
+pub(super) mod verbs;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 use cowlab_conformance::product;
+use cowlab_driver::Settings;
 use cowlab_testbed::{Media, Run};
 
 use super::random::Random;
@@ -74,6 +75,8 @@ pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::
             root: place.join("root"),
             scratch,
             driver: args.driver.name(),
+            settings: Settings::new(),
+            fault: None,
         };
         let proved = Proof::begin(args, &stand).and_then(|mut proof| proof.go(findings));
         // Whatever is left would keep the file system in use.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use cowlab_driver::{Access, Chain, Mounts};
@@ -70,21 +71,28 @@ fn look_at_snapshots(
     Ok(())
 }
 
-fn look_at_content(store: &Store, name: &str) -> anyhow::Result<()> {
+/// Has `work` look at what a snapshot holds.
+pub(in crate::prove) fn on_content<T>(
+    store: &Store,
+    name: &str,
+    work: impl FnOnce(&Path) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let members = chain(store, name)?;
     let mut ids = members.iter().map(|info| info.id);
     let head = ids.next().context("no such snapshot")?;
-    let detached;
-    let mounts = store
-        .driver()
-        .activate(&Chain::new(head, ids.collect()), Access::ReadOnly)?;
-    let root = match mounts {
-        Mounts::Bind { source, .. } => source,
-        Mounts::FileSystem(spec) => {
-            detached = DetachedMount::new(&spec)?;
-            detached.path().to_owned()
-        }
-    };
+    let chain = Chain::new(head, ids.collect());
+    match store.driver().activate(&chain, Access::ReadOnly)? {
+        Mounts::Bind { source, .. } => work(&source),
+        Mounts::FileSystem(spec) => work(DetachedMount::new(&spec)?.path()),
+    }
+}
+
+fn look_at_content(store: &Store, name: &str) -> anyhow::Result<()> {
+    on_content(store, name, |root| compare_content(store, name, root))
+}
+
+fn compare_content(store: &Store, name: &str, root: &Path) -> anyhow::Result<()> {
+    let members = chain(store, name)?;
     let mut expected = BTreeSet::new();
     for layer in members.into_iter().map(|info| info.key) {
         let dir = root.join(place_of(&layer));
@@ -97,7 +105,7 @@ fn look_at_content(store: &Store, name: &str) -> anyhow::Result<()> {
         }
         expected.insert(place_of(&layer));
     }
-    for entry in fs::read_dir(&root)? {
+    for entry in fs::read_dir(root)? {
         let found = entry?.file_name().to_string_lossy().into_owned();
         if !expected.contains(&found) {
             bail!("`{found}` should not be there");

@@ -6,40 +6,40 @@ use super::verbs::{Effect, Plan};
 
 /// What a root shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(in crate::prove) struct Seen {
     /// The ids of images by their names.
-    pub(super) names: BTreeMap<String, String>,
+    pub(in crate::prove) names: BTreeMap<String, String>,
     /// The ids of images.
-    pub(super) images: BTreeSet<String>,
+    pub(in crate::prove) images: BTreeSet<String>,
     /// The markers in volumes, by their names.
-    pub(super) volumes: BTreeMap<String, String>,
+    pub(in crate::prove) volumes: BTreeMap<String, String>,
     /// Containers by their ids.
-    pub(super) containers: BTreeMap<String, OneContainer>,
+    pub(in crate::prove) containers: BTreeMap<String, OneContainer>,
 }
 
 /// What a root shows of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct OneContainer {
-    pub(super) name: String,
-    pub(super) state: String,
+pub(in crate::prove) struct OneContainer {
+    pub(in crate::prove) name: String,
+    pub(in crate::prove) state: String,
     /// The id of its image.
-    pub(super) image: String,
+    pub(in crate::prove) image: String,
     /// Its volumes, named and anonymous.
-    pub(super) volumes: Vec<String>,
+    pub(in crate::prove) volumes: Vec<String>,
     /// What its file holds; nothing of one that is half made or half removed.
-    pub(super) text: Option<String>,
+    pub(in crate::prove) text: Option<String>,
 }
 
 impl OneContainer {
     /// Whether it was cut off while it was made or removed: then only `rm` is promised.
-    pub(super) fn is_half(&self) -> bool {
+    pub(in crate::prove) fn is_half(&self) -> bool {
         matches!(self.state.as_str(), "creating" | "removing")
     }
 }
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(in crate::prove) enum Outcome {
     /// With exit code 0.
     Done,
     /// With another one.
@@ -58,16 +58,16 @@ impl Outcome {
 }
 
 /// A turn: what was shown before and after a command.
-pub(super) struct Turn<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) outcome: Outcome,
-    pub(super) before: &'a Seen,
-    pub(super) after: &'a Seen,
+pub(in crate::prove) struct Turn<'a> {
+    pub(in crate::prove) plan: &'a Plan,
+    pub(in crate::prove) outcome: Outcome,
+    pub(in crate::prove) before: &'a Seen,
+    pub(in crate::prove) after: &'a Seen,
 }
 
 impl Turn<'_> {
     /// What should not be.
-    pub(super) fn judge(&self) -> Vec<String> {
+    pub(in crate::prove) fn judge(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         self.judge_names(&mut wrong);
         self.judge_images(&mut wrong);

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use cowlab_driver::Settings;
 use cowlab_sys::channel::{self, Ready};
+use cowlab_sys::fault::{self, Fault};
 use cowlab_sys::task::{self, Task};
-use cowlab_sys::{Cmd, process};
+use cowlab_sys::{Cmd, durability, process};
 use serde_json::Value;
 
 use super::ledger::{OneContainer, Outcome, Seen};
@@ -25,10 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FILE: &str = "/testfile";
 
 /// A root with a place for what goes in and out.
-pub(super) struct Stand {
-    pub(super) root: PathBuf,
-    pub(super) scratch: PathBuf,
-    pub(super) driver: &'static str,
+pub(in crate::prove) struct Stand {
+    pub(in crate::prove) root: PathBuf,
+    pub(in crate::prove) scratch: PathBuf,
+    pub(in crate::prove) driver: &'static str,
+    /// What the driver is told about its place when the root is made.
+    pub(in crate::prove) settings: Settings,
+    /// The fault that its commands run with.
+    pub(in crate::prove) fault: Option<Fault>,
 }
 
 /// A process that works on the root.
@@ -57,14 +63,23 @@ impl Stand {
             _ => 1,
         };
         let (verb, rest) = words.split_at(verbs);
-        Ok(Cmd::new(std::env::current_exe()?)
+        let command = Cmd::new(std::env::current_exe()?)
             .args(verb)
             .args(["--root", &root, "--driver", self.driver])
-            .args(rest))
+            .args(
+                self.settings
+                    .iter()
+                    .map(|(name, value)| format!("--driver-opt={name}={value}")),
+            )
+            .args(rest);
+        Ok(match self.fault {
+            Some(fault) => command.env(fault::VARIABLE, fault.id()),
+            None => command,
+        })
     }
 
     /// Runs a command that has to be done.
-    pub(super) fn ok(&self, words: &[&str]) -> anyhow::Result<String> {
+    pub(in crate::prove) fn ok(&self, words: &[&str]) -> anyhow::Result<String> {
         Ok(self.command(words)?.read()?)
     }
 
@@ -75,7 +90,7 @@ impl Stand {
     }
 
     /// The words of a command.
-    pub(super) fn words(&self, plan: &Plan) -> Vec<String> {
+    pub(in crate::prove) fn words(&self, plan: &Plan) -> Vec<String> {
         let place = |name: &str| self.scratch.join(name).display().to_string();
         let mut words = Vec::new();
         for word in plan.words().split(' ') {
@@ -104,7 +119,7 @@ impl Stand {
     }
 
     /// Runs a command; kills it after `moment`, and with `reboot` everything that works on the root. Returns what it printed.
-    pub(super) fn run(
+    pub(in crate::prove) fn run(
         &self,
         plan: &Plan,
         moment: Option<Duration>,
@@ -144,7 +159,7 @@ impl Stand {
     }
 
     /// Removes what commands wrote outside.
-    fn clear_output(&self) -> anyhow::Result<()> {
+    pub(in crate::prove) fn clear_output(&self) -> anyhow::Result<()> {
         for entry in fs::read_dir(&self.scratch)? {
             let path = entry?.path();
             if path
@@ -158,7 +173,7 @@ impl Stand {
     }
 
     /// The ids of containers, of which there may be no more than a directory.
-    pub(super) fn ids(&self) -> anyhow::Result<Vec<String>> {
+    pub(in crate::prove) fn ids(&self) -> anyhow::Result<Vec<String>> {
         let mut ids = Vec::new();
         for entry in fs::read_dir(self.root.join("containers"))? {
             let name = entry?.file_name().to_string_lossy().into_owned();
@@ -194,7 +209,7 @@ impl Stand {
     }
 
     /// Kills everything that works on the root at once: all stand still before the first gets to know of another's end.
-    pub(super) fn kill_all(&self) -> anyhow::Result<()> {
+    pub(in crate::prove) fn kill_all(&self) -> anyhow::Result<()> {
         let until = Instant::now() + PATIENCE;
         let mut known = 0;
         loop {
@@ -225,7 +240,7 @@ impl Stand {
     }
 
     /// Has the processes that the records name be of another boot, or have others their numbers.
-    pub(super) fn forget_boot(&self, by_boot: bool) -> anyhow::Result<()> {
+    pub(in crate::prove) fn forget_boot(&self, by_boot: bool) -> anyhow::Result<()> {
         for id in self.ids()? {
             let path = self.root.join("containers").join(id).join("state.json");
             let Ok(text) = fs::read(&path) else {
@@ -248,7 +263,7 @@ impl Stand {
     }
 
     /// Waits until nothing works on the root but containers that run, with their monitors.
-    pub(super) fn settle(&self) -> anyhow::Result<()> {
+    pub(in crate::prove) fn settle(&self) -> anyhow::Result<()> {
         let until = Instant::now() + PATIENCE;
         loop {
             let workers = self.workers()?;
@@ -275,7 +290,7 @@ impl Stand {
     }
 
     /// What the root shows, by the commands that people look with.
-    pub(super) fn look(&self) -> anyhow::Result<Seen> {
+    pub(in crate::prove) fn look(&self) -> anyhow::Result<Seen> {
         let mut seen = Seen::default();
         for row in self.json(&["images", "--json"])? {
             let id = text(&row["Id"])?;
@@ -352,12 +367,14 @@ impl Stand {
     }
 
     /// Leaves a marker in each volume that has none yet; returns what the root shows then.
-    pub(super) fn mark_volumes(&self, seen: &mut Seen) -> anyhow::Result<()> {
+    pub(in crate::prove) fn mark_volumes(&self, seen: &mut Seen) -> anyhow::Result<()> {
         for (name, held) in &mut seen.volumes {
             if held == "nothing" {
-                let place = self.root.join("volumes").join(name).join("_data/marker");
+                let place = self.root.join("volumes").join(name).join("_data");
                 *held = format!("marker of {name}");
-                fs::write(place, &*held)?;
+                fs::write(place.join("marker"), &*held)?;
+                durability::fsync(place.join("marker"))?;
+                durability::fsync_dir(place)?;
             }
         }
         Ok(())

@@ -9,15 +9,15 @@ const CONTAINERS: [&str; 3] = ["con-a", "con-b", "con-c"];
 const VOLUMES: [&str; 2] = ["vol-a", "vol-b"];
 
 /// The program of the containers that go on, and its argument, by which its process is known.
-pub(super) const LASTING: [&str; 2] = ["/bin/sleep", "100000"];
+pub(in crate::prove) const LASTING: [&str; 2] = ["/bin/sleep", "100000"];
 
 /// A command: `{image}` and the like stand for what is picked.
 #[derive(Debug)]
-pub(super) struct Verb {
-    pub(super) words: &'static str,
+pub(in crate::prove) struct Verb {
+    pub(in crate::prove) words: &'static str,
     /// Where all of this is so, the command has to be done.
     needs: &'static [Need],
-    pub(super) effect: Effect,
+    pub(in crate::prove) effect: Effect,
 }
 
 /// What has to be so before a command.
@@ -39,7 +39,7 @@ enum Need {
 
 /// What is so after a command that was done. Nothing else may change by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(in crate::prove) enum Effect {
     /// Nothing has changed.
     Nothing,
     /// The first name is an image's.
@@ -80,7 +80,7 @@ const fn verb(words: &'static str, needs: &'static [Need], effect: Effect) -> Ve
 
 /// In an order in which each can be done after those before it, with the first name of each pool: so their usual durations are
 /// learned.
-pub(super) const VERBS: &[Verb] = &[
+pub(in crate::prove) const VERBS: &[Verb] = &[
     verb("import {tar} {image}", &[], Effect::Named),
     verb("volume create {volume}", &[], Effect::VolumeMade),
     verb(
@@ -133,19 +133,19 @@ pub(super) const VERBS: &[Verb] = &[
 
 /// A command with its objects.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
-    pub(super) verb: usize,
-    pub(super) image: &'static str,
-    pub(super) other: &'static str,
-    pub(super) name: &'static str,
-    pub(super) volume: &'static str,
+pub(in crate::prove) struct Plan {
+    pub(in crate::prove) verb: usize,
+    pub(in crate::prove) image: &'static str,
+    pub(in crate::prove) other: &'static str,
+    pub(in crate::prove) name: &'static str,
+    pub(in crate::prove) volume: &'static str,
     /// What is written where something is.
-    pub(super) text: String,
+    pub(in crate::prove) text: String,
 }
 
 impl Plan {
     /// The command with the first name of each pool.
-    pub(super) fn first(verb: usize) -> Self {
+    pub(in crate::prove) fn first(verb: usize) -> Self {
         Self {
             verb,
             image: IMAGES[0],
@@ -157,7 +157,7 @@ impl Plan {
     }
 
     /// Draws a command; mostly one that can be done.
-    pub(super) fn draw(random: &mut Random, turn: usize, seen: &Seen) -> Self {
+    pub(in crate::prove) fn draw(random: &mut Random, turn: usize, seen: &Seen) -> Self {
         let mut draw = || Self {
             verb: random.below(VERBS.len()),
             image: IMAGES[random.below(IMAGES.len())],
@@ -180,16 +180,16 @@ impl Plan {
         plan
     }
 
-    pub(super) fn words(&self) -> &'static str {
+    pub(in crate::prove) fn words(&self) -> &'static str {
         VERBS[self.verb].words
     }
 
-    pub(super) fn effect(&self) -> Effect {
+    pub(in crate::prove) fn effect(&self) -> Effect {
         VERBS[self.verb].effect
     }
 
     /// The name of the image that the command is about to give or to take.
-    pub(super) fn image_name(&self) -> Option<&'static str> {
+    pub(in crate::prove) fn image_name(&self) -> Option<&'static str> {
         match self.effect() {
             Effect::Named | Effect::Unnamed => Some(self.image),
             Effect::OtherNamed => Some(self.other),
@@ -198,17 +198,17 @@ impl Plan {
     }
 
     /// Whether the command is about the container.
-    pub(super) fn is_about(&self, name: &str) -> bool {
+    pub(in crate::prove) fn is_about(&self, name: &str) -> bool {
         name == self.name && self.words().contains("{name}")
     }
 
     /// Whether the command may make or remove the volume.
-    pub(super) fn touches_volume(&self, name: &str) -> bool {
+    pub(in crate::prove) fn touches_volume(&self, name: &str) -> bool {
         name == self.volume && self.words().contains("{volume}")
     }
 
     /// Whether the command has to be done.
-    pub(super) fn can_be_done(&self, seen: &Seen) -> bool {
+    pub(in crate::prove) fn can_be_done(&self, seen: &Seen) -> bool {
         VERBS[self.verb]
             .needs
             .iter()
