@@ -138,6 +138,7 @@ impl<'r> Archive<'r> {
                     real_size,
                 }) => (consumed, resolve(&entry, Some((sparse_map, real_size)))),
                 Ok(ParseEvent::GlobalExtensions { consumed, .. }) => {
+                    check_numbers(&self.head[..consumed])?;
                     self.drop_head(consumed)?;
                     wanted = HEADER_SIZE;
                     continue;
@@ -145,6 +146,7 @@ impl<'r> Archive<'r> {
                 Ok(ParseEvent::End { .. }) => return Ok(None),
                 Err(error) => return Err(self.junk(position, &error)),
             };
+            check_numbers(&self.head[..consumed])?;
             self.drop_head(consumed)?;
             let (entry, content) = entry?;
             if let Some(recorder) = &mut self.recorder {
@@ -274,6 +276,65 @@ impl<'r> Archive<'r> {
     }
 }
 
+/// Rejects headers with a number in base 256 that is negative, a time aside, or needs more than 63 bits. `tar-core` shifts
+/// the upper bits out without an error, and would take the rest for the number.
+///
+/// `headers` is an entry's header behind the extended headers that belong to it, with their content.
+fn check_numbers(mut headers: &[u8]) -> Result<()> {
+    while let Some((header, rest)) = headers.split_at_checked(HEADER_SIZE) {
+        let checked = |what: &str, field: &[u8]| {
+            number(field)
+                .filter(|number| *number >= 0 || what == "time")
+                .ok_or_else(|| {
+                    let name = header[..100].split(|byte| *byte == 0).next();
+                    let reason = format!("its {what} in base 256 is out of range");
+                    LayerError::malformed(&EntryName::new(name.unwrap_or_default()), reason)
+                })
+        };
+        let size = checked("size", &header[124..136])?;
+        checked("time", &header[136..148])?;
+        let padded = usize::try_from(size)
+            .ok()
+            .and_then(|size| size.checked_next_multiple_of(HEADER_SIZE));
+        headers = match header[156] {
+            b'x' | b'g' | b'L' | b'K' => padded
+                .and_then(|padded| rest.get(padded..))
+                .unwrap_or_default(),
+            b'S' => {
+                // Pairs of offset and length, the size after four of them, and blocks of 21 more pairs.
+                let here = header[386..482].chunks_exact(12).chain([&header[483..495]]);
+                let more = rest
+                    .chunks_exact(HEADER_SIZE)
+                    .flat_map(|block| block[..504].chunks_exact(12));
+                here.chain(more)
+                    .try_for_each(|field| checked("sparse map", field).map(drop))?;
+                break;
+            }
+            // A block of zeros that stands alone is skipped.
+            0 if header.iter().all(|byte| *byte == 0) => rest,
+            _ => break,
+        };
+    }
+    Ok(())
+}
+
+/// A number in base 256, in two's complement; zero where the field is text, which `tar-core` reads strictly.
+fn number(field: &[u8]) -> Option<i64> {
+    // The first bit marks base 256, the second is the sign.
+    match field[0] & 0xc0 {
+        0x80 | 0xc0 => {}
+        _ => return Some(0),
+    }
+    let sign = if field[0] & 0x40 == 0 { 0 } else { 0xff };
+    let (upper, lower) = field.split_last_chunk::<8>()?;
+    let extends = upper.iter().enumerate().all(|(at, byte)| match at {
+        0 => byte | 0x80 == sign | 0x80,
+        _ => *byte == sign,
+    });
+    let number = i64::from_be_bytes(*lower);
+    (extends && (number < 0) == (sign != 0)).then_some(number)
+}
+
 /// Makes an entry and the length of its content of what the parser has.
 fn resolve(
     parsed: &ParsedEntry<'_>,
@@ -300,6 +361,14 @@ fn resolve(
         nsec: 0,
     };
     let size = records.size.unwrap_or(parsed.size);
+    let real_size = sparse.as_ref().map_or(0, |(_, real_size)| *real_size);
+    // No file is larger (off_t is signed), and padding a larger one would overflow.
+    if i64::try_from(size.max(real_size)).is_err() {
+        return Err(malformed(format!(
+            "its size {} is out of range",
+            size.max(real_size)
+        )));
+    }
     let (kind, content) = kind(parsed, &name, size, sparse)?;
     let opaque =
         |(name, value): &(OsString, Vec<u8>)| name == "trusted.overlay.opaque" && value == b"y";

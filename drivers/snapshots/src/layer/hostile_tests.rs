@@ -185,3 +185,92 @@ fn entries_out_of_range_are_refused() {
         assert!(error.starts_with(reason), "{error}");
     }
 }
+
+/// A header whose field at `at` is this number in base 256: two's complement, the first bit set.
+fn base_256(kind: u8, at: usize, field: [u8; 12]) -> Tar {
+    let mut bytes = header(b"n", kind, 0, b"");
+    if kind == b'S' {
+        bytes[257..265].copy_from_slice(b"ustar  \0");
+    }
+    bytes[at..at + 12].copy_from_slice(&field);
+    checksum(&mut bytes);
+    Tar::default().raw(&[&bytes])
+}
+
+#[test]
+fn base_256_numbers_beyond_64_bits_are_refused() {
+    // 2^64 and 2^64 + 5, of which the lower 64 bits are a size that a file can have; 2^63; -1.
+    let wide = [0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    let wider = [0x81, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5];
+    let large = [0x80, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0];
+    let negative = [0xff; 12];
+    for field in [wide, wider, large, negative] {
+        for kind in *b"05xg" {
+            let layer = base_256(kind, 124, field).file("f", b"");
+            let error = refused(&base(), &layer).to_string();
+            // The parser refuses large extended headers by itself.
+            let reasons = [
+                "`n` is malformed: its size",
+                "exceeds limit",
+                "invalid entry size",
+            ];
+            let is_known = reasons.iter().any(|reason| error.contains(reason));
+            assert!(is_known, "{}: {error}", char::from(kind));
+        }
+        for at in [386, 398, 470, 483] {
+            let error = refused(&base(), &base_256(b'S', at, field)).to_string();
+            assert!(
+                error.contains("its sparse map in base 256"),
+                "{at}: {error}"
+            );
+        }
+    }
+    for field in [wide, large] {
+        let error = refused(&base(), &base_256(b'0', 136, field)).to_string();
+        assert!(error.contains("its time in base 256"), "{error}");
+    }
+    // A time may be negative, and a size of 8 GiB and more is in base 256.
+    applied(&[&base_256(b'0', 136, negative)]);
+    applied(&[&base_256(
+        b'0',
+        124,
+        [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    )]);
+}
+
+#[test]
+fn sizes_that_no_file_has_are_refused() {
+    for (key, value) in [
+        ("size", "18446744073709551616"),
+        ("size", "18446744073709551615"),
+        ("size", "9223372036854775808"),
+        ("size", "-1"),
+        ("uid", "4294967296"),
+        ("gid", "18446744073709551616"),
+        ("mtime", "9223372036854775808"),
+        ("GNU.sparse.offset", "18446744073709551616"),
+        ("GNU.sparse.numbytes", "-5"),
+        ("GNU.sparse.realsize", "18446744073709551616"),
+    ] {
+        let error = refused(
+            &base(),
+            &Tar::default().pax("p", &[(key, value.as_bytes())], b""),
+        );
+        let text = error.to_string();
+        assert!(
+            text.starts_with("layer entry `p` is malformed: its"),
+            "{key} {value}: {text}"
+        );
+    }
+    let map: [(&str, &[u8]); 4] = [
+        ("GNU.sparse.major", b"0"),
+        ("GNU.sparse.minor", b"1"),
+        ("GNU.sparse.map", b"0,18446744073709551615,1,1"),
+        ("GNU.sparse.size", b"18446744073709551615"),
+    ];
+    let error = refused(&base(), &Tar::default().pax("p", &map, b"")).to_string();
+    assert!(
+        error.contains("its size 18446744073709551615 is out of range"),
+        "{error}"
+    );
+}

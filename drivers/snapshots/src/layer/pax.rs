@@ -43,6 +43,11 @@ impl Records {
                 b"gid" => records.gid = filled(value, id).ok_or_else(bad)?,
                 b"size" => records.size = filled(value, decimal).ok_or_else(bad)?,
                 b"mtime" => records.mtime = filled(value, time).ok_or_else(bad)?,
+                // `tar-core` reads them, and passes over those that are no number of 64 bits.
+                b"GNU.sparse.size"
+                | b"GNU.sparse.realsize"
+                | b"GNU.sparse.offset"
+                | b"GNU.sparse.numbytes" => drop(decimal(value).ok_or_else(bad)?),
                 _ => {
                     if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                         records.put_xattr(name.to_vec(), value.to_vec());
