@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use cowlab_sys::at::{self, OFlags};
+use cowlab_sys::cursor::Cursor;
 use cowlab_sys::dir::{self, DirEntry};
 use cowlab_sys::stat::{self, FileKind, Stat, Time};
 use cowlab_sys::{Result, fiemap, io, page_cache, xattr};
@@ -71,28 +72,33 @@ impl Manifest {
     ///
     /// What could not be read, named by its path.
     pub fn capture(root: &Path) -> Result<Self> {
-        let top = dir::open(root)?;
+        let mut cursor = Cursor::open(root)?.across_mounts(true);
         let mut manifest = Self::default();
-        let entry = Entry::look(&top, "".as_ref(), None)?;
+        let entry = Entry::look(cursor.dir(), "".as_ref(), None)?;
         manifest.entries.insert(b"/".to_vec(), entry);
-        manifest.walk(&top, b"")?;
-        Ok(manifest)
-    }
-
-    fn walk(&mut self, dir: &OwnedFd, path: &[u8]) -> Result<()> {
-        for listed in dir::read_dir_fd(dir)? {
-            let mut below = path.to_vec();
-            below.push(b'/');
-            below.extend_from_slice(listed.name.as_bytes());
-            let entry = Entry::look(dir, &listed.name, Some(&listed))?;
+        let mut path = Vec::new();
+        let mut levels = vec![dir::read_dir_fd(cursor.dir())?.into_iter()];
+        while let Some(entries) = levels.last_mut() {
+            let Some(listed) = entries.next() else {
+                levels.pop();
+                let left = cursor.leave()?;
+                path.truncate(path.len().saturating_sub(left.len() + 1));
+                continue;
+            };
+            let above = path.len();
+            path.push(b'/');
+            path.extend_from_slice(listed.name.as_bytes());
+            let entry = Entry::look(cursor.dir(), &listed.name, Some(&listed))?;
             let kind = entry.kind;
-            self.entries.insert(below.clone(), entry);
+            manifest.entries.insert(path.clone(), entry);
             if kind == Kind::Dir {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-                self.walk(&at::open(dir, &listed.name, flags, 0)?, &below)?;
+                cursor.enter(&listed.name)?;
+                levels.push(dir::read_dir_fd(cursor.dir())?.into_iter());
+            } else {
+                path.truncate(above);
             }
         }
-        Ok(())
+        Ok(manifest)
     }
 
     /// The paths of what is below a directory, relative to it, in byte order.

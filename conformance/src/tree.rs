@@ -6,11 +6,12 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use cowlab_sys::at::{self, OFlags, RenameFlags};
+use cowlab_sys::cursor::Cursor;
 use cowlab_sys::stat::{self, FileKind, Stat, Time};
 use cowlab_sys::{Root, dir, xattr};
 
@@ -284,15 +285,28 @@ impl Tree {
     }
 }
 
-fn remove_below(dir: impl AsFd, name: &OsStr) -> Result<()> {
+fn remove_below(dir: OwnedFd, name: &OsStr) -> Result<()> {
     if at::stat(&dir, name)?.kind() != FileKind::Directory {
         return Ok(at::unlink(dir, name)?);
     }
-    let inner = at::open_dir(&dir, name)?;
-    for entry in dir::read_dir_fd(&inner)? {
-        remove_below(&inner, &entry.name)?;
+    let mut cursor = Cursor::from_dir(at::open_dir(&dir, ".")?.into()).across_mounts(true);
+    cursor.enter(name)?;
+    let mut levels = vec![dir::read_dir_fd(cursor.dir())?.into_iter()];
+    while let Some(entries) = levels.last_mut() {
+        match entries.next() {
+            Some(entry) if entry.kind == FileKind::Directory => {
+                cursor.enter(&entry.name)?;
+                levels.push(dir::read_dir_fd(cursor.dir())?.into_iter());
+            }
+            Some(entry) => at::unlink(cursor.dir(), &entry.name)?,
+            None => {
+                levels.pop();
+                let name = cursor.leave()?;
+                at::rmdir(cursor.dir(), &name)?;
+            }
+        }
     }
-    Ok(at::rmdir(dir, name)?)
+    Ok(())
 }
 
 /// The path relative to the case's directory: no leading slash, a trailing one kept.

@@ -2,10 +2,12 @@
 
 use std::fs;
 
-use cowlab_snapshots::{ApplyOptions, DiffOptions};
+use cowlab_snapshots::{ApplyOptions, CommitOptions, DiffOptions, PrepareOptions};
 use cowlab_sys::cmd::Cmd;
 use cowlab_sys::file::Mapping;
+use cowlab_sys::{Errno, FileKind, at};
 
+use crate::cases::layer::shows;
 use crate::context::Result;
 use crate::prelude::*;
 
@@ -72,6 +74,18 @@ pub(super) const CASES: &[Case] = &[
         catalogue: &["N01", "M27", "C08", "B17"],
         impact: Impact::DataLoss,
         run: Some(applied_again),
+        ..Case::BASE
+    },
+    Case {
+        id: "diff/types-without-an-entry-hide-what-they-replaced",
+        spec: "A socket, or a device 0:0 where one can be made, is not in the archive of a snapshot's changes, and neither is the file of the parent that it replaced.",
+        see: &[
+            "image-spec layer.md, File Types",
+            "overlayfs.rst, whiteouts and opaque directories",
+        ],
+        catalogue: &["N01", "B01"],
+        impact: Impact::DataLoss,
+        run: Some(types_without_an_entry),
         ..Case::BASE
     },
     Case {
@@ -334,6 +348,34 @@ fn applied_again(context: &mut Context) -> Result<()> {
     let layer = archive(context, "child")?;
     apply(context, "child-2", Some("parent-2"), &layer)?;
     context.unchanged(&context.manifest("child")?, &context.manifest("child-2")?)
+}
+
+fn types_without_an_entry(context: &mut Context) -> Result<()> {
+    let parent = [
+        write("/socket", "s"),
+        write("/device", "d"),
+        write("/kept", "k"),
+    ];
+    context.layer(None, "parent", &parent)?;
+    let store = context.store();
+    store.prepare("active", Some("parent"), &PrepareOptions::default())?;
+    context.with_mount("active", |dir| {
+        fs::remove_file(dir.join("socket"))?;
+        fs::remove_file(dir.join("device"))?;
+        let dir = cowlab_sys::dir::open(dir)?;
+        for name in ["socket", "new"] {
+            at::mknod(&dir, name, FileKind::Socket, 0o600, 0)?;
+        }
+        match at::mknod(&dir, "device", FileKind::CharDevice, 0o600, 0) {
+            // No overlay has one made (overlayfs.rst, "whiteouts and opaque directories").
+            Err(error) if error.errno() == Some(Errno::PERM) => Ok(()),
+            made => Ok(made?),
+        }
+    })?;
+    store.commit("active", "child", &CommitOptions::default())?;
+    let bytes = archive(context, "child")?;
+    apply(context, "again", Some("parent"), &bytes)?;
+    shows(context, "again", "kept=k")
 }
 
 fn same_bytes(context: &mut Context) -> Result<()> {

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use cowlab_snapshots::{ApplyOptions, Duplicates, Error as StoreError, Filter};
+use cowlab_snapshots::{ApplyOptions, DiffOptions, Duplicates, Error as StoreError, Filter};
+use cowlab_sys::cursor::Cursor;
 
 use crate::cases::layer::{apply, apply_entries, shows, summary};
 use crate::cases::refusal::refused;
@@ -45,11 +46,23 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         id: "hostile/duplicate-entries-are-refused",
-        spec: "A layer with one name twice, or a file where it has a directory, is refused unless the last one is asked for.",
+        spec: "A layer with one name twice, or a file where it has a directory, is refused where that is asked for, and nothing of it stays.",
         see: &["image-spec layer.md, duplicate entries"],
         catalogue: &["N19"],
         impact: Impact::DataLoss,
         run: Some(duplicate_entries),
+        ..Case::BASE
+    },
+    Case {
+        id: "hostile/directories-inside-one-another",
+        spec: "A layer with 20,000 directories inside one another can be viewed, measured, compared, written as an archive and removed.",
+        see: &[
+            "getrlimit(2), RLIMIT_NOFILE",
+            "path_resolution(7), PATH_MAX",
+        ],
+        catalogue: &["N20"],
+        impact: Impact::AppVisible,
+        run: Some(directories_inside_one_another),
         ..Case::BASE
     },
     Case {
@@ -245,12 +258,10 @@ fn duplicate_entries(context: &mut Context) -> Result<()> {
     let layers = [
         (
             "a file twice",
-            "f=2",
             vec![Entry::file("f", "1"), Entry::file("f", "2")],
         ),
         (
             "a file where a directory was",
-            "d=2",
             vec![
                 Entry::dir("d"),
                 Entry::file("d/f", "1"),
@@ -259,40 +270,78 @@ fn duplicate_entries(context: &mut Context) -> Result<()> {
         ),
         (
             "a directory where a file was",
-            "f/()",
             vec![Entry::file("f", "1"), Entry::dir("f")],
         ),
         (
             "a link where a file was",
-            "a=1 f=1",
             vec![
                 Entry::file("a", "1"),
                 Entry::file("f", "2"),
                 Entry::link("f", "a"),
             ],
         ),
+        (
+            "a whiteout device where a file was",
+            vec![Entry::file("f", "1"), Entry::special("f", b'3', 0, 0)],
+        ),
     ];
-    let last_wins = ApplyOptions {
-        duplicates: Duplicates::LastWins,
+    let strict = ApplyOptions {
+        duplicates: Duplicates::Refused,
         ..ApplyOptions::default()
     };
-    for (what, expected, entries) in layers {
+    for (what, entries) in layers {
         let bytes = archive(&entries);
-        refused(what, "malformed", apply(context, what, None, &bytes))?;
-        nothing_left(context)?;
-        context
+        let applied = context
             .store()
-            .apply(what, None, &mut bytes.as_slice(), &last_wins)?;
-        shows(context, what, expected)?;
-        context.store().remove(what)?;
+            .apply(what, None, &mut bytes.as_slice(), &strict);
+        refused(what, "malformed", applied)?;
+        nothing_left(context)?;
     }
     // A directory may be named again.
-    apply_entries(
-        context,
-        "again",
-        None,
-        &[Entry::dir("d"), Entry::file("d/f", "1"), Entry::dir("d")],
-    )
+    let again = archive(&[Entry::dir("d"), Entry::file("d/f", "1"), Entry::dir("d")]);
+    context
+        .store()
+        .apply("again", None, &mut again.as_slice(), &strict)?;
+    Ok(())
+}
+
+/// How many directories lie inside one another below a directory.
+fn depth_of(dir: &Path) -> Result<usize> {
+    let mut cursor = Cursor::open(dir)?;
+    while cursor.enter_if_present("d".as_ref())? {}
+    Ok(cursor.depth())
+}
+
+fn directories_inside_one_another(context: &mut Context) -> Result<()> {
+    let deep = |depth: usize| archive(&[Entry::file(format!("{}f", "d/".repeat(depth)), "x")]);
+    apply(context, "deep", None, &deep(20_000))?;
+    let depth = context.with_view("deep", depth_of)?;
+    expect("/d/d/...", "depth", 20_000, depth)?;
+    context.store().usage("deep")?;
+    context.store().remove("deep")?;
+    // The archive of a deep tree names every directory by its whole path, so this one is less deep.
+    let depth = 3_000;
+    apply(context, "less", None, &deep(depth))?;
+    context.layer(Some("less"), "child", &[write("/new", "n")])?;
+    let changes = context.store().changes("child")?.len();
+    expect("child", "changes", 2, changes)?;
+    context.store().remove("child")?;
+    let (mut layer, options) = (Vec::new(), DiffOptions::default());
+    context.store().diff("less", &mut layer, &options)?;
+    let exported = context
+        .store()
+        .export("less", |_| true, &mut std::io::sink(), &options)?;
+    expect(
+        "less",
+        "entries",
+        depth + 2,
+        usize::try_from(exported.entries).unwrap_or(0),
+    )?;
+    apply(context, "again", None, &layer)?;
+    let again = context.with_view("again", depth_of)?;
+    expect("again", "depth", depth, again)?;
+    context.store().remove("again")?;
+    Ok(context.store().remove("less")?)
 }
 
 fn broken_streams(context: &mut Context) -> Result<()> {

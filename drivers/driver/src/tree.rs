@@ -1,7 +1,6 @@
 //! Walks of a directory tree that a driver keeps: to list it, and to add up what it allocates.
 //!
-//! A walk goes by descriptors, so a tree may be deeper than a path can name. One descriptor is open
-//! for each level.
+//! A walk goes by a [`Cursor`], so a tree may be deeper than a path can name, a stack can hold or descriptors can be open.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -10,7 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cowlab_sys::at::{self, OFlags};
-use cowlab_sys::{Errno, FileKind, Root, Stat, dir, fiemap, xattr};
+use cowlab_sys::cursor::Cursor;
+use cowlab_sys::{FileKind, Stat, dir, fiemap, xattr};
 
 use crate::{Allocation, Bytes, Result, Usage};
 
@@ -52,34 +52,30 @@ impl Visited<'_> {
 ///
 /// The first directory that cannot be read, or what `visit` returned.
 pub fn walk(top: &Path, visit: &mut dyn FnMut(&Visited<'_>) -> Result<()>) -> Result<()> {
-    let dir = Root::open(top)?;
-    descend(dir.as_fd(), &mut PathBuf::new(), visit)
-}
-
-fn descend(
-    dir: BorrowedFd<'_>,
-    path: &mut PathBuf,
-    visit: &mut dyn FnMut(&Visited<'_>) -> Result<()>,
-) -> Result<()> {
-    for entry in dir::read_dir_fd(dir)? {
+    let mut cursor = Cursor::open(top)?.across_mounts(true);
+    let mut path = PathBuf::new();
+    let mut levels = vec![dir::read_dir_fd(cursor.dir())?.into_iter()];
+    while let Some(entries) = levels.last_mut() {
+        let Some(entry) = entries.next() else {
+            levels.pop();
+            cursor.leave()?;
+            path.pop();
+            continue;
+        };
         path.push(&entry.name);
-        let kind = entry.kind;
-        visit(&Visited { dir, path, kind })?;
-        if kind == FileKind::Directory
-            && let Some(below) = open_if_present(dir, Path::new(&entry.name))?
-        {
-            descend(below.as_fd(), path, visit)?;
+        let visited = Visited {
+            dir: cursor.dir().as_fd(),
+            path: &path,
+            kind: entry.kind,
+        };
+        visit(&visited)?;
+        if entry.kind == FileKind::Directory && cursor.enter_if_present(&entry.name)? {
+            levels.push(dir::read_dir_fd(cursor.dir())?.into_iter());
+        } else {
+            path.pop();
         }
-        path.pop();
     }
     Ok(())
-}
-
-fn open_if_present(dir: BorrowedFd<'_>, name: &Path) -> Result<Option<OwnedFd>> {
-    match at::open_path(dir, name) {
-        Err(error) if error.errno() == Some(Errno::NOENT) => Ok(None),
-        opened => Ok(Some(opened?)),
-    }
 }
 
 /// Opens the directory that `path` is in, below `top`, and returns it with the last name. It goes step by

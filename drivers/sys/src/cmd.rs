@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
-use crate::{Error, Result, io};
+use crate::{Error, Result, io, raw};
 
 /// Programs and the Debian packages that have them.
 const PACKAGES: &[(&str, &str)] = &[
@@ -344,6 +344,7 @@ impl Cmd {
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
+        raw::child::restore_limits(&mut command);
         Ok(command)
     }
 }

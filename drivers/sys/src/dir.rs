@@ -1,7 +1,6 @@
 //! Directories: reading one, and removing a whole tree safely.
 
 use std::ffi::{OsStr, OsString};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -64,8 +63,8 @@ pub fn read_dir_fd(dir: impl AsFd) -> Result<Vec<DirEntry>> {
 
 fn entries(dir: &OwnedFd) -> rustix::io::Result<Vec<DirEntry>> {
     let mut found = Vec::new();
-    let mut buffer = vec![MaybeUninit::uninit(); BATCH];
-    let mut batches = RawDir::new(dir, &mut buffer);
+    let mut buffer: Vec<u8> = Vec::with_capacity(BATCH);
+    let mut batches = RawDir::new(dir, buffer.spare_capacity_mut());
     while let Some(entry) = batches.next() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
@@ -211,7 +210,7 @@ impl Removal {
         let Some(level) = self.levels.pop() else {
             return Ok(());
         };
-        let above = sys("open", self.place.join(".."), at_parent(&self.here))?;
+        let above = self.named("open", OsStr::new(".."), at_parent(&self.here))?;
         let stat = at::stat(&above, "")?;
         if (stat.dev, stat.ino) != level.above {
             // Somebody moved the directory away meanwhile: stop rather than remove elsewhere.

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::fault::{Fault, is_planted};
-use crate::{Result, io, sys};
+use crate::{Result, io, raw, sys};
 
 /// Flushes the content and the attributes of the file at `path`.
 ///
@@ -89,6 +89,16 @@ pub fn syncfs(path: impl AsRef<Path>) -> Result<()> {
         return Ok(());
     }
     sys("syncfs", path, rustix::fs::syncfs(&fd))
+}
+
+/// Starts to write what waits of an open file, and waits for nothing. This promises nothing: neither attributes nor the
+/// disk's own cache are written (sync_file_range(2)).
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`].
+pub fn start_writing(file: impl AsFd) -> Result<()> {
+    sys("sync_file_range", "", raw::start_writing(file.as_fd()))
 }
 
 /// Flushes an open directory or file.

@@ -12,6 +12,7 @@ pub mod btrfs;
 mod chance;
 pub mod channel;
 pub mod cmd;
+pub mod cursor;
 pub mod dir;
 pub mod durability;
 mod error;

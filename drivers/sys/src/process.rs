@@ -2,9 +2,10 @@
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::mount::{MountPropagationFlags, mount_change};
-use rustix::process::{Gid, Resource, Uid};
+use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::{UnshareFlags, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::{Errno, Error, Result, io, mountinfo, raw, sys, user_namespace};
@@ -186,6 +187,50 @@ pub fn open_files_limit() -> Limit {
     Limit {
         soft: limit.current,
         hard: limit.maximum,
+    }
+}
+
+/// The soft limit of open descriptors that the process was started with, once it was raised.
+static STARTED_WITH: OnceLock<Rlimit> = OnceLock::new();
+
+/// Raises the soft limit of open descriptors to the hard one. The programs that [`crate::Cmd`] starts get the limit that this
+/// process was started with: select(2) of programs that expect 1,024 cannot take higher numbers.
+///
+/// # Errors
+///
+/// Returns [`Error::Sys`].
+pub fn raise_open_files_limit() -> Result<()> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return Ok(());
+    }
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    sys(
+        "setrlimit",
+        "RLIMIT_NOFILE",
+        rustix::process::setrlimit(Resource::Nofile, raised),
+    )?;
+    // The first call of a process is the one that counts.
+    let _first = STARTED_WITH.get_or_init(|| limit);
+    Ok(())
+}
+
+/// Returns the limit of open descriptors that the process was started with, if it was raised since.
+pub fn original_open_files_limit() -> Option<Limit> {
+    STARTED_WITH.get().map(|limit| Limit {
+        soft: limit.current,
+        hard: limit.maximum,
+    })
+}
+
+/// The part of [`raise_open_files_limit`] that a child takes back between fork(2) and execve(2).
+pub(crate) fn restore_open_files_limit() -> std::io::Result<()> {
+    match STARTED_WITH.get() {
+        Some(limit) => Ok(rustix::process::setrlimit(Resource::Nofile, limit.clone())?),
+        None => Ok(()),
     }
 }
 

@@ -494,6 +494,14 @@ pub(crate) fn exit_now(status: libc::c_int) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// Starts to write the dirty pages of a whole file (sync_file_range(2)).
+pub(crate) fn start_writing(fd: impl AsFd) -> Result<()> {
+    // SAFETY: takes numbers; a length of zero means to the end.
+    let result =
+        unsafe { libc::sync_file_range(fd.as_fd().as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+    outcome(result.into())
+}
+
 /// Turns a libc result into an error number.
 fn outcome(result: libc::c_long) -> Result<()> {
     if result >= 0 {

@@ -4,8 +4,9 @@
 //! `RESOLVE_NO_MAGICLINKS` and `RESOLVE_NO_XDEV`, so a symbolic link planted in the tree is an
 //! error and not a way out, whoever changes the tree meanwhile. `..` is refused before that.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -87,15 +88,9 @@ impl Root {
             | ResolveFlags::NO_SYMLINKS
             | ResolveFlags::NO_MAGICLINKS
             | ResolveFlags::NO_XDEV;
-        let flags = flags | OFlags::CLOEXEC;
-        loop {
-            let mode = Mode::from_raw_mode(mode);
-            match rustix::fs::openat2(&self.fd, place, flags, mode, resolve) {
-                // A rename elsewhere raced with the resolution (openat2(2), EAGAIN).
-                Err(Errno::AGAIN) => {}
-                result => return result.map_err(|errno| self.refused(relative, errno)),
-            }
-        }
+        let mode = Mode::from_raw_mode(mode);
+        let opened = open_long(&self.fd, place, flags | OFlags::CLOEXEC, mode, resolve);
+        opened.map_err(|errno| self.refused(relative, errno))
     }
 
     /// Opens what `path` leads to for a process that has this directory as its root: symbolic links
@@ -143,6 +138,55 @@ impl Root {
     }
 }
 
+/// The longest path that one call takes, with the zero at its end (`PATH_MAX`).
+const PATH_MAX: usize = 4096;
+
+/// Opens a path of any length, below `dir` throughout.
+fn open_long(
+    dir: impl AsFd,
+    mut path: &Path,
+    flags: OFlags,
+    mode: Mode,
+    resolve: ResolveFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let mut here: Option<OwnedFd> = None;
+    loop {
+        let bytes = path.as_os_str().as_bytes();
+        let slash = match bytes.len() < PATH_MAX {
+            true => None,
+            false => bytes[..PATH_MAX].iter().rposition(|byte| *byte == b'/'),
+        };
+        let from = here.as_ref().map_or(dir.as_fd(), AsFd::as_fd);
+        let Some(slash) = slash else {
+            return open_beneath(from, path, flags, mode, resolve);
+        };
+        let way = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let part = OsStr::from_bytes(&bytes[..slash]);
+        let next = open_beneath(from, Path::new(part), way, Mode::empty(), resolve)?;
+        // Not absolute, however many slashes there are.
+        let start = bytes[slash..].iter().position(|byte| *byte != b'/');
+        let rest = start.map_or(&b"."[..], |start| &bytes[slash + start..]);
+        path = Path::new(OsStr::from_bytes(rest));
+        here = Some(next);
+    }
+}
+
+fn open_beneath(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    mode: Mode,
+    resolve: ResolveFlags,
+) -> rustix::io::Result<OwnedFd> {
+    loop {
+        match rustix::fs::openat2(dir, path, flags, mode, resolve) {
+            // A rename elsewhere raced with the resolution (openat2(2), EAGAIN).
+            Err(Errno::AGAIN) => {}
+            result => return result,
+        }
+    }
+}
+
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -179,6 +223,10 @@ mod tests {
         crate::at::create(&dir, "new", 0o600).unwrap();
         assert!(inner.join("a/new").exists());
         assert!(root.dir(Path::new("")).is_ok());
+        let long = "./".repeat(3000);
+        assert!(root.dir(Path::new(&format!("{long}a/{long}b"))).is_ok());
+        let out = root.dir(Path::new(&format!("{long}up/{long}inner")));
+        assert_eq!(out.unwrap_err().errno(), Some(Errno::LOOP));
         assert!(root.open_at(Path::new("up"), OFlags::RDONLY, 0).is_err());
         let error = root.dir(Path::new("/x")).unwrap_err().to_string();
         assert!(error.contains("inner//x"), "{error}");

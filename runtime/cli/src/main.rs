@@ -124,6 +124,9 @@ fn main() -> ExitCode {
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .init();
+    if let Err(error) = cowlab_sys::process::raise_open_files_limit() {
+        tracing::debug!(%error, "the limit of open descriptors stays");
+    }
     let result = match Cli::parse().command {
         Command::Conformance(args) => cowlab_conformance::run(&args),
         Command::Bench(args) => cowlab_bench::run(&args),

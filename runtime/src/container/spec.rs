@@ -144,6 +144,7 @@ pub(super) fn process_of(
         "terminal": terminal,
         "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.additional},
         "args": args,
+        "rlimits": open_files_limit(),
         "env": env,
         "cwd": cwd,
         "capabilities": {
@@ -153,6 +154,16 @@ pub(super) fn process_of(
         },
         // No `noNewPrivileges`: where it is said, libcontainer loads a filter after it gave up the right to.
     })
+}
+
+/// The limit of open descriptors that this process was started with, if it is not the one that it has.
+fn open_files_limit() -> Value {
+    let limit = cowlab_sys::process::original_open_files_limit();
+    let limit = limit.map(|limit| {
+        let number = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
+        json!({"type": "RLIMIT_NOFILE", "soft": number(limit.soft), "hard": number(limit.hard)})
+    });
+    limit.into_iter().collect()
 }
 
 /// Lets what starts a program load a filter. The program itself does not get the right: at execve(2) the bounding set decides

@@ -14,13 +14,13 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use cowlab_driver::{Candidate, Reach};
+use cowlab_sys::cursor::{Cursor, common_prefix, has_prefix};
 use cowlab_sys::{FileKind, Stat, Time, at, dir, stat};
 
 use super::compare::{Comparison, Depth};
-use super::cursor::Cursor;
 use super::error::Result;
 use super::groups::{Groups, Inode, linked};
 
@@ -100,12 +100,12 @@ fn compare(
             let parent_stat = stat::fstat(parent.dir())?;
             walk.comparison = Comparison::of(&parent_stat, &child_stat).of_copies(copied);
             walk.parent = Some(parent);
-            let tree = candidates.map_or_else(Node::subtree, Node::from_candidates);
+            let tree = candidates.map_or_else(Nodes::subtree, Nodes::from_candidates);
             walk.root(&tree, &parent_stat, &child_stat)?;
             let missed = walk.groups.incomplete();
             if candidates.is_some() && !missed.is_empty() {
                 let found = walk.other_names(&missed)?;
-                walk.root(&Node::from_candidates(&found), &parent_stat, &child_stat)?;
+                walk.root(&Nodes::from_candidates(&found), &parent_stat, &child_stat)?;
             }
         }
     }
@@ -133,7 +133,7 @@ pub(crate) fn same_entry(
 /// When something cannot be read.
 pub fn everything(root: &Path, skip: &dyn Fn(&Path) -> bool) -> Result<Vec<Change>> {
     let mut found = vec![b"/".to_vec()];
-    let mut cursor = Cursor::open(root)?.across(true);
+    let mut cursor = Cursor::open(root)?.across_mounts(true);
     descend(&mut cursor, &mut Vec::new(), &mut |path, _| {
         found.push(path.to_vec());
         !skip(Path::new(OsStr::from_bytes(path)))
@@ -146,64 +146,100 @@ pub fn everything(root: &Path, skip: &dyn Fn(&Path) -> bool) -> Result<Vec<Chang
     Ok(found.into_iter().map(change).collect())
 }
 
-/// The candidates as a tree.
+/// What a driver says about one path.
 #[derive(Debug, Default)]
 struct Node {
     /// Whether the entry itself may have changed.
     is_candidate: bool,
     reach: Option<Reach>,
-    below: BTreeMap<OsString, Node>,
+    /// The names below it, with the places of their nodes.
+    below: BTreeMap<OsString, usize>,
 }
 
-impl Node {
-    fn subtree() -> Self {
-        Self {
+/// Stands for what a candidate reaches at any depth.
+const EVERYTHING: usize = 0;
+/// Stands for a name that is looked at because its directory is a candidate.
+const NAME: usize = 1;
+/// The root of the trees.
+const ROOT: usize = 2;
+
+/// The candidates as a tree. Nodes lie side by side, so that a deep tree costs no stack.
+#[derive(Debug)]
+struct Nodes(Vec<Node>);
+
+impl Nodes {
+    fn new(root: Node) -> Self {
+        let everything = Node {
             is_candidate: true,
             reach: Some(Reach::Subtree),
-            ..Self::default()
-        }
+            ..Node::default()
+        };
+        Self(vec![everything, Node::default(), root])
     }
 
+    fn subtree() -> Self {
+        Self::new(Node {
+            is_candidate: true,
+            reach: Some(Reach::Subtree),
+            ..Node::default()
+        })
+    }
+
+    /// Costs no more than the names in which each path differs from the one before it: drivers list what is below a
+    /// directory together.
     fn from_candidates(candidates: &[Candidate]) -> Self {
-        let mut root = Self::default();
+        let mut tree = Self::new(Node::default());
+        let mut last: &[u8] = &[];
+        // Where the names of the last path end in it, and their nodes.
+        let mut way: Vec<(usize, usize)> = Vec::new();
         for candidate in candidates {
-            let mut node = &mut root;
-            for part in candidate.path.components() {
-                if let Component::Normal(name) = part {
-                    node = node.below.entry(name.to_owned()).or_default();
-                }
+            let path = candidate.path.as_os_str().as_bytes();
+            let common = common_prefix(path, last);
+            while way
+                .last()
+                .is_some_and(|(end, _)| !has_prefix(path, *end, common))
+            {
+                way.pop();
             }
+            let (mut end, mut node) = way.last().copied().unwrap_or((0, ROOT));
+            while end < path.len() {
+                let start = end + usize::from(path[end] == b'/');
+                let length = path[start..].iter().position(|byte| *byte == b'/');
+                end = length.map_or(path.len(), |length| start + length);
+                if !matches!(&path[start..end], b"" | b".") {
+                    node = tree.insert(node, OsStr::from_bytes(&path[start..end]));
+                }
+                way.push((end, node));
+            }
+            let node = &mut tree.0[node];
             node.is_candidate = true;
             node.reach = node.reach.max(Some(candidate.reach));
+            last = path;
         }
-        root
+        tree
+    }
+
+    fn insert(&mut self, above: usize, name: &OsStr) -> usize {
+        if let Some(node) = self.0[above].below.get(name) {
+            return *node;
+        }
+        let node = self.0.len();
+        self.0.push(Node::default());
+        self.0[above].below.insert(name.to_owned(), node);
+        node
     }
 
     /// The node of a name below, given what reaches it from here.
-    fn child(&self, name: &OsStr) -> Option<(&Self, Depth)> {
-        match (self.reach, self.below.get(name)) {
-            (Some(Reach::Subtree), _) => Some((&EVERYTHING, Depth::Content)),
-            (_, Some(node)) if node.is_candidate => Some((node, Depth::Content)),
-            (_, Some(node)) => Some((node, Depth::Attributes)),
-            (Some(Reach::Children), None) => Some((&NAME, Depth::Attributes)),
+    fn child(&self, node: usize, name: &OsStr) -> Option<(usize, Depth)> {
+        match (self.0[node].reach, self.0[node].below.get(name)) {
+            (Some(Reach::Subtree), _) => Some((EVERYTHING, Depth::Content)),
+            (_, Some(node)) if self.0[*node].is_candidate => Some((*node, Depth::Content)),
+            (_, Some(node)) => Some((*node, Depth::Attributes)),
+            (Some(Reach::Children), None) => Some((NAME, Depth::Attributes)),
             (_, None) => None,
         }
     }
 }
-
-/// Stands for what a candidate reaches at any depth.
-static EVERYTHING: Node = Node {
-    is_candidate: true,
-    reach: Some(Reach::Subtree),
-    below: BTreeMap::new(),
-};
-
-/// Stands for a name that is looked at because its directory is a candidate.
-static NAME: Node = Node {
-    is_candidate: false,
-    reach: None,
-    below: BTreeMap::new(),
-};
 
 /// A walk of both trees at once.
 struct Walk {
@@ -217,8 +253,8 @@ struct Walk {
 }
 
 /// A directory of both trees, and the names in it that are still to be compared.
-struct Frame<'n> {
-    node: &'n Node,
+struct Frame {
+    node: usize,
     names: std::vec::IntoIter<OsString>,
     /// The length of the path above.
     above: usize,
@@ -263,14 +299,14 @@ impl Walk {
         self.changes.push((path, kind));
     }
 
-    fn root(&mut self, tree: &Node, parent: &Stat, child: &Stat) -> Result<()> {
+    fn root(&mut self, tree: &Nodes, parent: &Stat, child: &Stat) -> Result<()> {
         if self
             .comparison
             .differ_here(self.parent_dir(), self.child.dir(), parent, child)?
         {
             self.note(ChangeKind::Modified);
         }
-        let mut frames = vec![self.frame(tree, 0)?];
+        let mut frames = vec![self.frame(tree, ROOT, 0)?];
         while let Some(frame) = frames.last_mut() {
             let Some(name) = frame.names.next() else {
                 let above = frame.above;
@@ -282,10 +318,10 @@ impl Walk {
                 }
                 continue;
             };
-            let Some((node, depth)) = frame.node.child(&name) else {
+            let Some((node, depth)) = tree.child(frame.node, &name) else {
                 continue;
             };
-            if let Some(frame) = self.visit(node, &name, depth)? {
+            if let Some(frame) = self.visit(tree, node, &name, depth)? {
                 frames.push(frame);
             }
         }
@@ -294,12 +330,13 @@ impl Walk {
 
     /// Compares one name of the current directories; goes into it where both have a directory and
     /// there may be more to compare.
-    fn visit<'n>(
+    fn visit(
         &mut self,
-        node: &'n Node,
+        tree: &Nodes,
+        node: usize,
         name: &OsStr,
         depth: Depth,
-    ) -> Result<Option<Frame<'n>>> {
+    ) -> Result<Option<Frame>> {
         let above = self.path.len();
         self.path.push(b'/');
         self.path.extend_from_slice(name.as_bytes());
@@ -333,11 +370,12 @@ impl Walk {
                 } else {
                     is_kept = true;
                 }
-                let has_more = node.reach > Some(Reach::Entry) || !node.below.is_empty();
+                let has_more =
+                    tree.0[node].reach > Some(Reach::Entry) || !tree.0[node].below.is_empty();
                 if is_directory(child) && has_more {
                     self.child.enter(name)?;
                     self.parent_mut().enter(name)?;
-                    return self.frame(node, above).map(Some);
+                    return self.frame(tree, node, above).map(Some);
                 }
             }
         }
@@ -367,11 +405,11 @@ impl Walk {
     }
 
     /// The names to compare in the current directories.
-    fn frame<'n>(&self, node: &'n Node, above: usize) -> Result<Frame<'n>> {
-        let names = if node.reach > Some(Reach::Entry) {
+    fn frame(&self, tree: &Nodes, node: usize, above: usize) -> Result<Frame> {
+        let names = if tree.0[node].reach > Some(Reach::Entry) {
             union(names(self.parent_dir())?, names(self.child.dir())?)
         } else {
-            node.below.keys().cloned().collect()
+            tree.0[node].below.keys().cloned().collect()
         };
         Ok(Frame {
             node,

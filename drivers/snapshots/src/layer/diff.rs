@@ -5,20 +5,22 @@
 //! names sorted by their bytes, each with what is below it. A directory on the way to a change is
 //! carried too, for its own sake and for tools that apply the layer alone. Files with several names
 //! have their content under the first; the others are hard links to it, and all of them are in the
-//! layer. Sockets are left out: an archive has no such type, and a socket outlives no process.
+//! layer. Two types are left out, and what they replaced is whited out: sockets, for which an archive has no type and which
+//! outlive no process, and character devices 0:0, which would be whiteouts themselves.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::{OsStr, OsString};
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path};
+use std::path::Path;
 
+use cowlab_sys::cursor::{Cursor, common_prefix, has_prefix};
 use cowlab_sys::{FileKind, Stat, at, io, stat};
 
 use super::archive::{Piece, SPARSE_LIMIT};
 use super::changes::{Change, ChangeKind};
-use super::cursor::Cursor;
 use super::digest::DiffId;
 use super::error::{EntryName, LayerError, Result};
 use super::holes;
@@ -71,25 +73,23 @@ pub fn write(
     sink: &mut dyn Write,
     options: &DiffOptions,
 ) -> Result<Written> {
-    let mut tree = Node::default();
-    for change in changes {
-        tree.insert(change);
-    }
     let mut diff = Diff {
-        cursor: Cursor::open(root)?.across(options.across_mounts),
+        cursor: Cursor::open(root)?.across_mounts(options.across_mounts),
         writer: Writer::new(sink),
         options: *options,
         first_names: HashMap::new(),
-        path: Vec::new(),
         entries: 0,
         buffer: vec![0; 256 * 1024],
     };
-    if tree.kind.is_some() {
-        let root = diff.cursor.duplicate_root()?;
-        let metadata = Metadata::read(&root, &stat::fstat(&root)?)?;
-        diff.emit(b".", Kind::Directory, &metadata)?;
+    let mut order: Vec<_> = changes
+        .iter()
+        .map(|change| (relative(change), change.kind))
+        .collect();
+    // They are sorted by their bytes, which is nearly the order of the tree.
+    order.sort_by(tree_order);
+    for (path, kind) in order {
+        diff.change(path, kind)?;
     }
-    diff.tree(tree)?;
     let (diff_id, size) = diff.writer.finish()?;
     Ok(Written {
         diff_id,
@@ -98,45 +98,32 @@ pub fn write(
     })
 }
 
-/// The changes as a tree.
-#[derive(Debug, Default)]
-struct Node {
-    kind: Option<ChangeKind>,
-    below: BTreeMap<OsString, Node>,
+/// The path of a change without the slash at its beginning.
+fn relative(change: &Change) -> &[u8] {
+    let path = change.path.as_os_str().as_bytes();
+    path.strip_prefix(b"/").unwrap_or(path)
 }
 
-impl Node {
-    fn insert(&mut self, change: &Change) {
-        let mut node = self;
-        for part in change.path.components() {
-            if let Component::Normal(name) = part {
-                node = node.below.entry(name.to_owned()).or_default();
-            }
-        }
-        node.kind = Some(change.kind);
+/// The order of entries: a directory before what is in it; in a directory whiteouts, then the other names by their bytes.
+fn tree_order((a, a_kind): &(&[u8], ChangeKind), (b, b_kind): &(&[u8], ChangeKind)) -> Ordering {
+    let common = common_prefix(a, b);
+    if has_prefix(b, a.len(), common) || a.is_empty() {
+        return a.len().cmp(&b.len());
     }
-}
-
-/// A directory's names that are still to be written: whiteouts, then the others.
-struct Frame {
-    deleted: std::vec::IntoIter<OsString>,
-    others: std::vec::IntoIter<(OsString, Node)>,
-    /// The length of the path above.
-    above: usize,
-}
-
-impl Frame {
-    fn new(below: BTreeMap<OsString, Node>, above: usize) -> Self {
-        let (deleted, others): (Vec<_>, Vec<_>) = below
-            .into_iter()
-            .partition(|(_, node)| node.kind == Some(ChangeKind::Deleted));
-        let deleted: Vec<_> = deleted.into_iter().map(|(name, _)| name).collect();
-        Self {
-            deleted: deleted.into_iter(),
-            others: others.into_iter(),
-            above,
-        }
+    if has_prefix(a, b.len(), common) || b.is_empty() {
+        return Ordering::Greater;
     }
+    // Both paths have a first name that the other has not.
+    let start = a[..common].iter().rposition(|byte| *byte == b'/');
+    let start = start.map_or(0, |slash| slash + 1);
+    let name = |path: &'_ [u8], kind: ChangeKind| {
+        let length = path[start..].iter().position(|byte| *byte == b'/');
+        let end = length.map_or(path.len(), |length| start + length);
+        let is_other = kind != ChangeKind::Deleted || end < path.len();
+        (is_other, start..end)
+    };
+    let ((a_is_other, a_name), (b_is_other, b_name)) = (name(a, *a_kind), name(b, *b_kind));
+    (a_is_other, &a[a_name]).cmp(&(b_is_other, &b[b_name]))
 }
 
 struct Diff<'w> {
@@ -145,40 +132,42 @@ struct Diff<'w> {
     options: DiffOptions,
     /// The first name of each file that has several.
     first_names: HashMap<(u64, u64), Vec<u8>>,
-    /// The path of the current directory, without slashes at its ends.
-    path: Vec<u8>,
     entries: u64,
     buffer: Vec<u8>,
 }
 
 impl Diff<'_> {
-    fn tree(&mut self, tree: Node) -> Result<()> {
-        let mut frames = vec![Frame::new(tree.below, 0)];
-        while let Some(frame) = frames.last_mut() {
-            if let Some(name) = frame.deleted.next() {
-                self.whiteout(&name)?;
-            } else if let Some((name, node)) = frame.others.next() {
-                let above = self.path.len();
-                if self.name(&name)? {
-                    self.cursor.enter(&name)?;
-                    self.path = self.join(name.as_bytes());
-                    frames.push(Frame::new(node.below, above));
-                }
-            } else {
-                self.path.truncate(frame.above);
-                frames.pop();
-                if !frames.is_empty() {
-                    self.cursor.leave()?;
-                }
+    /// Writes one change and, before it, the directories on the way that were not written yet.
+    fn change(&mut self, path: &[u8], kind: ChangeKind) -> Result<()> {
+        if path.is_empty() {
+            let root = self.cursor.root();
+            let metadata = Metadata::read(root, &stat::fstat(root)?)?;
+            return self.emit(b".", Kind::Directory, &metadata);
+        }
+        let mut names = self
+            .cursor
+            .climb_to(Path::new(OsStr::from_bytes(path)))?
+            .iter()
+            .peekable();
+        while let Some(name) = names.next() {
+            let change = names.peek().is_none().then_some(kind);
+            if change == Some(ChangeKind::Deleted) {
+                return self.whiteout(name);
             }
+            if !self.name(name, change)? {
+                break;
+            }
+            self.cursor.enter(name)?;
         }
         Ok(())
     }
 
+    /// The path of a name in the current directory.
     fn join(&self, name: &[u8]) -> Vec<u8> {
-        match self.path.is_empty() {
+        let path = self.cursor.path().as_os_str().as_bytes();
+        match path.is_empty() {
             true => name.to_vec(),
-            false => [&self.path, &b"/"[..], name].concat(),
+            false => [path, b"/", name].concat(),
         }
     }
 
@@ -197,7 +186,7 @@ impl Diff<'_> {
     }
 
     /// Writes a name of the current directory; tells whether it is a directory.
-    fn name(&mut self, name: &OsStr) -> Result<bool> {
+    fn name(&mut self, name: &OsStr, change: Option<ChangeKind>) -> Result<bool> {
         let path = self.join(name.as_bytes());
         if name.as_bytes().starts_with(b".wh.") {
             return Err(LayerError::Unsupported {
@@ -214,7 +203,10 @@ impl Diff<'_> {
         };
         let stat = at::stat(self.cursor.dir(), name).map_err(about)?;
         let is_directory = stat.kind() == FileKind::Directory;
-        if stat.kind() == FileKind::Socket {
+        if stat.kind() == FileKind::Socket || stat.is_whiteout() {
+            if change == Some(ChangeKind::Modified) {
+                self.whiteout(name)?;
+            }
             return Ok(false);
         }
         if stat.nlink > 1 && !is_directory {

@@ -14,7 +14,6 @@ mod compare;
 mod content;
 #[cfg(test)]
 mod crafted;
-mod cursor;
 mod decoder;
 pub mod diff;
 #[cfg(test)]

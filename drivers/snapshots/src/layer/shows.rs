@@ -19,6 +19,9 @@ use super::metadata::Metadata;
 use super::name::{Meaning, split};
 use super::reader::{self, ReadOptions};
 
+/// The longest path that one call takes, with the zero at its end (`PATH_MAX`). Entries with longer ones are not judged: the
+/// kernel would go the whole way for each.
+const PATH_MAX: usize = 4096;
 /// How much of a file is compared at a time, in bytes.
 const PIECE: usize = 128 << 10;
 
@@ -51,12 +54,16 @@ pub fn shows(
 
 /// Adds the directories that paths imply and no entry describes, where they are as such directories are made.
 fn add_implied(tree: &Root, paths: &mut BTreeSet<PathBuf>) -> Result<()> {
-    let above: BTreeSet<PathBuf> = paths
-        .iter()
-        .flat_map(|path| path.ancestors().skip(1))
-        .filter(|path| !paths.contains(*path))
-        .map(Path::to_owned)
-        .collect();
+    let mut above: BTreeSet<PathBuf> = BTreeSet::new();
+    for path in &*paths {
+        let unknown = |above: &&Path| !paths.contains(*above);
+        for path in path.ancestors().skip(1).take_while(unknown) {
+            // What is above a directory that is known was looked at with it.
+            if !above.insert(path.to_owned()) {
+                break;
+            }
+        }
+    }
     for path in above {
         let Some(node) = open(tree, path.strip_prefix("/").unwrap_or(&path))? else {
             continue;
@@ -86,6 +93,9 @@ fn spoken_of(
         }
     };
     let path = joined(parents.into_iter().chain(name));
+    if path.as_os_str().len() >= PATH_MAX {
+        return Ok(None);
+    }
     let is_there = match (is_gone, open(tree, &path)?) {
         (true, node) => node.is_none(),
         (false, None) => false,

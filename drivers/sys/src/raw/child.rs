@@ -6,6 +6,8 @@ use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use crate::process;
+
 /// Has the child keep the descriptors `kept` open under their numbers, and has the kernel send it SIGKILL when the
 /// thread that started it ends (PR_SET_PDEATHSIG(2const)).
 pub(crate) fn die_with_parent(command: &mut Command, kept: Vec<RawFd>) {
@@ -13,6 +15,14 @@ pub(crate) fn die_with_parent(command: &mut Command, kept: Vec<RawFd>) {
     let prepare = move || prepare_child(parent, &kept);
     // SAFETY: `prepare_child` allocates nothing, takes no lock and makes only system calls (signal-safety(7)).
     unsafe { command.pre_exec(prepare) };
+}
+
+/// Has the child take back what [`process::raise_open_files_limit`] did.
+pub(crate) fn restore_limits(command: &mut Command) {
+    if process::original_open_files_limit().is_some() {
+        // SAFETY: reads what was written before the fork and makes one system call (signal-safety(7)).
+        unsafe { command.pre_exec(process::restore_open_files_limit) };
+    }
 }
 
 /// Has the child keep the descriptors `kept` open under their numbers and lead a session of its own (setsid(2)).
