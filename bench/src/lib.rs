@@ -12,6 +12,7 @@ mod command;
 mod counted;
 mod image;
 mod lab;
+pub mod neighbours;
 pub mod operation;
 mod output;
 pub mod peers;
