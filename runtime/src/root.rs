@@ -21,7 +21,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{ProbeDir, Settings};
-use cowlab_snapshots::{Digest, Error as StoreError, Store, StoreOptions};
+use cowlab_snapshots::{Digest, Duplicates, Error as StoreError, Store, StoreOptions};
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{durability, io};
 
@@ -44,6 +44,8 @@ pub struct RootOptions {
     /// Whether the blobs of layers that come in are not kept, but only what makes their archives again; the configuration may
     /// say so as well.
     pub discard_blobs: bool,
+    /// What happens to layers that have a name twice.
+    pub duplicates: Duplicates,
 }
 
 /// An open root.
@@ -55,6 +57,7 @@ pub struct Root {
     store: Store,
     configuration: Configuration,
     discards_blobs: bool,
+    duplicates: Duplicates,
 }
 
 impl Root {
@@ -108,6 +111,7 @@ impl Root {
             graph,
             store,
             discards_blobs: options.discard_blobs || configuration.discard_blobs,
+            duplicates: options.duplicates,
             configuration,
         };
         if let Err(error) = recover(&root) {
@@ -164,6 +168,11 @@ impl Root {
     #[must_use]
     pub const fn discards_blobs(&self) -> bool {
         self.discards_blobs
+    }
+
+    /// What happens to layers that have a name twice.
+    pub(crate) const fn duplicates(&self) -> Duplicates {
+        self.duplicates
     }
 
     /// Keeps what comes in from being collected: held by whoever adds blobs and layers that no image names yet.

@@ -86,6 +86,31 @@ pub(super) const CASES: &[Case] = &[
         ..Case::BASE
     },
     Case {
+        id: "layer/last-entry-of-a-name-wins",
+        spec: "Of a name that a layer has twice the last entry counts, whatever the two are, and nothing of the first is left.",
+        see: &[
+            "moby pkg/archive, UnpackLayer",
+            "containerd pkg/archive, applyNaive",
+            "image-spec layer.md, Whiteouts",
+        ],
+        catalogue: &["N19", "N05"],
+        impact: Impact::DataLoss,
+        run: Some(last_entry_wins),
+        ..Case::BASE
+    },
+    Case {
+        id: "layer/character-device-0-0-is-a-whiteout",
+        spec: "A character device 0:0 in a layer removes what lower layers have under its name and is no device; a block device 0:0 is one.",
+        see: &[
+            "overlayfs.rst, whiteouts and opaque directories",
+            "containerd pkg/archive, OverlayConvertWhiteout",
+        ],
+        catalogue: &["B01", "N03"],
+        impact: Impact::DataLoss,
+        run: Some(whiteout_device),
+        ..Case::BASE
+    },
+    Case {
         id: "layer/applied-twice",
         spec: "A layer applied under a name that is there is refused, and the first stays as it is.",
         see: &["moby daemon/internal/layer, RegisterExistingLayer"],
@@ -193,6 +218,157 @@ fn whiteouts_in_any_order(context: &mut Context) -> Result<()> {
         "base",
         "again=1 d/(old=1 sub/(old=1)) e/(old=1) g/(x=1) gone=1",
     )
+}
+
+/// What a base has under the names that layers have twice.
+fn duplicated_base() -> [Entry; 4] {
+    [
+        Entry::dir("d"),
+        Entry::file("d/low", "0"),
+        Entry::file("f", "0"),
+        Entry::file("kept", "0"),
+    ]
+}
+
+fn last_entry_wins(context: &mut Context) -> Result<()> {
+    let dir = |name: &str| Entry::dir(name);
+    let file = |name: &str, content: &str| Entry::file(name, content);
+    let link = |name: &str, target: &str| Entry::link(name, target);
+    let device = |name: &str| Entry::special(name, b'3', 0, 0);
+    let layers = [
+        (
+            "file, file",
+            "d/(low=0) f=2 kept=0",
+            vec![file("f", "1"), file("f", "2")],
+        ),
+        (
+            "file, directory",
+            "d/(low=0) f/(x=2) kept=0",
+            vec![file("f", "1"), dir("f"), file("f/x", "2")],
+        ),
+        (
+            "directory, file",
+            "d=2 f=0 kept=0",
+            vec![dir("d"), file("d/new", "1"), file("d", "2")],
+        ),
+        (
+            "directory, file, directory",
+            "d/(x=2) f=0 kept=0",
+            vec![
+                dir("d"),
+                file("d/x", "1"),
+                file("d/y", "1"),
+                file("d", "1"),
+                dir("d"),
+                file("d/x", "2"),
+            ],
+        ),
+        (
+            "link, file",
+            "a=1 d/(low=0) f=2 kept=0",
+            vec![file("a", "1"), link("f", "a"), file("f", "2")],
+        ),
+        (
+            "file, link",
+            "a=1 d/(low=0) f=1 kept=0",
+            vec![file("a", "1"), file("f", "2"), link("f", "a")],
+        ),
+        (
+            "directory, link",
+            "d=0 f=0 kept=0",
+            vec![dir("d"), file("d/x", "1"), link("d", "f")],
+        ),
+        (
+            "symlink, directory",
+            "d/(low=0) f=0 kept=0 s/()",
+            vec![Entry::symlink("s", "d"), dir("s")],
+        ),
+        (
+            "directory, symlink",
+            "d f=0 kept=0",
+            vec![dir("d"), file("d/x", "1"), Entry::symlink("d", "f")],
+        ),
+        // The name of a whiteout is not the name that it removes from the layers below.
+        (
+            "whiteout, file",
+            "d/(low=0) f=1 kept=0",
+            vec![file(".wh.f", ""), file("f", "1")],
+        ),
+        (
+            "file, whiteout",
+            "d/(low=0) f=1 kept=0",
+            vec![file("f", "1"), file(".wh.f", "")],
+        ),
+        (
+            "whiteouts",
+            "d/(low=0) kept=0",
+            vec![file(".wh.f", ""), file(".wh.f", "")],
+        ),
+        (
+            "file twice, opaque",
+            "d/(x=2) f=0 kept=0",
+            vec![
+                file("d/x", "1"),
+                file("d/.wh..wh..opq", ""),
+                file("d/x", "2"),
+            ],
+        ),
+        // A whiteout in the kernel's form has the name itself.
+        (
+            "device, file",
+            "d/(low=0) f=1 kept=0",
+            vec![device("f"), file("f", "1")],
+        ),
+        (
+            "file, device",
+            "d/(low=0) kept=0",
+            vec![file("f", "1"), device("f")],
+        ),
+        (
+            "directory, device",
+            "f=0 kept=0",
+            vec![dir("d"), file("d/x", "1"), device("d")],
+        ),
+        (
+            "device, directory",
+            "d/() f=0 kept=0",
+            vec![device("d"), dir("d")],
+        ),
+    ];
+    apply_entries(context, "base", None, &duplicated_base())?;
+    for (what, expected, entries) in layers {
+        apply_entries(context, what, Some("base"), &entries)?;
+        shows(context, what, expected).map_err(|difference| difference.seen_in(what))?;
+        context.store().remove(what)?;
+    }
+    let below_a_file = archive(&[file("f", "1"), file("f/x", "2")]);
+    refused(
+        "below a file",
+        "malformed",
+        apply(context, "x", Some("base"), &below_a_file),
+    )
+}
+
+fn whiteout_device(context: &mut Context) -> Result<()> {
+    apply_entries(context, "base", None, &duplicated_base())?;
+    let top = [
+        Entry::special("f", b'3', 0, 0),
+        Entry::special("d", b'3', 0, 0),
+        Entry::special("never-there", b'3', 0, 0),
+        Entry::special("block", b'4', 0, 0),
+        Entry::special("null", b'3', 1, 3),
+    ];
+    apply_entries(context, "top", Some("base"), &top)?;
+    shows(context, "top", "block kept=0 null")?;
+    // It is no file that a hard link could name, and no device of a base layer.
+    let linked = archive(&[Entry::special("f", b'3', 0, 0), Entry::link("l", "f")]);
+    refused(
+        "a link to it",
+        "malformed",
+        apply(context, "linked", Some("base"), &linked),
+    )?;
+    apply_entries(context, "alone", None, &top)?;
+    shows(context, "alone", "block null")
 }
 
 fn opaque_attribute(context: &mut Context) -> Result<()> {

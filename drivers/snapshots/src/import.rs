@@ -28,7 +28,7 @@ pub struct ApplyOptions {
     pub diff_id: Option<DiffId>,
     /// The most bytes that the archive may have, uncompressed.
     pub size_limit: Option<u64>,
-    /// What happens to a name that the archive has twice; directories aside, which may repeat.
+    /// What happens to a name that the archive has twice.
     pub duplicates: Duplicates,
     /// The labels of the committed snapshot.
     pub labels: Labels,
@@ -166,6 +166,13 @@ impl Store {
         driver.flush(id, options.durability).map_err(failed())?;
         driver.freeze(id).map_err(failed())?;
         let content = applied.content;
+        if let Some(first) = &applied.first_repeated {
+            tracing::warn!(
+                layer = %content.diff_id,
+                entries = applied.counts.repeated,
+                "the layer has names twice, {first} first: the last entry of each counts (`--strict` refuses such layers)"
+            );
+        }
         Ok(Applied {
             info: self.end(begun, options.durability, Flush::Now)?,
             digest: content.digest,

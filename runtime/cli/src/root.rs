@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use cowlab_runtime::{Root, RootOptions, ordinary};
+use cowlab_snapshots::Duplicates;
 
 /// Flags of every command that works on a root.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -41,6 +42,9 @@ impl RootArgs {
     pub(crate) fn open_for(&self, blobs: &BlobArgs) -> anyhow::Result<Root> {
         let mut options = self.enter()?;
         options.discard_blobs = blobs.discard_blobs;
+        if blobs.strict {
+            options.duplicates = Duplicates::Refused;
+        }
         Root::open(&options).context("failed to open the root")
     }
 
@@ -68,6 +72,9 @@ pub(crate) struct BlobArgs {
     /// [configuration: `discard-blobs`].
     #[arg(long)]
     discard_blobs: bool,
+    /// Refuse layers with a name twice, as the image specification has it, instead of taking the last entry.
+    #[arg(long)]
+    strict: bool,
 }
 
 /// The arguments that have `cowlab` be the monitor of one of a root's containers.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use cowlab_snapshots::layer::apply::{self, ApplyOptions, Target};
 use cowlab_snapshots::layer::{changes, diff};
-use cowlab_snapshots::{Change, ChangeKind, DiffOptions, Duplicates, LayerError};
+use cowlab_snapshots::{Change, ChangeKind, DiffOptions, LayerError};
 use cowlab_sys::at::RenameFlags;
 use cowlab_sys::mount::{self, MountAttributes, MountGuard};
 use cowlab_sys::process::with_private_mounts;
@@ -358,10 +358,7 @@ fn pour(
 ) -> Result<()> {
     let target = target.map_err(|reason| layer(from, reason))?;
     let (mut reader, mut writer) = io("pipe", source, std::io::pipe())?;
-    let options = ApplyOptions {
-        duplicates: Duplicates::LastWins,
-        ..ApplyOptions::default()
-    };
+    let options = ApplyOptions::default();
     let (written, applied) = std::thread::scope(|scope| {
         let writing = scope.spawn(move || {
             let options = DiffOptions {

@@ -77,6 +77,7 @@ impl Root {
         let options = ApplyOptions {
             digest: Some(*blob),
             diff_id: Some(layer.diff_id),
+            duplicates: self.duplicates(),
             labels: [("cowlab/chain-id".to_owned(), row.chain_id.clone())].into(),
             ..ApplyOptions::default()
         };

@@ -6,7 +6,7 @@
 use std::io::{Read, Write};
 
 use super::archive::Archive;
-use super::error::{LayerError, Result};
+use super::error::{EntryName, LayerError, Result};
 use super::reader::{self, Content, ReadOptions};
 use super::recipe::Recorder;
 pub use super::target::{Duplicates, Target};
@@ -23,12 +23,14 @@ pub struct ApplyOptions {
 }
 
 /// What a layer was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     /// The stream: digests, sizes, compression.
     pub content: Content,
     /// What was in it.
     pub counts: Counts,
+    /// The first name that the layer had twice.
+    pub first_repeated: Option<EntryName>,
 }
 
 /// What was in a layer.
@@ -40,10 +42,12 @@ pub struct Counts {
     pub whiteouts: u64,
     /// Bytes of file content that were written.
     pub bytes: u64,
+    /// Entries that replaced an earlier one of the same name, directories that repeat aside.
+    pub repeated: u64,
     /// Entries that are no part of the tree: what aufs kept for itself.
     pub skipped: u64,
     /// Extended attributes that were left out, because they belong to a file system or to the
-    /// host: `trusted.overlay.`, `user.overlay.`, `security.selinux`, and what is in none of the
+    /// host: `trusted.overlay.`, `user.overlay.`, `user.fuseoverlayfs.`, `security.selinux`, and what is in none of the
     /// name spaces `user`, `trusted` and `security` and no POSIX ACL.
     pub dropped_xattrs: u64,
     /// Device files that were left out, because only the host's root may make them (mknod(2)).
@@ -74,7 +78,7 @@ pub fn apply_recorded(
     options: &ApplyOptions,
     recipe: Option<&mut dyn Write>,
 ) -> Result<Applied> {
-    let (counts, content) = reader::read(source, &options.read, |input| {
+    let ((counts, first_repeated), content) = reader::read(source, &options.read, |input| {
         let recorder = match recipe {
             Some(recipe) => Some(Recorder::new(recipe)?),
             None => None,
@@ -93,7 +97,7 @@ pub fn apply_recorded(
                 })?;
         }
         archive.finish()?;
-        let counts = unpacker.finish()?;
+        let (counts, first_repeated) = unpacker.finish()?;
         if counts.left_out > 0 {
             let count = counts.left_out;
             tracing::warn!(
@@ -101,7 +105,11 @@ pub fn apply_recorded(
                 "device files are left out: only the host's root may make them"
             );
         }
-        Ok(counts)
+        Ok((counts, first_repeated))
     })?;
-    Ok(Applied { content, counts })
+    Ok(Applied {
+        content,
+        counts,
+        first_repeated,
+    })
 }

@@ -26,10 +26,11 @@ pub(crate) struct Metadata {
 
 /// Tells whether an extended attribute is content of an image.
 ///
-/// Those of the `user`, `trusted` and `security` name spaces and POSIX ACLs are, with three
+/// Those of the `user`, `trusted` and `security` name spaces and POSIX ACLs are, with these
 /// exceptions. `trusted.overlay.` and `user.overlay.` are overlayfs's own notes (overlayfs.rst,
 /// "whiteouts and opaque directories" and "User xattr"): from a foreign layer they would redirect a
-/// directory or turn a file into another one's data. `security.selinux` comes from the host's
+/// directory or turn a file into another one's data. Those of `fuseoverlayfs` are that program's, and would have it show
+/// another owner and mode than a file has (fuse-overlayfs.c, `XATTR_OVERRIDE_STAT` and the like). `security.selinux` comes from the host's
 /// policy. What a file system shows of itself, such as `btrfs.compression`, means nothing on another.
 /// Root of a user namespace can neither set nor see one of `trusted` (xattr(7)).
 pub(crate) fn is_portable(name: &OsStr) -> bool {
@@ -40,7 +41,9 @@ pub(crate) fn is_portable(name: &OsStr) -> bool {
     match name {
         b"system.posix_acl_access" | b"system.posix_acl_default" => true,
         b"security.selinux" => false,
+        b"user.containers.override_stat" => false,
         _ if in_space(b"trusted.overlay.") || in_space(b"user.overlay.") => false,
+        _ if in_space(b"user.fuseoverlayfs.") || in_space(b"security.fuseoverlayfs.") => false,
         _ if in_space(b"trusted.") => *TRUSTED,
         _ => in_space(b"user.") || in_space(b"security."),
     }
@@ -170,6 +173,9 @@ mod tests {
             "trusted.overlay.opaque",
             "trusted.overlay.overlay.opaque",
             "user.overlay.redirect",
+            "user.fuseoverlayfs.opaque",
+            "security.fuseoverlayfs.override_stat",
+            "user.containers.override_stat",
             "security.selinux",
             "btrfs.compression",
             "system.nfs4_acl",

@@ -94,13 +94,13 @@ fn open_root(dir: &Path) -> Result<File> {
     }
 }
 
-/// What happens to an entry whose name the archive had before, with another type or as a file.
+/// What happens to an entry whose name the archive had before. A directory may repeat and gets the last attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Duplicates {
-    /// It is an error, as the image specification has it (layer.md: layers "MUST NOT include
-    /// duplicate entries").
+    /// The entry replaces what the layer had under the name, a directory with everything in it, and a warning names the
+    /// first one: as docker (`pkg/archive`, `UnpackLayer`), containerd (`pkg/archive`, `applyNaive`) and podman have it.
     #[default]
-    Refused,
-    /// It replaces what was there, as unpacking tools have it: for layers that break the rule.
     LastWins,
+    /// The layer is refused (image specification, layer.md: layers "MUST NOT include duplicate entries").
+    Refused,
 }

@@ -51,7 +51,7 @@ impl Unpacker {
                 parents,
                 name: Some(name),
             } => match &entry.kind {
-                EntryKind::CharDevice(0) => self.hide(entry, &parents, name)?,
+                EntryKind::CharDevice(0) => self.hide_by_device(entry, &parents, name)?,
                 EntryKind::HardLink(target) => self.link(entry, &parents, name, target)?,
                 _ => self.put(entry, &parents, OsStr::from_bytes(name), archive)?,
             },
@@ -67,14 +67,32 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Sets the times of the directories still open.
-    pub(super) fn finish(self) -> Result<Counts> {
+    /// Sets the times of the directories still open. Returns the first name that the layer had twice beside the counts.
+    pub(super) fn finish(mut self) -> Result<(Counts, Option<EntryName>)> {
+        self.counts.repeated = self.view.repeated;
+        let first_repeated = self.view.first_repeated.take();
         self.view.finish()?;
-        Ok(self.counts)
+        Ok((self.counts, first_repeated))
     }
 
-    /// A whiteout: the name is what counts, not the type. In the kernel's form, a character device
-    /// 0:0, it has the name itself.
+    /// A whiteout in the kernel's form: a character device 0:0 (overlayfs.rst, "whiteouts and opaque directories"). It has
+    /// the name that it hides, so it replaces an entry of this layer like any other entry.
+    fn hide_by_device(&mut self, entry: &Entry, parents: &[&[u8]], name: &[u8]) -> Result<()> {
+        if self.view.go_to(&entry.name, parents, false)? {
+            let name = OsStr::from_bytes(name);
+            let key = self.view.key(name);
+            self.view.check_duplicate(&entry.name, key)?;
+            if self.view.made.remove(&key)
+                && at::stat_if_present(self.view.upper(), name)?.is_some()
+            {
+                self.view.top_mut().is_touched = true;
+                whiteout::remove(self.view.upper(), name)?;
+            }
+        }
+        self.hide(entry, parents, name)
+    }
+
+    /// A whiteout: the name is what counts, not the type.
     fn hide(&mut self, entry: &Entry, parents: &[&[u8]], name: &[u8]) -> Result<()> {
         self.counts.whiteouts += 1;
         if self.view.go_to(&entry.name, parents, false)? {
@@ -94,12 +112,12 @@ impl Unpacker {
         let key = self.view.key(name);
         if matches!(entry.kind, EntryKind::Directory) {
             if !self.view.enter(name)? {
-                self.view.refuse_duplicate(&entry.name, key)?;
+                self.view.check_duplicate(&entry.name, key)?;
                 self.view.make_directory(name)?;
             }
             self.describe_directory(entry)?;
         } else {
-            self.view.refuse_duplicate(&entry.name, key)?;
+            self.view.check_duplicate(&entry.name, key)?;
             self.view.materialize()?;
             self.view.top_mut().is_touched = true;
             self.make(entry, name, archive)?;
@@ -201,7 +219,7 @@ impl Unpacker {
         if key == from_key {
             return Err(missing("is the entry itself"));
         }
-        self.view.refuse_duplicate(&entry.name, key)?;
+        self.view.check_duplicate(&entry.name, key)?;
         self.view.materialize()?;
         self.view.top_mut().is_touched = true;
         let dir = self.view.upper();

@@ -71,6 +71,9 @@ pub(super) struct View {
     /// The numbers of the names that this layer made, which its whiteouts do not concern.
     pub(super) made: HashSet<u64>,
     duplicates: Duplicates,
+    /// How many entries had a name that an entry before them had, and the first such name.
+    pub(super) repeated: u64,
+    pub(super) first_repeated: Option<EntryName>,
 }
 
 /// What a step into a name met.
@@ -115,6 +118,8 @@ impl View {
             owner,
             made: HashSet::new(),
             duplicates,
+            repeated: 0,
+            first_repeated: None,
         };
         // A layer that does not describe the root leaves it as the parent has it.
         if let Some(lower) = &view.dirs().lower {
@@ -287,8 +292,13 @@ impl View {
         let link = match self.look_up(name)? {
             Found::Here(stat) if stat.kind() == FileKind::Symlink => &self.dirs().upper,
             Found::Below(stat) if stat.kind() == FileKind::Symlink => &self.dirs().lower,
+            Found::Here(_) if create && self.made.contains(&self.key(name)) => {
+                return Err(LayerError::malformed(
+                    entry,
+                    "it lies below a file of the same layer",
+                ));
+            }
             _ if create => {
-                self.refuse_duplicate(entry, self.key(name))?;
                 self.make_directory(name)?;
                 let implied = self.implied();
                 self.describe(&implied)?;
@@ -350,12 +360,17 @@ impl View {
         self.enter(name).map(|_entered| ())
     }
 
-    /// Refuses a name that this layer made already, where that is asked for.
-    pub(super) fn refuse_duplicate(&self, entry: &EntryName, key: u64) -> Result<()> {
-        if self.duplicates == Duplicates::Refused && self.made.contains(&key) {
-            let reason = "the layer has an entry of the same name, or one that it would lie below";
+    /// Counts an entry whose name this layer made already, or refuses it.
+    pub(super) fn check_duplicate(&mut self, entry: &EntryName, key: u64) -> Result<()> {
+        if !self.made.contains(&key) {
+            return Ok(());
+        }
+        if self.duplicates == Duplicates::Refused {
+            let reason = "the layer has an entry of the same name";
             return Err(LayerError::malformed(entry, reason));
         }
+        self.repeated += 1;
+        self.first_repeated.get_or_insert_with(|| entry.clone());
         Ok(())
     }
 

@@ -42,9 +42,9 @@ pub(super) struct ApplyArgs {
     /// The most bytes that the uncompressed tar may have.
     #[arg(long, value_name = "BYTES")]
     size_limit: Option<cowlab_driver::Bytes>,
-    /// Let the last of several entries of one name win; the image specification forbids such layers.
+    /// Refuse a layer with a name twice, as the image specification has it, instead of taking the last entry.
     #[arg(long)]
-    duplicates: bool,
+    strict: bool,
     #[command(flatten)]
     labels: LabelArgs,
     #[command(flatten)]
@@ -142,9 +142,9 @@ pub(super) fn apply(store: &Store, args: &ApplyArgs, out: &Printer) -> anyhow::R
         digest: args.digest,
         diff_id: args.diff_id,
         size_limit: args.size_limit.map(|limit| limit.0),
-        duplicates: match args.duplicates {
-            true => Duplicates::LastWins,
-            false => Duplicates::Refused,
+        duplicates: match args.strict {
+            true => Duplicates::Refused,
+            false => Duplicates::LastWins,
         },
         labels: args.labels.labels(),
         durability: (&args.durability).into(),
@@ -164,6 +164,7 @@ pub(super) fn apply(store: &Store, args: &ApplyArgs, out: &Printer) -> anyhow::R
         "entries": applied.counts.entries,
         "whiteouts": applied.counts.whiteouts,
         "bytes": applied.counts.bytes,
+        "repeated": applied.counts.repeated,
         "skipped": applied.counts.skipped,
         "dropped_xattrs": applied.counts.dropped_xattrs,
     });
