@@ -160,6 +160,7 @@ pub const GROUPS: &[Group] = &[
             runtime::exchange::CASES,
             runtime::explain::CASES,
             runtime::trouble::CASES,
+            runtime::neighbor::CASES,
             runtime::full::CASES,
             runtime::access::CASES,
             runtime::ordinary::CASES,

@@ -1,0 +1,98 @@
+//! What a run of the suite does to those who work on the same machine.
+
+use std::path::Path;
+
+use cowlab_sys::cmd::Cmd;
+use cowlab_sys::mountinfo;
+use cowlab_sys::task::Task;
+
+use crate::context::Result;
+use crate::prelude::*;
+use crate::product::{program, until};
+
+pub(in crate::cases) const CASES: &[Case] = &[Case {
+    id: "runtime/a-run-of-the-suite-holds-no-foreign-mount",
+    spec: "While a conformance run is going, others unmount what they have mounted, and its device is free at once.",
+    see: &["mount_namespaces(7)", "losetup(8), autoclear"],
+    catalogue: &["S22"],
+    impact: Impact::AppVisible,
+    run: Some(a_run_of_the_suite_holds_no_foreign_mount),
+    ..super::BASE
+}];
+
+const SIGSTOP: i32 = 19;
+const SIGCONT: i32 = 18;
+
+fn a_run_of_the_suite_holds_no_foreign_mount(context: &mut Context) -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let (foreign, tests) = (place.path().join("foreign"), place.path().join("tests"));
+    std::fs::create_dir(&foreign)?;
+    std::fs::create_dir(&tests)?;
+    let image = context.dir().join("foreign.img");
+    std::fs::File::create(&image)?.set_len(16 << 20)?;
+    Cmd::new("mkfs.ext4").arg("-q").arg(&image).run()?;
+    // The loop device ends with the last mount of it.
+    let mount = Cmd::new("mount").args(["-o", "loop"]);
+    mount.arg(&image).arg(&foreign).run()?;
+    let words = ["--driver", "vfs", "--backing", "tmpfs", "--where", "host"];
+    let mut suite = Cmd::new(program()?)
+        .arg("conformance")
+        .args(words)
+        .args(["--case", "lookup"])
+        .env("COWLAB_TEST_DIR", &tests)
+        .attach(std::fs::File::create(context.dir().join("suite.log"))?)?;
+    let seen = (|| {
+        let pid = suite.pid();
+        until("a column has begun", || {
+            if !suite.is_alive()? {
+                return Err(Difference::new(
+                    "conformance",
+                    "runs",
+                    "yes",
+                    "it has ended",
+                ));
+            }
+            has_column(pid, &tests)
+        })?;
+        let task = Task::open(pid)?;
+        let task = task.ok_or_else(|| Difference::new("conformance", "runs", "yes", "no"))?;
+        task.signal(SIGSTOP)?;
+        Cmd::new("umount").arg(&foreign).run()?;
+        let devices = Cmd::new("losetup").arg("--associated").arg(&image).read()?;
+        task.signal(SIGCONT)?;
+        expect(
+            "the unmounted image",
+            "loop devices",
+            String::new(),
+            devices,
+        )
+    })();
+    if seen.is_err()
+        && mountinfo::read_self()?
+            .iter()
+            .any(|mount| mount.mount_point == foreign)
+    {
+        Cmd::new("umount").arg(&foreign).run()?;
+    }
+    let status = suite.wait()?;
+    seen?;
+    expect("conformance", "exit status", 0, status)
+}
+
+/// Whether a thread of a run has mounted what a column lies on, in a namespace of its own.
+fn has_column(pid: u32, tests: &Path) -> Result<bool> {
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end meanwhile.
+        let Ok(table) = std::fs::read(thread?.path().join("mountinfo")) else {
+            continue;
+        };
+        let mounts = mountinfo::parse(&table)?;
+        if mounts
+            .iter()
+            .any(|mount| mount.mount_point.starts_with(tests))
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
