@@ -146,8 +146,17 @@ impl Product {
     ///
     /// What the program says.
     pub fn empty(context: &mut Context) -> Result<Self> {
+        Self::empty_in(context, "root")
+    }
+
+    /// Makes a root with the column's driver in a directory of this name in `context`, and nothing in it.
+    ///
+    /// # Errors
+    ///
+    /// What the program says.
+    pub fn empty_in(context: &mut Context, name: &str) -> Result<Self> {
         let options = context.options_of_another_store()?;
-        Self::with(context, &options)
+        Self::with(context, name, &options)
     }
 
     /// Makes a root where there is little room, with the image [`BASE`] in it.
@@ -157,15 +166,15 @@ impl Product {
     /// What the program says.
     pub fn narrow(context: &mut Context) -> Result<Self> {
         let options = context.options_of_a_narrow_store()?;
-        let product = Self::with(context, &options)?;
+        let product = Self::with(context, "root", &options)?;
         product.import_base()?;
         Ok(product)
     }
 
-    fn with(context: &Context, options: &StoreOptions) -> Result<Self> {
+    fn with(context: &Context, name: &str, options: &StoreOptions) -> Result<Self> {
         let variant = options.variant.as_deref().unwrap_or_default();
         let product = Self {
-            root: context.dir().join("root"),
+            root: context.dir().join(name),
             driver: format!("{}/{variant}", context.entry().name),
             person: None,
         };

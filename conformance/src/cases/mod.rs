@@ -155,6 +155,7 @@ pub const GROUPS: &[Group] = &[
         cases: &[
             runtime::life::CASES,
             runtime::change::CASES,
+            runtime::adapter::CASES,
             runtime::isolation::CASES,
             runtime::input::CASES,
             runtime::exchange::CASES,

@@ -50,6 +50,10 @@ impl Driver for Faulty {
         self.inner.activate(&self.chain(chain), access)
     }
 
+    fn activate_for_others(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+        self.inner.activate_for_others(&self.chain(chain), access)
+    }
+
     fn deactivate(&self, id: SnapshotId) -> Result<()> {
         self.inner.deactivate(id)
     }

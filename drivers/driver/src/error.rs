@@ -83,6 +83,36 @@ pub enum Error {
     Sys(#[from] cowlab_sys::Error),
 }
 
+impl Error {
+    /// The snapshot that it is about.
+    #[must_use]
+    pub const fn snapshot(&self) -> Option<SnapshotId> {
+        match self {
+            Self::Exists(id)
+            | Self::NotFound(id)
+            | Self::Frozen(id)
+            | Self::Busy { id, .. }
+            | Self::Damaged { id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// The message with the name that the caller knows the snapshot by.
+    #[must_use]
+    pub fn naming(&self, name: &str) -> String {
+        match self {
+            Self::Exists(_) => format!("data of a snapshot `{name}` already exists"),
+            Self::NotFound(_) => format!("the data of snapshot `{name}` does not exist"),
+            Self::Frozen(_) => {
+                format!("snapshot `{name}` is frozen: make a new snapshot with it as the parent")
+            }
+            Self::Busy { reason, .. } => format!("snapshot `{name}` is busy: {reason}"),
+            Self::Damaged { reason, .. } => format!("snapshot `{name}` is damaged: {reason}"),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// Something that still works and soon will not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("pool `{pool}` {state}: {remedy}")]

@@ -54,7 +54,7 @@ pub use entry::{
 pub use error::{Error, Result, Warning};
 pub use home::{Home, make_dir};
 pub use info::{DriverInfo, FlushScope, MountMatcher};
-pub use mounts::{Access, Mounts, Staging};
+pub use mounts::{Access, MountData, Mounts, Staging, escape, join_layers};
 pub use probe_dir::ProbeDir;
 pub use units::{Allocation, Bytes, Usage};
 
@@ -133,6 +133,15 @@ pub trait Driver: Debug + Send + Sync {
     /// [`Error::NotFound`] when a member of the chain is not there, [`Error::Limit`] when the chain
     /// is deeper than the driver can mount.
     fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts>;
+
+    /// Says how other programs mount the snapshot: the mount of [`activate`](Self::activate), in the fewest options.
+    ///
+    /// # Errors
+    ///
+    /// As [`activate`](Self::activate).
+    fn activate_for_others(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+        self.activate(chain, access)
+    }
 
     /// Lets go of what [`activate`](Self::activate) holds. The caller has unmounted everywhere.
     ///

@@ -136,7 +136,7 @@ impl Add for Allocation {
 /// What a snapshot allocates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Usage {
-    /// What would be freed if it alone were destroyed.
+    /// What would be freed if it alone were destroyed; of a committed snapshot, when it was committed.
     pub exclusive: Allocation,
     /// What it holds together with others, or `None` where the driver cannot tell.
     pub shared: Option<Allocation>,

@@ -1,13 +1,10 @@
-//! Lower layers for kernels without `lowerdir+`: one escaped list of short links.
+//! Lower layers in one list of short links: for kernels without `lowerdir+`, and for other programs.
 //!
 //! The links of `<root>/l` are made when they are needed and removed with their snapshot, so that a
 //! store can move between kernels.
 
-use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
 
 use cowlab_driver::{Error, Result, SnapshotId};
 use cowlab_sys::{MountOption, io};
@@ -41,27 +38,6 @@ pub(crate) fn unlink(places: Places<'_>, id: SnapshotId) -> Result<()> {
     }
 }
 
-/// Writes a list of lower layers: colons separate, a backslash escapes (overlayfs.rst, "mount options").
-pub(crate) fn join(lowers: &[PathBuf]) -> OsString {
-    let escaped: Vec<Vec<u8>> = lowers
-        .iter()
-        .map(|lower| escape(lower.as_os_str().as_bytes(), b"\\:,"))
-        .collect();
-    OsString::from_vec(escaped.join(&b':'))
-}
-
-/// Puts a backslash before each of the `special` bytes.
-pub(crate) fn escape(bytes: &[u8], special: &[u8]) -> Vec<u8> {
-    let mut escaped = Vec::with_capacity(bytes.len());
-    for byte in bytes {
-        if special.contains(byte) {
-            escaped.push(b'\\');
-        }
-        escaped.push(*byte);
-    }
-    escaped
-}
-
 /// Refuses options that mount(2) cannot take.
 pub(crate) fn check_length(options: &[MountOption]) -> Result<()> {
     let length = |option: &MountOption| match option {
@@ -79,15 +55,4 @@ pub(crate) fn check_length(options: &[MountOption]) -> Result<()> {
         });
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn separators_in_paths_are_escaped() {
-        let lowers = ["/a:b/l/1", "/a,b\\/l/2"].map(PathBuf::from);
-        assert_eq!(join(&lowers), "/a\\:b/l/1:/a\\,b\\\\/l/2");
-    }
 }

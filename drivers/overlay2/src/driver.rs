@@ -9,7 +9,7 @@ use cowlab_driver::{
     SnapshotId, Staging, Usage, make_dir, projects, tree,
 };
 use cowlab_sys::durability::{fsync_dir, syncfs};
-use cowlab_sys::{MountAttributes, dir};
+use cowlab_sys::{MountAttributes, MountSpec, dir};
 
 use crate::lowers::{self, Places, Style};
 use crate::options::Options;
@@ -62,12 +62,17 @@ impl Overlay2 {
         Ok(snapshot)
     }
 
-    fn mounts(&self, lowers: &[SnapshotId], upper: Option<SnapshotId>) -> Result<Mounts> {
+    fn mounts(
+        &self,
+        style: Style,
+        lowers: &[SnapshotId],
+        upper: Option<SnapshotId>,
+    ) -> Result<MountSpec> {
         for id in lowers {
             self.home.existing(*id)?;
         }
-        let mut options = lowers::layers(self.places(), self.style(), lowers, upper)?;
-        if self.style() == Style::Joined {
+        let mut options = lowers::layers(self.places(), style, lowers, upper)?;
+        if style == Style::Joined {
             classic::link(self.places(), lowers)?;
         }
         options.extend(match upper {
@@ -79,7 +84,32 @@ impl Overlay2 {
             nodev: self.options.nodev,
             ..MountAttributes::default()
         };
-        Ok(Mounts::FileSystem(lowers::overlay(options, attributes)))
+        Ok(lowers::overlay(options, attributes))
+    }
+
+    fn activate_as(&self, style: Style, chain: &Chain, access: Access) -> Result<MountSpec> {
+        let head = chain.head();
+        match access {
+            Access::ReadOnly => {
+                volatile::refuse_crashed(head, &self.home.existing(head)?)?;
+                self.mounts(style, &chain.iter().collect::<Vec<_>>(), None)
+            }
+            Access::ReadWrite => {
+                let snapshot = self.writable(head)?;
+                volatile::refuse_crashed(head, &snapshot)?;
+                let mounts = self.mounts(style, chain.ancestors(), Some(head))?;
+                if self.options.volatile {
+                    // A process that ended between its unmount and `deactivate` left the mark.
+                    if volatile::is_marked(&snapshot)
+                        && in_use::refuse_writable(&self.home, self.style(), head).is_ok()
+                    {
+                        volatile::settle(head, &snapshot)?;
+                    }
+                    volatile::note_boot(&snapshot)?;
+                }
+                Ok(mounts)
+            }
+        }
     }
 }
 
@@ -128,28 +158,17 @@ impl Driver for Overlay2 {
     }
 
     fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts> {
-        let head = chain.head();
-        match access {
-            Access::ReadOnly => {
-                volatile::refuse_crashed(head, &self.home.existing(head)?)?;
-                self.mounts(&chain.iter().collect::<Vec<_>>(), None)
-            }
-            Access::ReadWrite => {
-                let snapshot = self.writable(head)?;
-                volatile::refuse_crashed(head, &snapshot)?;
-                let mounts = self.mounts(chain.ancestors(), Some(head))?;
-                if self.options.volatile {
-                    // A process that ended between its unmount and `deactivate` left the mark.
-                    if volatile::is_marked(&snapshot)
-                        && in_use::refuse_writable(&self.home, self.style(), head).is_ok()
-                    {
-                        volatile::settle(head, &snapshot)?;
-                    }
-                    volatile::note_boot(&snapshot)?;
-                }
-                Ok(mounts)
-            }
+        let style = self.style();
+        let mounts = self.activate_as(style, chain, access)?;
+        if style == Style::Joined {
+            classic::check_length(&mounts.options)?;
         }
+        Ok(Mounts::FileSystem(mounts))
+    }
+
+    fn activate_for_others(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+        let mounts = self.activate_as(Style::Joined, chain, access)?;
+        Ok(Mounts::FileSystem(mounts))
     }
 
     fn deactivate(&self, id: SnapshotId) -> Result<()> {
@@ -215,8 +234,9 @@ impl Driver for Overlay2 {
     }
 
     fn usage(&self, id: SnapshotId) -> Result<Usage> {
+        self.home.existing(id)?;
         Ok(Usage {
-            exclusive: tree::allocation(&self.home.existing(id)?)?,
+            exclusive: tree::allocation(&self.places().diff(id))?,
             shared: None,
         })
     }

@@ -4,10 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use cowlab_driver::{Error, Result, SnapshotId};
+use cowlab_driver::{Error, Result, SnapshotId, join_layers};
 use cowlab_sys::{MountAttributes, MountOption, MountSpec};
-
-use crate::classic;
 
 /// The most lower layers of one mount (`OVL_MAX_STACK`, fs/overlayfs/params.h).
 pub(crate) const MAX_STACK: usize = 500;
@@ -29,7 +27,7 @@ impl Style {
                 .iter()
                 .map(|lower| MountOption::text("lowerdir+", lower))
                 .collect(),
-            Self::Joined => vec![MountOption::text("lowerdir", classic::join(lowers))],
+            Self::Joined => vec![MountOption::text("lowerdir", join_layers(lowers))],
         }
     }
 }
@@ -91,7 +89,7 @@ pub(crate) fn overlay(options: Vec<MountOption>, attributes: MountAttributes) ->
 ///
 /// # Errors
 ///
-/// [`Error::Limit`] when there are more than the kernel stacks, or than the list can hold.
+/// [`Error::Limit`] when there are more than the kernel stacks.
 pub(crate) fn layers(
     places: Places<'_>,
     style: Style,
@@ -115,11 +113,12 @@ pub(crate) fn layers(
     let lowers: Vec<PathBuf> = lowers.iter().map(place).chain(empty).collect();
     let mut options = style.lowers(&lowers);
     if let Some(id) = upper {
+        let escape = match style {
+            Style::Each => escape,
+            Style::Joined => escape_always,
+        };
         options.push(MountOption::text("upperdir", escape(&places.diff(id))));
         options.push(MountOption::text("workdir", escape(&places.work(id))));
-    }
-    if style == Style::Joined {
-        classic::check_length(&options)?;
     }
     Ok(options)
 }
@@ -133,7 +132,12 @@ pub(crate) fn escape(path: &Path) -> OsString {
     if bytes.len() > LONGEST_TEXT {
         return path.into();
     }
-    OsString::from_vec(classic::escape(bytes, b"\\,"))
+    escape_always(path)
+}
+
+/// Writes a path as `upperdir` and `workdir` of mount(2) take it.
+fn escape_always(path: &Path) -> OsString {
+    OsString::from_vec(cowlab_driver::escape(path.as_os_str().as_bytes(), b"\\,"))
 }
 
 #[cfg(test)]
@@ -169,11 +173,28 @@ mod tests {
     }
 
     #[test]
+    fn a_long_upper_is_escaped_for_mount2() {
+        let root = PathBuf::from(format!("/{},", "x".repeat(250)));
+        let upper = |style| {
+            let options = layers(Places(&root), style, &[], SnapshotId::new(2)).unwrap();
+            let upper = |option| match option {
+                MountOption::Text(name, value) if name == "upperdir" => Some(value),
+                _ => None,
+            };
+            options.into_iter().find_map(upper).unwrap()
+        };
+        assert_eq!(upper(Style::Each), root.join("2/diff"));
+        assert_eq!(upper(Style::Joined), escape_always(&root.join("2/diff")));
+    }
+
+    #[test]
     fn a_list_is_limited_by_its_page() {
         let places = Places(Path::new("/var/lib/cowlab/overlay2"));
         let options = layers(places, Style::Joined, &ids(100), SnapshotId::new(101)).unwrap();
         assert_eq!(options.len(), 3);
-        let refused = layers(places, Style::Joined, &ids(200), None).unwrap_err();
+        crate::classic::check_length(&options).unwrap();
+        let long = layers(places, Style::Joined, &ids(200), None).unwrap();
+        let refused = crate::classic::check_length(&long).unwrap_err();
         assert!(refused.to_string().contains("4095"), "{refused}");
     }
 }

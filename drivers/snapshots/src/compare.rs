@@ -1,4 +1,4 @@
-//! Comparing a snapshot with its parent: the list of changes, and the layer.
+//! Comparing a snapshot with its parent, or with any other: the list of changes, and the layer.
 //!
 //! A driver only says where to look, so every driver gives the same answer.
 
@@ -31,7 +31,18 @@ impl Store {
     /// [`Error::NotFound`], [`Error::Layer`], [`Error::Driver`].
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn changes(&self, key: &str) -> Result<Vec<Change>> {
-        self.compare(key, |_, _, changes| Ok(changes))
+        self.compare(key, None, |_, _, changes| Ok(changes))
+    }
+
+    /// Lists the paths in which a snapshot differs from any other one, `base`. Costs a walk of both trees, unless `base` is
+    /// the parent.
+    ///
+    /// # Errors
+    ///
+    /// As [`changes`](Self::changes).
+    #[tracing::instrument(level = "debug", skip(self))]
+    pub fn changes_since(&self, base: &str, key: &str) -> Result<Vec<Change>> {
+        self.compare(key, Some(base), |_, _, changes| Ok(changes))
     }
 
     /// Writes the difference between a snapshot and its parent as a layer: an uncompressed tar archive that,
@@ -42,7 +53,26 @@ impl Store {
     /// As [`changes`](Self::changes); [`Error::Layer`] also when `sink` fails.
     #[tracing::instrument(level = "debug", skip(self, sink, options))]
     pub fn diff(&self, key: &str, sink: &mut dyn Write, options: &DiffOptions) -> Result<Written> {
-        self.compare(key, |shown, _, changes| {
+        self.compare(key, None, |shown, _, changes| {
+            diff::write(shown.path(), &changes, sink, options)
+                .map_err(Error::layer("write the layer of", key))
+        })
+    }
+
+    /// Writes the layer that, applied to `base`, gives the tree of the snapshot.
+    ///
+    /// # Errors
+    ///
+    /// As [`diff`](Self::diff).
+    #[tracing::instrument(level = "debug", skip(self, sink, options))]
+    pub fn diff_since(
+        &self,
+        base: &str,
+        key: &str,
+        sink: &mut dyn Write,
+        options: &DiffOptions,
+    ) -> Result<Written> {
+        self.compare(key, Some(base), |shown, _, changes| {
             diff::write(shown.path(), &changes, sink, options)
                 .map_err(Error::layer("write the layer of", key))
         })
@@ -62,7 +92,7 @@ impl Store {
         sink: &mut dyn Write,
         options: &DiffOptions,
     ) -> Result<Written> {
-        self.compare(key, |shown, _, mut changes| {
+        self.compare(key, None, |shown, _, mut changes| {
             select(&mut changes);
             diff::write(shown.path(), &changes, sink, options)
                 .map_err(Error::layer("write the layer of", key))
@@ -100,7 +130,7 @@ impl Store {
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn copied(&self, key: &str) -> Result<CopiedUp> {
         let id = self.stat(key)?.id;
-        self.compare(key, |shown, parent, changes| {
+        self.compare(key, None, |shown, parent, changes| {
             let Some(parent) = parent else {
                 return Ok(CopiedUp::default());
             };
@@ -161,26 +191,32 @@ impl Store {
             .all(|change| spoken_of.contains(&change.path)))
     }
 
+    /// Compares a snapshot with `base`, or with its parent.
     fn compare<T>(
         &self,
         key: &str,
+        base: Option<&str>,
         work: impl FnOnce(&Shown, Option<&Shown>, Vec<Change>) -> Result<T>,
     ) -> Result<T> {
         let (row, lock) = self.hold(key, Hold::Shared)?;
-        let parent = match row.parent {
-            Some(parent) => self.database.read(|tx| row::by_id(tx, parent))?,
-            None => None,
+        let (base, base_lock) = match (base, row.parent) {
+            (Some(base), _) => {
+                let (base, lock) = self.hold(base, Hold::Shared)?;
+                (Some(base), Some(lock))
+            }
+            (None, Some(parent)) => {
+                let parent = self.database.read(|tx| row::by_id(tx, parent))?;
+                let lock = parent.as_ref().map(|row| self.share(row)).transpose()?;
+                (parent, lock)
+            }
+            (None, None) => (None, None),
         };
-        let parent_lock = match &parent {
-            Some(parent) => Some(self.share(parent)?),
-            None => None,
-        };
-        let done = self.compare_rows(&row, parent.as_ref(), work);
+        let done = self.compare_rows(&row, base.as_ref(), work);
         // The driver takes both back only when nobody holds their locks.
-        drop((lock, parent_lock));
+        drop((lock, base_lock));
         self.release(row.id);
-        if let Some(parent) = parent {
-            self.release(parent.id);
+        if let Some(base) = base {
+            self.release(base.id);
         }
         done
     }
@@ -188,25 +224,25 @@ impl Store {
     fn compare_rows<T>(
         &self,
         row: &Row,
-        parent_row: Option<&Row>,
+        base_row: Option<&Row>,
         work: impl FnOnce(&Shown, Option<&Shown>, Vec<Change>) -> Result<T>,
     ) -> Result<T> {
         let shown = self.show(row)?;
-        let parent = parent_row.map(|parent| self.show(parent)).transpose()?;
-        let changes = match (parent_row, &parent) {
-            (Some(parent_row), Some(parent)) => {
-                self.changes_since(row, parent_row, (parent.path(), shown.path()))?
+        let base = base_row.map(|base| self.show(base)).transpose()?;
+        let changes = match (base_row, &base) {
+            (Some(parent_row), Some(parent)) if row.parent == Some(parent_row.id) => {
+                self.changes_of_child(row, parent_row, (parent.path(), shown.path()))?
             }
-            _ => changes::between(None, shown.path(), None)
+            _ => changes::between(base.as_ref().map(Shown::path), shown.path(), None)
                 .map_err(Error::layer("compare", &row.name))?,
         };
         tracing::debug!(key = row.name, changes = changes.len(), "compared");
-        work(&shown, parent.as_ref(), changes)
+        work(&shown, base.as_ref(), changes)
     }
 
     /// Compares a snapshot with its parent in the cheapest way that the driver allows. Where somebody writes meanwhile, this sees
     /// what was written before.
-    fn changes_since(
+    fn changes_of_child(
         &self,
         row: &Row,
         parent_row: &Row,

@@ -22,7 +22,7 @@ use crate::reserve::Reserve;
 use crate::{Error, Result};
 
 /// The schema version that this program writes and the newest that it reads.
-pub(crate) const SCHEMA_VERSION: i64 = 2;
+pub(crate) const SCHEMA_VERSION: i64 = 3;
 
 /// `ZFS_SUPER_MAGIC` (OpenZFS, sys/zfs_vfsops_os.h).
 const ZFS_MAGIC: u64 = 0x2fc1_2fc1;
@@ -79,6 +79,18 @@ const FROM_1_TO_2: &str = "
 ALTER TABLE snapshots ADD COLUMN intent_boot TEXT;
 ALTER TABLE snapshots ADD COLUMN write_epoch TEXT;
 ALTER TABLE snapshots ADD COLUMN suspect TEXT;
+";
+
+/// What version 3 added: what committed snapshots allocate, measured once.
+const USAGES: &str = "
+CREATE TABLE usages (
+    snapshot INTEGER PRIMARY KEY REFERENCES snapshots (id) ON DELETE CASCADE,
+    bytes INTEGER NOT NULL,
+    inodes INTEGER NOT NULL,
+    -- Null where the driver cannot tell.
+    shared_bytes INTEGER,
+    shared_inodes INTEGER
+) STRICT;
 ";
 
 /// How many pages the log may have before they are moved into the file. Who opens the database first reads the log, and
@@ -293,9 +305,14 @@ fn migrate(connection: &mut Connection) -> Result<()> {
     match version {
         0 => {
             transaction.execute_batch(SCHEMA)?;
+            transaction.execute_batch(USAGES)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         }
-        1 => transaction.execute_batch(FROM_1_TO_2)?,
+        1 => {
+            transaction.execute_batch(FROM_1_TO_2)?;
+            transaction.execute_batch(USAGES)?;
+        }
+        2 => transaction.execute_batch(USAGES)?,
         _ => return Ok(()),
     }
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;

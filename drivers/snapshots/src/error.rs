@@ -76,6 +76,16 @@ pub enum Error {
         /// The rule that it breaks.
         reason: &'static str,
     },
+    /// The text is no filter.
+    #[error("filter `{}`, column {column}: {reason}", filter.escape_debug())]
+    InvalidFilter {
+        /// The text.
+        filter: String,
+        /// Where it is wrong, counted in characters from 1.
+        column: usize,
+        /// What is wrong, or what belongs there.
+        reason: String,
+    },
     /// A setting that cannot be recorded.
     #[error("`{}` cannot be a setting: {reason}", name.escape_debug())]
     InvalidSetting {
@@ -152,12 +162,14 @@ pub enum Error {
         opener: String,
     },
     /// The driver failed.
-    #[error("{action} `{key}`: {reason}")]
+    #[error("{action} `{key}`: {}", reason.naming(snapshot))]
     Driver {
         /// What was being done, as a verb.
         action: &'static str,
         /// The key or name.
         key: String,
+        /// The key or name of the snapshot that the driver speaks of: this one, or one below it.
+        snapshot: String,
         /// Why it failed.
         reason: Box<cowlab_driver::Error>,
     },
@@ -209,6 +221,7 @@ impl Error {
         move |reason| Self::Driver {
             action,
             key: key.to_owned(),
+            snapshot: key.to_owned(),
             reason: Box::new(reason),
         }
     }
@@ -235,6 +248,42 @@ impl Error {
                 opener,
             },
             other => Self::Unusable(other),
+        }
+    }
+
+    /// Whether the snapshot is in use: mounted, or open for writing.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        match self {
+            Self::Busy { .. } => true,
+            Self::Driver { reason, .. } => matches!(**reason, cowlab_driver::Error::Busy { .. }),
+            _ => false,
+        }
+    }
+
+    /// Who is known to use the snapshot.
+    #[must_use]
+    pub fn holders(&self) -> &[Holder] {
+        match self {
+            Self::Busy { holders, .. } => holders,
+            _ => &[],
+        }
+    }
+
+    /// The key or name of the snapshot that it is about.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Exists { key }
+            | Self::NotFound { key }
+            | Self::WrongKind { key, .. }
+            | Self::HasChildren { key, .. }
+            | Self::Busy { key, .. }
+            | Self::InProgress { key }
+            | Self::InvalidKey { key, .. }
+            | Self::Driver { key, .. }
+            | Self::Layer { key, .. } => Some(key),
+            _ => None,
         }
     }
 

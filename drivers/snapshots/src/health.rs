@@ -2,8 +2,9 @@
 
 use std::sync::PoisonError;
 
-use cowlab_driver::{Error as DriverError, Warning};
+use cowlab_driver::{Error as DriverError, SnapshotId, Warning};
 
+use crate::row;
 use crate::store::Store;
 use crate::{Error, Result};
 
@@ -21,7 +22,7 @@ impl Store {
     pub(crate) fn driver_health(&self) -> cowlab_driver::Result<Vec<Warning>> {
         self.driver
             .health()
-            .map_or_else(|| Ok(Vec::new()), |health| health.warnings())
+            .map_or_else(|| Ok(Vec::new()), cowlab_driver::Health::warnings)
     }
 
     /// Logs what will hurt soon, unless it was the last that was logged. What hurts already fails by itself.
@@ -42,6 +43,7 @@ impl Store {
     /// Gives a failure of the system the reason that it has in the pool, if there is one: an `EIO` says nothing to anybody.
     /// The database may lie on the pool as well.
     pub(crate) fn explained(&self, action: &'static str, key: &str, error: Error) -> Error {
+        let error = self.named(error);
         let is_of_the_system = match &error {
             Error::Driver { reason, .. } => matches!(**reason, DriverError::Sys(_)),
             Error::Layer { reason, .. } => reason.errno().is_some(),
@@ -58,5 +60,28 @@ impl Store {
             }
             _ => error,
         }
+    }
+
+    /// Gives an error of the driver about a snapshot below the one at hand its name: a driver knows numbers only.
+    pub(crate) fn named(&self, mut error: Error) -> Error {
+        if let Error::Driver {
+            reason, snapshot, ..
+        } = &mut error
+            && let Some(id) = reason.snapshot()
+            && let Some(name) = self.known_name(id)
+        {
+            *snapshot = name;
+        }
+        error
+    }
+
+    /// The key or name of a snapshot; its number where it has none any more.
+    pub(crate) fn name_of(&self, id: SnapshotId) -> String {
+        self.known_name(id).unwrap_or_else(|| id.to_string())
+    }
+
+    fn known_name(&self, id: SnapshotId) -> Option<String> {
+        let row = self.database.read(|tx| row::by_id(tx, id));
+        row.ok().flatten().map(|row| row.name)
     }
 }

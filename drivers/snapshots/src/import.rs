@@ -8,7 +8,6 @@ use std::io::{Read, Write};
 
 use cowlab_driver::{CreateOptions, Durability, Staging};
 
-use crate::database::Flush;
 use crate::info::{Info, Kind, Labels};
 use crate::layer::apply::{self, Counts, Duplicates, Target};
 use crate::layer::reader::{Content, ReadOptions};
@@ -140,10 +139,8 @@ impl Store {
                     parent,
                     opaque,
                 } => {
-                    let shown = match parent {
-                        Some(parent) => Some(Shown::new(parent).map_err(failed())?),
-                        None => None,
-                    };
+                    let shown = parent.as_ref().map(Shown::new).transpose();
+                    let shown = shown.map_err(failed())?;
                     let target = Target::upper(dir, shown.as_ref().map(Shown::path), opaque);
                     _mounts = shown;
                     target
@@ -174,7 +171,7 @@ impl Store {
             );
         }
         Ok(Applied {
-            info: self.end(begun, options.durability, Flush::Now)?,
+            info: self.end_apply(begun, options.durability)?,
             digest: content.digest,
             diff_id: content.diff_id,
             size: content.size,

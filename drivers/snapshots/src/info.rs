@@ -140,6 +140,8 @@ pub struct CommitOptions {
     pub labels: Labels,
     /// What the committed snapshot survives.
     pub durability: Durability,
+    /// How long to wait for a mount that is going away, or for a program that still writes.
+    pub wait: Duration,
 }
 
 /// Refuses what cannot be a key or a name.
@@ -165,6 +167,8 @@ pub(crate) fn check_key(key: &str) -> Result<()> {
 pub(crate) fn check_label(label: &str, value: &str) -> Result<()> {
     let reason = if label.is_empty() {
         "its name is empty"
+    } else if label.contains('=') {
+        "its name holds a `=`, which ends a name wherever labels are written"
     } else if label.len() + value.len() > LABEL_MAX {
         "its name and value are longer than 4096 bytes"
     } else if label.chars().any(char::is_control) {
@@ -204,5 +208,7 @@ mod tests {
         assert!(check_label("a", &"v".repeat(LABEL_MAX - 1)).is_ok());
         assert!(check_label("a", &"v".repeat(LABEL_MAX)).is_err());
         assert!(check_label("", "v").is_err());
+        assert!(check_label("a=b", "v").is_err());
+        assert!(check_label("a", "b=v").is_ok());
     }
 }

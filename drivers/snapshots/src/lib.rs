@@ -41,6 +41,7 @@ mod compare;
 pub mod database;
 mod decision;
 mod error;
+mod filter;
 mod health;
 mod import;
 mod info;
@@ -58,6 +59,7 @@ mod trace;
 
 pub use cowlab_sys::holders::{Holder, HolderKind};
 pub use error::{Error, Result};
+pub use filter::Filters;
 pub use import::{Applied, ApplyOptions};
 pub use info::{
     CommitOptions, Filter, Info, KEY_MAX, Kind, LABEL_MAX, Labels, PrepareOptions, StoreOptions,

@@ -4,8 +4,11 @@
 //! transactions with nothing held between them but the snapshot's lock. A verb that fails takes its
 //! intent back at once; one whose process dies leaves it to `recovery`.
 
-use cowlab_driver::{Chain, CreateOptions, Durability, Mounts, SnapshotId};
+use std::time::{Duration, Instant};
+
+use cowlab_driver::{Chain, CreateOptions, Durability, Mounts, SnapshotId, Usage};
 use cowlab_sys::fault::{Fault, is_planted};
+use cowlab_sys::holders;
 use rusqlite::{Connection, Transaction};
 
 use crate::busy::Marks;
@@ -54,9 +57,23 @@ impl Store {
     /// # Errors
     ///
     /// As [`prepare`](Self::prepare).
-    #[tracing::instrument(level = "debug", skip(self))]
     pub fn view(&self, key: &str, parent: &str) -> Result<Info> {
-        self.create(Kind::View, key, Some(parent), &PrepareOptions::default())
+        self.view_with(key, Some(parent), &PrepareOptions::default())
+    }
+
+    /// Makes a read-only snapshot, empty or with the content of a committed one.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare`](Self::prepare).
+    #[tracing::instrument(level = "debug", skip(self, options))]
+    pub fn view_with(
+        &self,
+        key: &str,
+        parent: Option<&str>,
+        options: &PrepareOptions,
+    ) -> Result<Info> {
+        self.create(Kind::View, key, parent, options)
     }
 
     fn create(
@@ -85,7 +102,7 @@ impl Store {
                     Durability::None => Flush::Later,
                     Durability::Commit | Durability::Full => Flush::Now,
                 };
-                self.end(&begun, Durability::Commit, flush)
+                self.end(&begun, Durability::Commit, flush, None)
             });
         let made = made.map_err(explained);
         made.inspect_err(|error| self.take_back(begun, error))
@@ -124,15 +141,30 @@ impl Store {
     }
 
     /// Writes that what was begun is there.
-    pub(crate) fn end(&self, begun: &Begun, durability: Durability, flush: Flush) -> Result<Info> {
+    fn end(
+        &self,
+        begun: &Begun,
+        durability: Durability,
+        flush: Flush,
+        usage: Option<&Usage>,
+    ) -> Result<Info> {
         self.database.write_flushed(flush, |tx| {
             row::appear(tx, begun.id, self.unflushed(durability))?;
+            if let Some(usage) = usage {
+                row::record_usage(tx, begun.id, usage)?;
+            }
             let row = row::by_id(tx, begun.id)?;
             row::info(
                 tx,
                 &row.ok_or_else(|| Error::not_found("the new snapshot"))?,
             )
         })
+    }
+
+    /// Writes that what was applied is there, and what it allocates.
+    pub(crate) fn end_apply(&self, begun: &Begun, durability: Durability) -> Result<Info> {
+        let usage = self.measured(begun.id, durability);
+        self.end(begun, durability, Flush::Now, usage.as_ref())
     }
 
     /// Removes whatever a failed creation or apply made, and its intent.
@@ -151,7 +183,7 @@ impl Store {
         match undone {
             Ok(()) => begun.lock.retire(),
             Err(error) => tracing::error!(
-                id = %begun.id, %error,
+                key = self.name_of(begun.id), %error,
                 "what failed is left on disk; the next open of the store removes it"
             ),
         }
@@ -166,8 +198,20 @@ impl Store {
     /// name, [`Error::NotFound`], [`Error::WrongKind`], [`Error::Driver`]. Then it is active as before.
     #[tracing::instrument(level = "debug", skip(self, options))]
     pub fn commit(&self, key: &str, name: &str, options: &CommitOptions) -> Result<Info> {
-        self.commit_as(key, name, options)
-            .map_err(|error| self.explained("commit", key, error))
+        /// How long an end goes unseen that nothing reports: that of a mount in no mount table.
+        const UNSEEN: Duration = Duration::from_millis(50);
+        let end = Instant::now() + options.wait;
+        loop {
+            let error = match self.commit_as(key, name, options) {
+                Ok(info) => return Ok(info),
+                Err(error) => error,
+            };
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || !error.is_busy() {
+                return Err(self.explained("commit", key, error));
+            }
+            holders::wait_for_change(error.holders(), left.min(UNSEEN))?;
+        }
     }
 
     fn commit_as(&self, key: &str, name: &str, options: &CommitOptions) -> Result<Info> {
@@ -191,9 +235,12 @@ impl Store {
                 row::intend_commit(tx, row.id, name, &options.labels, durability, &self.boot)
             })
         };
-        let end = || {
+        let end = |usage: Option<Usage>| {
             self.database.write_at_last(Flush::Now, |tx| {
                 row::end_commit(tx, row.id, self.unflushed(durability))?;
+                if let Some(usage) = &usage {
+                    row::record_usage(tx, row.id, usage)?;
+                }
                 row::info(tx, &visible(row::by_id(tx, row.id)?, name)?)
             })
         };
@@ -206,13 +253,13 @@ impl Store {
             intend()?;
         }
         if is_planted(Fault::RowBeforeFreeze) {
-            let info = end()?;
+            let info = end(None)?;
             self.freeze(&row)?;
             return Ok(info);
         }
         self.freeze(&row)?;
         self.warn_of_health();
-        end()
+        end(self.measured(row.id, durability))
     }
 
     /// Has the driver write the content of a snapshot to the disk.

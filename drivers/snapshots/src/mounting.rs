@@ -50,7 +50,7 @@ impl Mounted {
 
 impl Guard for Mounted {
     fn describe(&self) -> String {
-        format!("snapshot {} at `{}`", self.id, self.target().display())
+        format!("mount of a snapshot at `{}`", self.target().display())
     }
 
     fn close(&mut self) -> Result<(), Leak> {

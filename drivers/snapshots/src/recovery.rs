@@ -263,8 +263,8 @@ impl Store {
 
     /// Removes what a creation or an apply made, then its row.
     pub(crate) fn undo_creation(&self, id: SnapshotId) -> Result<()> {
-        let key = id.to_string();
-        let undo = Error::driver("take back the unfinished snapshot", &key);
+        let undo =
+            |reason| Error::driver("roll back the unfinished snapshot", &self.name_of(id))(reason);
         // Half made, it may not be there to be deactivated.
         if let Err(error) = self.driver.deactivate(id) {
             tracing::debug!(%id, %error, "cannot be deactivated");

@@ -4,7 +4,7 @@
 //! Callers other than the operation itself see such a row as the outcome that is certain: a
 //! creation, an apply and a removal as absent, a commit as still active.
 
-use cowlab_driver::{Chain, Durability, SnapshotId};
+use cowlab_driver::{Allocation, Bytes, Chain, Durability, SnapshotId, Usage};
 use cowlab_sys::Time;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
@@ -318,6 +318,50 @@ pub(crate) fn end_commit(
     )?;
     connection.execute("DELETE FROM labels WHERE snapshot = ?1", [id.number()])?;
     add_labels(connection, id, &labels)
+}
+
+/// Records what a committed snapshot allocates.
+pub(crate) fn record_usage(connection: &Connection, id: SnapshotId, usage: &Usage) -> Result<()> {
+    let Usage { exclusive, shared } = usage;
+    connection.execute(
+        "INSERT OR REPLACE INTO usages (snapshot, bytes, inodes, shared_bytes, shared_inodes)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            id.number(),
+            signed(exclusive.bytes.0),
+            signed(exclusive.inodes),
+            shared.map(|shared| signed(shared.bytes.0)),
+            shared.map(|shared| signed(shared.inodes)),
+        ],
+    )?;
+    Ok(())
+}
+
+/// What was recorded of a snapshot's usage.
+pub(crate) fn usage(connection: &Connection, id: SnapshotId) -> Result<Option<Usage>> {
+    let allocation = |row: &SqlRow<'_>, first: usize| -> rusqlite::Result<Option<Allocation>> {
+        let (bytes, inodes): (Option<i64>, Option<i64>) = (row.get(first)?, row.get(first + 1)?);
+        Ok(bytes.zip(inodes).map(|(bytes, inodes)| Allocation {
+            bytes: Bytes(bytes.unsigned_abs()),
+            inodes: inodes.unsigned_abs(),
+        }))
+    };
+    let usage = connection
+        .prepare_cached(
+            "SELECT bytes, inodes, shared_bytes, shared_inodes FROM usages WHERE snapshot = ?1",
+        )?
+        .query_row([id.number()], |row| {
+            Ok(Usage {
+                exclusive: allocation(row, 0)?.unwrap_or_default(),
+                shared: allocation(row, 2)?,
+            })
+        });
+    Ok(usage.optional()?)
+}
+
+/// SQLite's numbers are signed.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Writes the intent to remove.

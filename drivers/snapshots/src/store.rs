@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use cowlab_driver::{
-    Access, Chain, Driver, Entry, Home, Mounts, OpenOptions, Settings, Usage, Variant,
+    Access, Chain, Driver, Durability, Entry, Home, MountData, Mounts, OpenOptions, Settings,
+    SnapshotId, Usage, Variant,
 };
 use cowlab_sys::Chance;
 use cowlab_sys::Stat;
 use cowlab_sys::lock::FileLock;
+use rusqlite::Transaction;
 
-use crate::database::{self, Database};
+use crate::database::{self, Database, Flush};
 use crate::info::{self, Filter, Info, Kind, StoreOptions};
 use crate::locks::{Hold, Locks, SnapshotLock};
 use crate::recovery::Recovery;
@@ -185,7 +187,8 @@ impl Store {
         })
     }
 
-    /// Measures what a snapshot allocates. Costs up to O(entries of its layer).
+    /// Tells what a snapshot allocates. That of a committed one was measured when it was committed; else it costs up to
+    /// O(entries of its layer).
     ///
     /// # Errors
     ///
@@ -193,9 +196,31 @@ impl Store {
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn usage(&self, key: &str) -> Result<Usage> {
         let (row, _lock) = self.hold(key, Hold::Shared)?;
-        self.driver
-            .usage(row.id)
-            .map_err(Error::driver("measure", key))
+        if row.kind == Kind::Committed
+            && let Some(usage) = self.database.read(|tx| row::usage(tx, row.id))?
+        {
+            return Ok(usage);
+        }
+        let usage = self.driver.usage(row.id);
+        let usage = usage.map_err(Error::driver("measure", key))?;
+        if row.kind == Kind::Committed {
+            // It was committed by an older program, without a flush, or by a recovery.
+            let record = |tx: &Transaction<'_>| row::record_usage(tx, row.id, &usage);
+            if let Err(error) = self.database.write_flushed(Flush::Later, record) {
+                tracing::debug!(key, %error, "it is measured again when it is asked for");
+            }
+        }
+        Ok(usage)
+    }
+
+    /// Measures a snapshot that has just been frozen, for the record. Without a flush it would have to be flushed for that.
+    pub(crate) fn measured(&self, id: SnapshotId, durability: Durability) -> Option<Usage> {
+        if durability == Durability::None {
+            return None;
+        }
+        let usage = self.driver.usage(id);
+        let failed = |error: &_| tracing::debug!(%id, %error, "measured when it is asked for");
+        usage.inspect_err(failed).ok()
     }
 
     /// Says how to mount an active snapshot or a view. The caller mounts it, and sees to it that an
@@ -211,13 +236,26 @@ impl Store {
         self.activate(&row)
     }
 
+    /// Says how other programs mount an active snapshot or a view: the mount of [`mounts`](Self::mounts), as data.
+    ///
+    /// # Errors
+    ///
+    /// As [`mounts`](Self::mounts).
+    #[tracing::instrument(level = "debug", skip(self))]
+    pub fn mount_data(&self, key: &str) -> Result<MountData> {
+        let (row, _lock) = self.hold(key, Hold::Shared)?;
+        mountable(&row)?;
+        let chain = self.chain(&row)?;
+        self.activating("mount", &row, access_of(row.kind), |access| {
+            self.driver.activate_for_others(&chain, access)
+        })
+        .map(|mounts| mounts.data())
+        .map_err(|error| self.explained("mount", key, error))
+    }
+
     /// The mount data of a snapshot, in the access that its kind has.
     pub(crate) fn activate(&self, row: &Row) -> Result<Mounts> {
-        let access = match row.kind {
-            Kind::Active => Access::ReadWrite,
-            Kind::View | Kind::Committed => Access::ReadOnly,
-        };
-        self.activate_for("mount", row, &self.chain(row)?, access)
+        self.activate_for("mount", row, &self.chain(row)?, access_of(row.kind))
             .map_err(|error| self.explained("mount", &row.name, error))
     }
 
@@ -229,6 +267,18 @@ impl Store {
         chain: &Chain,
         access: Access,
     ) -> Result<Mounts> {
+        self.activating(action, row, access, |access| {
+            self.driver.activate(chain, access)
+        })
+    }
+
+    fn activating(
+        &self,
+        action: &'static str,
+        row: &Row,
+        access: Access,
+        activate: impl FnOnce(Access) -> cowlab_driver::Result<Mounts>,
+    ) -> Result<Mounts> {
         let is_serial = self.driver.info().serial_activation && access == Access::ReadOnly;
         let _others = match is_serial {
             false => None,
@@ -237,9 +287,9 @@ impl Store {
                 Some(lock.ok_or_else(|| Error::in_progress(&row.name))?)
             }
         };
-        self.driver
-            .activate(chain, access)
+        activate(access)
             .map_err(Error::driver(action, &row.name))
+            .map_err(|error| self.named(error))
     }
 
     pub(crate) fn chain(&self, row: &Row) -> Result<Chain> {
@@ -279,6 +329,14 @@ impl Store {
     pub(crate) fn share(&self, row: &Row) -> Result<SnapshotLock> {
         let lock = self.locks.take(row.id, Hold::Shared)?;
         lock.ok_or_else(|| Error::in_progress(&row.name))
+    }
+}
+
+/// How a snapshot of a kind is mounted.
+const fn access_of(kind: Kind) -> Access {
+    match kind {
+        Kind::Active => Access::ReadWrite,
+        Kind::View | Kind::Committed => Access::ReadOnly,
     }
 }
 

@@ -6,10 +6,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::stat::{self, FileKind, Stat};
-use crate::{Result, dir, mountinfo, process};
+use crate::task::Task;
+use crate::{Errno, Result, dir, mountinfo, process, sys};
 
 /// How a process keeps something in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +74,35 @@ impl fmt::Display for Holder {
             path,
         } = self;
         write!(f, "process {pid} ({command}) {what} `{}`", path.display())
+    }
+}
+
+/// Waits until a mount comes or goes where one of the holders sees it, one of them ends, or the time is over. What happened
+/// before the call is not seen.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`].
+pub fn wait_for_change(holders: &[Holder], time: Duration) -> Result<()> {
+    let pids: BTreeSet<u32> = holders.iter().map(|holder| holder.pid).collect();
+    let others = pids
+        .iter()
+        .copied()
+        .filter(|pid| *pid != std::process::id());
+    let ends: Vec<_> = others
+        .filter_map(|pid| Task::open(pid).ok().flatten())
+        .collect();
+    // A table that can be polled is one that is held open (proc_pid_mounts(5)).
+    let tables = pids.iter().map(|pid| format!("/proc/{pid}/mountinfo"));
+    let tables = tables.chain(["/proc/thread-self/mountinfo".to_owned()]);
+    let tables: Vec<_> = tables.filter_map(|path| File::open(path).ok()).collect();
+    let table = |file| PollFd::new(file, PollFlags::PRI);
+    let mut all: Vec<_> = tables.iter().map(table).collect();
+    all.extend(ends.iter().map(|end| PollFd::new(end, PollFlags::IN)));
+    let time = Timespec::try_from(time).ok();
+    match rustix::event::poll(&mut all, time.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => sys("poll", "/proc", Err(error)),
     }
 }
 

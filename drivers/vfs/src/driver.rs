@@ -149,7 +149,7 @@ impl Driver for Vfs {
     }
 
     fn usage(&self, id: SnapshotId) -> Result<Usage> {
-        let snapshot = self.home.existing(id)?;
+        let snapshot = self.tree(id)?;
         match stat::statfs(&snapshot)?.fstype_magic {
             XFS_MAGIC | btrfs::MAGIC => tree::usage_by_extents(&snapshot),
             magic => Ok(Usage {

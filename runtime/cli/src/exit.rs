@@ -10,6 +10,7 @@ use cowlab_runtime::Error as RuntimeError;
 use cowlab_runtime::container::Error as ContainerError;
 use cowlab_snapshots::{Error as StoreError, LayerError};
 use cowlab_testbed::Error as TestbedError;
+use serde_json::{Value, json};
 
 /// Success.
 pub(crate) const OK: u8 = 0;
@@ -19,6 +20,18 @@ pub(crate) const FINDING: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// Not enough evidence for an answer.
 pub(crate) const UNKNOWN: u8 = 3;
+/// There is no such snapshot.
+pub(crate) const NOT_FOUND: u8 = 4;
+/// A snapshot of that key or name is there already.
+pub(crate) const EXISTS: u8 = 5;
+/// The snapshot is of a kind that the command does not take.
+pub(crate) const WRONG_KIND: u8 = 6;
+/// The snapshot is mounted, or open for writing.
+pub(crate) const BUSY: u8 = 7;
+/// Another command works on the snapshot.
+pub(crate) const LOCKED: u8 = 8;
+/// Other snapshots are built on the snapshot.
+pub(crate) const HAS_CHILDREN: u8 = 9;
 /// Bad input data.
 pub(crate) const DATA: u8 = 65;
 /// A missing prerequisite.
@@ -35,6 +48,12 @@ Exit codes:
   1    a finding: a failed case, a relevant regression
   2    usage
   3    not enough evidence
+  4    a snapshot that does not exist
+  5    a snapshot that exists already
+  6    a snapshot of another kind than is needed
+  7    a snapshot that is busy: mounted, or open for writing
+  8    a snapshot that is locked by another command
+  9    a snapshot that has children
   65   bad input data
   69   a missing prerequisite
   75   stopped by the host guard
@@ -48,14 +67,109 @@ Environment:
   COWLAB_LOG       warn, info, debug (external commands), trace (system calls)
   NO_COLOR         no color";
 
-/// Prints an error with its causes on one line and picks its exit code.
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    let code = code_of(error);
+/// How a command speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// To people.
+    Text,
+    /// To programs.
+    Json,
+}
+
+/// Prints an error with its causes and picks its exit code.
+pub(crate) fn report(error: &anyhow::Error, output: Output) -> ExitCode {
     // Nothing is left to tell it to when stderr is closed.
-    if writeln!(std::io::stderr(), "cowlab: {}", line(error)).is_err() {
+    if print(error, output).is_err() {
         return ExitCode::from(FINDING);
     }
-    ExitCode::from(code)
+    ExitCode::from(code_of(error))
+}
+
+/// Prints an error with its causes on one line of stderr.
+///
+/// # Errors
+///
+/// When stderr is closed.
+pub(crate) fn print(error: &anyhow::Error, output: Output) -> std::io::Result<()> {
+    let mut stderr = std::io::stderr().lock();
+    match output {
+        Output::Text => writeln!(stderr, "cowlab: {}", line(error)),
+        Output::Json => writeln!(stderr, "{}", object(error)),
+    }
+}
+
+/// An error for programs: what `code` tells in a number, `kind` tells in a word.
+fn object(error: &anyhow::Error) -> Value {
+    let store = error.chain().find_map(store_error);
+    let code = code_of(error);
+    let causes = error.chain().skip(1).map(ToString::to_string);
+    json!({
+        "code": code,
+        "kind": kind(code),
+        "key": store.and_then(StoreError::key),
+        "message": line(error),
+        "causes": causes.collect::<Vec<_>>(),
+        "remedy": store.and_then(remedy),
+    })
+}
+
+/// The store's error, as it is or within one of the runtime.
+fn store_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a StoreError> {
+    match cause.downcast_ref() {
+        Some(RuntimeError::Store(error)) => Some(error),
+        Some(RuntimeError::Unpack { reason, .. }) => Some(reason),
+        _ => cause.downcast_ref(),
+    }
+}
+
+/// The word for an exit code.
+const fn kind(code: u8) -> &'static str {
+    match code {
+        USAGE => "invalid-argument",
+        UNKNOWN => "unknown",
+        NOT_FOUND => "not-found",
+        EXISTS => "exists",
+        WRONG_KIND => "wrong-kind",
+        BUSY => "busy",
+        LOCKED => "locked",
+        HAS_CHILDREN => "has-children",
+        DATA => "bad-data",
+        UNAVAILABLE => "unavailable",
+        GUARD => "stopped-by-guard",
+        PRIVILEGE => "no-privilege",
+        cowlab_sys::interrupt::EXIT_CODE => "interrupted",
+        _ => "failed",
+    }
+}
+
+/// What to do about an error of the store, where one thing helps.
+fn remedy(error: &StoreError) -> Option<String> {
+    let text = match error {
+        StoreError::Exists { .. } => "choose another name, or remove it first",
+        StoreError::NotFound { .. } => "`cowlab snapshot ls` lists what there is",
+        StoreError::WrongKind { needed, .. } => needed,
+        StoreError::HasChildren { .. } => {
+            "remove its children first: `cowlab snapshot tree` shows them"
+        }
+        StoreError::Busy { .. } => {
+            "unmount it and end who has its files open, or wait: `commit --wait TIME`"
+        }
+        StoreError::InProgress { .. } => "wait for the other command to end",
+        StoreError::Driver { reason, .. } => return driver_remedy(reason),
+        StoreError::Unusable(reason) => return driver_remedy(reason),
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn driver_remedy(error: &DriverError) -> Option<String> {
+    match error {
+        DriverError::Unsupported { remedy, .. } | DriverError::Pool { remedy, .. } => {
+            Some(remedy.clone())
+        }
+        DriverError::Unavailable(missing) => Some(missing.remedy.to_string()),
+        _ => None,
+    }
 }
 
 /// An error with its causes. A message that has its cause in it already is not told twice.
@@ -187,11 +301,15 @@ fn guest_code(error: &GuestError) -> Option<u8> {
 /// What a snapshot store refused: what was asked for, what was read, or what is missing; anything else is a finding.
 pub(crate) fn store_code(error: &StoreError) -> u8 {
     match error {
-        StoreError::Exists { .. }
-        | StoreError::NotFound { .. }
-        | StoreError::WrongKind { .. }
-        | StoreError::InvalidKey { .. }
+        StoreError::NotFound { .. } => NOT_FOUND,
+        StoreError::Exists { .. } => EXISTS,
+        StoreError::WrongKind { .. } => WRONG_KIND,
+        StoreError::Busy { .. } => BUSY,
+        StoreError::InProgress { .. } => LOCKED,
+        StoreError::HasChildren { .. } => HAS_CHILDREN,
+        StoreError::InvalidKey { .. }
         | StoreError::InvalidLabel { .. }
+        | StoreError::InvalidFilter { .. }
         | StoreError::InvalidSetting { .. }
         | StoreError::Recorded { .. }
         | StoreError::UnknownVariant { .. } => USAGE,
@@ -227,7 +345,10 @@ fn driver_code(error: &DriverError) -> u8 {
     match error {
         DriverError::Unavailable(_) => UNAVAILABLE,
         DriverError::Unsupported { .. } => USAGE,
-        DriverError::Damaged { .. } => DATA,
+        DriverError::Busy { .. } => BUSY,
+        DriverError::Frozen(_) => WRONG_KIND,
+        // A row without its data, or data without its row.
+        DriverError::NotFound(_) | DriverError::Exists(_) | DriverError::Damaged { .. } => DATA,
         DriverError::Sys(error) => sys_code(error),
         _ => FINDING,
     }
@@ -313,6 +434,56 @@ mod tests {
         assert_eq!(code(memory), GUARD);
         let (path, found) = ("/i".into(), 9);
         assert_eq!(code(GuestError::Format { path, found }), DATA);
+    }
+
+    #[test]
+    fn programs_tell_refusals_of_the_store_apart() {
+        let key = || "k".to_owned();
+        let kind = cowlab_snapshots::Kind::View;
+        let refusals = [
+            (StoreError::NotFound { key: key() }, 4, "not-found"),
+            (StoreError::Exists { key: key() }, 5, "exists"),
+            (
+                StoreError::WrongKind {
+                    key: key(),
+                    kind,
+                    needed: "n",
+                },
+                6,
+                "wrong-kind",
+            ),
+            (
+                StoreError::Busy {
+                    key: key(),
+                    holders: Vec::new(),
+                },
+                7,
+                "busy",
+            ),
+            (StoreError::InProgress { key: key() }, 8, "locked"),
+            (
+                StoreError::HasChildren {
+                    key: key(),
+                    children: Vec::new(),
+                    count: 1,
+                },
+                9,
+                "has-children",
+            ),
+        ];
+        for (error, code, word) in refusals {
+            let object = object(&anyhow::Error::new(error).context("commit"));
+            assert_eq!(object["code"], code);
+            assert_eq!(object["kind"], word);
+            assert_eq!(object["key"], "k");
+            assert!(object["remedy"].is_string(), "{word}");
+            assert_eq!(object["causes"].as_array().map(Vec::len), Some(1));
+        }
+        let other = object(&anyhow!("anything else"));
+        assert_eq!(
+            (&other["kind"], &other["key"]),
+            (&json!("failed"), &Value::Null)
+        );
     }
 
     #[test]

@@ -127,7 +127,12 @@ fn main() -> ExitCode {
     if let Err(error) = cowlab_sys::process::raise_open_files_limit() {
         tracing::debug!(%error, "the limit of open descriptors stays");
     }
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let output = match &command {
+        Command::Snapshot(args) => args.output(),
+        _ => exit::Output::Text,
+    };
+    let result = match command {
         Command::Conformance(args) => cowlab_conformance::run(&args),
         Command::Bench(args) => cowlab_bench::run(&args),
         Command::Report(args) => report::run(&args),
@@ -158,6 +163,6 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => ExitCode::from(code),
-        Err(error) => exit::report(&error),
+        Err(error) => exit::report(&error, output),
     }
 }

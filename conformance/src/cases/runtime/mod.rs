@@ -1,6 +1,7 @@
 //! Images and containers as people have them, by commands of the program.
 
 pub(super) mod access;
+pub(super) mod adapter;
 pub(super) mod change;
 pub(super) mod driver;
 pub(super) mod exchange;

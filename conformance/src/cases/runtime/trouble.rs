@@ -162,7 +162,7 @@ fn a_monitor_that_died(context: &mut Context) -> Result<()> {
     kill_process(&product, "con", "MonitorPid")?;
     product.ok(&["rm", "-f", "con"])?;
     product.says(
-        &["snapshot", "ls", "--prefix", "container/", "--json"],
+        &["snapshot", "ls", "--filter", "name~=^container/", "--json"],
         "[]",
     )?;
     product.ok(&["system", "check"]).map(drop)
@@ -366,7 +366,7 @@ fn damaged_records_are_removed_by_force(context: &mut Context) -> Result<()> {
         product.run(&["rm", "con"])?.refused(code, "damaged")?;
         product.ok(&["rm", "-f", "con"])?;
         product.says(
-            &["snapshot", "ls", "--prefix", "container/", "--json"],
+            &["snapshot", "ls", "--filter", "name~=^container/", "--json"],
             "[]",
         )?;
         product.says(&["ps", "-aq"], "")?;

@@ -1,6 +1,7 @@
 //! The verbs of the store, and what each refuses.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::place::{Place, commit, directory, files, keys, message, prepare};
 use cowlab_driver::Durability;
@@ -41,6 +42,7 @@ fn a_commit_keeps_the_number_and_replaces_the_labels() {
     let options = CommitOptions {
         labels: labels(&[("new", "2")]),
         durability: Durability::Full,
+        ..CommitOptions::default()
     };
     let committed = store.commit("key", "name", &options).unwrap();
     assert_eq!(committed.id, active.id);
@@ -237,12 +239,100 @@ fn a_list_is_filtered_by_every_part() {
 }
 
 #[test]
+fn a_view_may_show_nothing_and_has_labels() {
+    let place = Place::new();
+    let store = place.open();
+    let options = PrepareOptions {
+        labels: labels(&[("use", "test")]),
+        ..PrepareOptions::default()
+    };
+    let view = store.view_with("nothing", None, &options).unwrap();
+    assert_eq!((view.kind, view.parent), (Kind::View, None));
+    assert_eq!(view.labels, options.labels);
+    let shown = std::fs::read_dir(directory(&store, "nothing")).unwrap();
+    assert_eq!(shown.count(), 0);
+    let refused = PrepareOptions {
+        labels: labels(&[("a=b", "c")]),
+        ..PrepareOptions::default()
+    };
+    let refused = store.view_with("other", None, &refused);
+    assert!(matches!(refused, Err(Error::InvalidLabel { .. })));
+}
+
+#[test]
+fn errors_of_the_driver_name_keys_and_no_numbers() {
+    let place = Place::new();
+    let store = place.open();
+    let base = commit(&store, "base", None);
+    let data = place.root().join("driver");
+    std::fs::rename(data.join(base.id.to_string()), data.join("away")).unwrap();
+    let refused = store.prepare("key", Some("base"), &PrepareOptions::default());
+    assert_eq!(
+        message(refused),
+        "prepare `key`: the data of snapshot `base` does not exist"
+    );
+}
+
+#[test]
+fn a_commit_waits_for_a_writer_that_ends() {
+    let place = Place::new();
+    let store = place.open();
+    prepare(&store, "key", None, "file");
+    let writer = std::fs::File::create(directory(&store, "key").join("file")).unwrap();
+    let refused = store.commit("key", "name", &CommitOptions::default());
+    assert!(matches!(refused, Err(Error::Busy { .. })));
+    let patient = CommitOptions {
+        wait: Duration::from_secs(60),
+        ..CommitOptions::default()
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(200));
+            drop(writer);
+        });
+        store.commit("key", "name", &patient).unwrap();
+    });
+}
+
+#[test]
+fn any_two_snapshots_are_compared() {
+    let place = Place::new();
+    let store = place.open();
+    commit(&store, "base", None);
+    commit(&store, "left", Some("base"));
+    commit(&store, "right", Some("base"));
+    let changed = |base: &str, key: &str| -> Vec<String> {
+        let changes = store.changes_since(base, key).unwrap();
+        let names = changes
+            .iter()
+            .map(|change| change.path.display().to_string());
+        names.filter(|name| name != "/").collect()
+    };
+    assert_eq!(changed("left", "right"), ["/left", "/right"]);
+    assert_eq!(changed("base", "right"), ["/right"]);
+    assert_eq!(changed("right", "base"), ["/right"]);
+    assert_eq!(changed("right", "right"), [""; 0]);
+    assert!(matches!(
+        store.changes_since("nothing", "base"),
+        Err(Error::NotFound { .. })
+    ));
+}
+
+#[test]
 fn usage_is_what_a_snapshot_holds() {
     let place = Place::new();
     let store = place.open();
     prepare(&store, "key", None, "file");
     let usage = store.usage("key").unwrap();
-    assert!(usage.exclusive.inodes >= 2, "{usage:?}");
+    // The file and the root, and nothing that the driver has beside them.
+    assert_eq!(usage.exclusive.inodes, 2);
+    store
+        .commit("key", "name", &CommitOptions::default())
+        .unwrap();
+    let recorded = store.usage("name").unwrap();
+    assert_eq!(recorded.exclusive, usage.exclusive);
+    std::fs::remove_file(place.root().join("driver/1/fs/file")).unwrap();
+    assert_eq!(store.usage("name").unwrap(), recorded);
     assert!(matches!(
         store.usage("nothing"),
         Err(Error::NotFound { .. })

@@ -339,19 +339,14 @@ fn graph_driver(containers: &Containers<'_>, found: &Found) -> Value {
     let record = &found.record;
     let store = containers.store();
     let identity = store.identity();
-    let mounts = store.mounts(&record.snapshot).ok();
-    let command = mounts.map(|mounts| {
-        let line = mounts.command_line(std::path::Path::new("TARGET"));
-        let words = line.iter().map(|word| word.to_string_lossy().into_owned());
-        words.collect::<Vec<_>>()
-    });
+    let mount = store.mount_data(&record.snapshot).ok();
     json!({
         "Name": identity.driver,
         "Data": {
             "Variant": identity.variant,
             "Snapshot": record.snapshot,
             "Parent": record.parent,
-            "Mount": command,
+            "Mount": mount,
             "MergedDir": pid(found).map(|pid| format!("/proc/{pid}/root")),
         },
     })

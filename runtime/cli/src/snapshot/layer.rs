@@ -14,8 +14,10 @@ use super::{DurabilityArg, LabelArgs};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DiffArgs {
-    /// A key or a name.
-    key: String,
+    /// A key or a name: what differs from its parent is told, or where there is a second one, what differs there.
+    snapshot: String,
+    /// The key or name of any other snapshot: what differs there from the first.
+    other: Option<String>,
     /// Write the layer, an uncompressed tar, to this file; `-` is stdout.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -51,10 +53,31 @@ pub(super) struct ApplyArgs {
     durability: DurabilityArg,
 }
 
+impl DiffArgs {
+    fn changes(&self, store: &Store) -> cowlab_snapshots::Result<Vec<Change>> {
+        match &self.other {
+            Some(other) => store.changes_since(&self.snapshot, other),
+            None => store.changes(&self.snapshot),
+        }
+    }
+
+    fn write(
+        &self,
+        store: &Store,
+        sink: &mut dyn Write,
+        options: &DiffOptions,
+    ) -> cowlab_snapshots::Result<Written> {
+        match &self.other {
+            Some(other) => store.diff_since(&self.snapshot, other, sink, options),
+            None => store.diff(&self.snapshot, sink, options),
+        }
+    }
+}
+
 /// Lists the changes of a snapshot, or writes its layer.
 pub(super) fn diff(store: &Store, args: &DiffArgs, out: &Printer) -> anyhow::Result<()> {
     let Some(output) = &args.output else {
-        return changes(&store.changes(&args.key)?, out);
+        return changes(&args.changes(store)?, out);
     };
     let options = DiffOptions {
         sparse: !args.no_sparse,
@@ -62,13 +85,13 @@ pub(super) fn diff(store: &Store, args: &DiffArgs, out: &Printer) -> anyhow::Res
     };
     if output == Path::new("-") {
         let mut sink = std::io::stdout().lock();
-        let written = store.diff(&args.key, &mut sink, &options)?;
+        let written = args.write(store, &mut sink, &options)?;
         cowlab_sys::io("write", output, sink.flush())?;
         // The tar is the result; what is known about it goes beside it.
         writeln!(std::io::stderr(), "{}", summary(&written))?;
         return Ok(());
     }
-    let written = to_file(store, &args.key, output, &options)?;
+    let written = to_file(store, args, output, &options)?;
     let facts = json!({
         "diff_id": written.diff_id.to_string(),
         "size": written.size,
@@ -81,7 +104,7 @@ pub(super) fn diff(store: &Store, args: &DiffArgs, out: &Printer) -> anyhow::Res
 /// Writes a layer under a name that appears when the layer is whole.
 fn to_file(
     store: &Store,
-    key: &str,
+    args: &DiffArgs,
     output: &Path,
     options: &DiffOptions,
 ) -> anyhow::Result<Written> {
@@ -91,7 +114,7 @@ fn to_file(
     let written = (|| {
         let file = cowlab_sys::io("open", &partial, File::create(&partial))?;
         let mut sink = BufWriter::with_capacity(1 << 20, file);
-        let written = store.diff(key, &mut sink, options)?;
+        let written = args.write(store, &mut sink, options)?;
         cowlab_sys::io("write", &partial, sink.flush())?;
         cowlab_sys::io("fsync", &partial, sink.get_ref().sync_all())?;
         cowlab_sys::io("rename", output, std::fs::rename(&partial, output))?;

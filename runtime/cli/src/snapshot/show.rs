@@ -1,51 +1,31 @@
 //! What `cowlab snapshot` prints.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 
-use clap::ValueEnum;
-use cowlab_driver::{Allocation, Mounts};
-use cowlab_snapshots::{Filter, Info, Kind, Store};
+use cowlab_driver::{Allocation, MountData};
+use cowlab_snapshots::{Filter, Filters, Info, Store};
+use cowlab_sys::Cmd;
 use serde_json::{Value, json};
+
+use crate::exit::{self, Output};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
-    /// Only snapshots of this kind.
-    #[arg(long, value_enum)]
-    kind: Option<KindWord>,
-    /// Only those whose key or name starts so.
-    #[arg(long, value_name = "TEXT")]
-    prefix: Option<String>,
-    /// Only those built directly on this snapshot.
-    #[arg(long, value_name = "NAME")]
-    parent: Option<String>,
-    /// Only those with this label, of any value or of this one.
-    #[arg(long, value_name = "NAME[=VALUE]")]
-    label: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum KindWord {
-    Active,
-    View,
-    Committed,
+    /// Only snapshots that match, in containerd's language: selectors such as `name==x`, `kind!=view`, `parent~=^sha`,
+    /// `labels."a.b/c"==x`, joined by commas that mean `and`. May be given more than once, which means `or`.
+    #[arg(long = "filter", short, value_name = "FILTER")]
+    filters: Vec<String>,
 }
 
 impl ListArgs {
-    pub(super) fn filter(&self) -> Filter {
-        Filter {
-            kind: self.kind.map(|kind| match kind {
-                KindWord::Active => Kind::Active,
-                KindWord::View => Kind::View,
-                KindWord::Committed => Kind::Committed,
-            }),
-            prefix: self.prefix.clone(),
-            parent: self.parent.clone(),
-            label: self.label.as_ref().map(|text| {
-                text.split_once('=')
-                    .map_or_else(|| (text.clone(), None), |(n, v)| (n.into(), Some(v.into())))
-            }),
-        }
+    pub(super) fn read(&self, store: &Store) -> anyhow::Result<Vec<Info>> {
+        let filters = Filters::parse(&self.filters)?;
+        let mut infos = store.list(&Filter::default())?;
+        infos.retain(|info| filters.match_info(info));
+        Ok(infos)
     }
 }
 
@@ -106,20 +86,78 @@ impl Printer {
         Ok(())
     }
 
+    /// Prints snapshots, each below its parent where that is one of them.
+    pub(super) fn tree(&self, infos: &[Info]) -> anyhow::Result<()> {
+        let keys: BTreeSet<&str> = infos.iter().map(|info| info.key.as_str()).collect();
+        let mut children: BTreeMap<Option<&str>, Vec<&Info>> = BTreeMap::new();
+        for info in infos {
+            let parent = info
+                .parent
+                .as_deref()
+                .filter(|parent| keys.contains(parent));
+            children.entry(parent).or_default().push(info);
+        }
+        // A stack and no recursion: a chain may be longer than a thread's stack is deep.
+        let mut below: Vec<_> = children.remove(&None).unwrap_or_default();
+        below.reverse();
+        let mut waiting: Vec<_> = below.into_iter().map(|info| (0, info)).collect();
+        let mut found = Vec::new();
+        while let Some((depth, info)) = waiting.pop() {
+            found.push((depth, info));
+            let next = children
+                .remove(&Some(info.key.as_str()))
+                .unwrap_or_default();
+            waiting.extend(next.into_iter().rev().map(|info| (depth + 1, info)));
+        }
+        if self.json {
+            let nodes = found
+                .iter()
+                .map(|(depth, info)| json!({"depth": depth, "snapshot": info}));
+            return self.json(&nodes.collect());
+        }
+        let mut out = std::io::stdout().lock();
+        for (depth, info) in found {
+            let (indent, mark) = (2 * depth, if depth > 0 { "\\_ " } else { "" });
+            writeln!(
+                out,
+                "{:indent$}{mark}{} ({})",
+                "",
+                info.key,
+                info.kind.word()
+            )?;
+        }
+        Ok(())
+    }
+
     /// Prints how to mount a snapshot.
-    pub(super) fn mounts(&self, mounts: &Mounts, target: &Path) -> anyhow::Result<()> {
-        let arguments = mounts.command_line(target);
-        let mut words = arguments.iter();
-        let program = words.next().cloned().unwrap_or_default();
+    pub(super) fn mounts(&self, mut mounts: MountData, target: &Path) -> anyhow::Result<()> {
+        if self.json {
+            return self.json(&json!([mounts]));
+        }
+        let dir = mounts.shorten();
+        let words = mounts.command_line(target);
         // Quoted as a shell reads it.
-        let line = cowlab_sys::Cmd::new(program).args(words).to_string();
-        let texts: Vec<_> = arguments.iter().map(|one| one.to_string_lossy()).collect();
-        let facts = json!({
-            "command": texts,
-            "line": line,
-            "read_only": mounts.is_read_only(),
-        });
-        self.line(&facts, &line)
+        let quoted = |program: &str, words: &[OsString]| Cmd::new(program).args(words).to_string();
+        let setting = match mounts.needs_mount2() {
+            true => "LIBMOUNT_FORCE_MOUNT2=always ",
+            false => "",
+        };
+        let mount = setting.to_owned() + &quoted("mount", &words[1..]);
+        let line = match dir {
+            None => mount,
+            // More layers than fit with their whole paths.
+            Some(dir) => format!("({} && {mount})", quoted("cd", &[dir.into()])),
+        };
+        Ok(writeln!(std::io::stdout(), "{line}")?)
+    }
+
+    /// Prints an error of many.
+    pub(super) fn error(&self, error: &anyhow::Error) -> anyhow::Result<()> {
+        let output = match self.json {
+            true => Output::Json,
+            false => Output::Text,
+        };
+        Ok(exit::print(error, output)?)
     }
 
     /// Measures snapshots and prints a table.
