@@ -10,15 +10,17 @@ use cowlab_driver::{
     Staging, Usage, Warning, make_dir,
 };
 use cowlab_sys::durability::{fsync, fsync_dir, syncfs};
-use cowlab_sys::{dir, io, mountinfo, stat};
+use cowlab_sys::{dir, io, mountinfo, process, stat};
 
 use crate::NAME;
 use crate::record::{read_if_present, remove_if_present, write_flushed};
 use crate::thin::{BASE, Thin};
-use crate::watch::MARK;
+use crate::watch::{MARK, NOTE};
 
 /// A file with the inodes in use of a snapshot whose content is in the pool; renamed, it is the mark of a frozen one.
 const FLUSHED: &str = "flushed";
+/// A file that stands for a file system that was cut off from its device once.
+const CRASHED: &str = "crashed";
 
 /// The devicemapper-thin driver of one directory and one pool.
 #[derive(Debug)]
@@ -62,10 +64,56 @@ impl DeviceMapperThin {
             }
             self.thin.pool.require_space(self.thin.record.mark)?;
             remove_if_present(&path.join(FLUSHED))?;
+            self.mark_crash(id, &path)?;
             self.thin.begin_writing(&path)?;
+        } else if self.may_be_dirty(id, &path)? {
+            self.replay(id, &path)?;
         }
         let node = self.thin.activate(id, access)?;
         Ok(self.thin.filesystem.mounts(&node, access))
+    }
+
+    /// Whether there may be a journal to replay: views read past it, and would show the snapshot as it was before.
+    fn may_be_dirty(&self, id: SnapshotId, path: &Path) -> Result<bool> {
+        if path.join("frozen").symlink_metadata().is_ok() || self.thin.is_open(id)? {
+            return Ok(false);
+        }
+        let node = self.thin.activate(id, Access::ReadOnly)?;
+        let is_clean = self.thin.filesystem.state(&node)?.is_clean;
+        // The superblock of XFS does not tell; the note stays where nobody saw the unmount.
+        Ok(!is_clean.unwrap_or(!path.join(NOTE).exists()))
+    }
+
+    /// Replays the journal of a snapshot that nobody has mounted.
+    fn replay(&self, id: SnapshotId, path: &Path) -> Result<()> {
+        self.thin.pool.require_space(self.thin.record.mark)?;
+        self.mark_crash(id, path)?;
+        self.thin.begin_writing(path)?;
+        let replayed = self.settle(id, Durability::None);
+        let closed = self.thin.deactivate(id);
+        replayed.map_err(|error| self.thin.explain(error))?;
+        closed
+    }
+
+    /// Marks a snapshot whose file system was cut off from its device, before a mount replays the journal. What was written
+    /// back in place by then may lie in a file whose new times had not reached the journal.
+    fn mark_crash(&self, id: SnapshotId, path: &Path) -> Result<()> {
+        let mark = path.join(CRASHED);
+        if mark.exists() || self.thin.is_open(id)? {
+            return Ok(());
+        }
+        let is_cut_off = match read_if_present(&path.join(NOTE))? {
+            Some(note) if !note.starts_with(&process::boot_id()?) => true,
+            _ => {
+                let node = self.thin.activate(id, Access::ReadWrite)?;
+                self.thin.filesystem.state(&node)?.is_clean == Some(false)
+            }
+        };
+        if is_cut_off {
+            write_flushed(&mark, "")?;
+            fsync_dir(path)?;
+        }
+        Ok(())
     }
 
     /// Whether everything that was written to an unfrozen snapshot got onto the pool.
@@ -201,8 +249,9 @@ impl Driver for DeviceMapperThin {
         // Fails while it is mounted anywhere.
         self.thin.deactivate(id)?;
         self.thin.pool.require_space(self.thin.record.mark)?;
-        self.require_whole(id)?;
         let path = self.home.existing(id)?;
+        self.mark_crash(id, &path)?;
+        self.require_whole(id)?;
         self.thin.begin_writing(&path)?;
         let settled = self.settle(id, durability);
         let closed = self.thin.deactivate(id);
@@ -264,8 +313,8 @@ impl Driver for DeviceMapperThin {
         Ok(None)
     }
 
-    fn keeps_inodes(&self, _: SnapshotId) -> Result<bool> {
-        Ok(true)
+    fn keeps_inodes(&self, id: SnapshotId) -> Result<bool> {
+        Ok(!self.home.existing(id)?.join(CRASHED).exists())
     }
 
     /// The union of the records and of what the pool has, so that nothing is lost that a crash left in one of them.

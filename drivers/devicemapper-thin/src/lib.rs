@@ -8,6 +8,7 @@
 //! <root>/<id>/frozen    there once the snapshot is frozen: its inodes in use; `flushed` before that
 //! <root>/<id>/writing   boot, and how the pool was, when it became writable
 //! <root>/<id>/suspect   there when the pool refused writes meanwhile
+//! <root>/<id>/crashed   there when its file system was not unmounted once: its change times are not trusted
 //! ```
 //!
 //! and what [`cowlab_driver::Home`] adds. In the pool, the thin device of a snapshot has the snapshot's number for its id;
@@ -31,7 +32,11 @@
 //! # What the kernel does
 //!
 //! - A read-only mount of a file system with a dirty journal writes. Views use a read-only device and `noload`, or
-//!   `norecovery,nouuid`; a freeze replays first.
+//!   `norecovery,nouuid`, and would show an active snapshot as it was before its replay: after a crash, a flush and the first
+//!   look at it replay. The superblock of ext4 tells; for XFS it is assumed of a snapshot whose unmount the store was not
+//!   told of. A file system that was shut down by an error and then unmounted through the store is not noticed on XFS.
+//! - After a crash a file may have new content under its old change time, for file data is written back before the
+//!   transaction that has the time. Of such a snapshot a comparison reads everything.
 //! - A full pool refuses writes (`error_if_no_space`; with the setting `if-full=queue` they wait a minute, and then fail).
 //!   What was written back by then is lost, and nobody is told but who calls fsync(2). The pool counts an event when its
 //!   mode changes, so a snapshot that was writable meanwhile is known: it can be mounted again when there is space, and is

@@ -248,6 +248,11 @@ impl Thin {
         self.find_device(id.number())
     }
 
+    /// Whether the device of a snapshot is there and open: a mount, in whatever namespace, has it open.
+    pub(crate) fn is_open(&self, id: SnapshotId) -> Result<bool> {
+        Ok(self.find(id)?.is_some_and(|info| info.open_count > 0))
+    }
+
     fn find_device(&self, device: u32) -> Result<Option<Info>> {
         let name = self.name(device);
         let found = self.pool.control.find(&name)?;

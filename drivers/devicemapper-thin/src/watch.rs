@@ -18,7 +18,7 @@ use crate::status::{Filled, Mode, PoolStatus};
 use crate::thin::Thin;
 
 /// A writer's time begins in the boot and with the count of events that are in this file.
-const NOTE: &str = "writing";
+pub(crate) const NOTE: &str = "writing";
 /// A file that stands for writes that may be missing.
 pub(crate) const MARK: &str = "suspect";
 

@@ -1,9 +1,11 @@
-//! Thin pools in trouble: those of others, those that are gone, those that are full; and beside a udev that runs.
+//! Thin pools in trouble: those of others, those that are gone, those that are full; snapshots that were cut off; and beside
+//! a udev that runs.
 //!
 //! Each is refused, or named as the reason, by an error that says which pool it is and what to do; a pool of somebody else is
 //! the same afterwards, byte by byte; and what was committed is there when the trouble is over. Made for the guest, which
 //! has device-mapper.
 
+mod crash;
 mod foreign;
 mod full;
 mod pool;
@@ -43,6 +45,7 @@ enum Fault {
 /// Proves the claim.
 pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::Result<()> {
     on_backing(run, Backing::ThinExt4, Media::Memory, SPACE, |made| {
+        crash::prove(made, findings).context("after a crash")?;
         foreign::prove(made, args.fault, findings)?;
         udev::prove(made, args.fault, findings).context("beside udev")?;
         full::prove(made, args.fault, findings)
