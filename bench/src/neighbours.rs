@@ -90,7 +90,7 @@ const FLUSHES: [(&str, Flush); 4] = [
         files.iter().try_for_each(fsync)?;
         Ok(dirs.iter().try_for_each(fsync_dir)?)
     }),
-    ("fsync of each, 16 threads", |top| fsync_side_by_side(top)),
+    ("fsync of each, 16 threads", fsync_side_by_side),
     ("writing started, then the same", |top| {
         for file in listed(top)?.0 {
             start_writing(File::open(file)?)?;

@@ -230,12 +230,17 @@ fn duplicated_base() -> [Entry; 4] {
     ]
 }
 
-fn last_entry_wins(context: &mut Context) -> Result<()> {
+/// What it is, what the layer shows, and its entries.
+type Repeated = (&'static str, &'static str, Vec<Entry>);
+
+fn file(name: &str, content: &str) -> Entry {
+    Entry::file(name, content)
+}
+
+fn repeated_entries() -> Vec<Repeated> {
     let dir = |name: &str| Entry::dir(name);
-    let file = |name: &str, content: &str| Entry::file(name, content);
     let link = |name: &str, target: &str| Entry::link(name, target);
-    let device = |name: &str| Entry::special(name, b'3', 0, 0);
-    let layers = [
+    vec![
         (
             "file, file",
             "d/(low=0) f=2 kept=0",
@@ -288,6 +293,13 @@ fn last_entry_wins(context: &mut Context) -> Result<()> {
             "d f=0 kept=0",
             vec![dir("d"), file("d/x", "1"), Entry::symlink("d", "f")],
         ),
+    ]
+}
+
+fn repeated_whiteouts() -> Vec<Repeated> {
+    let dir = |name: &str| Entry::dir(name);
+    let device = |name: &str| Entry::special(name, b'3', 0, 0);
+    vec![
         // The name of a whiteout is not the name that it removes from the layers below.
         (
             "whiteout, file",
@@ -334,9 +346,12 @@ fn last_entry_wins(context: &mut Context) -> Result<()> {
             "d/() f=0 kept=0",
             vec![device("d"), dir("d")],
         ),
-    ];
+    ]
+}
+
+fn last_entry_wins(context: &mut Context) -> Result<()> {
     apply_entries(context, "base", None, &duplicated_base())?;
-    for (what, expected, entries) in layers {
+    for (what, expected, entries) in repeated_entries().into_iter().chain(repeated_whiteouts()) {
         apply_entries(context, what, Some("base"), &entries)?;
         shows(context, what, expected).map_err(|difference| difference.seen_in(what))?;
         context.store().remove(what)?;

@@ -35,6 +35,20 @@ pub struct ApplyOptions {
     pub durability: Durability,
 }
 
+impl ApplyOptions {
+    /// What the layer has to be, and how it is unpacked.
+    fn for_the_layer(&self) -> apply::ApplyOptions {
+        apply::ApplyOptions {
+            read: ReadOptions {
+                digest: self.digest,
+                diff_id: self.diff_id,
+                size_limit: self.size_limit,
+            },
+            duplicates: self.duplicates,
+        }
+    }
+}
+
 /// A layer that was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
@@ -146,15 +160,7 @@ impl Store {
                     target
                 }
             };
-            let read = ReadOptions {
-                digest: options.digest,
-                diff_id: options.diff_id,
-                size_limit: options.size_limit,
-            };
-            let apply_options = apply::ApplyOptions {
-                read,
-                duplicates: options.duplicates,
-            };
+            let apply_options = options.for_the_layer();
             target
                 .and_then(|target| apply::apply_recorded(target, source, &apply_options, recipe))
                 .map_err(Error::layer("apply a layer to", name))?
@@ -163,13 +169,7 @@ impl Store {
         driver.flush(id, options.durability).map_err(failed())?;
         driver.freeze(id).map_err(failed())?;
         let content = applied.content;
-        if let Some(first) = &applied.first_repeated {
-            tracing::warn!(
-                layer = %content.diff_id,
-                entries = applied.counts.repeated,
-                "the layer has names twice, {first} first: the last entry of each counts (`--strict` refuses such layers)"
-            );
-        }
+        warn_of_repeated(&applied);
         Ok(Applied {
             info: self.end_apply(begun, options.durability)?,
             digest: content.digest,
@@ -178,5 +178,16 @@ impl Store {
             content,
             counts: applied.counts,
         })
+    }
+}
+
+/// Names the layer and the first of the names that it has more than once.
+fn warn_of_repeated(applied: &apply::Applied) {
+    if let Some(first) = &applied.first_repeated {
+        tracing::warn!(
+            layer = %applied.content.diff_id,
+            entries = applied.counts.repeated,
+            "the layer has names twice, {first} first: the last entry of each counts (`--strict` refuses such layers)"
+        );
     }
 }

@@ -229,7 +229,7 @@ pub fn original_open_files_limit() -> Option<Limit> {
 /// The part of [`raise_open_files_limit`] that a child takes back between fork(2) and execve(2).
 pub(crate) fn restore_open_files_limit() -> std::io::Result<()> {
     match STARTED_WITH.get() {
-        Some(limit) => Ok(rustix::process::setrlimit(Resource::Nofile, limit.clone())?),
+        Some(limit) => Ok(rustix::process::setrlimit(Resource::Nofile, *limit)?),
         None => Ok(()),
     }
 }
