@@ -241,7 +241,7 @@ fn data_that_has_the_next_number_is_not_deleted() {
     let refused = store.prepare("key", None, &PrepareOptions::default());
     assert_eq!(
         message(refused),
-        "prepare `key`: snapshot `1` already exists"
+        "prepare `key`: data of a snapshot `key` already exists"
     );
     assert!(stray.exists() && keys(&store).is_empty());
     assert_eq!(store.check().unwrap().quarantined.len(), 1);
