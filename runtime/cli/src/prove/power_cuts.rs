@@ -250,7 +250,7 @@ struct Story {
 
 impl Story {
     fn live(args: &Args, stand: &Stand, disks: &Disks) -> anyhow::Result<Self> {
-        let empty = prepare(args.life, stand)?;
+        let empty = prepare(stand)?;
         let registry = match args.life {
             Life::Snapshots => None,
             _ => Some(
@@ -313,20 +313,22 @@ impl Story {
 }
 
 /// Makes the root and the archives, and lists the files of an empty root.
-fn prepare(life: Life, stand: &Stand) -> anyhow::Result<Traces> {
+fn prepare(stand: &Stand) -> anyhow::Result<Traces> {
     let tar = stand.scratch.join("tree.tar").display().to_string();
     stand.ok(&["import", &tar, "one:1"])?;
-    if life != Life::Snapshots {
-        stand.ok(&["run", "--name", "con-a", "one:1", "touch", "/second"])?;
-        stand.ok(&["commit", "con-a", "two:1"])?;
-        for name in ["one:1", "two:1"] {
-            let archive = stand.scratch.join(name).display().to_string();
-            stand.ok(&["save", "-o", &archive, name])?;
-        }
-        stand.ok(&["rm", "con-a"])?;
-        stand.ok(&["rmi", "two:1"])?;
+    stand.ok(&["run", "--name", "con-a", "one:1", "touch", "/second"])?;
+    stand.ok(&["commit", "con-a", "two:1"])?;
+    for name in ["one:1", "two:1"] {
+        let archive = stand.scratch.join(name).display().to_string();
+        stand.ok(&["save", "-o", &archive, name])?;
     }
-    stand.ok(&["rmi", "one:1"])?;
+    stand.ok(&["rm", "con-a"])?;
+    for name in ["one:1", "two:1"] {
+        stand.ok(&["rmi", name])?;
+    }
+    // They leave lock files, of which there is a fixed number.
+    stand.ok(&["volume", "prune", "-f"])?;
+    stand.ok(&["system", "prune", "-f"])?;
     stand.look()?;
     Traces::take(&stand.root, &[])
 }
