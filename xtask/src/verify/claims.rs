@@ -177,42 +177,42 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim(
         "power-cuts-overlay2-ext4",
-        "1,000 power cuts in the life of a root with overlay2 on ext4 lose nothing that was acknowledged and leave nothing half.",
-        ROOT,
+        "1,000 power cuts in the life of a store with overlay2 on ext4 lose nothing that was acknowledged and leave nothing half.",
+        STORE,
         &[
-            "prove", "power-cuts", "--driver", "overlay2", "--backing", "ext4", "--cuts", "1000",
+            "prove", "power-cuts", "--driver", "overlay2", "--backing", "ext4", "--cuts", "1000", "--life", "snapshots",
         ],
     ),
     claim(
         "power-cuts-overlay2-xfs",
-        "1,000 power cuts in the life of a root with overlay2 on xfs lose nothing that was acknowledged and leave nothing half.",
-        ROOT,
+        "1,000 power cuts in the life of a store with overlay2 on xfs lose nothing that was acknowledged and leave nothing half.",
+        STORE,
         &[
-            "prove", "power-cuts", "--driver", "overlay2", "--backing", "xfs", "--cuts", "1000",
+            "prove", "power-cuts", "--driver", "overlay2", "--backing", "xfs", "--cuts", "1000", "--life", "snapshots",
         ],
     ),
     claim(
         "power-cuts-btrfs",
-        "1,000 power cuts in the life of a root with btrfs lose nothing that was acknowledged and leave nothing half.",
-        ROOT,
+        "1,000 power cuts in the life of a store with btrfs lose nothing that was acknowledged and leave nothing half.",
+        STORE,
         &[
-            "prove", "power-cuts", "--driver", "btrfs", "--backing", "btrfs", "--cuts", "1000",
+            "prove", "power-cuts", "--driver", "btrfs", "--backing", "btrfs", "--cuts", "1000", "--life", "snapshots",
         ],
     ),
     claim(
         "power-cuts-vfs-ext4",
-        "1,000 power cuts in the life of a root with vfs on ext4 lose nothing that was acknowledged and leave nothing half.",
-        ROOT,
+        "1,000 power cuts in the life of a store with vfs on ext4 lose nothing that was acknowledged and leave nothing half.",
+        STORE,
         &[
-            "prove", "power-cuts", "--driver", "vfs", "--backing", "ext4", "--cuts", "1000",
+            "prove", "power-cuts", "--driver", "vfs", "--backing", "ext4", "--cuts", "1000", "--life", "snapshots",
         ],
     ),
     claim(
         "power-cuts-vfs-xfs",
-        "1,000 power cuts in the life of a root with vfs on xfs lose nothing that was acknowledged and leave nothing half.",
-        ROOT,
+        "1,000 power cuts in the life of a store with vfs on xfs lose nothing that was acknowledged and leave nothing half.",
+        STORE,
         &[
-            "prove", "power-cuts", "--driver", "vfs", "--backing", "xfs", "--cuts", "1000",
+            "prove", "power-cuts", "--driver", "vfs", "--backing", "xfs", "--cuts", "1000", "--life", "snapshots",
         ],
     ),
     claim(
