@@ -159,7 +159,8 @@ pub(crate) fn reflink_flat(
             [quoted, (names::SIZE.to_owned(), size.into())].into()
         })
         .to_vec();
-    plan.wanted.drivers = vec!["overlay2".to_owned()];
+    let usual = cowlab_drivers::all().iter().take(1);
+    plan.wanted.drivers = usual.map(|entry| entry.name.to_owned()).collect();
     plan.wanted.variants = vec!["default".to_owned()];
     plan.wanted.backings = vec![Backing::Ext4, Backing::Xfs];
     if args.media.is_empty() {

@@ -63,73 +63,6 @@ pub const fn medium(media: Media) -> Medium {
     }
 }
 
-/// A line of the first set.
-struct Row {
-    driver: &'static str,
-    variant: &'static str,
-    backings: &'static [Backing],
-    /// The least effort that measures it.
-    from: Effort,
-}
-
-/// What is measured unless the command line says otherwise.
-const FIRST_SET: &[Row] = &[
-    Row {
-        driver: "overlay2",
-        variant: "default",
-        backings: &[Backing::Ext4, Backing::Xfs, Backing::Btrfs],
-        from: Effort::Smoke,
-    },
-    Row {
-        driver: "overlay2",
-        variant: "metacopy",
-        backings: &[Backing::Ext4, Backing::Xfs],
-        from: Effort::Smoke,
-    },
-    Row {
-        driver: "overlay2",
-        variant: "volatile",
-        backings: &[Backing::Ext4, Backing::Xfs],
-        from: Effort::Smoke,
-    },
-    Row {
-        driver: "btrfs",
-        variant: "default",
-        backings: &[Backing::Btrfs],
-        from: Effort::Smoke,
-    },
-    Row {
-        driver: "zfs",
-        variant: "default",
-        backings: &[Backing::Zfs],
-        from: Effort::Smoke,
-    },
-    Row {
-        driver: "devicemapper-thin",
-        variant: "default",
-        backings: &[Backing::ThinExt4, Backing::ThinXfs],
-        from: Effort::Smoke,
-    },
-    Row {
-        driver: "vfs",
-        variant: "default",
-        backings: &[Backing::Ext4],
-        from: Effort::Smoke,
-    },
-    Row {
-        driver: "overlay2",
-        variant: "default",
-        backings: &[Backing::XfsNoReflink],
-        from: Effort::Full,
-    },
-    Row {
-        driver: "vfs",
-        variant: "default",
-        backings: &[Backing::Xfs],
-        from: Effort::Full,
-    },
-];
-
 /// What the command line wants measured; an empty list means no restriction.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
@@ -144,13 +77,14 @@ pub struct Wanted {
 impl Wanted {
     /// What is measured on a medium at an effort, sorted by backing file system.
     ///
-    /// Whatever is named is measured. What is not named comes from the first set, and for a driver or variant that is
-    /// not in it, from what the first set does with others.
+    /// Whatever is named is measured. What is not named comes from what the driver names as worth it ([`Entry::measured`]);
+    /// a variant that it does not name is measured on ext4.
     #[must_use]
     pub fn subjects(&self, effort: Effort, media: Media) -> Vec<Subject> {
         let mut subjects = Vec::new();
         for entry in cowlab_drivers::all() {
-            if !named(&self.drivers, entry.name) {
+            let is_usual = !self.drivers.is_empty() || !entry.provisional;
+            if !named(&self.drivers, entry.name) || !is_usual {
                 continue;
             }
             for variant in entry.variants {
@@ -169,14 +103,18 @@ impl Wanted {
     }
 
     fn backings_of(&self, entry: &Entry, variant: &Variant, effort: Effort) -> Vec<Backing> {
-        let rows = FIRST_SET
-            .iter()
-            .filter(|row| row.driver == entry.name && row.variant == variant.name);
-        // An effort leaves rows out only where the command line does not ask for them.
+        // An effort leaves backing file systems out only where the command line does not ask for them.
         let asked = !self.backings.is_empty();
-        let mut usual: Vec<Backing> = rows
-            .filter(|row| asked || row.from <= effort)
-            .flat_map(|row| row.backings.iter().copied())
+        let measured = entry
+            .measured
+            .iter()
+            .filter(|one| one.variant == variant.name);
+        let mut usual: Vec<Backing> = measured
+            .flat_map(|one| {
+                let thorough = (asked || effort >= Effort::Full).then_some(one.when_thorough);
+                one.backings.iter().chain(thorough.into_iter().flatten())
+            })
+            .filter_map(|name| name.parse().ok())
             .collect();
         let explicit = !self.variants.is_empty() && named(&self.variants, variant.name);
         if !self.variants.is_empty() && !explicit {

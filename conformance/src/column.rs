@@ -224,8 +224,7 @@ fn strict_skip(subject: &Subject, options: &Options, reason: String) -> Verdict 
         NoGuest::Missing(what) => format!("{reason}; it would run in the guest, but {what}"),
         NoGuest::NotAsked => reason,
     };
-    let strict = |driver: &String| driver == subject.entry.name || driver == "all";
-    if options.strict.iter().any(strict) {
+    if cowlab_drivers::is_named(subject.entry, &options.strict) {
         Verdict::fail(format!("skipped, which --strict forbids: {reason}"))
     } else {
         Verdict::skip(reason)

@@ -20,18 +20,6 @@ pub(crate) struct Subject {
     pub(crate) backing: Backing,
 }
 
-/// The columns that are judged when none is named: each driver on the backing file systems that it is mostly used on.
-const USUAL: &[(&str, &[Backing])] = &[
-    (
-        "overlay2",
-        &[Backing::Ext4, Backing::Xfs, Backing::Btrfs, Backing::Zfs],
-    ),
-    ("btrfs", &[Backing::Btrfs]),
-    ("zfs", &[Backing::Zfs]),
-    ("devicemapper-thin", &[Backing::ThinExt4, Backing::ThinXfs]),
-    ("vfs", &[Backing::Ext4]),
-];
-
 /// Which columns are asked for: names, or `all`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Choice {
@@ -53,7 +41,11 @@ impl Choice {
         self.check()?;
         let mut subjects = Vec::new();
         for entry in cowlab_drivers::all() {
-            if !wanted(&self.drivers, entry.name) {
+            let is_wanted = match self.drivers.as_slice() {
+                [] => cowlab_drivers::is_named(entry, &["all"]),
+                names => cowlab_drivers::is_named(entry, names),
+            };
+            if !is_wanted {
                 continue;
             }
             for backing in self.backings_of(entry)? {
@@ -83,8 +75,8 @@ impl Choice {
 
     fn backings_of(&self, entry: &Entry) -> Result<Vec<Backing>> {
         if self.backings.is_empty() {
-            let usual = USUAL.iter().find(|(driver, _)| *driver == entry.name);
-            return Ok(usual.map_or(Backing::ALL.to_vec(), |(_, backings)| backings.to_vec()));
+            let usual = entry.backings.iter();
+            return usual.map(|name| Ok(name.parse::<Backing>()?)).collect();
         }
         if self.backings.iter().any(|name| name == "all") {
             return Ok(Backing::ALL.to_vec());
@@ -97,11 +89,7 @@ impl Choice {
     }
 
     fn check(&self) -> Result<()> {
-        let drivers: Vec<_> = cowlab_drivers::all()
-            .iter()
-            .map(|entry| entry.name)
-            .collect();
-        check_names("driver", &self.drivers, &drivers)?;
+        check_names("driver", &self.drivers, &crate::table::drivers())?;
         let mut variants: Vec<_> = cowlab_drivers::all()
             .iter()
             .flat_map(|entry| entry.variants.iter().map(|variant| variant.name))

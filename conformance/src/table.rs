@@ -30,12 +30,10 @@ pub(crate) const CATALOGUE: &[(char, u32)] = &[
     ('S', 22),
 ];
 
-/// The names of the drivers.
+/// The names of the drivers and of groups of them.
 pub(crate) fn drivers() -> Vec<&'static str> {
-    cowlab_drivers::all()
-        .iter()
-        .map(|entry| entry.name)
-        .collect()
+    let drivers = cowlab_drivers::all().iter().map(|entry| entry.name);
+    drivers.chain(cowlab_drivers::GROUPS).collect()
 }
 
 /// The cases of these ids and groups, or all, in the order of the catalogue.
@@ -124,7 +122,7 @@ pub(crate) fn coverage() -> io::Result<()> {
 pub(crate) fn deviations(wanted: &[String]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for entry in cowlab_drivers::all() {
-        if !wanted.is_empty() && !wanted.iter().any(|name| name == entry.name) {
+        if !wanted.is_empty() && !cowlab_drivers::is_named(entry, wanted) {
             continue;
         }
         for deviation in entry.deviations {

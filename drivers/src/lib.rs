@@ -14,7 +14,23 @@ pub fn all() -> &'static [&'static Entry] {
         &cowlab_zfs::ENTRY,
         &cowlab_devicemapper_thin::ENTRY,
         &cowlab_vfs::ENTRY,
+        &cowlab_fuse_overlayfs::ENTRY,
     ]
+}
+
+/// Words that stand for several drivers, where a command takes names of drivers.
+pub const GROUPS: [&str; 3] = ["all", "host", "guest"];
+
+/// Whether one of these names is a driver's, or a [group](GROUPS) that it is in: `host` are the drivers that run on most
+/// hosts, `guest` the others. A [provisional](Entry::provisional) driver is in no group.
+#[must_use]
+pub fn is_named(entry: &Entry, names: &[impl AsRef<str>]) -> bool {
+    names.iter().any(|name| match name.as_ref() {
+        "all" => !entry.provisional,
+        "host" => !entry.needs_guest && !entry.provisional,
+        "guest" => entry.needs_guest && !entry.provisional,
+        name => name == entry.name,
+    })
 }
 
 /// The driver of that name.
@@ -28,6 +44,18 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn every_driver_is_of_the_host_or_of_the_guest() {
+        for entry in all() {
+            let groups = ["host", "guest"].map(|group| is_named(entry, &[group]));
+            let count = groups.iter().filter(|is_in| **is_in).count();
+            assert_eq!(count, usize::from(!entry.provisional));
+            assert_eq!(is_named(entry, &["all"]), !entry.provisional);
+            assert!(is_named(entry, &["none", entry.name]));
+            assert!(!is_named(entry, &["none"]));
+        }
+    }
 
     #[test]
     fn names_are_unique_and_found() {
@@ -45,6 +73,10 @@ mod tests {
             assert_eq!(entry.default_variant().name, "default", "{}", entry.name);
             assert_eq!(entry.info.name, entry.name);
             assert!(!entry.summary.is_empty() && !entry.requirements.is_empty());
+            assert!(!entry.backings.is_empty() && !GROUPS.contains(&entry.name));
+            for measured in entry.measured {
+                assert!(entry.variant(measured.variant).is_some());
+            }
             let variants: HashSet<_> = entry.variants.iter().map(|one| one.name).collect();
             assert_eq!(variants.len(), entry.variants.len(), "{}", entry.name);
         }

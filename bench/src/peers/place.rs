@@ -11,7 +11,7 @@ use cowlab_runtime::layout::Layout;
 use cowlab_runtime::sample::{self, Thin};
 use cowlab_snapshots::{Store, StoreOptions};
 use cowlab_sys::cmd::Running;
-use cowlab_sys::{Cmd, Guard, MountAttributes, MountSpec, mount, mountinfo};
+use cowlab_sys::{Cmd, Guard, MountSpec, mount, mountinfo};
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Run};
 
 use crate::Terminal;
@@ -237,8 +237,7 @@ fn hide_run() -> anyhow::Result<()> {
     let spec = MountSpec {
         fstype: "tmpfs".to_owned(),
         source: Some("tmpfs".into()),
-        options: Vec::new(),
-        attributes: MountAttributes::default(),
+        ..MountSpec::default()
     };
     mount::mount(&spec, Path::new("/run"))?.keep();
     Ok(())

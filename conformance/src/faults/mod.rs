@@ -1,6 +1,6 @@
 //! Planted faults: does the suite notice?
 //!
-//! Each fault wraps overlay2, or the store above it, in one that does one thing wrong. It counts as caught when a case of the fault's own
+//! Each fault wraps a driver, or the store above it, in one that does one thing wrong. It counts as caught when a case of the fault's own
 //! area fails with the fault and passes without it; that some other case stumbles over it proves nothing about the
 //! area.
 
@@ -10,7 +10,7 @@ mod score;
 
 pub(crate) use score::run;
 
-use cowlab_driver::{Driver, OpenOptions, Result};
+use cowlab_driver::{CopyUp, Driver, Entry, OpenOptions, Result};
 
 use crate::seam::StoreHarm;
 use faulty::Faulty;
@@ -32,14 +32,18 @@ pub(crate) struct Fault {
 /// Where a fault is planted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Plant {
-    /// Below the store: opens overlay2 with the fault.
+    /// Below the store: opens the driver with the fault.
     Driver(fn(&OpenOptions) -> Result<Box<dyn Driver>>),
     /// Between the case and the store.
     Store(StoreHarm),
 }
 
-/// The driver that faults are planted in.
-pub(crate) const DRIVER: &str = "overlay2";
+/// The driver that faults are planted in: the first that keeps a snapshot's changes in a directory.
+pub(crate) fn host_driver() -> &'static Entry {
+    let stacks = |entry: &&&'static Entry| entry.info.copy_up == CopyUp::File;
+    let found = cowlab_drivers::all().iter().find(stacks);
+    found.expect("the registry has a driver that stacks directories")
+}
 
 /// Every fault.
 pub(crate) const FAULTS: &[Fault] = &[
@@ -106,9 +110,7 @@ pub(crate) const FAULTS: &[Fault] = &[
 ];
 
 fn plant(options: &OpenOptions, harm: Harm) -> Result<Box<dyn Driver>> {
-    let entry =
-        cowlab_drivers::find(DRIVER).expect("the driver that faults are planted in is there");
-    Ok(Box::new(Faulty::new((entry.open)(options)?, harm)))
+    Ok(Box::new(Faulty::new((host_driver().open)(options)?, harm)))
 }
 
 #[cfg(test)]

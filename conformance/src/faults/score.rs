@@ -10,7 +10,7 @@ use cowlab_driver::Entry;
 use cowlab_reports::result::Status;
 use cowlab_testbed::{Backing, Run};
 
-use super::{DRIVER, FAULTS, Fault, Plant};
+use super::{FAULTS, Fault, Plant, host_driver};
 use crate::args::FaultsArgs;
 use crate::case::Case;
 use crate::cases;
@@ -58,8 +58,7 @@ fn passing(run: &Run, faults: &[&'static Fault]) -> Result<BTreeSet<&'static str
                 .any(|fault| fault.area.contains(&case.group()))
         })
         .collect();
-    let entry =
-        cowlab_drivers::find(DRIVER).ok_or_else(|| anyhow::anyhow!("no driver `{DRIVER}`"))?;
+    let entry = host_driver();
     let ended = run_cases(run, entry, None, &cases);
     let pass = ended
         .iter()
@@ -122,8 +121,7 @@ fn try_one(run: &Run, fault: &Fault, passing: &BTreeSet<&'static str>) -> Catch 
 /// The registry's entry, opened with the fault, or the fault for the store above it. A handful of entries are made in a
 /// process, and columns hold them for ever.
 fn with_fault(fault: &Fault) -> (&'static Entry, Option<StoreHarm>) {
-    let entry =
-        cowlab_drivers::find(DRIVER).expect("the driver that faults are planted in is there");
+    let entry = host_driver();
     let open = match fault.seam {
         Plant::Store(harm) => return (entry, Some(harm)),
         Plant::Driver(open) => open,

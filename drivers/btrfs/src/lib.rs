@@ -49,7 +49,8 @@ mod subvolume;
 mod usage;
 
 use cowlab_driver::{
-    CopyUp, Driver, DriverInfo, Entry, FlushScope, OpenOptions, Requirement, Result, Variant,
+    CopyUp, Driver, DriverInfo, Entry, FlushScope, Measured, OpenOptions, Requirement, Result,
+    Variant,
 };
 
 pub use driver::Btrfs;
@@ -71,6 +72,14 @@ pub const ENTRY: Entry = Entry {
         options: &[],
     }],
     ordinary: None,
+    backings: &["btrfs"],
+    measured: &[Measured {
+        variant: "default",
+        backings: &["btrfs"],
+        when_thorough: &[],
+    }],
+    needs_guest: false,
+    provisional: false,
     requirements: &[
         Requirement {
             what: "root",

@@ -120,6 +120,7 @@ impl FileSystem {
                 read_only,
                 ..MountAttributes::default()
             },
+            ..MountSpec::default()
         }
     }
 

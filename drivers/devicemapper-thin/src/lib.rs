@@ -83,7 +83,7 @@ mod watch;
 #[cfg(not(feature = "devicemapper-thin"))]
 mod absent;
 
-use cowlab_driver::{CopyUp, DriverInfo, Entry, FlushScope, Requirement, Variant};
+use cowlab_driver::{CopyUp, DriverInfo, Entry, FlushScope, Measured, Requirement, Variant};
 
 #[cfg(feature = "devicemapper-thin")]
 pub use driver::DeviceMapperThin;
@@ -105,6 +105,14 @@ pub const ENTRY: Entry = Entry {
         options: &[],
     }],
     ordinary: None,
+    backings: &["thin-ext4", "thin-xfs"],
+    measured: &[Measured {
+        variant: "default",
+        backings: &["thin-ext4", "thin-xfs"],
+        when_thorough: &[],
+    }],
+    needs_guest: true,
+    provisional: false,
     requirements: &[
         Requirement {
             what: "root",

@@ -19,6 +19,15 @@ pub struct Entry {
     pub variants: &'static [Variant],
     /// The name of the variant that root of a user namespace can use, if there is one.
     pub ordinary: Option<&'static str>,
+    /// The backing file systems that it is judged and proved on when none is named, by the names of the testbed. The first
+    /// is the one that it is mostly used on.
+    pub backings: &'static [&'static str],
+    /// What is measured when nothing is named.
+    pub measured: &'static [Measured],
+    /// Whether most hosts lack what it needs, so that the guest is where it runs.
+    pub needs_guest: bool,
+    /// Whether not all its deviations are declared yet: then it is judged, measured, proved and chosen only by its name.
+    pub provisional: bool,
     /// What it needs, for people. [`probe`](Self::probe) finds out.
     pub requirements: &'static [Requirement],
     /// Where it is known to differ from a plain directory.
@@ -68,6 +77,17 @@ impl Entry {
             .iter()
             .filter(move |deviation| deviation.scope.covers(&variant, &backing))
     }
+}
+
+/// A variant on the backing file systems that a comparison of drivers should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measured {
+    /// The variant's name.
+    pub variant: &'static str,
+    /// By the names of the testbed.
+    pub backings: &'static [&'static str],
+    /// Further ones, for a measurement that may take hours.
+    pub when_thorough: &'static [&'static str],
 }
 
 /// A named set of options, fixed for the life of a store.

@@ -37,6 +37,22 @@ pub fn make_dir(path: &Path, mode: u32) -> Result<()> {
 /// The file that names the owner.
 const MARKER: &str = "store";
 
+/// Makes a directory unless it is there.
+///
+/// # Errors
+///
+/// As [`make_dir`].
+pub fn make_dir_once(path: &Path, mode: u32) -> Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    match make_dir(path, mode) {
+        // Another process opens the same directory.
+        Err(Error::Sys(error)) if error.errno() == Some(cowlab_sys::Errno::EXIST) => Ok(()),
+        made => made,
+    }
+}
+
 /// The directory of a driver.
 #[derive(Debug)]
 pub struct Home {

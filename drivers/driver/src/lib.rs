@@ -40,19 +40,22 @@ mod entry;
 mod error;
 mod home;
 mod info;
+pub mod layers;
 mod mounts;
 mod probe_dir;
 pub mod projects;
 pub mod tree;
 mod units;
+pub mod upper;
 
 pub use chain::{Chain, SnapshotId};
 pub use copying::{Copied, CopyUp, Own};
 pub use entry::{
-    Deviation, Entry, Impact, Missing, OpenOptions, Probe, Requirement, Scope, Settings, Variant,
+    Deviation, Entry, Impact, Measured, Missing, OpenOptions, Probe, Requirement, Scope, Settings,
+    Variant,
 };
 pub use error::{Error, Result, Warning};
-pub use home::{Home, make_dir};
+pub use home::{Home, make_dir, make_dir_once};
 pub use info::{DriverInfo, FlushScope, MountMatcher};
 pub use mounts::{Access, MountData, Mounts, Staging, escape, join_layers};
 pub use probe_dir::ProbeDir;

@@ -272,6 +272,7 @@ mod tests {
             source: Some("overlay".into()),
             options,
             attributes,
+            ..MountSpec::default()
         })
         .data()
     }

@@ -3,22 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use cowlab_driver::layers::Layers;
 use cowlab_driver::{
-    Access, Candidate, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Error,
-    Home, MountMatcher, Mounts, OpenOptions, Own, Provenance, Quarantine, Reach, Result,
-    SnapshotId, Staging, Usage, make_dir, projects, tree,
+    Access, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Home, MountMatcher,
+    Mounts, OpenOptions, Own, Provenance, Quarantine, Result, SnapshotId, Staging, Usage,
+    make_dir_once,
 };
-use cowlab_sys::durability::{fsync_dir, syncfs};
-use cowlab_sys::{MountAttributes, MountSpec, dir};
+use cowlab_sys::durability::syncfs;
+use cowlab_sys::{MountAttributes, MountSpec};
 
 use crate::lowers::{self, Places, Style};
 use crate::options::Options;
-use crate::{NAME, classic, in_use, upper, volatile};
+use crate::{NAME, classic, in_use, volatile};
 
 /// The overlay2 driver of one directory.
 #[derive(Debug)]
 pub struct Overlay2 {
-    home: Home,
+    layers: Layers,
     options: Options,
     style: OnceLock<Style>,
 }
@@ -30,36 +31,32 @@ impl Overlay2 {
     ///
     /// [`Error::ForeignRoot`] when another store made it.
     pub fn open(options: &OpenOptions) -> Result<Self> {
-        let home = Home::open(&options.root, &options.store)?;
-        let places = Places(home.root());
-        for place in [places.empty(), places.links(), places.probe()] {
+        let ours = Options::from(options.variant);
+        let layers = Layers::open(options, NAME, ours.marks())?;
+        let places = Places(layers.home().root());
+        for place in [places.links(), places.probe()] {
             make_dir_once(&place, 0o755)?;
         }
         for place in ["upper", "work"] {
             make_dir_once(&places.probe().join(place), 0o700)?;
         }
         Ok(Self {
-            home,
-            options: Options::from(options.variant),
+            layers,
+            options: ours,
             style: OnceLock::new(),
         })
     }
 
+    fn home(&self) -> &Home {
+        self.layers.home()
+    }
+
     fn places(&self) -> Places<'_> {
-        Places(self.home.root())
+        Places(self.home().root())
     }
 
     fn style(&self) -> Style {
         *self.style.get_or_init(|| lowers::style(self.places()))
-    }
-
-    /// The snapshot's directory, refused when the snapshot is frozen.
-    fn writable(&self, id: SnapshotId) -> Result<PathBuf> {
-        let snapshot = self.home.existing(id)?;
-        if self.places().work(id).symlink_metadata().is_err() {
-            return Err(Error::Frozen(id));
-        }
-        Ok(snapshot)
     }
 
     fn mounts(
@@ -69,7 +66,7 @@ impl Overlay2 {
         upper: Option<SnapshotId>,
     ) -> Result<MountSpec> {
         for id in lowers {
-            self.home.existing(*id)?;
+            self.home().existing(*id)?;
         }
         let mut options = lowers::layers(self.places(), style, lowers, upper)?;
         if style == Style::Joined {
@@ -91,17 +88,17 @@ impl Overlay2 {
         let head = chain.head();
         match access {
             Access::ReadOnly => {
-                volatile::refuse_crashed(head, &self.home.existing(head)?)?;
+                volatile::refuse_crashed(head, &self.home().existing(head)?)?;
                 self.mounts(style, &chain.iter().collect::<Vec<_>>(), None)
             }
             Access::ReadWrite => {
-                let snapshot = self.writable(head)?;
+                let snapshot = self.layers.writable(head)?;
                 volatile::refuse_crashed(head, &snapshot)?;
                 let mounts = self.mounts(style, chain.ancestors(), Some(head))?;
                 if self.options.volatile {
                     // A process that ended between its unmount and `deactivate` left the mark.
                     if volatile::is_marked(&snapshot)
-                        && in_use::refuse_writable(&self.home, self.style(), head).is_ok()
+                        && in_use::refuse_writable(self.home(), self.style(), head).is_ok()
                     {
                         volatile::settle(head, &snapshot)?;
                     }
@@ -110,17 +107,6 @@ impl Overlay2 {
                 Ok(mounts)
             }
         }
-    }
-}
-
-fn make_dir_once(path: &Path, mode: u32) -> Result<()> {
-    if path.symlink_metadata().is_ok() {
-        return Ok(());
-    }
-    match make_dir(path, mode) {
-        // Another process opens the same directory.
-        Err(Error::Sys(error)) if error.errno() == Some(cowlab_sys::Errno::EXIST) => Ok(()),
-        made => made,
     }
 }
 
@@ -135,26 +121,7 @@ impl Driver for Overlay2 {
         parent: Option<&Chain>,
         options: &CreateOptions,
     ) -> Result<()> {
-        if let Some(chain) = parent {
-            self.home.existing(chain.head())?;
-        }
-        self.home.create(id, |snapshot| {
-            make_dir(snapshot, 0o700)?;
-            let (work, diff) = (snapshot.join("work"), snapshot.join("diff"));
-            make_dir(&work, 0o700)?;
-            make_dir(&diff, 0o755)?;
-            if let Some(limit) = options.size_limit
-                && let Err(error) = projects::limit(&self.home, NAME, id, &[&work, &diff], limit)
-            {
-                // Refused, not cut off: nothing is left for a later `destroy`.
-                dir::remove_tree(snapshot)?;
-                return Err(error);
-            }
-            match parent {
-                Some(chain) => upper::inherit_root(&self.places().diff(chain.head()), snapshot),
-                None => Ok(()),
-            }
-        })
+        self.layers.create(id, parent, options)
     }
 
     fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts> {
@@ -172,31 +139,31 @@ impl Driver for Overlay2 {
     }
 
     fn deactivate(&self, id: SnapshotId) -> Result<()> {
-        in_use::refuse_mounted(&self.home, id)?;
-        let snapshot = self.home.path(id);
+        in_use::refuse_mounted(self.home(), id)?;
+        let snapshot = self.home().path(id);
         if volatile::is_marked(&snapshot) && !volatile::is_crashed(&snapshot)? {
-            in_use::refuse_writable(&self.home, self.style(), id)?;
+            in_use::refuse_writable(self.home(), self.style(), id)?;
             volatile::settle(id, &snapshot)?;
         }
         Ok(())
     }
 
     fn staging(&self, chain: &Chain) -> Result<Staging> {
-        self.writable(chain.head())?;
+        self.layers.writable(chain.head())?;
         let parent = chain
             .parent()
             .map(|parent| self.activate(&parent, Access::ReadOnly))
             .transpose()?;
         Ok(Staging::Upper {
-            dir: self.places().diff(chain.head()),
+            dir: self.layers.diff(chain.head()),
             parent,
             opaque: self.options.marks().opaque,
         })
     }
 
     fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
-        let snapshot = self.home.existing(id)?;
-        in_use::refuse_writable(&self.home, self.style(), id)?;
+        let snapshot = self.home().existing(id)?;
+        in_use::refuse_writable(self.home(), self.style(), id)?;
         volatile::refuse_crashed(id, &snapshot)?;
         if durability >= Durability::Commit {
             syncfs(&snapshot)?;
@@ -206,66 +173,42 @@ impl Driver for Overlay2 {
     }
 
     fn freeze(&self, id: SnapshotId) -> Result<()> {
-        let snapshot = self.home.existing(id)?;
-        volatile::forget_boot(&snapshot)?;
-        // A committed layer has no scratch space: its absence is what "frozen" means here.
-        dir::remove_tree(self.places().work(id))?;
-        Ok(fsync_dir(&snapshot)?)
+        volatile::forget_boot(&self.home().existing(id)?)?;
+        self.layers.freeze(id)
     }
 
     fn thaw(&self, id: SnapshotId) -> Result<()> {
-        let snapshot = self.home.existing(id)?;
-        let work = self.places().work(id);
-        if work.symlink_metadata().is_ok() {
-            // A removal that was cut off leaves a part, which the next mount empties (overlayfs.rst).
-            return Ok(());
-        }
-        make_dir(&work, 0o700)?;
-        Ok(fsync_dir(&snapshot)?)
+        self.layers.thaw(id)
     }
 
     fn destroy(&self, id: SnapshotId) -> Result<()> {
-        in_use::refuse_mounted(&self.home, id)?;
+        in_use::refuse_mounted(self.home(), id)?;
         classic::unlink(self.places(), id)?;
-        self.home.destroy(id, |path| {
-            projects::release(&self.home, &path.join("diff"))?;
-            Ok(dir::remove_tree(path)?)
-        })
+        self.layers.destroy(id)
     }
 
     fn usage(&self, id: SnapshotId) -> Result<Usage> {
-        self.home.existing(id)?;
-        Ok(Usage {
-            exclusive: tree::allocation(&self.places().diff(id))?,
-            shared: None,
-        })
+        self.layers.usage(id)
     }
 
     fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>> {
-        self.home.existing(chain.head())?;
-        if chain.ancestors().is_empty() {
-            return Ok(Some(vec![Candidate {
-                path: PathBuf::new(),
-                reach: Reach::Subtree,
-            }]));
-        }
-        upper::candidates(&self.places().diff(chain.head()), self.options.marks()).map(Some)
+        self.layers.candidates(chain)
     }
 
     fn inventory(&self) -> Result<Vec<SnapshotId>> {
-        self.home.inventory()
+        self.home().inventory()
     }
 
     fn mount_matchers(&self, id: SnapshotId) -> Result<Vec<MountMatcher>> {
         let link = self.places().link(id);
         Ok(vec![MountMatcher::Directories(vec![
-            self.home.path(id),
+            self.home().path(id),
             link,
         ])])
     }
 
     fn root(&self) -> &Path {
-        self.home.root()
+        self.home().root()
     }
 
     fn provenance(&self) -> Option<&dyn Provenance> {
@@ -279,14 +222,13 @@ impl Driver for Overlay2 {
 
 impl Provenance for Overlay2 {
     fn own(&self, id: SnapshotId, path: &Path) -> Result<Option<Own>> {
-        self.home.existing(id)?;
-        upper::own(&self.places().diff(id), path, self.options.marks())
+        self.layers.own(id, path)
     }
 }
 
 impl Quarantine for Overlay2 {
     fn put_aside(&self, id: SnapshotId) -> Result<PathBuf> {
         classic::unlink(self.places(), id)?;
-        self.home.quarantine(id)
+        self.home().quarantine(id)
     }
 }

@@ -47,11 +47,10 @@ mod in_use;
 mod lowers;
 mod options;
 mod probe;
-mod upper;
 mod volatile;
 
 use cowlab_driver::{
-    CopyUp, Driver, DriverInfo, Entry, FlushScope, OpenOptions, Requirement, Result,
+    CopyUp, Driver, DriverInfo, Entry, FlushScope, Measured, OpenOptions, Requirement, Result,
 };
 
 pub use driver::Overlay2;
@@ -69,6 +68,26 @@ pub const ENTRY: Entry = Entry {
     summary: "keeps the changes of each snapshot in a directory and stacks them with the kernel's overlay",
     variants: options::VARIANTS,
     ordinary: Some("userxattr"),
+    backings: &["ext4", "xfs", "btrfs", "zfs"],
+    measured: &[
+        Measured {
+            variant: "default",
+            backings: &["ext4", "xfs", "btrfs"],
+            when_thorough: &["xfs-noreflink"],
+        },
+        Measured {
+            variant: "metacopy",
+            backings: &["ext4", "xfs"],
+            when_thorough: &[],
+        },
+        Measured {
+            variant: "volatile",
+            backings: &["ext4", "xfs"],
+            when_thorough: &[],
+        },
+    ],
+    needs_guest: false,
+    provisional: false,
     requirements: &[
         Requirement {
             what: "root",

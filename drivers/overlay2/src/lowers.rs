@@ -82,6 +82,7 @@ pub(crate) fn overlay(options: Vec<MountOption>, attributes: MountAttributes) ->
         source: Some(PathBuf::from("overlay")),
         options,
         attributes,
+        ..MountSpec::default()
     }
 }
 

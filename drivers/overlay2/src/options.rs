@@ -6,9 +6,8 @@
 //! numbers agree without it.
 
 use cowlab_driver::Variant;
+use cowlab_driver::upper::Marks;
 use cowlab_sys::MountOption;
-
-use crate::upper::{self, Marks};
 
 /// The variants. Each sets every option.
 pub(crate) const VARIANTS: &[Variant] = &[
@@ -121,6 +120,24 @@ pub(crate) const VARIANTS: &[Variant] = &[
     },
 ];
 
+/// The xattrs of overlayfs that only the host's root can write.
+const TRUSTED: Marks = Marks {
+    opaque: "trusted.overlay.opaque",
+    origin: "trusted.overlay.origin",
+    redirect: Some("trusted.overlay.redirect"),
+    metacopy: Some("trusted.overlay.metacopy"),
+    whiteout_files: false,
+};
+
+/// Those that the owner of a file can write: `userxattr` (overlayfs.rst, "User xattr").
+const USER: Marks = Marks {
+    opaque: "user.overlay.opaque",
+    origin: "user.overlay.origin",
+    redirect: Some("user.overlay.redirect"),
+    metacopy: Some("user.overlay.metacopy"),
+    whiteout_files: false,
+};
+
 /// The options of a variant, as the driver uses them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -173,8 +190,8 @@ impl Options {
     /// Where overlayfs keeps its notes.
     pub(crate) const fn marks(self) -> Marks {
         match self.userxattr {
-            true => upper::USER,
-            false => upper::TRUSTED,
+            true => USER,
+            false => TRUSTED,
         }
     }
 

@@ -92,8 +92,21 @@ impl Marks {
                 Some(path) => Self::of_directory(&path),
                 None => Ok(Self::default()),
             },
+            // A program's mount names no directory, but the program has the snapshot's own open.
+            Mounts::FileSystem(spec) if spec.server.is_some() => match own_directory(spec) {
+                Some(path) => Ok(Self {
+                    source: Self::of_source(spec).source,
+                    ..Self::of_directory(&path)?
+                }),
+                None => Ok(Self::of_source(spec)),
+            },
             Mounts::FileSystem(spec) => Ok(Self::of_source(spec)),
         }
+    }
+
+    /// Whether a program serves the snapshot's mounts: each is a file system of its own, as an overlay mount is.
+    const fn is_served(&self) -> bool {
+        self.directory.is_some() && self.source.is_some()
     }
 
     fn of_directory(path: &Path) -> Result<Self> {
@@ -164,7 +177,7 @@ impl Marks {
         let found = self.mounts()?;
         let mut devices: Vec<_> = found
             .iter()
-            .filter(|found| found.entry.fstype == "overlay")
+            .filter(|found| found.entry.fstype == "overlay" || self.is_served())
             .map(|found| found.entry.device_number())
             .collect();
         devices.dedup();

@@ -26,6 +26,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("cargo", "cargo"),
     ("debugfs", "e2fsprogs"),
     ("dmsetup", "dmsetup"),
+    ("fuse-overlayfs", "fuse-overlayfs"),
     ("git", "git"),
     ("losetup", "mount"),
     ("mkfs.btrfs", "btrfs-progs"),

@@ -19,6 +19,7 @@ mod error;
 pub mod fault;
 pub mod fiemap;
 pub mod file;
+pub mod fuse;
 pub mod guard;
 pub mod holders;
 pub mod id_map;

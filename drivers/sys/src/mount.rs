@@ -21,6 +21,7 @@ use rustix::mount::{
     mount as mount2, mount_change, move_mount, open_tree,
 };
 
+use crate::fuse::{self, Running, Server};
 use crate::guard::{Guard, Leak, close_in_drop};
 use crate::{Error, Result, io, raw, sys};
 
@@ -38,10 +39,8 @@ const SCRATCH: &str = "/proc";
 const BUSY_RETRIES: u32 = 4;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
-/// Who mounts a data set of ZFS while somebody else is at it gets `EBUSY`: a superblock that is being made is not found yet,
-/// and the data set has one owner (OpenZFS, zpl_super.c, `zpl_test_super`; zfs_vfsops.c, `zfsvfs_create`).
-const ZFS: &str = "zfs";
-const ZFS_RETRIES: u32 = 100;
+/// How often a mount is tried again after `EBUSY`, where its kind asks for that.
+const MOUNT_RETRIES: u32 = 100;
 
 /// One option of a file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +101,7 @@ pub struct MountAttributes {
 }
 
 impl MountAttributes {
-    fn flags(self) -> MountAttrFlags {
+    pub(crate) fn flags(self) -> MountAttrFlags {
         let mut flags = MountAttrFlags::empty();
         flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, self.read_only);
         flags.set(MountAttrFlags::MOUNT_ATTR_NOSUID, self.nosuid);
@@ -124,6 +123,11 @@ pub struct MountSpec {
     pub options: Vec<MountOption>,
     /// The mount's own properties.
     pub attributes: MountAttributes,
+    /// Whether to try again for a while when the kernel says `EBUSY`.
+    pub retry_busy: bool,
+    /// The program that serves the file system, where the kernel does not. It has options of its own: those above describe
+    /// the mount and are given to nobody.
+    pub server: Option<Server>,
 }
 
 /// Mounts `spec` at the directory or file `target`, which must not be a symbolic link.
@@ -133,10 +137,12 @@ pub struct MountSpec {
 /// Returns [`Error::Mount`] with the kernel's messages. A kernel that does not know an option
 /// (`lowerdir+` before Linux 6.5, say) says `EINVAL`, see [`Error::errno`].
 pub fn mount(spec: &MountSpec, target: &Path) -> Result<MountGuard> {
-    let detached = create(spec, target)?;
+    let (detached, server) = create(spec, target)?;
     attach(&detached, target).map_err(|source| spec.refused(target, source, String::new()))?;
     tracing::debug!(fstype = spec.fstype, target = %target.display(), "mounted");
-    MountGuard::adopt(target)
+    let mut guard = MountGuard::adopt(target)?;
+    guard.server = server;
+    Ok(guard)
 }
 
 /// Tries whether `spec` can be mounted: makes the mount without putting it anywhere, and drops it.
@@ -182,7 +188,8 @@ impl DetachedMount {
     ///
     /// As [`mount`].
     pub fn new(spec: &MountSpec) -> Result<Self> {
-        create(spec, Path::new("")).map(Self::hold)
+        let (tree, _server) = create(spec, Path::new(""))?;
+        Ok(Self::hold(tree))
     }
 
     /// Binds the directory `source`, without the mounts below it.
@@ -332,15 +339,19 @@ fn change_attributes(tree: &OwnedFd, attributes: MountAttributes) -> rustix::io:
 }
 
 /// Makes a detached mount of `spec`; `target` serves the error only.
-fn create(spec: &MountSpec, target: &Path) -> Result<OwnedFd> {
-    let mut retries = if spec.fstype == ZFS { ZFS_RETRIES } else { 0 };
+fn create(spec: &MountSpec, target: &Path) -> Result<(OwnedFd, Option<Running>)> {
+    if let Some(server) = &spec.server {
+        let (tree, running) = fuse::create(spec, server)?;
+        return Ok((tree, Some(running)));
+    }
+    let mut retries = if spec.retry_busy { MOUNT_RETRIES } else { 0 };
     loop {
         match create_at_once(spec, target) {
             Err(error) if retries > 0 && error.errno() == Some(Errno::BUSY) => {
                 retries -= 1;
                 std::thread::sleep(BUSY_PAUSE);
             }
-            made => return made,
+            made => return Ok((made?, None)),
         }
     }
 }
@@ -413,7 +424,7 @@ fn attach(tree: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
 
 /// Reads what the kernel logged about a mount: one message a read, `ENODATA` after the last
 /// (Documentation/filesystems/mount_api.rst, "user-space context logging").
-fn context_log(context: &OwnedFd) -> String {
+pub(crate) fn context_log(context: &OwnedFd) -> String {
     let mut lines = Vec::new();
     let mut buffer = vec![0_u8; 4096];
     while let Ok(length) = rustix::io::read(context, &mut buffer[..]) {
@@ -433,7 +444,7 @@ impl MountSpec {
         self.fstype == "overlay" && self.options.iter().any(joined)
     }
 
-    fn refused(&self, target: &Path, source: Errno, log: String) -> Error {
+    pub(crate) fn refused(&self, target: &Path, source: Errno, log: String) -> Error {
         let target = target.to_path_buf();
         Error::Mount {
             fstype: self.fstype.clone(),
@@ -449,6 +460,8 @@ impl MountSpec {
 pub struct MountGuard {
     target: PathBuf,
     open: bool,
+    /// What serves it, to wait for.
+    server: Option<Running>,
 }
 
 impl MountGuard {
@@ -459,7 +472,11 @@ impl MountGuard {
     /// Returns [`Error::Sys`] where a relative `target` cannot be made absolute.
     pub fn adopt(target: &Path) -> Result<Self> {
         let target = io("getcwd", target, std::path::absolute(target))?;
-        Ok(Self { target, open: true })
+        Ok(Self {
+            target,
+            open: true,
+            server: None,
+        })
     }
 
     /// Returns the mount point.
@@ -486,6 +503,9 @@ impl Guard for MountGuard {
                 source,
             })?;
             self.open = false;
+            if let Some(server) = self.server.take() {
+                server.wait();
+            }
         }
         Ok(())
     }

@@ -142,11 +142,11 @@ fn show_own_cgroups() -> Result<()> {
     let spec = MountSpec {
         fstype: "cgroup2".to_owned(),
         source: Some("cgroup2".into()),
-        options: Vec::new(),
         attributes: MountAttributes {
             read_only: true,
             ..MountAttributes::default()
         },
+        ..MountSpec::default()
     };
     match mount::mount(&spec, place) {
         // It ends with the namespace.

@@ -33,7 +33,8 @@ mod driver;
 mod probe;
 
 use cowlab_driver::{
-    CopyUp, Driver, DriverInfo, Entry, FlushScope, OpenOptions, Requirement, Result, Variant,
+    CopyUp, Driver, DriverInfo, Entry, FlushScope, Measured, OpenOptions, Requirement, Result,
+    Variant,
 };
 
 pub use driver::Vfs;
@@ -55,6 +56,14 @@ pub const ENTRY: Entry = Entry {
         options: &[],
     }],
     ordinary: Some("default"),
+    backings: &["ext4"],
+    measured: &[Measured {
+        variant: "default",
+        backings: &["ext4"],
+        when_thorough: &["xfs"],
+    }],
+    needs_guest: false,
+    provisional: false,
     requirements: &[Requirement {
         what: "root",
         because: "a copy keeps owners, devices and `trusted.` xattrs, and bind mounts need CAP_SYS_ADMIN; for all but the last two, root of a user namespace will do",

@@ -41,6 +41,9 @@ pub(crate) fn mount_of(name: &str, read_only: bool) -> MountSpec {
             read_only,
             ..MountAttributes::default()
         },
+        // Who mounts a data set while somebody else is at it gets `EBUSY`: a superblock that is being made is not found yet, and
+        // the data set has one owner (OpenZFS, zpl_super.c, `zpl_test_super`; zfs_vfsops.c, `zfsvfs_create`).
+        retry_busy: true,
         ..MountSpec::default()
     }
 }

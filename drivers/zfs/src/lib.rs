@@ -67,7 +67,7 @@ mod probe;
 #[cfg(feature = "zfs")]
 mod usage;
 
-use cowlab_driver::{CopyUp, DriverInfo, Entry, FlushScope, Requirement, Variant};
+use cowlab_driver::{CopyUp, DriverInfo, Entry, FlushScope, Measured, Requirement, Variant};
 
 #[cfg(feature = "zfs")]
 pub use driver::Zfs;
@@ -96,6 +96,14 @@ pub const ENTRY: Entry = Entry {
         options: &[],
     }],
     ordinary: None,
+    backings: &["zfs"],
+    measured: &[Measured {
+        variant: "default",
+        backings: &["zfs"],
+        when_thorough: &[],
+    }],
+    needs_guest: true,
+    provisional: false,
     requirements: &[
         Requirement {
             what: "root",

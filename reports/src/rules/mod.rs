@@ -2,6 +2,10 @@
 //!
 //! Rules are numbered once and keep their numbers; a number is never used again. A rule speaks from facts that are in
 //! the results and cites where it comes from. It weighs in one way only, by its [`Weight`]; no rule adds points.
+//!
+//! A rule that names a driver repeats what documentation says about that product, which no measurement can decide. What can
+//! be measured, such as whether whole files are copied, is judged by the numbers of every driver alike; so a new driver needs
+//! no rule.
 
 mod table;
 

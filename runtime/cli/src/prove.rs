@@ -21,10 +21,12 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::bail;
-use clap::{Subcommand, ValueEnum};
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use cowlab_driver::Entry;
 use cowlab_runtime::guest::{self, Ending, Job};
 use cowlab_sys::cmd::Running;
 use cowlab_sys::{Cmd, Guard, interrupt};
@@ -231,42 +233,76 @@ fn gone_and_left(before: &BTreeSet<String>, after: &BTreeSet<String>) -> Vec<Str
     gone.chain(left).collect()
 }
 
-/// The drivers that the proofs know a file system for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Driver {
-    Overlay2,
-    Btrfs,
-    Vfs,
-    Zfs,
-    DevicemapperThin,
-}
+/// A driver of the registry, as flags name it.
+#[derive(Debug, Clone, Copy)]
+struct Driver(&'static Entry);
 
 impl Driver {
-    /// Those that run on any host.
-    const ALL: [Self; 3] = [Self::Overlay2, Self::Btrfs, Self::Vfs];
+    /// Those that run on most hosts.
+    fn all() -> Vec<Self> {
+        let host = |entry: &&&'static Entry| !entry.needs_guest && !entry.provisional;
+        let entries = cowlab_drivers::all().iter().filter(host);
+        entries.map(|entry| Self(entry)).collect()
+    }
+
+    /// The one that most hosts use.
+    fn usual() -> Self {
+        Self(cowlab_drivers::all()[0])
+    }
+
+    /// The one that is mostly used on a backing file system.
+    fn of(backing: Backing) -> Option<Self> {
+        let on = |entry: &&&'static Entry| entry.backings.first() == Some(&backing.name());
+        cowlab_drivers::all()
+            .iter()
+            .find(on)
+            .map(|entry| Self(entry))
+    }
 
     /// The name in the registry.
     const fn name(self) -> &'static str {
-        match self {
-            Self::Overlay2 => "overlay2",
-            Self::Btrfs => "btrfs",
-            Self::Vfs => "vfs",
-            Self::Zfs => "zfs",
-            Self::DevicemapperThin => "devicemapper-thin",
-        }
+        self.0.name
     }
 
     /// The file system that it is proved on.
-    const fn backing(self) -> Backing {
-        match self {
-            Self::Btrfs => Backing::Btrfs,
-            Self::Zfs => Backing::Zfs,
-            Self::DevicemapperThin => Backing::ThinExt4,
-            Self::Overlay2 | Self::Vfs => Backing::Ext4,
-        }
+    fn backing(self) -> Backing {
+        let name = self.0.backings.first().copied().unwrap_or_default();
+        name.parse()
+            .expect("the registry names file systems of the testbed")
     }
 
-    fn entry(self) -> &'static cowlab_driver::Entry {
-        cowlab_drivers::find(self.name()).expect("the registry has the drivers of the proofs")
+    const fn entry(self) -> &'static Entry {
+        self.0
+    }
+}
+
+impl FromStr for Driver {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> anyhow::Result<Self> {
+        let found = cowlab_drivers::find(name).map(Self);
+        found.with_context(|| format!("there is no driver `{name}`"))
+    }
+}
+
+impl Display for Driver {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_registry_names_file_systems_of_the_testbed() {
+        for entry in cowlab_drivers::all() {
+            let measured = entry.measured.iter();
+            let measured = measured.flat_map(|one| one.backings.iter().chain(one.when_thorough));
+            for name in entry.backings.iter().chain(measured) {
+                assert!(name.parse::<Backing>().is_ok(), "{}: {name}", entry.name);
+            }
+        }
     }
 }

@@ -146,7 +146,7 @@ pub(super) const STAGES: &[Stage] = &[
         job: Job::Cowlab(&[
             "conformance",
             "--strict",
-            "overlay2,btrfs,vfs,zfs,devicemapper-thin",
+            "all",
             "--junit",
             "target/cowlab/junit.xml",
         ]),

@@ -154,6 +154,13 @@ pub(super) const PACKAGES: &[Package] = &[
         necessity: Necessity::Required,
     },
     Package {
+        name: "fuse-overlayfs",
+        proofs: &[Proof::Program("fuse-overlayfs")],
+        why: "serves the unions of the driver of its name",
+        purpose: Purpose::Run,
+        necessity: Necessity::Required,
+    },
+    Package {
         name: "e2fsprogs",
         proofs: &[Proof::Program("mkfs.ext4")],
         why: "makes the ext4 backing file systems",

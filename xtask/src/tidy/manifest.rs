@@ -3,18 +3,20 @@
 use super::Finding;
 use super::tree::TextFile;
 
+/// The rank of every driver: a crate that the registry depends on and that has no rank of its own below.
+const DRIVER_RANK: u8 = 2;
+/// The registry's manifest, which lists the drivers.
+const REGISTRY: &str = "drivers/Cargo.toml";
+/// What the name of a driver's crate begins with; the driver's own follows.
+const CRATE_PREFIX: &str = "cowlab-";
+
 /// The one way that dependencies point. A crate may use crates of a lower rank; its tests may also use
 /// those of its own, since a store cannot be tried without a driver.
 const RANKS: &[(&str, u8)] = &[
     ("cowlab-sys", 0),
     ("cowlab-driver", 1),
     ("cowlab-guest", 1),
-    ("cowlab-overlay2", 2),
-    ("cowlab-btrfs", 2),
-    ("cowlab-devicemapper-thin", 2),
-    ("cowlab-vfs", 2),
-    ("cowlab-zfs", 2),
-    ("cowlab-snapshots", 2),
+    ("cowlab-snapshots", DRIVER_RANK),
     ("cowlab-drivers", 3),
     ("cowlab-testbed", 4),
     ("cowlab-runtime", 5),
@@ -49,10 +51,30 @@ struct Entry<'a> {
 
 /// Checks every member's manifest.
 pub(super) fn check(files: &[TextFile]) -> Vec<Finding> {
+    let crates: Vec<String> = drivers(files)
+        .iter()
+        .map(|name| format!("{CRATE_PREFIX}{name}"))
+        .collect();
+    let drivers: Vec<&str> = crates.iter().map(String::as_str).collect();
     files
         .iter()
         .filter(|file| file.path.ends_with("Cargo.toml") && file.path.components().count() > 1)
-        .flat_map(check_member)
+        .flat_map(|file| check_member(file, &drivers))
+        .collect()
+}
+
+/// The names of the drivers: what the registry depends on and has no rank of its own.
+pub(super) fn drivers(files: &[TextFile]) -> Vec<String> {
+    let registry = files.iter().find(|file| file.path.as_os_str() == REGISTRY);
+    let listed = registry.map(|file| entries(&file.text)).unwrap_or_default();
+    let ranked = |name: &str| RANKS.iter().any(|(listed, _)| *listed == name);
+    listed
+        .iter()
+        .filter(|entry| entry.section == "dependencies")
+        .filter_map(|entry| entry.key.split('.').next())
+        .filter(|name| !ranked(name))
+        .filter_map(|name| name.strip_prefix(CRATE_PREFIX))
+        .map(str::to_owned)
         .collect()
 }
 
@@ -95,7 +117,7 @@ pub(super) fn toolchain_differs(files: &[TextFile], rustc: &str) -> Option<Strin
     })
 }
 
-fn check_member(file: &TextFile) -> Vec<Finding> {
+fn check_member(file: &TextFile, drivers: &[&str]) -> Vec<Finding> {
     let entries = entries(&file.text);
     let mut findings = Vec::new();
     let has = |section: &str, key: &str, value: &str| {
@@ -131,7 +153,7 @@ fn check_member(file: &TextFile) -> Vec<Finding> {
         .filter(|entry| entry.section.ends_with("dependencies"));
     for entry in used {
         let dependency = entry.key.split('.').next().unwrap_or(entry.key);
-        if is_ours(dependency) && !may_use(name, dependency, entry.section) {
+        if is_ours(dependency) && !may_use(drivers, name, dependency, entry.section) {
             let message =
                 format!("`{name}` must not depend on `{dependency}`: dependencies point one way");
             findings.push(Finding::new(&file.path, entry.line, message));
@@ -144,7 +166,7 @@ fn is_ours(name: &str) -> bool {
     name == XTASK || name == "cowlab" || name.starts_with("cowlab-")
 }
 
-fn may_use(user: &str, used: &str, section: &str) -> bool {
+fn may_use(drivers: &[&str], user: &str, used: &str, section: &str) -> bool {
     if user == XTASK {
         return XTASK_USES.contains(&used);
     }
@@ -156,6 +178,7 @@ fn may_use(user: &str, used: &str, section: &str) -> bool {
             .iter()
             .find(|(listed, _)| *listed == name)
             .map(|(_, rank)| *rank)
+            .or_else(|| drivers.contains(&name).then_some(DRIVER_RANK))
     };
     let (Some(user_rank), Some(used_rank)) = (rank(user), rank(used)) else {
         return false;
@@ -195,12 +218,23 @@ fn entries(text: &str) -> Vec<Entry<'_>> {
 mod tests {
     use super::*;
 
+    const DRIVERS: &[&str] = &["cowlab-vfs", "cowlab-btrfs"];
+
     fn member(text: &str) -> Vec<String> {
         let file = TextFile {
             path: "x/Cargo.toml".into(),
             text: text.into(),
         };
-        check(&[file]).iter().map(ToString::to_string).collect()
+        let registry = TextFile {
+            path: REGISTRY.into(),
+            text: "[package]\nname = \"cowlab-drivers\"\n[lib]\nbench = false\n[dependencies]\ncowlab-vfs.workspace = true\n\
+                   [lints]\nworkspace = true\n"
+                .into(),
+        };
+        check(&[file, registry])
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -241,16 +275,22 @@ mod tests {
             ("cowlab-unknown", "cowlab-sys"),
         ];
         for (user, used) in allowed {
-            assert!(may_use(user, used, "dependencies"), "{user} {used}");
+            assert!(
+                may_use(DRIVERS, user, used, "dependencies"),
+                "{user} {used}"
+            );
         }
         for (user, used) in forbidden {
-            assert!(!may_use(user, used, "dependencies"), "{user} {used}");
+            assert!(
+                !may_use(DRIVERS, user, used, "dependencies"),
+                "{user} {used}"
+            );
         }
     }
 
     #[test]
     fn tests_may_use_their_own_rank_and_none_above() {
-        let may = |used| may_use("cowlab-snapshots", used, "dev-dependencies");
+        let may = |used| may_use(DRIVERS, "cowlab-snapshots", used, "dev-dependencies");
         assert!(may("cowlab-vfs"));
         assert!(!may("cowlab-testbed"));
         assert!(!may("cowlab-snapshots"));

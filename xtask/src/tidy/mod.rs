@@ -4,6 +4,7 @@
 //! plants a violation. What the case tables must obey is the business of their own unit tests.
 
 mod manifest;
+mod names;
 mod repository;
 mod rules;
 mod source;
@@ -79,6 +80,7 @@ fn check(files: &[TextFile]) -> Vec<Finding> {
         findings.extend(rules::check(file));
     }
     findings.extend(manifest::check(files));
+    findings.extend(names::check(files, &manifest::drivers(files)));
     findings.extend(repository::check(files));
     findings
 }

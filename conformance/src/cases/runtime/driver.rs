@@ -23,7 +23,8 @@ fn a_driver_is_chosen_once(context: &mut Context) -> Result<()> {
     let driver = |root: &serde_json::Value| root["driver"].as_str().unwrap_or_default().to_owned();
     let info = product.json(&["info", "--json"])?;
     expect("info", "driver", name.to_owned(), driver(&info))?;
-    let other = if name == "vfs" { "overlay2" } else { "vfs" };
+    let mut others = cowlab_drivers::all().iter().map(|entry| entry.name);
+    let other = others.find(|other| *other != name).unwrap_or_default();
     product
         .run(&["info", "--driver", other])?
         .refused(2, other)?;

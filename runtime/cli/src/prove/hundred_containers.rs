@@ -34,7 +34,7 @@ const PROGRAM: &str = "/bin/sleep";
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The driver; by default each that runs on any host.
-    #[arg(long, value_enum)]
+    #[arg(long)]
     driver: Option<Driver>,
     /// How many containers there are at once.
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
@@ -62,7 +62,7 @@ pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::
     fs::write(&tar, files).with_context(|| format!("write `{}`", tar.display()))?;
     let drivers = match args.driver {
         Some(driver) => vec![driver],
-        None => Driver::ALL.to_vec(),
+        None => Driver::all(),
     };
     for driver in drivers {
         stop_if_asked()?;

@@ -46,7 +46,7 @@ const SPACE: u64 = 1 << 30;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The driver below the stores.
-    #[arg(long, value_enum, default_value = "overlay2")]
+    #[arg(long, default_value_t = Driver::usual())]
     driver: Driver,
     /// How often a worker is killed.
     #[arg(long, value_name = "COUNT", default_value_t = 200)]
@@ -72,7 +72,7 @@ enum Fault {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct WorkerArgs {
-    #[arg(long, value_enum)]
+    #[arg(long)]
     driver: Driver,
     /// The directory of the store and the journals.
     #[arg(long)]

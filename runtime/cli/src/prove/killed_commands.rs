@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The driver below the root.
-    #[arg(long, value_enum, default_value = "overlay2")]
+    #[arg(long, default_value_t = Driver::usual())]
     driver: Driver,
     /// How many commands there are, of which most are killed.
     #[arg(long, value_name = "COUNT", default_value_t = 60)]

@@ -53,7 +53,7 @@ enum Encoding {
 
 /// Proves the claim.
 pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::Result<()> {
-    for driver in Driver::ALL {
+    for driver in Driver::all() {
         for encoding in [Encoding::Plain, Encoding::Gzip] {
             stop_if_asked()?;
             on_file_system(run, driver.backing(), Media::Disk, SPACE, |place| {

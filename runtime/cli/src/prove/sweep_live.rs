@@ -248,9 +248,9 @@ impl Engine {
     }
 }
 
-/// Makes a store with overlay2 and mounts an active snapshot of it.
+/// Makes a store and mounts an active snapshot of it.
 fn hold_snapshot(store: &Path, target: &Path) -> anyhow::Result<cowlab_snapshots::Mounted> {
-    let store = Store::open(store, Driver::Overlay2.entry(), &StoreOptions::default())?;
+    let store = Store::open(store, Driver::usual().entry(), &StoreOptions::default())?;
     store.prepare("layer", None, &Default::default())?;
     store.commit("layer", "base", &Default::default())?;
     store.prepare("container", Some("base"), &Default::default())?;

@@ -57,7 +57,8 @@ fn open(root: &Path, settings: &Settings) -> Result<Store, Error> {
         settings: settings.clone(),
         ..StoreOptions::default()
     };
-    Store::open(root, Driver::DevicemapperThin.entry(), &options)
+    let driver = Driver::of(Backing::ThinExt4).expect("the registry has a driver of thin pools");
+    Store::open(root, driver.entry(), &options)
 }
 
 /// Expects an error with these words, and shows it: people have to make sense of it.
