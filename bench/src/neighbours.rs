@@ -242,20 +242,8 @@ fn start(fs: &BackingFs, terminal: &Terminal) -> anyhow::Result<()> {
                 terminal.line(&format!("{NAME}/start: {label}, round {}", round + 1));
                 syncfs(fs.mount_point())?;
                 let stranger = stranger.then(|| Stranger::start(fs)).transpose()?;
-                let log = File::create(fs.mount_point().join("start.log"))?;
                 let begun = Instant::now();
-                let mut running = Vec::new();
-                for _ in 0..CONTAINERS {
-                    let command = cowlab().args(["run", "--rm", "image", "/bin/true"]);
-                    running.push(command.attach(log.try_clone()?)?);
-                }
-                for one in &mut running {
-                    let status = one.wait()?;
-                    anyhow::ensure!(
-                        status == 0,
-                        "a container ended with {status}: see start.log"
-                    );
-                }
+                run_containers(fs, cowlab)?;
                 let time = nanoseconds(begun.elapsed());
                 let column = if stranger.is_some() {
                     "stranger"
@@ -274,6 +262,24 @@ fn start(fs: &BackingFs, terminal: &Terminal) -> anyhow::Result<()> {
         &format!("{NAME}/start: {CONTAINERS} containers at once on overlay2 on ext4"),
         &samples,
     )
+}
+
+/// Runs the containers, all at once, and waits until the last has ended.
+fn run_containers(fs: &BackingFs, cowlab: &impl Fn() -> Cmd) -> anyhow::Result<()> {
+    let log = File::create(fs.mount_point().join("start.log"))?;
+    let mut running = Vec::new();
+    for _ in 0..CONTAINERS {
+        let command = cowlab().args(["run", "--rm", "image", "/bin/true"]);
+        running.push(command.attach(log.try_clone()?)?);
+    }
+    for one in &mut running {
+        let status = one.wait()?;
+        anyhow::ensure!(
+            status == 0,
+            "a container ended with {status}: see start.log"
+        );
+    }
+    Ok(())
 }
 
 /// Prints medians, and beneath each what it is times the fastest of its column.

@@ -308,7 +308,7 @@ fn unchanged_files_are_not_read(context: &mut Context) -> Result<()> {
         let read = (bytes_read()? - before) >> 20;
         expect(
             "child",
-            &format!("MiB read of a parent of 8 MiB, {state}"),
+            format!("MiB read of a parent of 8 MiB, {state}"),
             0,
             read,
         )?;

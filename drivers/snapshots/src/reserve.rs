@@ -48,7 +48,7 @@ impl Reserve {
     pub(crate) fn is_needed(&self) -> bool {
         let dir = self.path.parent().unwrap_or(&self.path);
         let tried = random(PROBE).and_then(|bytes| {
-            let mut file = cowlab_sys::file::unnamed(dir).map_err(as_io)?;
+            let mut file = cowlab_sys::file::unnamed(dir).map_err(|error| as_io(&error))?;
             file.write_all(&bytes)?;
             file.sync_all()
         });
@@ -80,7 +80,7 @@ fn random(size: usize) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn as_io(error: cowlab_sys::Error) -> std::io::Error {
+fn as_io(error: &cowlab_sys::Error) -> std::io::Error {
     match error.errno() {
         Some(errno) => errno.into(),
         None => std::io::Error::other(error.to_string()),

@@ -43,6 +43,21 @@ impl Root {
         self.unpack_blob(image, layer, &layer.blob)
     }
 
+    /// Records that a layer is being unpacked, unless it is there already, and returns its record.
+    fn begin_layer(&self, layer: &PlannedLayer) -> Result<LayerRow> {
+        self.graph().begin_layer(&LayerRow {
+            chain_id: layer.chain_id.to_string(),
+            diff_id: layer.diff_id.to_string(),
+            cache_id: Chance::Kernel.uuid("cache id")?.replace('-', ""),
+            parent: layer.parent.map(|parent| parent.to_string()),
+            blob: layer.blob.to_string(),
+            media_type: layer.media_type.clone(),
+            blob_size: layer.size,
+            state: LayerState::Unpacking,
+            size: 0,
+        })
+    }
+
     /// As [`unpack_layer`](Self::unpack_layer), of a blob that need not be the one that the layer came as.
     pub(crate) fn unpack_blob(
         &self,
@@ -55,17 +70,7 @@ impl Root {
             Some(parent) => Some(self.ready_layer(&parent.to_string())?),
             None => None,
         };
-        let row = self.graph().begin_layer(&LayerRow {
-            chain_id: layer.chain_id.to_string(),
-            diff_id: layer.diff_id.to_string(),
-            cache_id: Chance::Kernel.uuid("cache id")?.replace('-', ""),
-            parent: layer.parent.map(|parent| parent.to_string()),
-            blob: layer.blob.to_string(),
-            media_type: layer.media_type.clone(),
-            blob_size: layer.size,
-            state: LayerState::Unpacking,
-            size: 0,
-        })?;
+        let row = self.begin_layer(layer)?;
         if row.state == LayerState::Ready {
             return Ok(true);
         }

@@ -307,18 +307,21 @@ fn conditions(rule: &LinuxSyscall) -> Result<Vec<SeccompRule>, String> {
         let condition = SeccompCondition::new(index, SeccompCmpArgLen::Qword, operator, value);
         all.push(condition.map_err(|error| format!("a condition: {error}"))?);
     }
-    let indexes: std::collections::BTreeSet<_> = args.iter().map(|arg| arg.index()).collect();
+    let indexes: std::collections::BTreeSet<_> = args
+        .iter()
+        .map(oci_spec::runtime::LinuxSeccompArg::index)
+        .collect();
     let rules = match (all.is_empty(), indexes.len() == args.len()) {
         (true, _) => return Ok(Vec::new()),
         (false, true) => vec![all],
         (false, false) => all.into_iter().map(|one| vec![one]).collect(),
     };
-    let rules = rules.into_iter().map(SeccompRule::new);
-    let rules: Result<_, _> = rules.collect();
+    let rules: Result<_, _> = rules.into_iter().map(SeccompRule::new).collect();
     rules.map_err(|error| format!("a rule: {error}"))
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 mod tests {
     use serde::Deserialize;
     use serde_json::{Value, json};
