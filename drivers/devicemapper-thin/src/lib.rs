@@ -105,10 +105,10 @@ pub const ENTRY: Entry = Entry {
         options: &[],
     }],
     ordinary: None,
-    backings: &["thin-ext4", "thin-xfs"],
+    backings: &["thin+ext4", "thin+xfs"],
     measured: &[Measured {
         variant: "default",
-        backings: &["thin-ext4", "thin-xfs"],
+        backings: &["thin+ext4", "thin+xfs"],
         when_thorough: &[],
     }],
     needs_guest: true,

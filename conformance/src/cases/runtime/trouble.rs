@@ -37,7 +37,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
     },
     Case {
         id: "runtime/the-first-open-of-a-boot-removes-what-a-power-cut-left",
-        spec: "After a power cut the first command removes what nothing was promised of: containers with `--rm`, half made ones, names and snapshots of none. Others stay, and names are free again.",
+        spec: "After a power cut the first command removes what nothing was promised of: containers with `--rm`, half made ones, names and snapshots of none; others stay, and names are free again.",
         see: &[
             "fsync(2), Description",
             "proc_sys_kernel(5), random/boot_id",
