@@ -1,9 +1,11 @@
 //! What goes wrong with containers: a monitor that dies, a reboot, a damaged record, flags that nobody knows.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cowlab_sys::channel::{self, Ready};
 use cowlab_sys::cmd::Cmd;
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::task::Task;
@@ -130,17 +132,15 @@ fn kill_process(product: &Product, name: &str, which: &str) -> Result<()> {
     };
     let task = task.ok_or_else(|| Difference::new(name, which, "a process", "none"))?;
     task.signal(9)?;
-    // It is gone when nobody can signal it any more.
+    // A zombie whose other threads are still ending holds its locks: the descriptor is readable when all have ended (pidfd_open(2)).
+    let ended = Ready {
+        readable: true,
+        writable: false,
+    };
     until("the process is gone", || {
-        Ok(task.signal(0).is_err() || is_zombie(task.pid()))
+        let ready = channel::wait(&[(task.as_fd(), ended)], Some(Duration::ZERO))?;
+        Ok(ready[0].readable)
     })
-}
-
-fn is_zombie(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .is_none_or(|rest| rest.trim_start().starts_with(['Z', 'X']))
 }
 
 fn a_monitor_that_died(context: &mut Context) -> Result<()> {
@@ -233,7 +233,7 @@ fn a_power_cut(context: &mut Context) -> Result<()> {
     expect("ps -a", "containers", "created ended", &left.join(" "))?;
     let names = fs::read_dir(product.root().join("containers/names"))?.count();
     expect("containers/names", "entries", 2, names)?;
-    let snapshots = ["snapshot", "ls", "--prefix", "container/", "--json"];
+    let snapshots = ["snapshot", "ls", "--filter", "name~=^container/", "--json"];
     let snapshots: Value = serde_json::from_str(&ok(&snapshots)?)?;
     let count = snapshots.as_array().map_or(0, Vec::len);
     expect("snapshot ls", "container snapshots", 2, count)?;
