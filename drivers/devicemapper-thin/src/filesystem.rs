@@ -224,18 +224,18 @@ mod tests {
 
     #[test]
     fn views_replay_nothing() {
-        let line = |one: FileSystem| {
+        let options = |one: FileSystem| {
             let mounts = one.mounts(Path::new("/dev/dm-1"), Access::ReadOnly);
-            let words = mounts.command_line(Path::new("/m"));
-            words.join(std::ffi::OsStr::new(" ")).into_string().unwrap()
+            mounts.data().options
         };
-        assert_eq!(
-            line(FileSystem::Ext4),
-            "mount -t ext4 -o ro,ro,noload /dev/dm-1 /m"
-        );
-        assert_eq!(
-            line(FileSystem::Xfs),
-            "mount -t xfs -o ro,ro,norecovery,nouuid /dev/dm-1 /m"
-        );
+        for (one, needed) in [
+            (FileSystem::Ext4, &["ro", "noload"][..]),
+            (FileSystem::Xfs, &["ro", "norecovery", "nouuid"][..]),
+        ] {
+            let found = options(one);
+            for option in needed {
+                assert!(found.iter().any(|given| given == option), "{option}");
+            }
+        }
     }
 }
