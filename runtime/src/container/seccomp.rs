@@ -1,6 +1,6 @@
 //! Which system calls a container may make: a filter of the kernel's (seccomp(2)).
 //!
-//! A filter is data, as the OCI runtime specification has it. [`program`] compiles it, and [`Filtered`] loads it as the last thing
+//! A filter is data, as the OCI runtime specification has it. `program` compiles it, and `Filtered` loads it as the last thing
 //! before a container's program starts. libcontainer's own way needs libseccomp, a C library, and is not used.
 
 mod program;
