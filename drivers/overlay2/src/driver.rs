@@ -29,7 +29,7 @@ impl Overlay2 {
     ///
     /// # Errors
     ///
-    /// [`Error::ForeignRoot`] when another store made it.
+    /// [`Error::ForeignRoot`](cowlab_driver::Error::ForeignRoot) when another store made it.
     pub fn open(options: &OpenOptions) -> Result<Self> {
         let ours = Options::from(options.variant);
         let layers = Layers::open(options, NAME, ours.marks())?;
