@@ -10,6 +10,7 @@ use cowlab_driver::{
     Staging, Usage, Warning, make_dir,
 };
 use cowlab_sys::durability::{fsync, fsync_dir, syncfs};
+use cowlab_sys::fault::{Fault, is_planted};
 use cowlab_sys::{dir, io, mountinfo, process, stat};
 
 use crate::NAME;
@@ -154,7 +155,7 @@ impl DeviceMapperThin {
                 ),
             });
         }
-        if durability >= Durability::Commit {
+        if durability >= Durability::Commit && !is_planted(Fault::NoPoolFlush) {
             // A flush has the pool commit what the device has mapped.
             fsync(&node)?;
         }
