@@ -66,13 +66,13 @@ pub(super) struct Args {
     /// Which commands there are.
     #[arg(long, value_enum, default_value = "whole")]
     life: Life,
-    /// Have one write fail in place of the power, each of the life in its turn, as many as there are cuts.
+    /// Have one write fail in place of the power, each of the life in its turn, at most as many as there are cuts.
     #[arg(long, value_enum)]
     failing: Option<Failing>,
     /// Plant faults one after the other: each has to be found on one of the columns.
     #[arg(long, value_name = "FAULT", value_delimiter = ',', value_parser = planted)]
     plant: Vec<Fault>,
-    /// Only the cut of this number.
+    /// Only the cut of this number, or the writes of the step of this number.
     #[arg(long, value_name = "NUMBER")]
     only: Option<usize>,
 }
@@ -252,8 +252,8 @@ impl Story {
     fn live(args: &Args, stand: &Stand, disks: &Disks) -> anyhow::Result<Self> {
         let empty = prepare(stand)?;
         let registry = match args.life {
-            Life::Snapshots => None,
-            _ => Some(
+            Life::Short | Life::Snapshots => None,
+            Life::Containers | Life::Whole => Some(
                 Registry::start(&stand.scratch.join("registry"))
                     .map_err(|wrong| anyhow!("{wrong}"))?,
             ),

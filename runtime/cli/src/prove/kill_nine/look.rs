@@ -77,14 +77,33 @@ pub(in crate::prove) fn on_content<T>(
     name: &str,
     work: impl FnOnce(&Path) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let members = chain(store, name)?;
-    let mut ids = members.iter().map(|info| info.id);
-    let head = ids.next().context("no such snapshot")?;
-    let chain = Chain::new(head, ids.collect());
-    match store.driver().activate(&chain, Access::ReadOnly)? {
+    match store
+        .driver()
+        .activate(&ids_of(store, name)?, Access::ReadOnly)?
+    {
         Mounts::Bind { source, .. } => work(&source),
         Mounts::FileSystem(spec) => work(DetachedMount::new(&spec)?.path()),
     }
+}
+
+/// Whether the driver refuses that a snapshot is written.
+pub(in crate::prove) fn is_frozen(store: &Store, name: &str) -> anyhow::Result<bool> {
+    let activated = store
+        .driver()
+        .activate(&ids_of(store, name)?, Access::ReadWrite);
+    match activated {
+        Ok(_) => Ok(false),
+        Err(cowlab_driver::Error::Frozen(_)) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A snapshot and its parents, as drivers know them.
+fn ids_of(store: &Store, name: &str) -> anyhow::Result<Chain> {
+    let members = chain(store, name)?;
+    let mut ids = members.iter().map(|info| info.id);
+    let head = ids.next().context("no such snapshot")?;
+    Ok(Chain::new(head, ids.collect()))
 }
 
 fn look_at_content(store: &Store, name: &str) -> anyhow::Result<()> {

@@ -1,7 +1,8 @@
 //! One write of a life fails, and nothing is lost by it.
 //!
-//! Whoever gives no error has promised: the life goes on until a command says that it failed. Then writes succeed again, the
-//! disk is mounted anew, for what failed may be in the page cache, and the root is judged as after a power cut.
+//! Each step is repeated from where the one before it had ended, once for each of its writes, which fails. Whoever gives no
+//! error has promised: the life goes on for a few steps, until one says that it failed. Then writes succeed again, the disk is
+//! mounted anew, for what failed may be in the page cache, and the root is judged as after a power cut.
 
 use std::path::Path;
 
@@ -12,8 +13,11 @@ use cowlab_testbed::{Moment, Unflushed};
 use super::{CLEAN, ENOUGH, Failing, Proof};
 use crate::prove::{Findings, stop_if_asked};
 
+/// So many steps follow one that does not say that a write of it failed.
+const MORE: usize = 2;
+
 impl Proof<'_> {
-    /// Has every write of the life fail in its turn.
+    /// Has every write of every step fail in its turn.
     pub(super) fn fail_all(
         &mut self,
         failing: Failing,
@@ -24,52 +28,70 @@ impl Proof<'_> {
             Failing::Enospc => Errno::NOSPC,
         };
         let mut found = 0;
-        for number in 0..self.args.cuts {
-            stop_if_asked()?;
-            if self.args.only.is_some_and(|only| only != number) {
+        for step in 1..self.story.points.len() {
+            if self.args.only.is_some_and(|only| only != step) {
                 continue;
             }
-            let Some(wrong) = self.fail(number, errno)? else {
-                break;
-            };
-            self.cuts += 1;
-            found += wrong.len();
-            for wrong in wrong {
-                findings.add(format_args!(
-                    "{} on {}, write {number} failed with {errno}: {wrong}",
-                    self.column.driver, self.column.backing
-                ));
-            }
-            if found >= ENOUGH {
-                break;
+            for number in 0.. {
+                stop_if_asked()?;
+                if self.cuts >= self.args.cuts || found >= ENOUGH {
+                    return Ok(());
+                }
+                let Some(wrong) = self.fail(step, number, errno)? else {
+                    break;
+                };
+                self.cuts += 1;
+                found += wrong.len();
+                for wrong in wrong {
+                    findings.add(self.told_of_write(step, number, errno, &wrong));
+                }
             }
         }
         Ok(())
     }
 
-    /// Lives with a write that fails; `None` where the life has no more writes.
-    fn fail(&mut self, number: usize, errno: Errno) -> anyhow::Result<Option<Vec<String>>> {
+    fn told_of_write(&self, step: usize, number: usize, errno: Errno, wrong: &str) -> String {
+        let word = self.story.points[step].step.as_ref();
+        let word = word.map_or_else(String::new, ToString::to_string);
+        format!(
+            "{} on {}, write {number} of step {step} `{word}` failed with {errno}: {wrong}; again: with --only {step}",
+            self.column.driver, self.column.backing
+        )
+    }
+
+    /// Takes a step with a write that fails; `None` where it has no more writes.
+    fn fail(
+        &mut self,
+        first: usize,
+        number: usize,
+        errno: Errno,
+    ) -> anyhow::Result<Option<Vec<String>>> {
+        let story = self.story;
         let all = |position| Moment {
             position,
             unflushed: Unflushed::All,
         };
-        let begin = all(self.story.points[0].position);
+        let begin = all(story.points[first - 1].position);
         let disks = self.disks.clone();
         let mut made = self.boot(&disks, begin)?.map_err(anyhow::Error::msg)?;
         let disks = made.disks().context("the disks do not record")?;
         disks.fail_write(number, errno);
         let mut wrong = Vec::new();
-        let mut done = 0;
-        for point in &self.story.points[1..] {
+        let mut done = first - 1;
+        for point in story.points.iter().skip(first).take(1 + MORE) {
             let Some(step) = &point.step else { continue };
             if let Err(error) = step.run(self.stand) {
                 let error = format!("{error:#}");
+                tracing::info!(%step, number, error, "failed");
                 if error.contains("panicked") {
                     wrong.push(format!("`{step}`: {error}"));
                 }
                 break;
             }
             done += 1;
+            if !disks.has_failed() {
+                break;
+            }
         }
         let has_failed = disks.has_failed();
         disks.heal();
@@ -83,11 +105,8 @@ impl Proof<'_> {
             Ok(made) => made,
             Err(error) => return Ok(Some(vec![error])),
         };
-        let last = self.story.points.len() - 1;
-        let points = (
-            &self.story.points[done],
-            &self.story.points[(done + 1).min(last)],
-        );
+        let last = story.points.len() - 1;
+        let points = (&story.points[done], &story.points[(done + 1).min(last)]);
         wrong.extend(self.check(&made, points)?.1);
         if wrong.is_empty() && number.is_multiple_of(CLEAN) {
             self.clean += 1;

@@ -26,6 +26,8 @@ const TIME: Time = Time {
 /// Which commands a life has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Life {
+    /// A few of them.
+    Short,
     /// Those about snapshots.
     Snapshots,
     /// Those about images, containers and volumes.
@@ -126,14 +128,16 @@ fn command(line: &str) -> Step {
 
 /// The steps of a life; `pulled` is an image that a registry has.
 pub(super) fn steps(life: Life, stand: &Stand, pulled: Option<&str>) -> Vec<Step> {
-    let mut steps = Vec::new();
-    if life != Life::Containers {
-        steps.extend(snapshots(stand));
+    match life {
+        Life::Short => short(stand),
+        Life::Snapshots => snapshots(stand),
+        Life::Containers => containers(stand, pulled),
+        Life::Whole => {
+            let mut steps = snapshots(stand);
+            steps.extend(containers(stand, pulled));
+            steps
+        }
     }
-    if life != Life::Snapshots {
-        steps.extend(containers(stand, pulled));
-    }
-    steps
 }
 
 /// The same command, with nothing written to the file that is looked at: no command promises that it lasts.
@@ -146,6 +150,25 @@ fn promised(mut words: Vec<String>) -> Step {
         }
     }
     Step::Command(words)
+}
+
+/// Each of its writes is to fail in its turn.
+fn short(stand: &Stand) -> Vec<Step> {
+    let tar = stand.scratch.join("tree.tar").display().to_string();
+    vec![
+        command("snapshot prepare k1"),
+        Step::Fill {
+            key: "k1",
+            number: 1,
+        },
+        command("snapshot commit s1 k1"),
+        command("snapshot prepare untouched s1"),
+        command(&format!("snapshot apply applied -i {tar}")),
+        command("snapshot rm untouched"),
+        command("volume create vol-a"),
+        command(&format!("import {tar} one:1")),
+        command("rmi one:1"),
+    ]
 }
 
 fn snapshots(stand: &Stand) -> Vec<Step> {
@@ -180,8 +203,8 @@ fn containers(stand: &Stand, pulled: Option<&str>) -> Vec<Step> {
     let tar = stand.scratch.join("tree.tar").display().to_string();
     let more = [
         format!("import --discard-blobs {tar} lean:1"),
-        format!("create --name {FLUSHER} -v seeded:/bin lean:1 /bin/sleep 100000"),
-        "start con-c".to_owned(),
+        // In one step: between two, the volume would get its marker and not be empty any more.
+        format!("run -d --name {FLUSHER} -v seeded:/bin lean:1 /bin/sleep 100000"),
         format!("exec {FLUSHER} dd if=/bin/sh of={FLUSHED} bs=4096 count=3 conv=fsync"),
         "commit con-c made:1".to_owned(),
         "kill con-c".to_owned(),

@@ -15,11 +15,13 @@ use cowlab_snapshots::{Filter, Kind};
 
 use super::Stand;
 use super::life::{FLUSHED, FLUSHER, Step};
-use crate::prove::kill_nine::look::on_content;
+use crate::prove::kill_nine::look::{is_frozen, on_content};
 use crate::prove::killed_commands::ledger::{OneContainer, Seen};
 
 /// What snapshots are called whose content is promised though they can be written.
 const UNTOUCHED: &str = "untouched";
+/// What a volume's content is called.
+const VOLUME: &str = "a volume";
 
 /// The entries of a tree, in words, by path.
 type Tree = Arc<BTreeMap<String, String>>;
@@ -29,6 +31,12 @@ type Tree = Arc<BTreeMap<String, String>>;
 pub(super) struct Snapshot {
     kind: &'static str,
     tree: Option<Tree>,
+}
+
+impl Snapshot {
+    fn is_empty_volume(&self) -> bool {
+        self.kind == VOLUME && self.tree.as_ref().is_some_and(|tree| tree.is_empty())
+    }
 }
 
 /// All that a root shows.
@@ -52,7 +60,7 @@ impl Look {
             // The marker is the proof's own.
             tree.retain(|path, _| !["/", "/marker"].contains(&path.as_str()));
             let tree = Some(Arc::new(tree));
-            let kind = "a volume";
+            let kind = VOLUME;
             snapshots.insert(format!("volume {name}"), Snapshot { kind, tree });
         }
         for (id, one) in &seen.containers {
@@ -95,7 +103,8 @@ fn look_at_snapshots(
         let (kind, is_promised) = match info.kind {
             Kind::Active => ("active", info.key == UNTOUCHED),
             Kind::View => ("a view", true),
-            Kind::Committed => ("committed", true),
+            Kind::Committed if is_frozen(store, &info.key)? => ("committed", true),
+            Kind::Committed => ("committed and can be written", true),
         };
         let tree = match known.as_ref().and_then(|known| known.get(&info.key)) {
             _ if !is_promised => None,
@@ -226,7 +235,9 @@ impl Judgement<'_> {
         let keys = before.keys().chain(after.keys()).chain(found.keys());
         for key in keys.collect::<BTreeSet<_>>() {
             let [old, new, now] = [&before, &after, &found].map(|all| all.get(key));
-            if now != old && now != new {
+            // A volume is there before its seed.
+            let is_unseeded = old.is_none() && now.is_some_and(Snapshot::is_empty_volume);
+            if now != old && now != new && !is_unseeded {
                 wrong.push(format!(
                     "snapshot `{key}` is {}; it was {} and would be {}",
                     tell(now, new.or(old)),
@@ -252,9 +263,9 @@ impl Judgement<'_> {
             };
             let is_certain = old.is_some() && new.is_some();
             let is_half = now.is_half() && is_certain;
-            let is_damaged = now.state == "damaged";
+            let is_legal = now.is_half() || legal_states(old, new).contains(&now.state.as_str());
             let is_passing = self.step.is_passing() || old.is_some() || new.is_some();
-            if is_half || is_damaged || !is_passing {
+            if is_half || !is_legal || !is_passing {
                 wrong.push(format!(
                     "container {now:?} was {old:?} and would be {new:?}"
                 ));
@@ -274,6 +285,18 @@ impl Judgement<'_> {
                 wrong.push(format!("container {now:?} was {old:?}"));
             }
         }
+    }
+}
+
+/// The states that a container may have in the next boot, where nothing runs: the one it had, or, where a step changed it or
+/// made it, any that a step passes through.
+fn legal_states<'a>(old: Option<&'a OneContainer>, new: Option<&'a OneContainer>) -> Vec<&'a str> {
+    match (old, new) {
+        (Some(old), Some(new)) if old.state == new.state => match old.state.as_str() {
+            "running" => vec!["dead"],
+            state => vec![state],
+        },
+        _ => vec!["created", "exited", "dead"],
     }
 }
 
