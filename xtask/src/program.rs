@@ -55,6 +55,22 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     Ok(target_directory()?.join("release/cowlab"))
 }
 
+/// Builds the program with the feature `faults` as well, and returns where a copy of it lies: both builds end at the same
+/// place.
+pub(crate) fn build_with_faults() -> anyhow::Result<PathBuf> {
+    let cargo = cargo_build().args(["--features", "faults"]);
+    if cargo.status_inherit()? != 0 {
+        return Err(Refusal::new(exit::FINDING, format!("`{cargo}` failed")).into());
+    }
+    let release = target_directory()?.join("release");
+    let copy = release.join("cowlab-with-faults");
+    std::fs::copy(release.join("cowlab"), &copy)
+        .with_context(|| format!("failed to write `{}`", copy.display()))?;
+    // Nobody should find a program there that can be told to forget its flushes.
+    build()?;
+    Ok(copy)
+}
+
 /// The command that builds the program in release.
 pub(crate) fn cargo_build() -> Cmd {
     Cmd::new("cargo").args([
@@ -94,15 +110,12 @@ pub(crate) fn target_directory() -> anyhow::Result<PathBuf> {
     Ok(metadata.target_directory)
 }
 
-/// Runs `command` with our outputs and returns its exit code.
-pub(crate) fn exit_code(command: &Cmd) -> anyhow::Result<u8> {
-    let status = command.status_inherit()?;
-    Ok(u8::try_from(status).unwrap_or(exit::FINDING))
-}
-
-/// Runs `command` as [`exit_code`] does, with its standard output read line by line.
-pub(crate) fn exit_code_by_line(command: &Cmd, each: &mut dyn FnMut(&str)) -> anyhow::Result<u8> {
-    let status = command.status_by_line(each)?;
+/// Runs `command` with our outputs and returns its exit code; with `each`, its standard output is read line by line.
+pub(crate) fn exit_code(command: &Cmd, each: Option<&mut dyn FnMut(&str)>) -> anyhow::Result<u8> {
+    let status = match each {
+        None => command.status_inherit()?,
+        Some(each) => command.status_by_line(each)?,
+    };
     Ok(u8::try_from(status).unwrap_or(exit::FINDING))
 }
 

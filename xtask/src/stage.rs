@@ -41,6 +41,8 @@ pub(crate) enum Job {
     },
     /// `cowlab ARGS`, built in release first; needs root.
     Cowlab(&'static [&'static str]),
+    /// The same of a build that can plant faults.
+    CowlabWithFaults(&'static [&'static str]),
     /// The unit tests again, as a user without privileges.
     OrdinaryUser,
     /// The lints, for what only the guest's build has.
@@ -83,6 +85,10 @@ impl Job {
                 line + "cargo " + &arguments.join(" ")
             }
             Self::Cowlab(arguments) => format!("cargo xtask {}", arguments.join(" ")),
+            Self::CowlabWithFaults(arguments) => {
+                let features = "--release --package cowlab --features faults";
+                format!("cargo run {features} -- {}", arguments.join(" "))
+            }
             Self::OrdinaryUser => "cargo xtask ci ordinary-user".to_owned(),
             Self::GuestLint => "cargo xtask ci guest-clippy".to_owned(),
             Self::GuestTests => "cargo xtask ci guest-tests".to_owned(),
@@ -103,26 +109,29 @@ impl Job {
                     .iter()
                     .fold(cargo, |cargo, (name, value)| cargo.env(name, value));
                 // 101, which cargo ends with, means nothing to our callers.
-                Ok(if program::exit_code(&cargo)? == 0 {
+                Ok(if program::exit_code(&cargo, None)? == 0 {
                     0
                 } else {
                     exit::FINDING
                 })
             }
-            Self::Cowlab(_) if !process::is_root() => Err(exit::Refusal::new(
-                exit::PRIVILEGE,
-                "needs root: it mounts file systems on loop devices",
-            )
-            .into()),
+            Self::Cowlab(_) | Self::CowlabWithFaults(_) if !process::is_root() => {
+                Err(exit::Refusal::new(
+                    exit::PRIVILEGE,
+                    "needs root: it mounts file systems on loop devices",
+                )
+                .into())
+            }
             Self::Cowlab(line) => {
                 let (verb, arguments) = line.split_first().context("the stage has no command")?;
                 let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
                 let consent = Consent::from_flag(false);
                 let command = program::prepared(verb, &arguments, consent)?;
-                match each {
-                    None => program::exit_code(&command),
-                    Some(each) => program::exit_code_by_line(&command, each),
-                }
+                program::exit_code(&command, each)
+            }
+            Self::CowlabWithFaults(line) => {
+                let program = Cmd::new(program::build_with_faults()?).args(*line);
+                program::exit_code(&program, each)
             }
             Self::OrdinaryUser => ordinary::run(),
             Self::GuestLint => payload::lint(),

@@ -177,86 +177,100 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
     claim(
         "power-cuts-overlay2-ext4",
-        "1,000 power cuts in the life of a store with overlay2 on ext4 lose nothing that was acknowledged and leave nothing half.",
-        STORE,
+        "1,000 power cuts in the life of a root with overlay2 on ext4 lose nothing that was acknowledged and leave nothing half.",
+        ROOT,
         &[
-            "prove", "power-cuts", "--driver", "overlay2", "--backing", "ext4", "--cuts", "1000", "--life", "snapshots",
+            "prove", "power-cuts", "--driver", "overlay2", "--backing", "ext4", "--cuts", "1000", "--life", "whole",
         ],
     ),
     claim(
         "power-cuts-overlay2-xfs",
-        "1,000 power cuts in the life of a store with overlay2 on xfs lose nothing that was acknowledged and leave nothing half.",
-        STORE,
+        "1,000 power cuts in the life of a root with overlay2 on xfs lose nothing that was acknowledged and leave nothing half.",
+        ROOT,
         &[
-            "prove", "power-cuts", "--driver", "overlay2", "--backing", "xfs", "--cuts", "1000", "--life", "snapshots",
+            "prove", "power-cuts", "--driver", "overlay2", "--backing", "xfs", "--cuts", "1000", "--life", "whole",
         ],
     ),
     claim(
         "power-cuts-btrfs",
-        "1,000 power cuts in the life of a store with btrfs lose nothing that was acknowledged and leave nothing half.",
-        STORE,
+        "1,000 power cuts in the life of a root with btrfs lose nothing that was acknowledged and leave nothing half.",
+        ROOT,
         &[
-            "prove", "power-cuts", "--driver", "btrfs", "--backing", "btrfs", "--cuts", "1000", "--life", "snapshots",
+            "prove", "power-cuts", "--driver", "btrfs", "--backing", "btrfs", "--cuts", "1000", "--life", "whole",
         ],
     ),
     claim(
         "power-cuts-vfs-ext4",
-        "1,000 power cuts in the life of a store with vfs on ext4 lose nothing that was acknowledged and leave nothing half.",
-        STORE,
+        "1,000 power cuts in the life of a root with vfs on ext4 lose nothing that was acknowledged and leave nothing half.",
+        ROOT,
         &[
-            "prove", "power-cuts", "--driver", "vfs", "--backing", "ext4", "--cuts", "1000", "--life", "snapshots",
+            "prove", "power-cuts", "--driver", "vfs", "--backing", "ext4", "--cuts", "1000", "--life", "whole",
         ],
     ),
     claim(
         "power-cuts-vfs-xfs",
-        "1,000 power cuts in the life of a store with vfs on xfs lose nothing that was acknowledged and leave nothing half.",
-        STORE,
+        "1,000 power cuts in the life of a root with vfs on xfs lose nothing that was acknowledged and leave nothing half.",
+        ROOT,
         &[
-            "prove", "power-cuts", "--driver", "vfs", "--backing", "xfs", "--cuts", "1000", "--life", "snapshots",
+            "prove", "power-cuts", "--driver", "vfs", "--backing", "xfs", "--cuts", "1000", "--life", "whole",
         ],
     ),
     claim(
         "power-cuts-zfs",
-        "In the guest, 200 power cuts in the life of a store with zfs lose nothing that was acknowledged and leave nothing half.",
-        STORE,
+        "In the guest, 200 power cuts in the life of a root with zfs lose nothing that was acknowledged and leave nothing half.",
+        ROOT,
         &[
-            "prove", "power-cuts", "--driver", "zfs", "--backing", "zfs", "--cuts", "200", "--life", "snapshots", "--in-guest",
+            "prove", "power-cuts", "--driver", "zfs", "--backing", "zfs", "--cuts", "200", "--life", "whole", "--in-guest",
         ],
     ),
     claim(
         "power-cuts-devicemapper-thin-ext4",
-        "In the guest, 200 power cuts in the life of a store with devicemapper-thin on ext4 lose nothing that was acknowledged and leave nothing half.",
-        STORE,
+        "In the guest, 200 power cuts in the life of a root with devicemapper-thin on ext4 lose nothing that was acknowledged and leave nothing half.",
+        ROOT,
         &[
-            "prove", "power-cuts", "--driver", "devicemapper-thin", "--backing", "thin+ext4", "--cuts", "200", "--life", "snapshots", "--in-guest",
+            "prove", "power-cuts", "--driver", "devicemapper-thin", "--backing", "thin+ext4", "--cuts", "200", "--life", "whole", "--in-guest",
         ],
     ),
     claim(
         "power-cuts-devicemapper-thin-xfs",
-        "In the guest, 200 power cuts in the life of a store with devicemapper-thin on xfs lose nothing that was acknowledged and leave nothing half.",
-        STORE,
+        "In the guest, 200 power cuts in the life of a root with devicemapper-thin on xfs lose nothing that was acknowledged and leave nothing half.",
+        ROOT,
         &[
-            "prove", "power-cuts", "--driver", "devicemapper-thin", "--backing", "thin+xfs", "--cuts", "200", "--life", "snapshots", "--in-guest",
+            "prove", "power-cuts", "--driver", "devicemapper-thin", "--backing", "thin+xfs", "--cuts", "200", "--life", "whole", "--in-guest",
         ],
     ),
     claim(
         "failing-writes-eio",
         "Each write of a short life fails in its turn with EIO: the command says so, nothing is lost, and later ones work.",
-        STORE,
+        ROOT,
         &[
-            "prove", "power-cuts", "--failing", "eio", "--life", "snapshots", "--cuts", "10000",
+            "prove", "power-cuts", "--failing", "eio", "--life", "short", "--cuts", "10000",
             "--columns", "overlay2/ext4,overlay2/xfs,btrfs/btrfs,vfs/ext4",
         ],
     ),
     claim(
         "failing-writes-enospc",
         "Each write of a short life fails in its turn with ENOSPC: the command says so, nothing is lost, and later ones work.",
-        STORE,
+        ROOT,
         &[
-            "prove", "power-cuts", "--failing", "enospc", "--life", "snapshots", "--cuts", "10000",
+            "prove", "power-cuts", "--failing", "enospc", "--life", "short", "--cuts", "10000",
             "--columns", "overlay2/ext4,overlay2/xfs,btrfs/btrfs,vfs/ext4",
         ],
     ),
+    Claim {
+        stage: Stage {
+            name: "power-cuts-faults",
+            claim: "The power cuts find each planted fault: no syncfs, no fsync, an intent before the flush, a row before the freeze.",
+            needs: NEEDS,
+            job: Job::CowlabWithFaults(&[
+                "prove", "power-cuts", "--life", "snapshots", "--cuts", "100", "--columns", "btrfs/btrfs,vfs/ext4,overlay2/ext4",
+                "--plant", "no-syncfs,no-fsync,intent-before-flush,row-before-freeze",
+            ]),
+            budget: None,
+        },
+        about: STORE,
+        within: None,
+    },
     claim(
         "aa",
         "Two interleaved measurements of the same copy-ups show no relevant change.",
