@@ -138,7 +138,7 @@ impl Lab {
         let driver = self.driver()?;
         let mounted = driver
             .activate(&chain, Access::ReadWrite)
-            .and_then(|mounts| Ok((mounts.mount_at(&self.target)?, mounts)));
+            .and_then(|active| Ok((active.mount_at(&self.target)?, active.into_mounts())));
         match mounted {
             Ok((guard, mounts)) => Ok(Active {
                 chain,

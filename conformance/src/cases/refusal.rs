@@ -7,12 +7,12 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cowlab_driver::Error as DriverError;
+use cowlab_driver::{Error as DriverError, Mounts};
 use cowlab_snapshots::{
     CommitOptions, Error as StoreError, Filter, LayerError, PrepareOptions, Store, StoreOptions,
 };
-use cowlab_sys::Errno;
 use cowlab_sys::cmd::Cmd;
+use cowlab_sys::{Errno, MountOption};
 
 use crate::cases::full;
 use crate::cases::life::{read_text, write_text};
@@ -46,6 +46,15 @@ pub(super) const CASES: &[Case] = &[
         catalogue: &["M07"],
         impact: Impact::DataLoss,
         run: Some(commit_of_what_is_not_active),
+        ..Case::BASE
+    },
+    Case {
+        id: "refusal/view-of-relative-layers-stays",
+        spec: "A view that somebody mounted by hand, with layers by relative paths where it is an overlay, is not removed.",
+        see: &["containerd core/mount/mount_linux.go, compactLowerdirOption"],
+        catalogue: &["M08"],
+        impact: Impact::DataLoss,
+        run: Some(view_of_relative_layers),
         ..Case::BASE
     },
     Case {
@@ -312,6 +321,62 @@ fn while_mounted(context: &mut Context) -> Result<()> {
         )
     })?;
     Ok(context.store().remove("name")?)
+}
+
+fn view_of_relative_layers(context: &mut Context) -> Result<()> {
+    let store = context.store();
+    for (key, parent) in [("base", None), ("top", Some("base"))] {
+        let active = format!("{key}.active");
+        prepare(store, &active, parent)?;
+        context.with_mount(&active, |dir| {
+            write_text(&Tree::open(dir)?, &format!("/{key}"), key)
+        })?;
+        store.commit(&active, key, &CommitOptions::default())?;
+    }
+    store.view("view", "top")?;
+    let target = context.mount_point();
+    mount_by_hand(store, &store.mounts("view")?, &target)?;
+    let seen = refused("remove of the view", "busy", store.remove("view"))
+        .and_then(|()| read_text(&Tree::open(&target)?, "/base"));
+    cowlab_sys::mount::unmount(&target)?;
+    expect("/base", "content", "base".to_owned(), seen?)?;
+    Ok(store.remove("view")?)
+}
+
+/// Mounts as containerd does: an overlay with options that are too long for a page is mounted from within the driver's
+/// root, with the layers' paths relative to it.
+fn mount_by_hand(store: &Store, mounts: &Mounts, target: &Path) -> Result<()> {
+    let root = store.driver().root();
+    let mut layers = Vec::new();
+    if let Mounts::FileSystem(spec) = mounts {
+        for option in &spec.options {
+            match option {
+                MountOption::Text(key, value) if key == "lowerdir+" => {
+                    layers.push(value.to_string_lossy().into_owned());
+                }
+                MountOption::Text(key, value) if key == "lowerdir" => {
+                    let value = value.to_string_lossy();
+                    layers.extend(value.split(':').map(str::to_owned));
+                }
+                _ => {}
+            }
+        }
+    }
+    if layers.is_empty() {
+        mounts.mount_at(target)?.keep();
+        return Ok(());
+    }
+    let relative = |layer: &String| {
+        let path = Path::new(layer);
+        path.strip_prefix(root)
+            .unwrap_or(path)
+            .display()
+            .to_string()
+    };
+    let layers: Vec<_> = layers.iter().map(relative).collect();
+    let options = format!("ro,lowerdir={}", layers.join(":"));
+    let mount = Cmd::new("mount").args(["-t", "overlay", "-o", &options, "overlay"]);
+    Ok(mount.arg(target).current_dir(root).run()?)
 }
 
 /// Holds the mounts of this moment in a namespace of its own until the file `done` appears.

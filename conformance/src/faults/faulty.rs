@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use cowlab_driver::{
-    Access, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Health, MountMatcher,
-    Mounts, Provenance, Quarantine, Result, SnapshotId, Staging, Usage,
+    Access, Activation, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Health,
+    MountMatcher, Mounts, Provenance, Quarantine, Result, SnapshotId, Staging, Usage,
 };
 
 use super::harm::Harm;
@@ -46,12 +46,16 @@ impl Driver for Faulty {
         self.inner.create(id, parent, options)
     }
 
-    fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+    fn activate(&self, chain: &Chain, access: Access) -> Result<Activation> {
         self.inner.activate(&self.chain(chain), access)
     }
 
-    fn activate_for_others(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+    fn activate_for_others(&self, chain: &Chain, access: Access) -> Result<Activation> {
         self.inner.activate_for_others(&self.chain(chain), access)
+    }
+
+    fn describe_mount(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+        self.inner.describe_mount(&self.chain(chain), access)
     }
 
     fn deactivate(&self, id: SnapshotId) -> Result<()> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cowlab_driver::{
     Access, Candidate, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Error,
     Home, Missing, MountMatcher, Mounts, OpenOptions, Quarantine, Reach, Result, SnapshotId,
-    Staging, Usage, busy, make_dir,
+    Staging, Usage, make_dir,
 };
 use cowlab_sys::durability::syncfs;
 use cowlab_sys::{MountAttributes, Root, at, btrfs};
@@ -61,10 +61,6 @@ impl Btrfs {
         let root = Root::open(self.home.root())?.open_at(Path::new(""), at::OFlags::RDONLY, 0)?;
         Ok(btrfs::wait_sync(&root, btrfs::start_sync(&root)?)?)
     }
-
-    fn refuse_mounted(&self, id: SnapshotId) -> Result<()> {
-        busy::refuse_mounted(id, &[&self.home.path(id)])
-    }
 }
 
 /// Refuses a directory on another file system.
@@ -111,12 +107,8 @@ impl Driver for Btrfs {
         })
     }
 
-    fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+    fn describe_mount(&self, chain: &Chain, access: Access) -> Result<Mounts> {
         self.bind(chain.head(), access)
-    }
-
-    fn deactivate(&self, id: SnapshotId) -> Result<()> {
-        self.refuse_mounted(id)
     }
 
     fn staging(&self, chain: &Chain) -> Result<Staging> {
@@ -125,7 +117,6 @@ impl Driver for Btrfs {
 
     fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
         let path = self.path(id)?;
-        self.refuse_mounted(id)?;
         if durability >= Durability::Commit {
             syncfs(&path)?;
         }
@@ -143,8 +134,6 @@ impl Driver for Btrfs {
     }
 
     fn destroy(&self, id: SnapshotId) -> Result<()> {
-        // The kernel would delete a mounted subvolume.
-        self.refuse_mounted(id)?;
         self.home.destroy(id, subvolume::delete)?;
         // Until a commit, a power cut brings the subvolume back, when no store knows it any more.
         self.commit_transaction()

@@ -1,13 +1,13 @@
 //! The driver itself.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
-    Access, Allocation, Bytes, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability,
-    Error, Health, Home, MountMatcher, Mounts, OpenOptions, Quarantine, Result, SnapshotId,
-    Staging, Usage, Warning, make_dir,
+    Access, Activation, Allocation, Bytes, Candidates, Chain, CreateOptions, Driver, DriverInfo,
+    Durability, Error, Health, Home, MountMatcher, Mounts, OpenOptions, Quarantine, Result,
+    SnapshotId, Staging, Usage, Warning, WriteWatch, make_dir,
 };
 use cowlab_sys::durability::{fsync, fsync_dir, syncfs};
 use cowlab_sys::fault::{Fault, is_planted};
@@ -16,8 +16,9 @@ use cowlab_sys::{dir, io, mountinfo, process, stat};
 use crate::NAME;
 use crate::record::{read_if_present, remove_if_present, write_flushed};
 use crate::thin::{BASE, Thin};
-use crate::watch::{MARK, NOTE};
 
+/// A file with the boot in which a snapshot became writable, until the store says that it is unmounted.
+const WRITABLE: &str = "writable";
 /// A file with the inodes in use of a snapshot whose content is in the pool; renamed, it is the mark of a frozen one.
 const FLUSHED: &str = "flushed";
 /// A file that stands for a file system that was cut off from its device once.
@@ -57,7 +58,7 @@ impl DeviceMapperThin {
         })
     }
 
-    fn show(&self, id: SnapshotId, access: Access) -> Result<Mounts> {
+    fn show(&self, id: SnapshotId, access: Access) -> Result<Activation> {
         let path = self.home.existing(id)?;
         if access == Access::ReadWrite {
             if path.join("frozen").symlink_metadata().is_ok() {
@@ -66,12 +67,14 @@ impl DeviceMapperThin {
             self.thin.pool.require_space(self.thin.record.mark)?;
             remove_if_present(&path.join(FLUSHED))?;
             self.mark_crash(id, &path)?;
-            self.thin.begin_writing(&path)?;
+            begin_writing(&path)?;
         } else if self.may_be_dirty(id, &path)? {
             self.replay(id, &path)?;
         }
         let node = self.thin.activate(id, access)?;
-        Ok(self.thin.filesystem.mounts(&node, access))
+        let device = io("open", &node, File::open(&node))?;
+        let mounts = self.thin.filesystem.mounts(&node, access);
+        Ok(Activation::on_device(mounts, device.into()))
     }
 
     /// Whether there may be a journal to replay: views read past it, and would show the snapshot as it was before.
@@ -81,15 +84,15 @@ impl DeviceMapperThin {
         }
         let node = self.thin.activate(id, Access::ReadOnly)?;
         let is_clean = self.thin.filesystem.state(&node)?.is_clean;
-        // The superblock of XFS does not tell; the note stays where nobody saw the unmount.
-        Ok(!is_clean.unwrap_or(!path.join(NOTE).exists()))
+        // The superblock of XFS does not tell; the file stays where nobody saw the unmount.
+        Ok(!is_clean.unwrap_or(!path.join(WRITABLE).exists()))
     }
 
     /// Replays the journal of a snapshot that nobody has mounted.
     fn replay(&self, id: SnapshotId, path: &Path) -> Result<()> {
         self.thin.pool.require_space(self.thin.record.mark)?;
         self.mark_crash(id, path)?;
-        self.thin.begin_writing(path)?;
+        begin_writing(path)?;
         let replayed = self.settle(id, Durability::None);
         let closed = self.thin.deactivate(id);
         replayed.map_err(|error| self.thin.explain(error))?;
@@ -103,8 +106,8 @@ impl DeviceMapperThin {
         if mark.exists() || self.thin.is_open(id)? {
             return Ok(());
         }
-        let is_cut_off = match read_if_present(&path.join(NOTE))? {
-            Some(note) if !note.starts_with(&process::boot_id()?) => true,
+        let is_cut_off = match read_if_present(&path.join(WRITABLE))? {
+            Some(boot) if boot.trim() != process::boot_id()? => true,
             _ => {
                 let node = self.thin.activate(id, Access::ReadWrite)?;
                 self.thin.filesystem.state(&node)?.is_clean == Some(false)
@@ -115,26 +118,6 @@ impl DeviceMapperThin {
             fsync_dir(path)?;
         }
         Ok(())
-    }
-
-    /// Whether everything that was written to an unfrozen snapshot got onto the pool.
-    fn require_whole(&self, id: SnapshotId) -> Result<()> {
-        let path = self.home.existing(id)?;
-        self.thin.end_writing(&path)?;
-        let mark = path.join(MARK);
-        if mark.symlink_metadata().is_err() {
-            return Ok(());
-        }
-        Err(Error::Damaged {
-            id,
-            reason: format!(
-                "pool `{}` refused writes while it was mounted, so what was written last may be \
-                 missing: remove it and make it again, or mount it, look, and if nothing is missing \
-                 delete the file `{}`",
-                self.thin.pool.name,
-                mark.display()
-            ),
-        })
     }
 
     /// Sees to it that the file system can be read without writing, and returns how many inodes it has in use.
@@ -183,6 +166,18 @@ impl DeviceMapperThin {
     }
 }
 
+/// Notes that somebody may write to the snapshot in the directory `path`. The note is on the disk before the first write, or a
+/// power cut would take it and leave what was written.
+fn begin_writing(path: &Path) -> Result<()> {
+    let (note, boot) = (path.join(WRITABLE), process::boot_id()?);
+    let known = read_if_present(&note)?;
+    if known.is_some_and(|known| known.trim() == boot) {
+        return Ok(());
+    }
+    write_flushed(&note, &format!("{boot}\n"))?;
+    Ok(fsync_dir(path)?)
+}
+
 impl Driver for DeviceMapperThin {
     fn info(&self) -> &DriverInfo {
         &crate::ENTRY.info
@@ -226,21 +221,33 @@ impl Driver for DeviceMapperThin {
         })
     }
 
-    fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+    fn activate(&self, chain: &Chain, access: Access) -> Result<Activation> {
         self.show(chain.head(), access)
+    }
+
+    fn describe_mount(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+        let id = chain.head();
+        if access == Access::ReadWrite && self.frozen(id)?.symlink_metadata().is_ok() {
+            return Err(Error::Frozen(id));
+        }
+        let node = match self.thin.find(id)? {
+            Some(info) => info.node(),
+            None => self.thin.node_to_be(id),
+        };
+        Ok(self.thin.filesystem.mounts(&node, access))
     }
 
     fn deactivate(&self, id: SnapshotId) -> Result<()> {
         self.thin.deactivate(id)?;
         match self.home.existing(id) {
-            Ok(path) => self.thin.end_writing(&path),
+            Ok(path) => remove_if_present(&path.join(WRITABLE)),
             Err(_) => Ok(()),
         }
     }
 
     fn staging(&self, chain: &Chain) -> Result<Staging> {
         let mounts = self.show(chain.head(), Access::ReadWrite)?;
-        Ok(Staging::Union(mounts))
+        Ok(Staging::Union(mounts.into_mounts()))
     }
 
     fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
@@ -252,13 +259,12 @@ impl Driver for DeviceMapperThin {
         self.thin.pool.require_space(self.thin.record.mark)?;
         let path = self.home.existing(id)?;
         self.mark_crash(id, &path)?;
-        self.require_whole(id)?;
-        self.thin.begin_writing(&path)?;
+        begin_writing(&path)?;
         let settled = self.settle(id, durability);
         let closed = self.thin.deactivate(id);
         let inodes = settled.map_err(|error| self.thin.explain(error))?;
         closed?;
-        self.require_whole(id)?;
+        remove_if_present(&path.join(WRITABLE))?;
         write_flushed(&path.join(FLUSHED), &format!("{inodes}\n"))
     }
 
@@ -350,8 +356,22 @@ impl Driver for DeviceMapperThin {
         Some(self)
     }
 
+    fn write_watch(&self) -> Option<&dyn WriteWatch> {
+        Some(self)
+    }
+
     fn quarantine(&self) -> Option<&dyn Quarantine> {
         Some(self)
+    }
+}
+
+impl WriteWatch for DeviceMapperThin {
+    fn epoch(&self) -> Result<String> {
+        self.thin.epoch()
+    }
+
+    fn lost_since(&self, epoch: &str) -> Result<Option<String>> {
+        self.thin.lost_since(epoch)
     }
 }
 

@@ -6,8 +6,7 @@
 //! <root>/pool           which pool, its UUID and mark, the file system and the size of snapshots
 //! <root>/<id>/inodes    inodes in use in the parent
 //! <root>/<id>/frozen    there once the snapshot is frozen: its inodes in use; `flushed` before that
-//! <root>/<id>/writing   boot, and how the pool was, when it became writable
-//! <root>/<id>/suspect   there when the pool refused writes meanwhile
+//! <root>/<id>/writable  the boot in which it became writable, until it is unmounted
 //! <root>/<id>/crashed   there when its file system was not unmounted once: its change times are not trusted
 //! ```
 //!

@@ -7,20 +7,13 @@
 //! Source: `drivers/md/dm-thin.c`, the callers of `dm_table_event`. Below the mark of the metadata the count can go up
 //! without a mode change; a snapshot is then suspected without need, which is the lesser harm.
 
-use std::fs;
-use std::path::Path;
+use std::fmt;
 
 use cowlab_driver::Result;
-use cowlab_sys::{io, process};
+use cowlab_sys::process;
 
-use crate::record::read_if_present;
 use crate::status::{Filled, Mode, PoolStatus};
 use crate::thin::Thin;
-
-/// A writer's time begins in the boot and with the count of events that are in this file.
-pub(crate) const NOTE: &str = "writing";
-/// A file that stands for writes that may be missing.
-pub(crate) const MARK: &str = "suspect";
 
 /// How the pool is at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,39 +24,32 @@ struct Moment {
 }
 
 impl Thin {
-    /// Notes how the pool is before somebody may write to the snapshot in the directory `path`.
-    pub(crate) fn begin_writing(&self, path: &Path) -> Result<()> {
-        let note = path.join(NOTE);
-        let boot = process::boot_id()?;
-        let known = read_if_present(&note)?;
-        if known.is_some_and(|known| known.starts_with(&boot)) {
-            return Ok(());
-        }
+    /// The boot, and how the pool is.
+    pub(crate) fn epoch(&self) -> Result<String> {
         let (now, _) = self.moment()?;
-        let text = format!("{boot} {}\n", now.to_text());
-        Ok(io("write", &note, fs::write(&note, text))?)
+        Ok(format!("{} {now}", process::boot_id()?))
     }
 
-    /// Compares with what was noted, when nobody can write any more, and marks a snapshot that may have lost something.
-    pub(crate) fn end_writing(&self, path: &Path) -> Result<()> {
-        let note = path.join(NOTE);
-        let Some(text) = read_if_present(&note)? else {
-            return Ok(());
+    /// Says why writes since an epoch may be missing, if they may.
+    pub(crate) fn lost_since(&self, epoch: &str) -> Result<Option<String>> {
+        let (now, status) = self.moment()?;
+        let low_water = self.pool.table()?.low_water;
+        let (boot, before) = epoch.split_once(' ').unwrap_or_default();
+        let Some(before) = Moment::parse(before) else {
+            return Ok(Some(format!("its epoch `{epoch}` cannot be read")));
         };
-        let (boot, before) = text.trim().split_once(' ').unwrap_or_default();
-        // In another boot, its writer died with everything else, as in any power cut.
-        if boot == process::boot_id()? {
-            let (now, status) = self.moment()?;
-            let low_water = self.pool.table()?.low_water;
-            let whole = Moment::parse(before)
-                .is_some_and(|before| took_everything(before, now, &status, low_water));
-            if !whole {
-                let mark = path.join(MARK);
-                let text = format!("{before}\n{}\n", now.to_text());
-                io("write", &mark, fs::write(&mark, text))?;
-            }
-        }
-        Ok(io("unlink", &note, fs::remove_file(&note))?)
+        let is_same_boot = boot == process::boot_id()?;
+        let took_all = match is_same_boot {
+            true => took_everything(before, now, &status, low_water),
+            false => had_room(before, now, &status, low_water),
+        };
+        let name = &self.pool.name;
+        Ok((!took_all).then(|| match is_same_boot {
+            true => format!("pool `{name}` refused writes while it was mounted ({before}, then {now})"),
+            false => format!(
+                "pool `{name}` had little room when the power went, and may have refused writes ({before}, now {now})"
+            ),
+        }))
     }
 
     fn moment(&self) -> Result<(Moment, PoolStatus)> {
@@ -79,19 +65,22 @@ impl Thin {
     }
 }
 
-impl Moment {
-    fn to_text(self) -> String {
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             events,
             data,
             metadata,
         } = self;
-        format!(
+        write!(
+            f,
             "{events} {}/{} {}/{}",
             data.used, data.total, metadata.used, metadata.total
         )
     }
+}
 
+impl Moment {
     fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let events = words.next()?.parse().ok()?;
@@ -110,6 +99,22 @@ impl Moment {
     }
 }
 
+/// Whether the pool had room before a boot and has room after it. The count of events begins anew with every boot.
+const fn had_room(before: Moment, now: Moment, status: &PoolStatus, low_water: u64) -> bool {
+    matches!(status.mode, Mode::ReadWrite)
+        && !status.needs_check
+        && before.data.free() > low_water
+        && now.data.free() > low_water
+        && !is_scarce(before.metadata)
+        && !is_scarce(now.metadata)
+}
+
+/// `calc_metadata_threshold`: a quarter of the device, 4 MiB at most.
+const fn is_scarce(metadata: Filled) -> bool {
+    let quarter = metadata.total / 4;
+    metadata.free() <= if quarter < 1024 { quarter } else { 1024 }
+}
+
 /// Whether every event between two moments is one of a low-water mark, or of a wait that ended well.
 fn took_everything(before: Moment, now: Moment, status: &PoolStatus, low_water: u64) -> bool {
     let happened = now.events.wrapping_sub(before.events);
@@ -117,8 +122,6 @@ fn took_everything(before: Moment, now: Moment, status: &PoolStatus, low_water: 
         return happened == 0;
     }
     let is_low = |data: Filled| data.free() <= low_water;
-    // `calc_metadata_threshold`: a quarter of the device, 4 MiB at most.
-    let is_scarce = |metadata: Filled| metadata.free() <= (metadata.total / 4).min(1024);
     // A pool that takes a new size tells once more that it is low.
     let grew = before.data.total != now.data.total || before.metadata.total != now.metadata.total;
     let explained = [
@@ -176,9 +179,21 @@ mod tests {
     }
 
     #[test]
-    fn a_note_reads_back() {
+    fn a_boot_that_ended_with_room_lost_nothing() {
+        let status = |text| PoolStatus::parse(text).unwrap();
+        let rw = status("7 10/1000 1/100 - rw error_if_no_space discard_passdown - 1024");
+        let full =
+            status("7 10/1000 1/100 - out_of_data_space error_if_no_space discard_passdown - 1024");
+        assert!(had_room(at(4, 50, 100), at(0, 60, 100), &rw, LOW));
+        assert!(!had_room(at(4, 95, 100), at(0, 60, 100), &rw, LOW));
+        assert!(!had_room(at(4, 50, 100), at(0, 95, 100), &rw, LOW));
+        assert!(!had_room(at(4, 50, 100), at(0, 60, 100), &full, LOW));
+    }
+
+    #[test]
+    fn an_epoch_reads_back() {
         let moment = at(4, 50, 100);
-        assert_eq!(Moment::parse(&moment.to_text()), Some(moment));
+        assert_eq!(Moment::parse(&moment.to_string()), Some(moment));
         assert_eq!(Moment::parse("4"), None);
     }
 }

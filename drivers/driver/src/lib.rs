@@ -31,9 +31,8 @@
 //! destroy(2)
 //! ```
 //!
-//! A driver does not mount, does not lock, does not know a case or a workload.
+//! A driver does not mount, does not lock, does not ask who uses a snapshot, does not know a case or a workload.
 
-pub mod busy;
 mod chain;
 mod copying;
 mod entry;
@@ -57,7 +56,9 @@ pub use entry::{
 pub use error::{Error, Result, Warning};
 pub use home::{Home, make_dir, make_dir_once};
 pub use info::{DriverInfo, FlushScope, MountMatcher};
-pub use mounts::{Access, MountData, Mounts, Staging, escape, join_layers};
+pub use mounts::{
+    Access, Activation, MountData, Mounts, Staging, escape, join_layers, layer_paths,
+};
 pub use probe_dir::ProbeDir;
 pub use units::{Allocation, Bytes, Usage};
 
@@ -127,33 +128,45 @@ pub trait Driver: Debug + Send + Sync {
     fn create(&self, id: SnapshotId, parent: Option<&Chain>, options: &CreateOptions)
     -> Result<()>;
 
-    /// Says how to mount the snapshot at the head of `chain`.
-    ///
-    /// Idempotent, from any process, after any boot.
+    /// Says how the snapshot at the head of `chain` is mounted, and makes nothing: a device in the answer need not be there.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`] when a member of the chain is not there, [`Error::Limit`] when the chain
     /// is deeper than the driver can mount.
-    fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts>;
+    fn describe_mount(&self, chain: &Chain, access: Access) -> Result<Mounts>;
+
+    /// Makes what the mount of [`describe_mount`](Self::describe_mount) needs, where it needs anything.
+    ///
+    /// Idempotent, from any process, after any boot.
+    ///
+    /// # Errors
+    ///
+    /// As [`describe_mount`](Self::describe_mount).
+    fn activate(&self, chain: &Chain, access: Access) -> Result<Activation> {
+        self.describe_mount(chain, access).map(Activation::from)
+    }
 
     /// Says how other programs mount the snapshot: the mount of [`activate`](Self::activate), in the fewest options.
     ///
     /// # Errors
     ///
     /// As [`activate`](Self::activate).
-    fn activate_for_others(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+    fn activate_for_others(&self, chain: &Chain, access: Access) -> Result<Activation> {
         self.activate(chain, access)
     }
 
-    /// Lets go of what [`activate`](Self::activate) holds. The caller has unmounted everywhere.
+    /// Releases what [`activate`](Self::activate) holds. The caller has seen to it that no mount table has a mount of the
+    /// snapshot.
     ///
     /// Idempotent: an absent id is success.
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] when it is still mounted.
-    fn deactivate(&self, id: SnapshotId) -> Result<()>;
+    /// [`Error::Busy`] when the kernel has it mounted all the same, or another [`Activation`] of it lives.
+    fn deactivate(&self, _id: SnapshotId) -> Result<()> {
+        Ok(())
+    }
 
     /// Says where a layer's files are written, before [`freeze`](Self::freeze).
     ///
@@ -167,14 +180,14 @@ pub trait Driver: Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::Busy`] when it is still mounted, [`Error::Damaged`] for content that is not whole.
+    /// [`Error::NotFound`], [`Error::Busy`] when the kernel still has it mounted, [`Error::Damaged`] for content that is not whole.
     fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()>;
 
     /// Makes a flushed snapshot immutable. The mark that does so is on the disk when this returns. Idempotent.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::Busy`] when it is still mounted. The mark may be there all the same:
+    /// [`Error::NotFound`]. The mark may be there all the same:
     /// [`thaw`](Self::thaw) removes it.
     fn freeze(&self, id: SnapshotId) -> Result<()>;
 
@@ -186,7 +199,7 @@ pub trait Driver: Debug + Send + Sync {
     /// [`Error::NotFound`].
     fn thaw(&self, id: SnapshotId) -> Result<()>;
 
-    /// Removes the snapshot and returns its space. Idempotent: an absent id is success.
+    /// Removes the snapshot, which nobody has mounted, and returns its space. Idempotent: an absent id is success.
     ///
     /// # Errors
     ///
@@ -247,6 +260,11 @@ pub trait Driver: Debug + Send + Sync {
         None
     }
 
+    /// A watch over writes, where the storage below the snapshots can refuse one that its writer believes done.
+    fn write_watch(&self) -> Option<&dyn WriteWatch> {
+        None
+    }
+
     /// Quarantine of unknown objects, where the driver can move one without deleting it.
     fn quarantine(&self) -> Option<&dyn Quarantine> {
         None
@@ -273,6 +291,24 @@ pub trait Health {
     ///
     /// [`Error::Pool`], which names the pool and what to do, when it takes no changes.
     fn warnings(&self) -> Result<Vec<Warning>>;
+}
+
+/// A driver whose storage can refuse a write after the writer was told that it succeeded, as a full pool does to what is
+/// written back from memory. The store keeps both answers with the snapshot.
+pub trait WriteWatch {
+    /// Says how the storage is before a snapshot becomes writable, in words that only [`lost_since`](Self::lost_since) reads.
+    ///
+    /// # Errors
+    ///
+    /// When the storage cannot be asked.
+    fn epoch(&self) -> Result<String>;
+
+    /// Says why writes since `epoch` may be missing, or `None` where the storage took every one.
+    ///
+    /// # Errors
+    ///
+    /// When the storage cannot be asked.
+    fn lost_since(&self, epoch: &str) -> Result<Option<String>>;
 }
 
 /// A driver that can put an object aside.

@@ -1,12 +1,14 @@
 //! Mount data: what a driver says and a caller does.
 
 use std::ffi::{OsStr, OsString};
+use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use cowlab_sys::mount::{MountAttributes, MountGuard, MountOption, MountSpec};
 
-use crate::{Result, busy};
+use crate::Result;
 
 /// How a snapshot is mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +79,47 @@ impl Mounts {
 /// The type of a bind mount, and its option.
 const BIND: &str = "bind";
 
+/// A snapshot that can be mounted: what the mount needs stays for as long as this lives, and then for as long as the mount does.
+#[derive(Debug)]
+pub struct Activation {
+    mounts: Mounts,
+    _device: Option<OwnedFd>,
+}
+
+impl Activation {
+    /// The activation of a snapshot on a device that nobody can remove while it is open.
+    #[must_use]
+    pub fn on_device(mounts: Mounts, device: OwnedFd) -> Self {
+        Self {
+            mounts,
+            _device: Some(device),
+        }
+    }
+
+    /// Says how to mount the snapshot, and lets somebody else remove what the mount needs.
+    #[must_use]
+    pub fn into_mounts(self) -> Mounts {
+        self.mounts
+    }
+}
+
+impl From<Mounts> for Activation {
+    fn from(mounts: Mounts) -> Self {
+        Self {
+            mounts,
+            _device: None,
+        }
+    }
+}
+
+impl Deref for Activation {
+    type Target = Mounts;
+
+    fn deref(&self) -> &Mounts {
+        &self.mounts
+    }
+}
+
 /// A mount as other programs take it: `mount.Mount` of containerd. The options are those of mount(8) and mount(2).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct MountData {
@@ -127,7 +170,7 @@ impl MountData {
             .options
             .iter_mut()
             .find(|option| option.as_bytes().starts_with(LOWERDIR))?;
-        let layers = busy::layer_paths(
+        let layers = layer_paths(
             OsStr::from_bytes(&lowers.as_bytes()[LOWERDIR.len()..]),
             Some(b':'),
         );
@@ -260,6 +303,30 @@ pub enum Staging {
         /// The xattr that marks an opaque directory.
         opaque: &'static str,
     },
+}
+
+/// Reads the value of `upperdir` or `workdir`, and with `:` as the separator of `lowerdir`: backslashes
+/// are undone (overlayfs.rst, "mount options"). The value of `lowerdir+` is a path as it stands.
+#[must_use]
+pub fn layer_paths(value: &OsStr, separator: Option<u8>) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    let mut path = Vec::new();
+    let mut bytes = value.as_bytes().iter().copied();
+    while let Some(byte) = bytes.next() {
+        if Some(byte) == separator {
+            paths.push(std::mem::take(&mut path));
+        } else if byte == b'\\' {
+            path.extend(bytes.next());
+        } else {
+            path.push(byte);
+        }
+    }
+    paths.push(path);
+    paths
+        .into_iter()
+        .filter(|path| !path.is_empty())
+        .map(|path| PathBuf::from(OsString::from_vec(path)))
+        .collect()
 }
 
 #[cfg(test)]

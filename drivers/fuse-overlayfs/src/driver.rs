@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cowlab_driver::layers::Layers;
 use cowlab_driver::{
     Access, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Error, MountMatcher,
-    Mounts, OpenOptions, Own, Provenance, Quarantine, Result, SnapshotId, Staging, Usage, busy,
+    Mounts, OpenOptions, Own, Provenance, Quarantine, Result, SnapshotId, Staging, Usage,
 };
 use cowlab_sys::durability::syncfs;
 use cowlab_sys::fuse::Server;
@@ -39,15 +39,9 @@ impl FuseOverlayfs {
         Ok(Mounts::FileSystem(mount::spec(place, head, lowers, access)))
     }
 
-    /// Refuses to go on while the snapshot is mounted, in a mount table or in none.
+    /// Refuses to go on while the snapshot is mounted where no mount table tells.
     fn refuse_used(&self, id: SnapshotId) -> Result<()> {
-        let place = Place(&self.layers);
-        busy::refuse_mounted(id, &[&self.root().join(id.to_string())])?;
-        let source = place.source(id);
-        busy::refuse_mounted_as(id, |entry| {
-            entry.fstype == mount::FSTYPE && *entry.source == *source.as_os_str()
-        })?;
-        match Server::is_running(&place.lease(id))? {
+        match Server::is_running(&Place(&self.layers).lease(id))? {
             false => Ok(()),
             true => Err(Error::Busy {
                 id,
@@ -74,7 +68,7 @@ impl Driver for FuseOverlayfs {
         self.layers.create(id, parent, options)
     }
 
-    fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+    fn describe_mount(&self, chain: &Chain, access: Access) -> Result<Mounts> {
         let head = chain.head();
         match access {
             Access::ReadOnly => {
@@ -95,7 +89,7 @@ impl Driver for FuseOverlayfs {
         self.layers.writable(chain.head())?;
         let parent = chain
             .parent()
-            .map(|parent| self.activate(&parent, Access::ReadOnly))
+            .map(|parent| self.describe_mount(&parent, Access::ReadOnly))
             .transpose()?;
         Ok(Staging::Upper {
             dir: self.layers.diff(chain.head()),

@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 
 use cowlab_driver::layers::Layers;
 use cowlab_driver::{
-    Access, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Home, MountMatcher,
-    Mounts, OpenOptions, Own, Provenance, Quarantine, Result, SnapshotId, Staging, Usage,
-    make_dir_once,
+    Access, Activation, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Home,
+    MountMatcher, Mounts, OpenOptions, Own, Provenance, Quarantine, Result, SnapshotId, Staging,
+    Usage, make_dir_once,
 };
 use cowlab_sys::durability::syncfs;
 use cowlab_sys::{MountAttributes, MountSpec};
@@ -69,9 +69,6 @@ impl Overlay2 {
             self.home().existing(*id)?;
         }
         let mut options = lowers::layers(self.places(), style, lowers, upper)?;
-        if style == Style::Joined {
-            classic::link(self.places(), lowers)?;
-        }
         options.extend(match upper {
             Some(_) => self.options.read_write(),
             None => self.options.read_only(),
@@ -84,7 +81,8 @@ impl Overlay2 {
         Ok(lowers::overlay(options, attributes))
     }
 
-    fn activate_as(&self, style: Style, chain: &Chain, access: Access) -> Result<MountSpec> {
+    /// How a snapshot is mounted; makes nothing.
+    fn describe_as(&self, style: Style, chain: &Chain, access: Access) -> Result<MountSpec> {
         let head = chain.head();
         match access {
             Access::ReadOnly => {
@@ -92,21 +90,29 @@ impl Overlay2 {
                 self.mounts(style, &chain.iter().collect::<Vec<_>>(), None)
             }
             Access::ReadWrite => {
-                let snapshot = self.layers.writable(head)?;
-                volatile::refuse_crashed(head, &snapshot)?;
-                let mounts = self.mounts(style, chain.ancestors(), Some(head))?;
-                if self.options.volatile {
-                    // A process that ended between its unmount and `deactivate` left the mark.
-                    if volatile::is_marked(&snapshot)
-                        && in_use::refuse_writable(self.home(), self.style(), head).is_ok()
-                    {
-                        volatile::settle(head, &snapshot)?;
-                    }
-                    volatile::note_boot(&snapshot)?;
-                }
-                Ok(mounts)
+                volatile::refuse_crashed(head, &self.layers.writable(head)?)?;
+                self.mounts(style, chain.ancestors(), Some(head))
             }
         }
+    }
+
+    fn activate_as(&self, style: Style, chain: &Chain, access: Access) -> Result<MountSpec> {
+        let mounts = self.describe_as(style, chain, access)?;
+        if style == Style::Joined {
+            classic::link(self.places(), &chain.iter().collect::<Vec<_>>())?;
+        }
+        if access == Access::ReadWrite && self.options.volatile {
+            let head = chain.head();
+            let snapshot = self.home().path(head);
+            // A process that ended between its unmount and `deactivate` left the mark.
+            if volatile::is_marked(&snapshot)
+                && in_use::refuse_writable(self.home(), self.style(), head).is_ok()
+            {
+                volatile::settle(head, &snapshot)?;
+            }
+            volatile::note_boot(&snapshot)?;
+        }
+        Ok(mounts)
     }
 }
 
@@ -124,22 +130,26 @@ impl Driver for Overlay2 {
         self.layers.create(id, parent, options)
     }
 
-    fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+    fn activate(&self, chain: &Chain, access: Access) -> Result<Activation> {
         let style = self.style();
         let mounts = self.activate_as(style, chain, access)?;
         if style == Style::Joined {
             classic::check_length(&mounts.options)?;
         }
-        Ok(Mounts::FileSystem(mounts))
+        Ok(Mounts::FileSystem(mounts).into())
     }
 
-    fn activate_for_others(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+    fn activate_for_others(&self, chain: &Chain, access: Access) -> Result<Activation> {
         let mounts = self.activate_as(Style::Joined, chain, access)?;
+        Ok(Mounts::FileSystem(mounts).into())
+    }
+
+    fn describe_mount(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+        let mounts = self.describe_as(self.style(), chain, access)?;
         Ok(Mounts::FileSystem(mounts))
     }
 
     fn deactivate(&self, id: SnapshotId) -> Result<()> {
-        in_use::refuse_mounted(self.home(), id)?;
         let snapshot = self.home().path(id);
         if volatile::is_marked(&snapshot) && !volatile::is_crashed(&snapshot)? {
             in_use::refuse_writable(self.home(), self.style(), id)?;
@@ -153,7 +163,8 @@ impl Driver for Overlay2 {
         let parent = chain
             .parent()
             .map(|parent| self.activate(&parent, Access::ReadOnly))
-            .transpose()?;
+            .transpose()?
+            .map(Activation::into_mounts);
         Ok(Staging::Upper {
             dir: self.layers.diff(chain.head()),
             parent,
@@ -182,7 +193,6 @@ impl Driver for Overlay2 {
     }
 
     fn destroy(&self, id: SnapshotId) -> Result<()> {
-        in_use::refuse_mounted(self.home(), id)?;
         classic::unlink(self.places(), id)?;
         self.layers.destroy(id)
     }

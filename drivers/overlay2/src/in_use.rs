@@ -1,25 +1,15 @@
-//! Whether an upper directory is still mounted, by the two who know.
+//! Whether the kernel still has an upper directory mounted where no mount table tells.
 //!
-//! The mount tables say where and by whom. The kernel also knows of mounts that are in no table: made and
+//! The store reads the mount tables. The kernel also knows of mounts that are in no table: made and
 //! never attached, or detached with `umount -l` and still used by a process. A mount with index=on
 //! refuses, with `EBUSY`, a layer that is an upper elsewhere (fs/overlayfs/super.c,
 //! `ovl_report_in_use`); so a mount of scratch directories, attached nowhere, asks it.
 
-use cowlab_driver::{Error, Home, Result, SnapshotId, busy};
+use cowlab_driver::{Error, Home, Result, SnapshotId};
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{Errno, MountAttributes, MountOption, mount};
 
 use crate::lowers::{Places, Style, escape, overlay};
-
-/// Refuses to go on while the snapshot is mounted, as an upper or as a lower.
-///
-/// # Errors
-///
-/// [`Error::Busy`].
-pub(crate) fn refuse_mounted(home: &Home, id: SnapshotId) -> Result<()> {
-    let link = Places(home.root()).link(id);
-    busy::refuse_mounted(id, &[&home.path(id), &link])
-}
 
 /// Refuses to go on while the snapshot can be written through any mount, detached ones included.
 ///
@@ -27,7 +17,6 @@ pub(crate) fn refuse_mounted(home: &Home, id: SnapshotId) -> Result<()> {
 ///
 /// [`Error::Busy`].
 pub(crate) fn refuse_writable(home: &Home, style: Style, id: SnapshotId) -> Result<()> {
-    refuse_mounted(home, id)?;
     let places = Places(home.root());
     let probe = places.probe();
     let _lock = FileLock::exclusive(&probe.join("lock"))?;

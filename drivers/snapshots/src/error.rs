@@ -54,6 +54,25 @@ pub enum Error {
         /// Who holds it, and how.
         holders: Vec<Holder>,
     },
+    /// Whether the snapshot is in use cannot be found out.
+    #[error("cannot tell whether snapshot `{key}` is in use, so it stays as it is: {reason}")]
+    UseUnknown {
+        /// The key or name.
+        key: String,
+        /// What could not be read.
+        reason: cowlab_sys::Error,
+    },
+    /// The storage may have refused writes to the snapshot.
+    #[error(
+        "content of snapshot `{key}` may be missing, for {reason}: remove it and make it again, or mount it and look, and \
+         if nothing is missing run `cowlab snapshot trust {key}`"
+    )]
+    Suspect {
+        /// The key.
+        key: String,
+        /// What happened.
+        reason: String,
+    },
     /// Another operation on the snapshot is under way, in this process or another.
     #[error("snapshot `{key}` is locked by another operation: wait for it to end")]
     InProgress {
@@ -232,6 +251,14 @@ impl Error {
             action,
             key: key.to_owned(),
             reason: Box::new(reason),
+        }
+    }
+
+    /// An error of looking for who uses a snapshot.
+    pub(crate) fn use_unknown(key: &str) -> impl FnOnce(cowlab_sys::Error) -> Self {
+        move |reason| Self::UseUnknown {
+            key: key.to_owned(),
+            reason,
         }
     }
 

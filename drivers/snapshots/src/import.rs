@@ -16,6 +16,7 @@ use crate::lifecycle::Begun;
 use crate::row::Operation;
 use crate::shown::Shown;
 use crate::store::Store;
+use crate::suspicion;
 use crate::{Error, Result};
 
 /// How a layer is applied.
@@ -134,6 +135,12 @@ impl Store {
         driver
             .create(id, begun.parent.as_ref(), &create_options)
             .map_err(failed())?;
+        // An apply that is cut off is rolled back, so nothing of it has to be remembered.
+        let watch = driver.write_watch();
+        let epoch = match watch {
+            Some(watch) => Some(watch.epoch().map_err(failed())?),
+            None => None,
+        };
         let staging = driver.staging(&begun.chain()).map_err(failed())?;
         let applied = {
             // The mounts end before the freeze, which some drivers cannot do to a mounted snapshot.
@@ -167,6 +174,9 @@ impl Store {
         };
         driver.deactivate(id).map_err(failed())?;
         driver.flush(id, options.durability).map_err(failed())?;
+        if let Some((watch, epoch)) = watch.zip(epoch) {
+            suspicion::refuse(name, watch.lost_since(&epoch).map_err(failed())?)?;
+        }
         driver.freeze(id).map_err(failed())?;
         let content = applied.content;
         warn_of_repeated(&applied);

@@ -36,7 +36,6 @@
 //!
 //! Private mounts, as a comparison needs them, are detached mounts: they end with the process.
 
-mod busy;
 mod compare;
 pub mod database;
 mod decision;
@@ -44,6 +43,7 @@ mod error;
 mod filter;
 mod health;
 mod import;
+mod in_use;
 mod info;
 pub mod layer;
 mod lifecycle;
@@ -55,6 +55,7 @@ mod row;
 mod settings;
 mod shown;
 mod store;
+mod suspicion;
 mod trace;
 
 pub use cowlab_sys::holders::{Holder, HolderKind};

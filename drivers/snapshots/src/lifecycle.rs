@@ -6,17 +6,18 @@
 
 use std::time::{Duration, Instant};
 
-use cowlab_driver::{Chain, CreateOptions, Durability, Mounts, SnapshotId, Usage};
+use cowlab_driver::{Chain, CreateOptions, Durability, MountMatcher, SnapshotId, Usage};
 use cowlab_sys::fault::{Fault, is_planted};
 use cowlab_sys::holders;
 use rusqlite::{Connection, Transaction};
 
-use crate::busy::Marks;
 use crate::database::Flush;
+use crate::in_use::{self, Uses};
 use crate::info::{self, CommitOptions, Info, Kind, Labels, PrepareOptions};
 use crate::locks::{Hold, SnapshotLock};
 use crate::row::{self, Operation, Row};
 use crate::store::{Store, visible};
+use crate::suspicion;
 use crate::{Error, Result};
 
 /// A creation or an apply whose intent is written.
@@ -262,11 +263,15 @@ impl Store {
         end(self.measured(row.id, durability))
     }
 
-    /// Has the driver write the content of a snapshot to the disk.
+    /// Has the driver write the content of a snapshot to the disk, and refuses one that may have lost some.
     pub(crate) fn flush(&self, row: &Row, durability: Durability) -> Result<()> {
+        // A flush writes as well: the journal may have to be replayed.
+        suspicion::begin(&*self.driver, &self.database, row)?;
         self.driver
             .flush(row.id, durability)
-            .map_err(Error::driver("commit", &row.name))
+            .map_err(Error::driver("commit", &row.name))?;
+        let suspect = suspicion::end(&*self.driver, &self.database, row.id)?;
+        suspicion::refuse(&row.name, suspect)
     }
 
     /// Freezes a snapshot whose intent to commit is written. Where the driver fails, the commit is rolled back.
@@ -326,16 +331,10 @@ impl Store {
         Ok(())
     }
 
-    /// Refuses to freeze a snapshot that somebody can still write to, and lets go of what its last
+    /// Refuses to freeze a snapshot that somebody can still write to, and releases what its last
     /// mount needed.
     pub(crate) fn refuse_writers(&self, row: &Row) -> Result<()> {
-        match self.activate(row) {
-            Ok(mounts) => self.refuse_users(row, &mounts)?,
-            // A commit that was cut off after the freeze: nobody can write to it.
-            Err(Error::Driver { reason, .. })
-                if matches!(*reason, cowlab_driver::Error::Frozen(_)) => {}
-            Err(error) => return Err(error),
-        }
+        self.refuse_users(row)?;
         self.driver
             .deactivate(row.id)
             .map_err(Error::driver("deactivate", &row.name))
@@ -343,13 +342,9 @@ impl Store {
 
     /// Refuses to remove a snapshot that is in use.
     ///
-    /// A snapshot that cannot be mounted any more, for it is damaged or its chain too deep, can be
-    /// removed all the same: only a driver that says that it is busy is believed.
+    /// A snapshot that is damaged can be removed all the same: only a driver that says that it is busy is believed.
     fn refuse_in_use(&self, row: &Row) -> Result<()> {
-        match self.activate(row) {
-            Ok(mounts) => self.refuse_users(row, &mounts)?,
-            Err(error) => tracing::debug!(key = row.name, %error, "cannot be mounted"),
-        }
+        self.refuse_users(row)?;
         match self.driver.deactivate(row.id) {
             Err(reason @ cowlab_driver::Error::Busy { .. }) => {
                 Err(Error::driver("remove", &row.name)(reason))
@@ -363,13 +358,14 @@ impl Store {
     }
 
     /// Refuses a snapshot that is mounted in any mount namespace or, if it can be written at all, is
-    /// open for writing.
-    fn refuse_users(&self, row: &Row, mounts: &Mounts) -> Result<()> {
-        let marks = Marks::of(mounts)?;
-        let mut holders = marks.mounters()?;
-        if holders.is_empty() && row.kind == Kind::Active {
-            holders = marks.writers()?;
-        }
+    /// open for writing. The caller holds its lock alone.
+    pub(crate) fn refuse_users(&self, row: &Row) -> Result<()> {
+        let uses = match row.kind {
+            Kind::Active => Uses::MountsAndWriters,
+            Kind::View | Kind::Committed => Uses::Mounts,
+        };
+        let holders =
+            in_use::holders(&self.matchers(row)?, uses).map_err(Error::use_unknown(&row.name))?;
         if holders.is_empty() {
             return Ok(());
         }
@@ -377,6 +373,13 @@ impl Store {
             key: row.name.clone(),
             holders,
         })
+    }
+
+    /// How the mounts of a snapshot are recognised.
+    pub(crate) fn matchers(&self, row: &Row) -> Result<Vec<MountMatcher>> {
+        self.driver
+            .mount_matchers(row.id)
+            .map_err(Error::driver("look for mounts of", &row.name))
     }
 }
 

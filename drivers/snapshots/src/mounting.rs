@@ -7,13 +7,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cowlab_driver::{Driver, SnapshotId};
+use cowlab_driver::{Driver, MountMatcher, SnapshotId};
 use cowlab_sys::{Guard, Leak, MountGuard};
 
-use crate::busy::Marks;
+use crate::database::Database;
+use crate::in_use::{self, Uses};
 use crate::info::Kind;
 use crate::locks::{Hold, Locks};
 use crate::store::{Store, mountable};
+use crate::suspicion;
 use crate::{Error, Result};
 
 /// A mounted snapshot. Closing it unmounts it and lets go of what the driver held for the mount.
@@ -25,6 +27,7 @@ pub struct Mounted {
     id: SnapshotId,
     locks: Locks,
     driver: Arc<dyn Driver>,
+    database: Arc<Database>,
 }
 
 impl Mounted {
@@ -58,7 +61,7 @@ impl Guard for Mounted {
             mount.close()?;
             // Once: the file system that the store is on may be gone when a closed guard is dropped.
             if std::mem::take(&mut self.is_active) {
-                deactivate(&*self.driver, &self.locks, self.id);
+                deactivate((&*self.driver, &self.database), &self.locks, self.id);
             }
         }
         Ok(())
@@ -84,15 +87,11 @@ impl Store {
     /// [`Error::NotFound`], [`Error::WrongKind`] for a committed snapshot, [`Error::Driver`].
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn mount(&self, key: &str, target: &Path) -> Result<Mounted> {
-        let hold = match self.stat(key)?.kind {
-            Kind::Active => Hold::Exclusive,
-            Kind::View | Kind::Committed => Hold::Shared,
-        };
-        let (row, _lock) = self.hold(key, hold)?;
+        let (row, _lock) = self.hold_to_mount(key)?;
         mountable(&row)?;
-        let mounts = self.activate(&row)?;
         if row.kind == Kind::Active {
-            let holders = Marks::of(&mounts)?.mounters()?;
+            let holders = in_use::holders(&self.matchers(&row)?, Uses::Mounts)
+                .map_err(Error::use_unknown(key))?;
             if !holders.is_empty() {
                 return Err(Error::Busy {
                     key: key.to_owned(),
@@ -100,7 +99,8 @@ impl Store {
                 });
             }
         }
-        let mount = mounts
+        let mount = self
+            .activate(&row)?
             .mount_at(target)
             .map_err(Error::driver("mount", key))
             .map_err(|error| self.explained("mount", key, error))?;
@@ -110,6 +110,7 @@ impl Store {
             id: row.id,
             locks: self.locks.clone(),
             driver: Arc::clone(&self.driver),
+            database: Arc::clone(&self.database),
         })
     }
 
@@ -141,23 +142,31 @@ impl Store {
 
     /// Lets go of what a mount of the snapshot needed.
     pub(crate) fn release(&self, id: SnapshotId) {
-        deactivate(&*self.driver, &self.locks, id);
+        deactivate((&*self.driver, &self.database), &self.locks, id);
     }
 }
 
-/// Lets go of what a mount needed, unless somebody else is at work on the snapshot: then whoever comes
+/// Releases what a mount needed, unless somebody else is at work on the snapshot or uses it: then whoever comes
 /// last does it, at the latest the commit or the removal.
-fn deactivate(driver: &dyn Driver, locks: &Locks, id: SnapshotId) {
-    use cowlab_driver::Error as DriverError;
-    let done = match locks.try_take(id, Hold::Exclusive) {
-        Ok(Some(_lock)) => driver.deactivate(id),
-        Ok(None) => return,
-        Err(Error::Sys(error)) => Err(error.into()),
-        Err(_) => return,
-    };
-    match done {
+fn deactivate((driver, database): (&dyn Driver, &Database), locks: &Locks, id: SnapshotId) {
+    let released = (|| {
+        let Some(_lock) = locks.try_take(id, Hold::Exclusive)? else {
+            return Ok(());
+        };
+        let matchers = driver.mount_matchers(id).map_err(Error::Unusable)?;
+        // Only a device is taken from under a mount.
+        let has_device = |matcher: &MountMatcher| matches!(matcher, MountMatcher::Device(_));
+        if matchers.iter().any(has_device) && !in_use::mounts(&matchers)?.is_empty() {
+            return Ok(());
+        }
+        driver.deactivate(id).map_err(Error::Unusable)?;
+        suspicion::end(driver, database, id).map(drop)
+    })();
+    match released {
         Ok(()) => {}
-        Err(DriverError::Busy { reason, .. }) => tracing::debug!(%id, reason, "still in use"),
+        Err(Error::Unusable(cowlab_driver::Error::Busy { reason, .. })) => {
+            tracing::debug!(%id, reason, "still in use");
+        }
         Err(error) => tracing::warn!(%id, %error, "the mount is gone, not all that it needed"),
     }
 }

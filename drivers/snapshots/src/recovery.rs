@@ -243,10 +243,13 @@ impl Store {
             (Operation::Commit, Decision::Finish) => self.finish_commit(&row)?,
             (Operation::Commit, Decision::RollBack) => self.cancel_commit(&row)?,
             (Operation::Create | Operation::Apply, _) => {
+                self.refuse_users(&row)?;
                 self.undo_creation(id)?;
                 lock.retire();
             }
             (Operation::Remove, _) => {
+                // It may have been mounted by hand since.
+                self.refuse_users(&row)?;
                 self.finish_removal(&row)?;
                 lock.retire();
             }

@@ -44,6 +44,10 @@ pub(crate) struct Row {
     pub(crate) parent: Option<SnapshotId>,
     pub(crate) target_durability: Option<Durability>,
     pub(crate) unflushed: Option<String>,
+    /// How the storage was before the snapshot became writable, as its driver has it.
+    pub(crate) write_epoch: Option<String>,
+    /// Why content may be missing.
+    pub(crate) suspect: Option<String>,
     created: i64,
     updated: i64,
 }
@@ -65,7 +69,8 @@ impl Row {
     }
 }
 
-const COLUMNS: &str = "id, name, kind, operation, parent, target_durability, unflushed, created, updated, intent_boot";
+const COLUMNS: &str = "id, name, kind, operation, parent, target_durability, unflushed, created, updated, intent_boot, \
+     write_epoch, suspect";
 
 fn parse(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
     Ok(Row {
@@ -99,6 +104,8 @@ fn parse(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
         created: row.get(7)?,
         updated: row.get(8)?,
         intent_boot: row.get(9)?,
+        write_epoch: row.get(10)?,
+        suspect: row.get(11)?,
     })
 }
 
@@ -362,6 +369,32 @@ pub(crate) fn usage(connection: &Connection, id: SnapshotId) -> Result<Option<Us
 /// SQLite's numbers are signed.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Notes how the storage is while a snapshot is writable, or that it is no longer.
+pub(crate) fn set_write_epoch(
+    connection: &Connection,
+    id: SnapshotId,
+    epoch: Option<&str>,
+) -> Result<()> {
+    connection.execute(
+        "UPDATE snapshots SET write_epoch = ?2 WHERE id = ?1",
+        params![id.number(), epoch],
+    )?;
+    Ok(())
+}
+
+/// Notes why content of a snapshot may be missing, or that it is not.
+pub(crate) fn set_suspect(
+    connection: &Connection,
+    id: SnapshotId,
+    reason: Option<&str>,
+) -> Result<()> {
+    connection.execute(
+        "UPDATE snapshots SET suspect = ?2 WHERE id = ?1",
+        params![id.number(), reason],
+    )?;
+    Ok(())
 }
 
 /// Writes the intent to remove.

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use cowlab_driver::{Access, Mounts};
 use cowlab_sys::mount::DetachedMount;
 
-use crate::busy::{Found, Marks};
+use crate::in_use::{self, Found};
 use crate::info::Kind;
+use crate::locks::Hold;
 use crate::row::Row;
 use crate::store::Store;
 use crate::{Error, Result};
@@ -81,6 +82,19 @@ impl Shown {
 }
 
 impl Store {
+    /// Shows the tree of a snapshot to `work`, read-only.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Driver`], [`Error::Busy`] where an active snapshot is mounted out of reach.
+    pub fn with_content<T>(&self, key: &str, work: impl FnOnce(&Path) -> T) -> Result<T> {
+        let (row, lock) = self.hold(key, Hold::Shared)?;
+        let done = self.show(&row).map(|shown| work(shown.path()));
+        drop(lock);
+        self.release(row.id);
+        done
+    }
+
     /// Makes a snapshot readable. The caller holds its lock, or that of a child.
     ///
     /// An active snapshot that is mounted as a file system of its own is read through that mount, in
@@ -91,10 +105,12 @@ impl Store {
         let failed = || Error::driver("read", &row.name);
         let mounts = self.activate_for("read", row, &self.chain(row)?, Access::ReadOnly)?;
         let found = match row.kind {
-            Kind::Active => Marks::of(&mounts)?.mounts()?,
+            Kind::Active => {
+                in_use::mounts(&self.matchers(row)?).map_err(Error::use_unknown(&row.name))?
+            }
             Kind::View | Kind::Committed => Vec::new(),
         };
-        if found.is_empty() || matches!(mounts, Mounts::Bind { .. }) {
+        if found.is_empty() || matches!(*mounts, Mounts::Bind { .. }) {
             return Ok(Shown {
                 is_mounted: !found.is_empty(),
                 ..Shown::new(&mounts).map_err(failed())?

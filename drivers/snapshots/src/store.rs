@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use cowlab_driver::{
-    Access, Chain, Driver, Durability, Entry, Home, MountData, Mounts, OpenOptions, Settings,
-    SnapshotId, Usage, Variant,
+    Access, Activation, Chain, Driver, Durability, Entry, Home, MountData, Mounts, OpenOptions,
+    Settings, SnapshotId, Usage, Variant,
 };
 use cowlab_sys::Chance;
 use cowlab_sys::Stat;
@@ -20,6 +20,7 @@ use crate::locks::{Hold, Locks, SnapshotLock};
 use crate::recovery::Recovery;
 use crate::row::{self, Row};
 use crate::settings;
+use crate::suspicion;
 use crate::{Error, Result};
 
 /// Who a store is: recorded when it is made, checked at every open.
@@ -45,7 +46,7 @@ pub struct Store {
     pub(crate) root: PathBuf,
     pub(crate) identity: Identity,
     pub(crate) boot: String,
-    pub(crate) database: Database,
+    pub(crate) database: Arc<Database>,
     pub(crate) locks: Locks,
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) recovery: Recovery,
@@ -90,7 +91,7 @@ impl Store {
             boot: cowlab_sys::process::boot_id()?,
             root,
             identity,
-            database,
+            database: Arc::new(database),
             driver: Arc::from(driver),
             recovery: Recovery::default(),
             warned: Mutex::default(),
@@ -223,7 +224,7 @@ impl Store {
         usage.inspect_err(failed).ok()
     }
 
-    /// Says how to mount an active snapshot or a view. The caller mounts it, and sees to it that an
+    /// Makes an active snapshot or a view mountable and says how. The caller mounts it, and sees to it that an
     /// active snapshot has one mount; [`mount`](Self::mount) does both.
     ///
     /// # Errors
@@ -231,9 +232,9 @@ impl Store {
     /// [`Error::NotFound`], [`Error::WrongKind`] for a committed snapshot, [`Error::Driver`].
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn mounts(&self, key: &str) -> Result<Mounts> {
-        let (row, _lock) = self.hold(key, Hold::Shared)?;
+        let (row, _lock) = self.hold_to_mount(key)?;
         mountable(&row)?;
-        self.activate(&row)
+        Ok(self.activate(&row)?.into_mounts())
     }
 
     /// Says how other programs mount an active snapshot or a view: the mount of [`mounts`](Self::mounts), as data.
@@ -243,9 +244,10 @@ impl Store {
     /// As [`mounts`](Self::mounts).
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn mount_data(&self, key: &str) -> Result<MountData> {
-        let (row, _lock) = self.hold(key, Hold::Shared)?;
+        let (row, _lock) = self.hold_to_mount(key)?;
         mountable(&row)?;
         let chain = self.chain(&row)?;
+        self.begin_writing(&row)?;
         self.activating("mount", &row, access_of(row.kind), |access| {
             self.driver.activate_for_others(&chain, access)
         })
@@ -253,8 +255,39 @@ impl Store {
         .map_err(|error| self.explained("mount", key, error))
     }
 
+    /// Says how a snapshot is mounted, and has no effect: a device in the answer need not be there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Driver`].
+    #[tracing::instrument(level = "debug", skip(self))]
+    pub fn describe_mount(&self, key: &str) -> Result<Mounts> {
+        let (row, _lock) = self.hold(key, Hold::Shared)?;
+        self.driver
+            .describe_mount(&self.chain(&row)?, access_of(row.kind))
+            .map_err(Error::driver("look up the mount of", key))
+    }
+
+    /// Takes the lock of a snapshot that is to be mounted: alone for one that is then written to.
+    pub(crate) fn hold_to_mount(&self, key: &str) -> Result<(Row, SnapshotLock)> {
+        let hold = match self.stat(key)?.kind {
+            Kind::Active => Hold::Exclusive,
+            Kind::View | Kind::Committed => Hold::Shared,
+        };
+        self.hold(key, hold)
+    }
+
+    /// Notes how the storage is before an active snapshot becomes writable.
+    fn begin_writing(&self, row: &Row) -> Result<()> {
+        match row.kind {
+            Kind::Active => suspicion::begin(&*self.driver, &self.database, row),
+            Kind::View | Kind::Committed => Ok(()),
+        }
+    }
+
     /// The mount data of a snapshot, in the access that its kind has.
-    pub(crate) fn activate(&self, row: &Row) -> Result<Mounts> {
+    pub(crate) fn activate(&self, row: &Row) -> Result<Activation> {
+        self.begin_writing(row)?;
         self.activate_for("mount", row, &self.chain(row)?, access_of(row.kind))
             .map_err(|error| self.explained("mount", &row.name, error))
     }
@@ -266,7 +299,7 @@ impl Store {
         row: &Row,
         chain: &Chain,
         access: Access,
-    ) -> Result<Mounts> {
+    ) -> Result<Activation> {
         self.activating(action, row, access, |access| {
             self.driver.activate(chain, access)
         })
@@ -277,8 +310,8 @@ impl Store {
         action: &'static str,
         row: &Row,
         access: Access,
-        activate: impl FnOnce(Access) -> cowlab_driver::Result<Mounts>,
-    ) -> Result<Mounts> {
+        activate: impl FnOnce(Access) -> cowlab_driver::Result<Activation>,
+    ) -> Result<Activation> {
         let is_serial = self.driver.info().serial_activation && access == Access::ReadOnly;
         let _others = match is_serial {
             false => None,

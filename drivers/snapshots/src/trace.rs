@@ -287,8 +287,11 @@ impl Store {
     }
 
     fn place(&self, level: &Level, path: &Path) -> Result<(Option<PathBuf>, Option<PathBuf>)> {
-        let mounts = self.activate_for("find", &level.row, &level.chain, Access::ReadOnly)?;
-        Ok(match mounts {
+        let described = self
+            .driver
+            .describe_mount(&level.chain, Access::ReadOnly)
+            .map_err(Error::driver("find", &level.row.name))?;
+        Ok(match described {
             Mounts::Bind { source, .. } => (Some(source.join(path)), None),
             Mounts::FileSystem(spec) => (None, spec.source),
         })

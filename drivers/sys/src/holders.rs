@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::stat::{self, FileKind, Stat};
 use crate::task::Task;
-use crate::{Errno, Result, dir, mountinfo, process, sys};
+use crate::{Errno, Result, dir, io, mountinfo, process, sys};
 
 /// How a process keeps something in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -135,43 +135,52 @@ fn spokesman(pids: &[u32]) -> Option<u32> {
     pids.iter().find(runs).or_else(|| pids.first()).copied()
 }
 
-/// Returns the processes that can write to a file in the tree at `directory` by a descriptor or a
-/// mapping, by whatever path they opened it. Other file systems and subvolumes below `directory`
+/// Returns which of these processes can write to a file in one of the trees by a descriptor or a
+/// mapping, by whatever path they opened it. Other file systems and subvolumes below the top of a tree
 /// do not count; nor do files opened through an overlay mount with its upper layer here, which
 /// belong to the overlay's device (see [`writers_on`]).
 ///
 /// # Errors
 ///
-/// Returns [`crate::Error::Sys`] where `/proc` or the tree cannot be read.
-pub fn writers_below(directory: &Path) -> Result<Vec<Holder>> {
-    let top = stat::stat(directory)?;
+/// Returns [`crate::Error::Sys`] where a process that lives or a tree cannot be read.
+pub fn writers_below(trees: &[PathBuf], pids: &BTreeSet<u32>) -> Result<Vec<Holder>> {
+    let mut tops = Vec::new();
+    for tree in trees {
+        tops.push(stat::stat(tree)?);
+    }
+    let devices: Vec<_> = tops.iter().map(|top| top.dev).collect();
     let mut holders = Vec::new();
-    // Inodes of the tree, read when the first file of the same device is found open.
-    let mut inodes = None;
-    for pid in process::all()? {
-        for (kind, path, found) in uses(pid, Scope::Writing, &[top.dev]) {
-            if inodes.is_none() {
-                inodes = Some(inodes_below(directory, &top)?);
-            }
-            if inodes
-                .as_ref()
-                .is_some_and(|inodes| inodes.contains(&found.ino))
-            {
-                holders.push(holder(pid, kind, path));
+    // Inodes of the trees, read when the first file of one's device is found open.
+    let mut inodes = vec![None; trees.len()];
+    for pid in pids {
+        for (kind, path, found) in uses(*pid, Scope::Writing, &devices)? {
+            for (number, top) in tops.iter().enumerate() {
+                if top.dev != found.dev {
+                    continue;
+                }
+                if inodes[number].is_none() {
+                    inodes[number] = Some(inodes_below(&trees[number], top)?);
+                }
+                if inodes[number]
+                    .as_ref()
+                    .is_some_and(|inodes| inodes.contains(&found.ino))
+                {
+                    holders.push(holder(*pid, kind, path.clone()));
+                }
             }
         }
     }
     Ok(holders)
 }
 
-/// Returns the processes that can write to a file on one of these devices (see [`Stat::dev`]) by
+/// Returns which of these processes can write to a file on one of these devices (see [`Stat::dev`]) by
 /// a descriptor or a mapping.
 ///
 /// # Errors
 ///
-/// Returns [`crate::Error::Sys`] where `/proc` cannot be read.
-pub fn writers_on(devices: &[u64]) -> Result<Vec<Holder>> {
-    on_devices(devices, Scope::Writing)
+/// Returns [`crate::Error::Sys`] where a process that lives cannot be read.
+pub fn writers_on(devices: &[u64], pids: &BTreeSet<u32>) -> Result<Vec<Holder>> {
+    on_devices(devices, Scope::Writing, pids)
 }
 
 /// Returns the processes that use a file or directory on one of these devices in any way: what
@@ -179,9 +188,9 @@ pub fn writers_on(devices: &[u64]) -> Result<Vec<Holder>> {
 ///
 /// # Errors
 ///
-/// Returns [`crate::Error::Sys`] where `/proc` cannot be read.
+/// Returns [`crate::Error::Sys`] where `/proc`, or a process that lives, cannot be read.
 pub fn users_of(devices: &[u64]) -> Result<Vec<Holder>> {
-    on_devices(devices, Scope::Any)
+    on_devices(devices, Scope::Any, &process::all()?.into_iter().collect())
 }
 
 /// Returns the processes that hold a lock on the file at `path`. A process whose descriptors this one may not see is left out.
@@ -218,11 +227,11 @@ enum Scope {
     Any,
 }
 
-fn on_devices(devices: &[u64], scope: Scope) -> Result<Vec<Holder>> {
+fn on_devices(devices: &[u64], scope: Scope, pids: &BTreeSet<u32>) -> Result<Vec<Holder>> {
     let mut holders = Vec::new();
-    for pid in process::all()? {
-        for (kind, path, _) in uses(pid, scope, devices) {
-            holders.push(holder(pid, kind, path));
+    for pid in pids {
+        for (kind, path, _) in uses(*pid, scope, devices)? {
+            holders.push(holder(*pid, kind, path));
         }
     }
     Ok(holders)
@@ -237,15 +246,26 @@ fn holder(pid: u32, what: HolderKind, path: PathBuf) -> Holder {
     }
 }
 
-/// Returns what a process has in use on these devices. One that ends meanwhile has nothing.
-fn uses(pid: u32, scope: Scope, devices: &[u64]) -> Vec<(HolderKind, PathBuf, Stat)> {
-    let base = PathBuf::from(format!("/proc/{pid}"));
-    let mut uses = Vec::new();
-    // A kernel thread runs no program, and has nothing open. Half of all processes are such.
-    let program = std::fs::read_link(base.join("exe"));
-    if program.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
-        return uses;
+/// Returns what a process has in use on these devices: nothing where it has ended, or has more rights than this one and
+/// does not let it look.
+fn uses(pid: u32, scope: Scope, devices: &[u64]) -> Result<Vec<(HolderKind, PathBuf, Stat)>> {
+    match try_uses(pid, scope, devices) {
+        Err(error) if process::has_ended(&error) => Ok(Vec::new()),
+        Err(error) if process::is_forbidden(&error) => {
+            tracing::debug!(pid, %error, "open files are not known");
+            Ok(Vec::new())
+        }
+        uses => uses,
     }
+}
+
+fn try_uses(pid: u32, scope: Scope, devices: &[u64]) -> Result<Vec<(HolderKind, PathBuf, Stat)>> {
+    let mut uses = Vec::new();
+    // A kernel thread has nothing open. Half of all processes are such.
+    if !process::runs_a_program(pid) {
+        return Ok(uses);
+    }
+    let base = PathBuf::from(format!("/proc/{pid}"));
     let mut add = |kind: HolderKind, link: PathBuf| {
         // The link leads to the very file, in whatever namespace it was opened.
         let Ok(found) = stat::stat(&link) else {
@@ -259,7 +279,7 @@ fn uses(pid: u32, scope: Scope, devices: &[u64]) -> Vec<(HolderKind, PathBuf, St
             uses.push((kind, path, found));
         }
     };
-    for descriptor in process::numbers(&base.join("fd")).unwrap_or_default() {
+    for descriptor in process::numbers(&base.join("fd"))? {
         let link = base.join(format!("fd/{descriptor}"));
         match can_write(&link) {
             Some(true) => add(HolderKind::OpenForWriting, link),
@@ -267,7 +287,7 @@ fn uses(pid: u32, scope: Scope, devices: &[u64]) -> Vec<(HolderKind, PathBuf, St
             _ => {}
         }
     }
-    for range in shared_writable_ranges(&base) {
+    for range in shared_writable_ranges(&base)? {
         add(
             HolderKind::MappedForWriting,
             base.join("map_files").join(range),
@@ -278,7 +298,7 @@ fn uses(pid: u32, scope: Scope, devices: &[u64]) -> Vec<(HolderKind, PathBuf, St
         add(HolderKind::RootDirectory, base.join("root"));
         add(HolderKind::Executable, base.join("exe"));
     }
-    uses
+    Ok(uses)
 }
 
 /// Returns whether a descriptor, by its link in `/proc`, can be written to. The link's own mode tells, of which nobody has
@@ -291,9 +311,10 @@ fn can_write(link: &Path) -> Option<bool> {
 
 /// Returns the address ranges of a process that are mapped shared and writable, as the names in
 /// `map_files` have them.
-fn shared_writable_ranges(base: &Path) -> Vec<String> {
-    let maps = std::fs::read(base.join("maps")).unwrap_or_default();
-    parse_maps(&String::from_utf8_lossy(&maps))
+fn shared_writable_ranges(base: &Path) -> Result<Vec<String>> {
+    let path = base.join("maps");
+    let maps = io("read", &path, std::fs::read(&path))?;
+    Ok(parse_maps(&String::from_utf8_lossy(&maps)))
 }
 
 fn parse_maps(maps: &str) -> Vec<String> {
@@ -357,7 +378,9 @@ mod tests {
         let path = place.path().join("in/file");
         let file = std::fs::File::create(&path).unwrap();
         let own = std::process::id();
-        let writers = writers_below(&place.path().join("in")).unwrap();
+        let inside = [place.path().join("in")];
+        let pids = BTreeSet::from([own]);
+        let writers = writers_below(&inside, &pids).unwrap();
         let found = writers.iter().find(|holder| holder.pid == own).unwrap();
         assert_eq!(
             (found.what, &found.path),
@@ -365,7 +388,7 @@ mod tests {
         );
         drop(file);
         let reader = std::fs::File::open(&path).unwrap();
-        let writers = writers_below(&place.path().join("in")).unwrap();
+        let writers = writers_below(&inside, &pids).unwrap();
         assert!(writers.iter().all(|holder| holder.pid != own));
         drop(reader);
     }

@@ -56,7 +56,7 @@ impl MountEntry {
 /// A mount namespace.
 #[derive(Clone, Debug)]
 pub struct Namespace {
-    /// The inode of its `ns/mnt` file: its identity.
+    /// The inode of its `ns/mnt` file: its identity, where that could be looked up.
     pub inode: u64,
     /// The processes with a thread in it.
     pub pids: Vec<u32>,
@@ -77,45 +77,99 @@ pub fn read_self() -> Result<Vec<MountEntry>> {
 }
 
 /// Returns the mounts of every mount namespace. Threads count one by one, for each may have a
-/// namespace of its own; those that end while it is read are left out.
+/// namespace of its own; those that end while it is read are left out. Kernel threads share the first
+/// namespace, and one of them is asked.
 ///
 /// # Errors
 ///
-/// Returns [`Error::Sys`] where `/proc` cannot be read, and [`Error::Parse`].
+/// Returns [`Error::Sys`] where `/proc`, or the table of a process that lives, cannot be read, and [`Error::Parse`]: who asks
+/// whether something is mounted would take the silence for a no.
 pub fn every_namespace() -> Result<Vec<Namespace>> {
-    // A process sees the mounts below its own root only, so one table is read for each pair of
-    // namespace and root.
-    let mut roots = BTreeSet::new();
-    let mut found = BTreeMap::<u64, (BTreeSet<u32>, BTreeMap<u64, MountEntry>)>::new();
+    let mut scan = Scan::default();
+    let mut has_kernel_thread = false;
     for pid in process::all()? {
+        if !process::runs_a_program(pid) && std::mem::replace(&mut has_kernel_thread, true) {
+            continue;
+        }
         for task in process::tasks(pid) {
-            let Ok(namespace) = stat::stat(task.join("ns/mnt")) else {
-                continue;
-            };
-            let (pids, mounts) = found.entry(namespace.ino).or_default();
-            pids.insert(pid);
-            let Ok(root) = stat::stat(task.join("root")) else {
-                continue;
-            };
-            if roots.contains(&(namespace.ino, root.dev, root.ino)) {
-                continue;
-            }
-            // A zombie has a namespace link to look at and no table to read.
-            let Ok(table) = std::fs::read(task.join("mountinfo")) else {
-                continue;
-            };
-            roots.insert((namespace.ino, root.dev, root.ino));
-            for entry in parse(&table)? {
-                mounts.entry(entry.mount_id).or_insert(entry);
+            match scan.task(pid, &task) {
+                Err(error) if process::has_ended(&error) => {}
+                // Everybody may read its table all the same (fs/proc_namespace.c, `mounts_open_common`).
+                Err(error) if process::is_forbidden(&error) => scan.unknown.push((pid, task)),
+                looked => looked?,
             }
         }
     }
-    let namespaces = found.into_iter().map(|(inode, (pids, mounts))| Namespace {
-        inode,
-        pids: pids.into_iter().collect(),
-        mounts: mounts.into_values().collect(),
-    });
-    Ok(namespaces.collect())
+    scan.read_unknown()?;
+    Ok(scan.into_namespaces())
+}
+
+/// The namespaces found so far.
+#[derive(Default)]
+struct Scan {
+    /// A process sees the mounts below its own root only, so one table is read for each pair of namespace and root.
+    roots: BTreeSet<(u64, u64, u64)>,
+    found: BTreeMap<u64, (BTreeSet<u32>, BTreeMap<u64, MountEntry>)>,
+    /// Tasks with more rights than this process, which may not learn their namespace and root.
+    unknown: Vec<(u32, PathBuf)>,
+}
+
+impl Scan {
+    fn task(&mut self, pid: u32, task: &Path) -> Result<()> {
+        let namespace = stat::stat(task.join("ns/mnt"))?.ino;
+        let root = stat::stat(task.join("root"))?;
+        let root = (namespace, root.dev, root.ino);
+        if self.roots.contains(&root) {
+            self.found.entry(namespace).or_default().0.insert(pid);
+            return Ok(());
+        }
+        let table = read_table(task)?;
+        self.roots.insert(root);
+        let (pids, mounts) = self.found.entry(namespace).or_default();
+        pids.insert(pid);
+        for entry in parse(&table)? {
+            mounts.entry(entry.mount_id).or_insert(entry);
+        }
+        Ok(())
+    }
+
+    /// Adds the mounts that only tasks in unknown namespaces see.
+    fn read_unknown(&mut self) -> Result<()> {
+        let tables = self.found.values().flat_map(|(_, mounts)| mounts.keys());
+        let mut known: BTreeSet<u64> = tables.copied().collect();
+        for (pid, task) in std::mem::take(&mut self.unknown) {
+            let table = match read_table(&task) {
+                Err(error) if process::has_ended(&error) => continue,
+                table => table?,
+            };
+            let mut mounts = parse(&table)?;
+            mounts.retain(|mount| known.insert(mount.mount_id));
+            if !mounts.is_empty() {
+                // No namespace has such a number.
+                let (pids, found) = self.found.entry(pid.into()).or_default();
+                pids.insert(pid);
+                found.extend(mounts.into_iter().map(|mount| (mount.mount_id, mount)));
+            }
+        }
+        Ok(())
+    }
+
+    fn into_namespaces(self) -> Vec<Namespace> {
+        let namespaces = self
+            .found
+            .into_iter()
+            .map(|(inode, (pids, mounts))| Namespace {
+                inode,
+                pids: pids.into_iter().collect(),
+                mounts: mounts.into_values().collect(),
+            });
+        namespaces.collect()
+    }
+}
+
+fn read_table(task: &Path) -> Result<Vec<u8>> {
+    let path = task.join("mountinfo");
+    io("read", &path, std::fs::read(&path))
 }
 
 /// Reads the text of a mountinfo file.

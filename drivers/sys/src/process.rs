@@ -81,6 +81,29 @@ pub fn all() -> Result<Vec<u32>> {
     Ok(pids)
 }
 
+/// Returns whether a process runs a program: a kernel thread does not, nor one that has ended and waits for its parent.
+pub(crate) fn runs_a_program(pid: u32) -> bool {
+    // Whatever else goes wrong shows when the process is looked at.
+    !matches!(
+        rustix::fs::readlink(format!("/proc/{pid}/exe"), Vec::new()),
+        Err(Errno::NOENT)
+    )
+}
+
+/// Returns whether looking at a process failed because it has ended. The table of one that waits for its parent is
+/// refused with `EINVAL` (fs/proc_namespace.c, `mounts_open_common`).
+pub(crate) fn has_ended(error: &Error) -> bool {
+    matches!(
+        error.errno(),
+        Some(Errno::NOENT | Errno::SRCH | Errno::INVAL)
+    )
+}
+
+/// Returns whether looking at a process failed for want of rights (ptrace(2), "Ptrace access mode checking").
+pub(crate) fn is_forbidden(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::ACCESS | Errno::PERM))
+}
+
 /// Returns the `/proc` directories of the threads of a process; none where it has ended.
 pub(crate) fn tasks(pid: u32) -> Vec<PathBuf> {
     let directory = PathBuf::from(format!("/proc/{pid}/task"));

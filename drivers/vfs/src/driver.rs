@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
     Access, Allocation, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Error,
-    Home, MountMatcher, Mounts, OpenOptions, Quarantine, Result, SnapshotId, Staging, Usage, busy,
+    Home, MountMatcher, Mounts, OpenOptions, Quarantine, Result, SnapshotId, Staging, Usage,
     make_dir, projects, tree,
 };
 use cowlab_sys::durability::{fsync_dir, syncfs};
@@ -59,10 +59,6 @@ impl Vfs {
         };
         Ok(Mounts::Bind { source, attributes })
     }
-
-    fn refuse_mounted(&self, id: SnapshotId) -> Result<()> {
-        busy::refuse_mounted(id, &[&self.home.path(id)])
-    }
 }
 
 impl Driver for Vfs {
@@ -100,12 +96,8 @@ impl Driver for Vfs {
         })
     }
 
-    fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+    fn describe_mount(&self, chain: &Chain, access: Access) -> Result<Mounts> {
         self.bind(chain.head(), access)
-    }
-
-    fn deactivate(&self, id: SnapshotId) -> Result<()> {
-        self.refuse_mounted(id)
     }
 
     fn staging(&self, chain: &Chain) -> Result<Staging> {
@@ -114,7 +106,6 @@ impl Driver for Vfs {
 
     fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
         let snapshot = self.home.existing(id)?;
-        self.refuse_mounted(id)?;
         if durability >= Durability::Commit {
             syncfs(&snapshot)?;
         }
@@ -141,7 +132,6 @@ impl Driver for Vfs {
     }
 
     fn destroy(&self, id: SnapshotId) -> Result<()> {
-        self.refuse_mounted(id)?;
         self.home.destroy(id, |path| {
             projects::release(&self.home, &path.join("fs"))?;
             Ok(dir::remove_tree(path)?)

@@ -10,7 +10,7 @@ use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::{Errno, MountAttributes, MountSpec, stat};
 
 use crate::dataset::DataSets;
-use crate::{NAME, busy, dataset, place, usage};
+use crate::{NAME, dataset, place, usage};
 
 /// The name of the snapshot that a frozen data set has.
 const COMMITTED: &str = "@committed";
@@ -154,12 +154,8 @@ impl Driver for Zfs {
         }
     }
 
-    fn activate(&self, chain: &Chain, access: Access) -> Result<Mounts> {
+    fn describe_mount(&self, chain: &Chain, access: Access) -> Result<Mounts> {
         self.mounts(chain.head(), access)
-    }
-
-    fn deactivate(&self, id: SnapshotId) -> Result<()> {
-        busy::refuse_mounted(id, &self.name(id))
     }
 
     fn staging(&self, chain: &Chain) -> Result<Staging> {
@@ -170,7 +166,6 @@ impl Driver for Zfs {
 
     fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
         let (name, frozen) = self.existing(id)?;
-        busy::refuse_mounted(id, &name)?;
         if !frozen {
             // Mounting replays the intent log, which a snapshot does not hold. The unmount waits for the transaction group of
             // whatever is dirty (OpenZFS, zfs_vfsops.c, `zfsvfs_teardown`), so the content is on the disk then.
@@ -204,7 +199,6 @@ impl Driver for Zfs {
         if !self.datasets.exists(&name) {
             return Ok(());
         }
-        busy::refuse_mounted(id, &name)?;
         // First the snapshot, which is refused while it has clones: then nothing has changed.
         self.datasets
             .destroy(&format!("{name}{COMMITTED}"))

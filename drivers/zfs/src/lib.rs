@@ -54,8 +54,6 @@
 #[cfg(not(feature = "zfs"))]
 mod absent;
 #[cfg(feature = "zfs")]
-mod busy;
-#[cfg(feature = "zfs")]
 mod dataset;
 mod deviations;
 #[cfg(feature = "zfs")]

@@ -103,6 +103,11 @@ enum Verb {
         #[arg(long, value_name = "TIME", value_parser = wait, default_value = "0s")]
         wait: Duration,
     },
+    /// Take a snapshot for whole that the store says may have lost writes, after a look at it
+    Trust {
+        /// Its key
+        key: String,
+    },
     /// Remove snapshots of any kind; one with children, or in use, stays.
     #[command(visible_aliases = ["delete", "remove"])]
     Rm {
@@ -270,6 +275,10 @@ fn look(root: &Root, verb: &Verb, out: &show::Printer) -> anyhow::Result<()> {
         Verb::Unmount { key, target } => {
             store.unmount(key, target)?;
             out.line(&json!({"key": key, "unmounted": target}), key)
+        }
+        Verb::Trust { key } => {
+            store.trust(key)?;
+            out.line(&json!({"key": key, "trusted": true}), key)
         }
         Verb::Ls(list) => out.list(&list.read(store)?),
         Verb::Tree(list) => out.tree(&list.read(store)?),

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use cowlab_driver::{Access, Allocation, Bytes, Chain, Mounts, Usage};
-use cowlab_snapshots::Error as StoreError;
+use cowlab_driver::{Allocation, Bytes, Mounts, Usage};
 
 use super::Image;
 use crate::graph::LayerRow;
-use crate::{Error, Result, Root};
+use crate::{Result, Root};
 
 /// What an image allocates, measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -87,24 +86,6 @@ impl Root {
     ///
     /// [`Error::Store`].
     pub fn layer_mounts(&self, layer: &LayerRow) -> Result<Mounts> {
-        let mut ids = Vec::new();
-        for below in self.graph().chain(&layer.chain_id)?.iter().rev() {
-            ids.push(self.store().stat(&below.cache_id)?.id);
-        }
-        let Some((head, ancestors)) = ids.split_first() else {
-            return Err(Error::Store(StoreError::NotFound {
-                key: layer.cache_id.clone(),
-            }));
-        };
-        let driver = self.store().driver();
-        let unusable = |error| Error::Store(StoreError::Unusable(error));
-        let mounts = driver
-            .activate(&Chain::new(*head, ancestors.to_vec()), Access::ReadOnly)
-            .map_err(unusable)?;
-        // A device that was made for the answer goes again; one that somebody uses stays.
-        match driver.deactivate(*head) {
-            Ok(()) | Err(cowlab_driver::Error::Busy { .. }) => Ok(mounts),
-            Err(error) => Err(unusable(error)),
-        }
+        Ok(self.store().describe_mount(&layer.cache_id)?)
     }
 }

@@ -8,14 +8,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::path::PathBuf;
 
-use cowlab_driver::{Access, Chain, Mounts};
 use cowlab_snapshots::layer::changes::between;
 use cowlab_snapshots::layer::reader::ReadOptions;
 use cowlab_snapshots::{ApplyOptions, Change, CheckReport, Digest, Error as StoreError, Filter};
 use cowlab_sys::Chance;
-use cowlab_sys::mount::DetachedMount;
 
 use crate::blobs::Stored;
 use crate::graph::{LayerRow, LayerState};
@@ -234,10 +231,6 @@ impl Root {
             Some(parent) => self.graph().layer(parent)?,
             None => None,
         };
-        let below = match &layer.parent {
-            Some(parent) => self.graph().chain(parent)?,
-            None => Vec::new(),
-        };
         let fresh = format!("{FRESH}{}", Chance::Kernel.uuid("check")?);
         let options = ApplyOptions {
             digest: read.digest,
@@ -247,20 +240,18 @@ impl Root {
         };
         let parent = parent.as_ref().map(|row| row.cache_id.as_str());
         self.store().apply(&fresh, parent, source, &options)?;
-        let compared = || {
-            let should = Shown::new(self, &fresh, &below)?;
-            let is = Shown::new(self, &layer.cache_id, &below)?;
-            between(Some(&should.path), &is.path, None).map_err(|reason| {
-                Error::Store(StoreError::Layer {
-                    action: "compare",
-                    key: layer.chain_id.clone(),
-                    reason: Box::new(reason),
-                })
+        let store = self.store();
+        let changes = store.with_content(&fresh, |should| {
+            store.with_content(&layer.cache_id, |is| between(Some(should), is, None))
+        });
+        store.remove(&fresh)?;
+        changes??.map_err(|reason| {
+            Error::Store(StoreError::Layer {
+                action: "compare",
+                key: layer.chain_id.clone(),
+                reason: Box::new(reason),
             })
-        };
-        let changes = compared();
-        self.store().remove(&fresh)?;
-        changes
+        })
     }
 
     /// Removes a layer and those above it, and unpacks them anew.
@@ -358,38 +349,4 @@ fn is_broken_pipe(error: &Error) -> bool {
 struct Compared {
     changes: Vec<Change>,
     lost: bool,
-}
-
-/// A committed snapshot made readable for this process alone.
-struct Shown {
-    path: PathBuf,
-    _mount: Option<DetachedMount>,
-}
-
-impl Shown {
-    fn new(root: &Root, key: &str, below: &[LayerRow]) -> Result<Self> {
-        let store = root.store();
-        let mut ancestors = Vec::new();
-        for row in below.iter().rev() {
-            ancestors.push(store.stat(&row.cache_id)?.id);
-        }
-        let chain = Chain::new(store.stat(key)?.id, ancestors);
-        let mounts = store
-            .driver()
-            .activate(&chain, Access::ReadOnly)
-            .map_err(|error| Error::Store(StoreError::Unusable(error)))?;
-        Ok(match mounts {
-            Mounts::Bind { source, .. } => Self {
-                path: source,
-                _mount: None,
-            },
-            Mounts::FileSystem(spec) => {
-                let mount = DetachedMount::new(&spec)?;
-                Self {
-                    path: mount.path().to_owned(),
-                    _mount: Some(mount),
-                }
-            }
-        })
-    }
 }

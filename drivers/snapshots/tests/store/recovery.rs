@@ -1,9 +1,11 @@
 //! What dead processes leave, and operations that fail halfway.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::place::{Place, commit, directory, files, keys, message, prepare};
-use cowlab_driver::{Chain, CreateOptions, Driver, Durability, Entry, OpenOptions, SnapshotId};
+use cowlab_driver::{
+    Chain, CreateOptions, Driver, Durability, Entry, OpenOptions, SnapshotId, WriteWatch,
+};
 use cowlab_snapshots::{CommitOptions, Error, Kind, PrepareOptions};
 use cowlab_sys::Errno;
 
@@ -290,9 +292,29 @@ const FREEZE: u8 = 2;
 const DESTROY: u8 = 3;
 const FLUSH: u8 = 4;
 
-/// The plain-copy driver on a disk that fills up at the worst moment.
+/// How often a snapshot was made mountable, by tests that run one after the other in one thread.
+static ACTIVATIONS: AtomicU8 = AtomicU8::new(0);
+/// Whether the storage of a watched driver has lost writes.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// The plain-copy driver on a disk that fills up at the worst moment, perhaps with a watch over its writes.
 #[derive(Debug)]
-struct Full(Box<dyn Driver>);
+struct Full {
+    inner: Box<dyn Driver>,
+    is_watched: bool,
+}
+
+impl WriteWatch for Full {
+    fn epoch(&self) -> cowlab_driver::Result<String> {
+        Ok("before".to_owned())
+    }
+
+    fn lost_since(&self, epoch: &str) -> cowlab_driver::Result<Option<String>> {
+        assert_eq!(epoch, "before");
+        let lost = LOST.load(Ordering::SeqCst);
+        Ok(lost.then(|| "the disk lost writes".to_owned()))
+    }
+}
 
 fn fill_up(call: u8, id: SnapshotId) -> cowlab_driver::Result<()> {
     let path = id.to_string();
@@ -308,74 +330,101 @@ impl Driver for Full {
         parent: Option<&Chain>,
         options: &CreateOptions,
     ) -> cowlab_driver::Result<()> {
-        self.0.create(id, parent, options)?;
+        self.inner.create(id, parent, options)?;
         fill_up(CREATE, id)
     }
 
     fn flush(&self, id: SnapshotId, durability: Durability) -> cowlab_driver::Result<()> {
         fill_up(FLUSH, id)?;
-        self.0.flush(id, durability)
+        self.inner.flush(id, durability)
     }
 
     fn freeze(&self, id: SnapshotId) -> cowlab_driver::Result<()> {
         // The mark is there, and its flush fails.
-        self.0.freeze(id)?;
+        self.inner.freeze(id)?;
         fill_up(FREEZE, id)
     }
 
     fn thaw(&self, id: SnapshotId) -> cowlab_driver::Result<()> {
-        self.0.thaw(id)
+        self.inner.thaw(id)
     }
 
     fn destroy(&self, id: SnapshotId) -> cowlab_driver::Result<()> {
         fill_up(DESTROY, id)?;
-        self.0.destroy(id)
+        self.inner.destroy(id)
     }
 
     fn activate(
         &self,
         chain: &Chain,
         access: cowlab_driver::Access,
-    ) -> cowlab_driver::Result<cowlab_driver::Mounts> {
-        self.0.activate(chain, access)
+    ) -> cowlab_driver::Result<cowlab_driver::Activation> {
+        if self.is_watched {
+            ACTIVATIONS.fetch_add(1, Ordering::SeqCst);
+        }
+        self.inner.activate(chain, access)
     }
 
     fn info(&self) -> &cowlab_driver::DriverInfo {
-        self.0.info()
+        self.inner.info()
     }
 
     fn mount_matchers(
         &self,
         id: SnapshotId,
     ) -> cowlab_driver::Result<Vec<cowlab_driver::MountMatcher>> {
-        self.0.mount_matchers(id)
+        self.inner.mount_matchers(id)
+    }
+
+    fn describe_mount(
+        &self,
+        chain: &Chain,
+        access: cowlab_driver::Access,
+    ) -> cowlab_driver::Result<cowlab_driver::Mounts> {
+        self.inner.describe_mount(chain, access)
+    }
+
+    fn write_watch(&self) -> Option<&dyn WriteWatch> {
+        self.is_watched.then_some(self)
     }
 
     fn deactivate(&self, id: SnapshotId) -> cowlab_driver::Result<()> {
-        self.0.deactivate(id)
+        self.inner.deactivate(id)
     }
 
     fn staging(&self, chain: &Chain) -> cowlab_driver::Result<cowlab_driver::Staging> {
-        self.0.staging(chain)
+        self.inner.staging(chain)
     }
 
     fn usage(&self, id: SnapshotId) -> cowlab_driver::Result<cowlab_driver::Usage> {
-        self.0.usage(id)
+        self.inner.usage(id)
     }
 
     fn candidates(
         &self,
         chain: &Chain,
     ) -> cowlab_driver::Result<Option<cowlab_driver::Candidates>> {
-        self.0.candidates(chain)
+        self.inner.candidates(chain)
     }
 
     fn inventory(&self) -> cowlab_driver::Result<Vec<SnapshotId>> {
-        self.0.inventory()
+        self.inner.inventory()
     }
 
     fn root(&self) -> &std::path::Path {
-        self.0.root()
+        self.inner.root()
+    }
+}
+
+fn open_full(options: &OpenOptions, is_watched: bool) -> cowlab_driver::Result<Box<dyn Driver>> {
+    let inner = (cowlab_vfs::ENTRY.open)(options)?;
+    Ok(Box::new(Full { inner, is_watched }))
+}
+
+fn entry(open: fn(&OpenOptions) -> cowlab_driver::Result<Box<dyn Driver>>) -> Entry {
+    Entry {
+        open,
+        ..cowlab_vfs::ENTRY
     }
 }
 
@@ -383,10 +432,7 @@ impl Driver for Full {
 #[test]
 fn a_full_disk_leaves_the_store_as_it_was() {
     let place = Place::new();
-    let entry = Entry {
-        open: |options: &OpenOptions| Ok(Box::new(Full((cowlab_vfs::ENTRY.open)(options)?))),
-        ..cowlab_vfs::ENTRY
-    };
+    let entry = entry(|options| open_full(options, false));
     let store = place.try_open(&entry).unwrap();
 
     FAIL.store(CREATE, Ordering::SeqCst);
@@ -412,4 +458,36 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     FAIL.store(0, Ordering::SeqCst);
     store.remove("key").unwrap();
     assert!(place.data().is_empty());
+}
+
+/// One test, for [`LOST`] and [`ACTIVATIONS`] are one.
+#[test]
+fn a_watched_driver_is_asked_before_and_after_writes_and_its_doubts_stay() {
+    let place = Place::new();
+    let entry = entry(|options| open_full(options, true));
+    let store = place.try_open(&entry).unwrap();
+    store
+        .prepare("key", None, &PrepareOptions::default())
+        .unwrap();
+    // A question has no effect on storage.
+    store.describe_mount("key").unwrap();
+    assert_eq!(ACTIVATIONS.load(Ordering::SeqCst), 0);
+    std::fs::write(directory(&store, "key").join("file"), "").unwrap();
+    assert_eq!(ACTIVATIONS.load(Ordering::SeqCst), 1);
+
+    LOST.store(true, Ordering::SeqCst);
+    let refused = store.commit("key", "name", &CommitOptions::default());
+    assert!(matches!(refused, Err(Error::Suspect { .. })), "{refused:?}");
+    drop(store);
+    LOST.store(false, Ordering::SeqCst);
+    let store = place.try_open(&entry).unwrap();
+    let text = message(store.commit("key", "name", &CommitOptions::default()));
+    assert!(
+        text.contains("the disk lost writes") && text.contains("trust key"),
+        "{text}"
+    );
+    store.trust("key").unwrap();
+    store
+        .commit("key", "name", &CommitOptions::default())
+        .unwrap();
 }

@@ -339,7 +339,8 @@ fn graph_driver(containers: &Containers<'_>, found: &Found) -> Value {
     let record = &found.record;
     let store = containers.store();
     let identity = store.identity();
-    let mount = store.mount_data(&record.snapshot).ok();
+    let mount = store.describe_mount(&record.snapshot).ok();
+    let mount = mount.map(|mounts| mounts.data());
     json!({
         "Name": identity.driver,
         "Data": {

@@ -77,12 +77,12 @@ pub(in crate::prove) fn on_content<T>(
     name: &str,
     work: impl FnOnce(&Path) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    match store
+    let active = store
         .driver()
-        .activate(&ids_of(store, name)?, Access::ReadOnly)?
-    {
-        Mounts::Bind { source, .. } => work(&source),
-        Mounts::FileSystem(spec) => work(DetachedMount::new(&spec)?.path()),
+        .activate(&ids_of(store, name)?, Access::ReadOnly)?;
+    match &*active {
+        Mounts::Bind { source, .. } => work(source),
+        Mounts::FileSystem(spec) => work(DetachedMount::new(spec)?.path()),
     }
 }
 

@@ -83,7 +83,7 @@ fn runs_out(
     }
     while_full(&store, &pool, &target, scarce, findings)?;
     if fault == Some(Fault::NoNotes) {
-        forget_notes(&root)?;
+        store.trust("key")?;
     }
     drop(store);
     give_room(&pool, scarce)?;
@@ -219,20 +219,6 @@ fn write_until(path: &Path, bytes: u64) -> anyhow::Result<()> {
     for _ in 0..bytes / PIECE as u64 {
         file.write_all(&[b'x'; PIECE])?;
         file.sync_data()?;
-    }
-    Ok(())
-}
-
-fn forget_notes(root: &Path) -> anyhow::Result<()> {
-    for entry in fs::read_dir(root.join("driver"))? {
-        for name in ["suspect", "writing"] {
-            let path = entry.as_ref().map(|entry| entry.path().join(name));
-            if let Ok(path) = path
-                && path.exists()
-            {
-                fs::remove_file(path)?;
-            }
-        }
     }
     Ok(())
 }

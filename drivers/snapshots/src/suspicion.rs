@@ -1,0 +1,96 @@
+//! Snapshots that may have lost writes, on storage that can refuse one that its writer believes done.
+//!
+//! Before such a snapshot becomes writable its row gets an epoch: how the storage is. When nobody can write any more
+//! the driver compares. What it finds stays in the row, over any power cut, and the snapshot is committed only after somebody
+//! looked and said so.
+
+use cowlab_driver::{Driver, SnapshotId};
+use rusqlite::Transaction;
+
+use crate::database::{Database, Flush};
+use crate::locks::Hold;
+use crate::row::{self, Row};
+use crate::store::Store;
+use crate::{Error, Result};
+
+/// Notes how the storage is before somebody can write to a snapshot.
+pub(crate) fn begin(driver: &dyn Driver, database: &Database, row: &Row) -> Result<()> {
+    let Some(watch) = driver.write_watch() else {
+        return Ok(());
+    };
+    let failed = || Error::driver("watch", &row.name);
+    let lost = match &row.write_epoch {
+        Some(epoch) => watch.lost_since(epoch).map_err(failed())?,
+        None => None,
+    };
+    let epoch = watch.epoch().map_err(failed())?;
+    if lost.is_none() && row.write_epoch.as_ref() == Some(&epoch) {
+        return Ok(());
+    }
+    database.write(|tx| {
+        if let Some(reason) = &lost {
+            row::set_suspect(tx, row.id, Some(reason))?;
+        }
+        row::set_write_epoch(tx, row.id, Some(&epoch))
+    })
+}
+
+/// Compares, when nobody can write to a snapshot any more, and says why content may be missing, if it may.
+pub(crate) fn end(
+    driver: &dyn Driver,
+    database: &Database,
+    id: SnapshotId,
+) -> Result<Option<String>> {
+    let Some(watch) = driver.write_watch() else {
+        return Ok(None);
+    };
+    let Some(row) = database.read(|tx| row::by_id(tx, id))? else {
+        return Ok(None);
+    };
+    let Some(epoch) = &row.write_epoch else {
+        return Ok(row.suspect);
+    };
+    let lost = watch
+        .lost_since(epoch)
+        .map_err(Error::driver("watch", &row.name))?;
+    let suspect = row.suspect.or(lost);
+    let note = |tx: &Transaction<'_>| {
+        row::set_suspect(tx, id, suspect.as_deref())?;
+        row::set_write_epoch(tx, id, None)
+    };
+    // A power cut that takes the end of the epoch back leaves it open, which is no loss.
+    let flush = if suspect.is_some() {
+        Flush::Now
+    } else {
+        Flush::Later
+    };
+    database.write_at_last(flush, note)?;
+    Ok(suspect)
+}
+
+/// Refuses a snapshot whose content may be missing in part.
+pub(crate) fn refuse(key: &str, suspect: Option<String>) -> Result<()> {
+    match suspect {
+        None => Ok(()),
+        Some(reason) => Err(Error::Suspect {
+            key: key.to_owned(),
+            reason,
+        }),
+    }
+}
+
+impl Store {
+    /// Takes a snapshot for whole of which the store says that content may be missing: somebody looked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip(self))]
+    pub fn trust(&self, key: &str) -> Result<()> {
+        let (row, _lock) = self.hold(key, Hold::Exclusive)?;
+        self.database.write(|tx| {
+            row::set_suspect(tx, row.id, None)?;
+            row::set_write_epoch(tx, row.id, None)
+        })
+    }
+}
