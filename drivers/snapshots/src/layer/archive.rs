@@ -144,7 +144,13 @@ impl<'r> Archive<'r> {
                     continue;
                 }
                 Ok(ParseEvent::End { .. }) => return Ok(None),
-                Err(error) => return Err(self.junk(position, &error)),
+                Err(error) => {
+                    // A number that is cut off is the cause of what the parser meets behind it.
+                    if !matches!(error, ParseError::Header(_)) {
+                        check_numbers(&self.head)?;
+                    }
+                    return Err(self.junk(position, &error));
+                }
             };
             check_numbers(&self.head[..consumed])?;
             self.drop_head(consumed)?;

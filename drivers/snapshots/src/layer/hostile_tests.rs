@@ -208,15 +208,11 @@ fn base_256_numbers_beyond_64_bits_are_refused() {
         for kind in *b"05xg" {
             let layer = base_256(kind, 124, field).file("f", b"");
             let error = refused(&base(), &layer).to_string();
-            // The parser refuses large extended headers by itself.
-            let reasons = [
-                "`n` is malformed: its size",
-                "exceeds limit",
-                "metadata entries without a following actual entry",
-                "invalid entry size",
-            ];
-            let is_known = reasons.iter().any(|reason| error.contains(reason));
-            assert!(is_known, "{}: {error}", char::from(kind));
+            assert!(
+                error.contains("`n` is malformed: its size"),
+                "{}: {error}",
+                char::from(kind)
+            );
         }
         for at in [386, 398, 470, 483] {
             let error = refused(&base(), &base_256(b'S', at, field)).to_string();
