@@ -5,6 +5,7 @@
 //! the same afterwards, byte by byte; and what was committed is there when the trouble is over. Made for the guest, which
 //! has device-mapper.
 
+mod activation;
 mod crash;
 mod foreign;
 mod full;
@@ -45,6 +46,7 @@ enum Fault {
 /// Proves the claim.
 pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::Result<()> {
     on_backing(run, Backing::ThinExt4, Media::Memory, SPACE, |made| {
+        activation::prove(made, findings).context("between activation and mount")?;
         crash::prove(made, findings).context("after a crash")?;
         foreign::prove(made, args.fault, findings)?;
         udev::prove(made, args.fault, findings).context("beside udev")?;

@@ -99,7 +99,7 @@ pub(in crate::prove) fn is_frozen(store: &Store, name: &str) -> anyhow::Result<b
 }
 
 /// A snapshot and its parents, as drivers know them.
-fn ids_of(store: &Store, name: &str) -> anyhow::Result<Chain> {
+pub(in crate::prove) fn ids_of(store: &Store, name: &str) -> anyhow::Result<Chain> {
     let members = chain(store, name)?;
     let mut ids = members.iter().map(|info| info.id);
     let head = ids.next().context("no such snapshot")?;
