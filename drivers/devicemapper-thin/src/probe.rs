@@ -62,9 +62,8 @@ fn try_out(options: &OpenOptions) -> Result<()> {
             let parent = Chain::new(parent, Vec::new());
             driver.create(child, Some(&parent), &CreateOptions::default())
         })
-        .and_then(|()| {
-            mount(&driver.activate(&Chain::new(child, vec![parent]), Access::ReadWrite)?)
-        });
+        .and_then(|()| driver.activate(&Chain::new(child, vec![parent]), Access::ReadWrite))
+        .and_then(|active| mount(&active));
     for id in [child, parent] {
         driver.destroy(id)?;
     }
