@@ -24,13 +24,13 @@ pub(super) fn prove(made: &BackingFs, findings: &mut Findings) -> anyhow::Result
     let released = || driver.deactivate(view.head());
 
     let active = driver.activate(&view, Access::ReadOnly)?;
-    expect_busy(findings, "an activation", released());
+    expect_busy(findings, "an activation", &released());
     let Mounts::FileSystem(spec) = &*active else {
         anyhow::bail!("a thin device is bind-mounted");
     };
     let mount = DetachedMount::new(spec)?;
     drop(active);
-    expect_busy(findings, "a mount", released());
+    expect_busy(findings, "a mount", &released());
     let kept = fs::read_to_string(mount.path().join("f"))?;
     ensure!(kept == "base", "`f` reads `{kept}`");
     drop(mount);
@@ -38,7 +38,7 @@ pub(super) fn prove(made: &BackingFs, findings: &mut Findings) -> anyhow::Result
     Ok(())
 }
 
-fn expect_busy(findings: &mut Findings, held_by: &str, released: Result<()>) {
+fn expect_busy(findings: &mut Findings, held_by: &str, released: &Result<()>) {
     if !matches!(released, Err(Error::Busy { .. })) {
         findings.add(format_args!(
             "a device that {held_by} needs was released: {released:?}"
