@@ -148,7 +148,9 @@ struct Findings(Vec<String>);
 
 impl Findings {
     fn add(&mut self, finding: impl Display) {
-        self.0.push(finding.to_string());
+        let finding = finding.to_string();
+        tracing::info!(finding, "found");
+        self.0.push(finding);
     }
 
     fn are_none(&self) -> bool {

@@ -305,7 +305,11 @@ impl Volumes {
                 Err(error) if matches!(error.errno(), Some(Errno::EXIST | Errno::NOTEMPTY)) => {
                     Ok(cowlab_sys::dir::remove_tree(&seed)?)
                 }
-                renamed => Ok(renamed?),
+                renamed => {
+                    renamed?;
+                    // What a container flushes in it would be lost with the name.
+                    Ok(durability::fsync_dir(&place)?)
+                }
             }
         });
         if seeded.is_err()

@@ -72,9 +72,12 @@ pub(super) struct Args {
     /// Plant faults one after the other: each has to be found on one of the columns.
     #[arg(long, value_name = "FAULT", value_delimiter = ',', value_parser = planted)]
     plant: Vec<Fault>,
-    /// Only the cut of this number, or the writes of the step of this number.
+    /// Only the cut of this number.
     #[arg(long, value_name = "NUMBER")]
     only: Option<usize>,
+    /// Only during the step of this number.
+    #[arg(long, value_name = "NUMBER")]
+    step: Option<usize>,
 }
 
 /// A driver on a file system.
@@ -105,6 +108,10 @@ enum Failing {
 
 /// Proves the claim.
 pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::Result<()> {
+    ensure!(
+        args.plant.is_empty() || cfg!(feature = "faults"),
+        "this program was built without the feature `faults`"
+    );
     let boot = Boot::begin(run.scratch("boot")?.join("id"))?;
     let mut columns = args.columns.clone();
     if columns.is_empty() {
@@ -123,9 +130,6 @@ pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::
 }
 
 fn planted(text: &str) -> Result<Fault, String> {
-    if !cfg!(feature = "faults") {
-        return Err("this program was built without the feature `faults`".to_owned());
-    }
     let found = Fault::ALL.into_iter().find(|fault| fault.id() == text);
     found.ok_or_else(|| format!("there are {}", Fault::ALL.map(Fault::id).join(", ")))
 }
@@ -275,9 +279,7 @@ impl Story {
             let mut position = disks.position();
             stand.settle()?;
             let mut look = Look::at(stand, Some(&mut known))?;
-            let unmarked = look.seen.clone();
-            stand.mark_volumes(&mut look.seen)?;
-            if look.seen != unmarked {
+            if look.mark_volumes(stand)? {
                 position = disks.position();
             }
             tracing::info!(%step, position, "lived");
@@ -397,8 +399,13 @@ impl Proof<'_> {
 
     fn cut_all(&mut self, findings: &mut Findings) -> anyhow::Result<()> {
         let points = &self.story.points;
-        let (first, last) = (points[0].position, points[points.len() - 1].position);
-        let moments = self.disks.pick(first..last, self.args.cuts, self.args.seed);
+        let (first, last) = match self.args.step {
+            Some(step) => (step.saturating_sub(1), step),
+            None => (0, points.len() - 1),
+        };
+        ensure!(last < points.len(), "the life has no step {last}");
+        let range = points[first].position..points[last].position;
+        let moments = self.disks.pick(range, self.args.cuts, self.args.seed);
         ensure!(!moments.is_empty(), "the life wrote nothing");
         let mut random = Random(self.args.seed);
         let mut found = 0;

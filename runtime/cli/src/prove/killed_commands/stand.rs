@@ -10,7 +10,7 @@ use cowlab_driver::Settings;
 use cowlab_sys::channel::{self, Ready};
 use cowlab_sys::fault::{self, Fault};
 use cowlab_sys::task::{self, Task};
-use cowlab_sys::{Cmd, durability, process};
+use cowlab_sys::{Cmd, Errno, durability, process};
 use serde_json::Value;
 
 use super::ledger::{OneContainer, Outcome, Seen};
@@ -175,7 +175,13 @@ impl Stand {
     /// The ids of containers, of which there may be no more than a directory.
     pub(in crate::prove) fn ids(&self) -> anyhow::Result<Vec<String>> {
         let mut ids = Vec::new();
-        for entry in fs::read_dir(self.root.join("containers"))? {
+        let place = self.root.join("containers");
+        let entries = match fs::read_dir(&place) {
+            // A file system that a failed write broke: whoever works on it is known by its words.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => return Ok(ids),
+            entries => entries.with_context(|| place.display().to_string())?,
+        };
+        for entry in entries {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if name.len() >= 64 {
                 ids.push(name);

@@ -29,7 +29,7 @@ impl Proof<'_> {
         };
         let mut found = 0;
         for step in 1..self.story.points.len() {
-            if self.args.only.is_some_and(|only| only != step) {
+            if self.args.step.is_some_and(|only| only != step) {
                 continue;
             }
             for number in 0.. {
@@ -54,7 +54,7 @@ impl Proof<'_> {
         let word = self.story.points[step].step.as_ref();
         let word = word.map_or_else(String::new, ToString::to_string);
         format!(
-            "{} on {}, write {number} of step {step} `{word}` failed with {errno}: {wrong}; again: with --only {step}",
+            "{} on {}, write {number} of step {step} `{word}` failed with {errno}: {wrong}; again: with --step {step}",
             self.column.driver, self.column.backing
         )
     }

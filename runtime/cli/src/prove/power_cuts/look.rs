@@ -76,6 +76,23 @@ impl Look {
         }
         Ok(Self { snapshots, seen })
     }
+
+    /// Leaves a marker in each empty volume that has none, and returns whether there was one. What is flushed for a marker
+    /// would flush a seed as well.
+    pub(super) fn mark_volumes(&mut self, stand: &Stand) -> anyhow::Result<bool> {
+        let mut empty = Seen {
+            volumes: self.seen.volumes.clone(),
+            ..Seen::default()
+        };
+        empty.volumes.retain(|name, held| {
+            let content = self.snapshots.get(&format!("volume {name}"));
+            held == "nothing" && content.is_some_and(Snapshot::is_empty_volume)
+        });
+        stand.mark_volumes(&mut empty)?;
+        let is_new = !empty.volumes.is_empty();
+        self.seen.volumes.extend(empty.volumes);
+        Ok(is_new)
+    }
 }
 
 fn open(stand: &Stand) -> anyhow::Result<Root> {
