@@ -21,6 +21,8 @@ use crate::setup::{self, Consent, Purpose};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The drivers that need libraries of the release.
 const FEATURES: &str = "zfs,devicemapper-thin";
+/// The same, and what plants faults: nobody but a test runs this program.
+const PROGRAM_FEATURES: &str = "zfs,devicemapper-thin,faults";
 /// The packages with these features.
 const LINTED: [&str; 3] = ["cowlab-zfs", "cowlab-devicemapper-thin", "cowlab"];
 /// Those of them whose unit tests need the features.
@@ -36,7 +38,8 @@ pub(crate) fn build(consent: Consent) -> anyhow::Result<Option<PathBuf>> {
     };
     setup::ensure(&[Purpose::GuestRun, Purpose::GuestProgram], consent)?;
     let target = program::target_directory()?.join("guest");
-    let cargo = for_guest(program::cargo_build(), &sysroot(&image, &target)?, &target);
+    let cargo = program::cargo_build().args(["--features", PROGRAM_FEATURES]);
+    let cargo = for_guest(cargo, &sysroot(&image, &target)?, &target);
     if cargo.status_inherit()? != 0 {
         let message = format!("failed to build cowlab for the guest: `{cargo}` failed");
         return Err(Refusal::new(exit::FINDING, message).into());
@@ -49,7 +52,7 @@ pub(crate) fn lint() -> anyhow::Result<u8> {
     let image = image()?;
     let target = program::target_directory()?.join("guest");
     let cargo = Cmd::new("cargo").args(["clippy", "--all-targets"]);
-    let cargo = cargo.args(packages(&LINTED));
+    let cargo = cargo.args(packages(&LINTED)).args(["--features", FEATURES]);
     let cargo = for_guest(cargo, &sysroot(&image, &target)?, &target);
     let cargo = cargo.args(["--", "-D", "warnings"]);
     Ok(match cargo.status_inherit()? {
@@ -64,6 +67,7 @@ pub(crate) fn test() -> anyhow::Result<u8> {
     let target = program::target_directory()?.join("guest");
     let cargo = Cmd::new("cargo").args(["test", "--lib", "--no-run", "--quiet"]);
     let cargo = cargo.arg("--message-format=json").args(packages(&TESTED));
+    let cargo = cargo.args(["--features", FEATURES]);
     let cargo = for_guest(cargo, &sysroot(&image, &target)?, &target);
     let programs = ordinary::test_programs(&cargo.read()?)?;
     let mut machine = Machine::new(image);
@@ -123,7 +127,7 @@ fn for_guest(cargo: Cmd, sysroot: &Path, target: &Path) -> Cmd {
     let option = format!("--sysroot={root}");
     let libraries = format!("{root}/usr/lib/x86_64-linux-gnu/pkgconfig:{root}/usr/share/pkgconfig");
     cargo
-        .args(["--features", FEATURES, "--target", TARGET, "--target-dir"])
+        .args(["--target", TARGET, "--target-dir"])
         .arg(target)
         // With --target these do not reach build scripts, which run on the host.
         .env(

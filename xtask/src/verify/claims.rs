@@ -272,6 +272,15 @@ pub(super) const CLAIMS: &[Claim] = &[
         within: None,
     },
     claim(
+        "power-cuts-faults-in-the-guest",
+        "In the guest, the power cuts find a thin pool that is not made to commit its metadata.",
+        STORE,
+        &[
+            "prove", "power-cuts", "--driver", "devicemapper-thin", "--backing", "thin+ext4", "--life", "snapshots", "--cuts", "100",
+            "--plant", "no-pool-flush", "--in-guest",
+        ],
+    ),
+    claim(
         "aa",
         "Two interleaved measurements of the same copy-ups show no relevant change.",
         WORKLOADS,
