@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use cowlab_driver::layers::Layers;
-use cowlab_driver::{Access, SnapshotId};
+use cowlab_driver::{Access, SnapshotId, join_layers};
 use cowlab_sys::fuse::Server;
 use cowlab_sys::{MountAttributes, MountOption, MountSpec};
 
@@ -46,8 +46,9 @@ pub(crate) fn spec(
         options.push(MountOption::text("lowerdir+", place.0.empty()));
     }
     if is_writable {
-        options.push(MountOption::text("upperdir", place.0.diff(head)));
-        options.push(MountOption::text("workdir", place.0.work(head)));
+        let layer = |path| join_layers([path]);
+        options.push(MountOption::text("upperdir", layer(place.0.diff(head))));
+        options.push(MountOption::text("workdir", layer(place.0.work(head))));
     }
     MountSpec {
         fstype: FSTYPE.to_owned(),
@@ -68,7 +69,7 @@ pub(crate) fn spec(
 }
 
 /// The program's own options. Paths begin in the driver's directory, so none of them has a colon, which the program takes
-/// for a separator, a comma or a backslash. Without `writeback=0` the kernel keeps the modification time of a file that was
+/// for a separator even in `upperdir`, a comma or a backslash. Without `writeback=0` the kernel keeps the modification time of a file that was
 /// written, and the file below gets another one.
 fn program_options(head: SnapshotId, lowers: &[SnapshotId], is_writable: bool) -> OsString {
     let mut lowers: Vec<String> = lowers.iter().map(|id| format!("{id}/diff")).collect();

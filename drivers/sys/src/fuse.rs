@@ -3,7 +3,8 @@
 //! The mount is made here and the program gets the open `/dev/fuse` of it, as `/dev/fd/N` in place of a mount point
 //! (libfuse 3.3, lib/mount.c, `fuse_session_mount`). So the mount has a source of the caller's choice in mount tables,
 //! it can be a detached one, and no process is left behind: the program ends once the last mount is gone, if only because
-//! SIGKILL ended the process that held a detached one.
+//! SIGKILL ended the process that held a detached one. The program runs in a mount namespace of its own, in which its mount
+//! never is: so it ends with a mount namespace that nobody is in any more, such as a container's.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,15 +16,19 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount,
-    fsopen,
+    FsMountFlags, FsOpenFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, open_tree, unmount,
 };
 
-use crate::mount::{MountSpec, context_log};
-use crate::{Cmd, Error, Result, io, sys, task};
+use crate::mount::{MountSpec, attach, context_log};
+use crate::{Cmd, Error, Result, io, mountinfo, process, sys, task};
 
 /// What the kernel is asked about.
 const DEVICE: &str = "/dev/fuse";
+
+/// Where a program has its directory mounted, in its own mount namespace: a directory that every host has and no program of
+/// a file system needs.
+const DIRECTORY: &str = "/sys";
 
 /// The longest that a program is waited for after an unmount. It exits at once, unless another mount namespace has a copy of
 /// the mount.
@@ -36,7 +41,8 @@ pub struct Server {
     pub program: String,
     /// Its options, as one argument of `-o`.
     pub options: OsString,
-    /// The directory in which relative paths of the options begin.
+    /// The directory in which relative paths of the options begin. The program sees it under another path, one without
+    /// characters that separate or escape options: some programs make a path absolute before they take it apart.
     pub directory: PathBuf,
     /// A file that the program holds locked, shared, for as long as it runs (flock(2)). It is made where missing.
     pub lease: PathBuf,
@@ -99,8 +105,21 @@ pub(crate) fn create(spec: &MountSpec, server: &Server) -> Result<(OwnedFd, Runn
         fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
     });
     let tree = made.map_err(|source| refused(source, context_log(&context)))?;
-    let running = start(server, device)?;
+    // A program keeps its namespace alive with all mounts in it. The mount that is about to be attached must not be one.
+    let running = process::with_private_mounts(|| {
+        show_directory(&server.directory)?;
+        let running = start(server, device)?;
+        unmount_unused()?;
+        Ok(running)
+    })??;
     Ok((tree, running))
+}
+
+/// Binds the directory where the program finds it.
+fn show_directory(directory: &Path) -> Result<()> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = sys("open_tree", directory, open_tree(CWD, directory, flags))?;
+    sys("move_mount", DIRECTORY, attach(&tree, Path::new(DIRECTORY)))
 }
 
 fn configure(
@@ -123,6 +142,22 @@ fn configure(
     fsconfig_create(context)
 }
 
+/// Unmounts the copies of mounts that the program's namespace has and the program does not use: with a copy left, who
+/// unmounts the original finds its device still in use, or its snapshot still mounted.
+fn unmount_unused() -> Result<()> {
+    sys("chdir", "/", rustix::process::chdir("/"))?;
+    // What is mounted last may lie on what is mounted first. Programs find their open files by `/proc/self/fd`.
+    for mount in mountinfo::read_self()?.iter().rev() {
+        let point = &mount.mount_point;
+        if mount.fstype != "proc"
+            && let Err(error) = unmount(point, UnmountFlags::NOFOLLOW)
+        {
+            tracing::trace!(mount = %point.display(), %error, "a FUSE program keeps a mount");
+        }
+    }
+    Ok(())
+}
+
 /// Starts the program and waits until it has gone to the background. It keeps nothing but the device, the lease and the pipe.
 fn start(server: &Server, device: OwnedFd) -> Result<Running> {
     let lease = File::options()
@@ -140,7 +175,7 @@ fn start(server: &Server, device: OwnedFd) -> Result<Running> {
         .arg("-o")
         .arg(&server.options)
         .arg(format!("/dev/fd/{number}"))
-        .current_dir(&server.directory)
+        .current_dir(DIRECTORY)
         .inherit(device)
         .inherit(lease)
         .inherit(held);

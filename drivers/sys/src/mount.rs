@@ -415,7 +415,7 @@ fn create_classic(spec: &MountSpec) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Puts a detached mount at `target`.
-fn attach(tree: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
+pub(crate) fn attach(tree: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
     let path = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let place = rustix::fs::open(target, path, Mode::empty())?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
