@@ -92,6 +92,8 @@ codes! {
     ENODATA = 61: "No such attribute.",
     EOVERFLOW = 75: "Value too large for the type.",
     EOPNOTSUPP = 95: "Operation not supported.",
+    ECONNABORTED = 103: "Software caused connection abort.",
+    ENOTCONN = 107: "Not connected: a FUSE program has ended.",
     ESTALE = 116: "Stale file handle.",
     EDQUOT = 122: "Quota exceeded.",
 }

@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use cowlab_snapshots::{ApplyOptions, Error as StoreError, LayerError};
+use cowlab_snapshots::{
+    ApplyOptions, CommitOptions, Error as StoreError, LayerError, PrepareOptions,
+};
 
 use crate::cases::full;
 use crate::cases::life::{names, read_text};
@@ -117,6 +119,18 @@ pub(super) const CASES: &[Case] = &[
         catalogue: &["M23"],
         impact: Impact::DataLoss,
         run: Some(applied_twice),
+        ..Case::BASE
+    },
+    Case {
+        id: "layer/long-names-can-be-removed",
+        spec: "A file whose name has 252 bytes, to which no `.wh.` can be put, comes with a layer and can be removed in a child.",
+        see: &[
+            "limits.h(0p), NAME_MAX",
+            "containers/fuse-overlayfs, names of 252 bytes and more",
+        ],
+        catalogue: &["A22", "N01"],
+        impact: Impact::DataLoss,
+        run: Some(long_names_can_be_removed),
         ..Case::BASE
     },
 ];
@@ -576,4 +590,23 @@ fn applied_twice(context: &mut Context) -> Result<()> {
         apply(context, "layer", None, &second),
     )?;
     shows(context, "layer", "f=first")
+}
+
+fn long_names_can_be_removed(context: &mut Context) -> Result<()> {
+    let name = "n".repeat(252);
+    let base = [Entry::file(&name, "long"), Entry::file("kept", "k")];
+    apply_entries(context, "base", None, &base)?;
+    shows(context, "base", &format!("kept=k {name}=long"))?;
+    context
+        .store()
+        .prepare("child", Some("base"), &PrepareOptions::default())?;
+    context.with_mount("child", |dir| {
+        let removed = Tree::open(dir)?.unlink(&format!("/{name}"));
+        removed.map_err(|code| Difference::new("a name of 252 bytes", "remove", "ok", code).into())
+    })?;
+    context
+        .store()
+        .commit("child", "less", &CommitOptions::default())?;
+    shows(context, "less", "kept=k")?;
+    shows(context, "base", &format!("kept=k {name}=long"))
 }

@@ -1,11 +1,13 @@
 //! The driver itself.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::layers::Layers;
 use cowlab_driver::{
-    Access, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Error, MountMatcher,
-    Mounts, OpenOptions, Own, Provenance, Quarantine, Result, SnapshotId, Staging, Usage,
+    Access, Activation, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Error,
+    MountMatcher, Mounts, OpenOptions, Own, Provenance, Quarantine, Result, SnapshotId, Staging,
+    Usage,
 };
 use cowlab_sys::durability::syncfs;
 use cowlab_sys::fuse::Server;
@@ -79,6 +81,20 @@ impl Driver for FuseOverlayfs {
                 self.mounts(head, chain.ancestors(), Access::ReadWrite)
             }
         }
+    }
+
+    fn activate_for_others(&self, chain: &Chain, access: Access) -> Result<Activation> {
+        // Only cowlab shows the program another path of the directory.
+        let special = |byte| b":,\\".contains(byte);
+        if self.root().as_os_str().as_bytes().iter().any(special) {
+            return Err(Error::Unsupported {
+                driver: NAME,
+                what: "mounts by others of a root whose path has a colon, a comma or a backslash"
+                    .to_owned(),
+                remedy: "rename the directory".to_owned(),
+            });
+        }
+        self.activate(chain, access)
     }
 
     fn deactivate(&self, id: SnapshotId) -> Result<()> {

@@ -9,7 +9,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{PipeReader, Read, pipe};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -105,14 +105,16 @@ pub(crate) fn create(spec: &MountSpec, server: &Server) -> Result<(OwnedFd, Runn
         fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
     });
     let tree = made.map_err(|source| refused(source, context_log(&context)))?;
+    let (alive, held) = io("pipe", DEVICE, pipe())?;
     // A program keeps its namespace alive with all mounts in it. The mount that is about to be attached must not be one.
-    let running = process::with_private_mounts(|| {
+    process::with_private_mounts(|| {
+        // Between fork(2) and execve(2) a child has copies of all descriptors, which make other mounts busy.
+        process::unshare_descriptors(&[device.as_fd(), held.as_fd()])?;
         show_directory(&server.directory)?;
-        let running = start(server, device)?;
-        unmount_unused()?;
-        Ok(running)
+        start(server, device.as_fd(), held.as_fd())?;
+        unmount_unused()
     })??;
-    Ok((tree, running))
+    Ok((tree, Running(alive)))
 }
 
 /// Binds the directory where the program finds it.
@@ -159,7 +161,9 @@ fn unmount_unused() -> Result<()> {
 }
 
 /// Starts the program and waits until it has gone to the background. It keeps nothing but the device, the lease and the pipe.
-fn start(server: &Server, device: OwnedFd) -> Result<Running> {
+fn start(server: &Server, device: BorrowedFd<'_>, held: BorrowedFd<'_>) -> Result<()> {
+    let device = io("dup", DEVICE, device.try_clone_to_owned())?;
+    let held = io("dup", DEVICE, held.try_clone_to_owned())?;
     let lease = File::options()
         .read(true)
         .write(true)
@@ -168,7 +172,6 @@ fn start(server: &Server, device: OwnedFd) -> Result<Running> {
         .open(&server.lease);
     let lease = io("open", &server.lease, lease)?;
     io("flock", &server.lease, lease.lock_shared())?;
-    let (alive, held) = io("pipe", &server.lease, pipe())?;
     let (mut said, output) = io("pipe", &server.lease, pipe())?;
     let number = device.as_raw_fd();
     let command = Cmd::new(&server.program)
@@ -182,12 +185,11 @@ fn start(server: &Server, device: OwnedFd) -> Result<Running> {
     let nothing = io("open", "/dev/null", File::open("/dev/null"))?;
     let pid = command.detach(nothing, output)?;
     let line = command.to_string();
-    // The program alone has the device now: should it fail, the mount fails with it.
     drop(command);
     let mut text = String::new();
     io("read", &server.lease, said.read_to_string(&mut text))?;
     match task::wait(pid)? {
-        0 => Ok(Running(alive)),
+        0 => Ok(()),
         status => Err(Error::Command {
             line,
             status: Some(status),

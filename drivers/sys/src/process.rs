@@ -1,6 +1,6 @@
 //! Facts about this process, other processes and the kernel, and private mount namespaces.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -276,14 +276,14 @@ pub fn unshare_mounts() -> Result<()> {
     }
 }
 
-/// Gives the calling thread a table of descriptors of its own, in which there are the standard streams alone. It comes first
-/// in a thread that was handed no descriptor; threads that it starts have its table.
+/// Gives the calling thread a table of descriptors of its own, in which there are the standard streams and `kept` alone. It
+/// comes first in a thread that was handed no other descriptor; threads that it starts have its table.
 ///
 /// # Errors
 ///
 /// Returns [`Error::Sys`].
-pub fn unshare_descriptors() -> Result<()> {
-    sys("unshare", "descriptors", raw::unshare_descriptors())
+pub fn unshare_descriptors(kept: &[BorrowedFd<'_>]) -> Result<()> {
+    sys("unshare", "descriptors", raw::unshare_descriptors(kept))
 }
 
 /// Runs `body` in a thread with a mount namespace of its own, which ends with it, and the mounts

@@ -384,13 +384,30 @@ pub(crate) fn unshare(flags: rustix::thread::UnshareFlags) -> Result<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }
 }
 
-/// unshare(2) with CLONE_FILES, then close_range(2) of all but the standard streams: nothing is left in the thread's table
-/// that a number could be taken for.
-pub(crate) fn unshare_descriptors() -> Result<()> {
-    // SAFETY: whoever calls holds no descriptor in this thread, as `process::unshare_descriptors` demands.
+/// unshare(2) with CLONE_FILES, then close_range(2) of all but the standard streams and `kept`: nothing else is left in the
+/// thread's table that a number could be taken for.
+pub(crate) fn unshare_descriptors(kept: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut kept: Vec<u32> = kept
+        .iter()
+        .map(|fd| fd.as_raw_fd().unsigned_abs())
+        .collect();
+    kept.sort_unstable();
+    // SAFETY: whoever calls holds no other descriptor in this thread, as `process::unshare_descriptors` demands.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }?;
-    // SAFETY: as above; the table is this thread's own by now.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
+    let mut first = 3;
+    for number in kept.into_iter().filter(|number| *number >= 3) {
+        if first < number {
+            close_range(first, number - 1)?;
+        }
+        first = number + 1;
+    }
+    close_range(first, u32::MAX)
+}
+
+/// close_range(2) in a table that is the calling thread's own.
+fn close_range(first: u32, last: u32) -> Result<()> {
+    // SAFETY: takes numbers; `unshare_descriptors`, the only caller, says whose descriptors they are.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0_u32) };
     outcome(closed).map(drop)
 }
 

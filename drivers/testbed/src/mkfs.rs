@@ -14,6 +14,10 @@ const XFS_SECTOR: u32 = 4096;
 /// How much is written at once to a file that gets every block written, in bytes.
 const FILL: usize = 1 << 20;
 
+/// The seed that ext4 hashes names with. It decides in which order a directory is listed: one of mkfs's own choice has
+/// what depends on the order, as some programs do, differ from run to run (mke2fs(8), hash_seed).
+const HASH_SEED: &str = "c0713ab0-0000-4000-8000-000000000001";
+
 /// Returns the sector size that the loop device of a backing needs; `None` is the kernel's own.
 pub(crate) fn sector_size(backing: Backing) -> Option<u32> {
     let xfs = matches!(
@@ -32,8 +36,9 @@ pub(crate) fn command(backing: Backing, preallocate: bool, uuid: Option<&str>) -
     Some(match backing {
         Backing::Ext4 | Backing::ThinExt4 => {
             let discard = if preallocate { ",nodiscard" } else { "" };
-            let seed = uuid.map_or_else(String::new, |uuid| format!(",hash_seed={uuid}"));
-            let options = format!("lazy_itable_init=0,lazy_journal_init=0{discard}{seed}");
+            let seed = uuid.unwrap_or(HASH_SEED);
+            let options =
+                format!("lazy_itable_init=0,lazy_journal_init=0{discard},hash_seed={seed}");
             let command = command.args(["-q", "-E"]).arg(options);
             match uuid {
                 Some(uuid) => command.args(["-U", uuid]),
@@ -174,7 +179,9 @@ mod tests {
         };
         assert_eq!(
             line(Backing::Ext4, true),
-            "mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0,nodiscard"
+            format!(
+                "mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0,nodiscard,hash_seed={HASH_SEED}"
+            )
         );
         assert_eq!(
             line(Backing::Xfs, false),

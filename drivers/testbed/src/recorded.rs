@@ -155,7 +155,7 @@ fn missing() -> Error {
 /// process is killed while another thread waits for the disk, the connection ends with this thread, and the wait with it.
 /// With a descriptor table in common, each would wait for the other's end.
 fn begin(target: &Path, name: &str) -> crate::Result<(File, MountGuard)> {
-    process::unshare_descriptors()?;
+    process::unshare_descriptors(&[])?;
     let device = File::options().read(true).write(true).open(DEVICE);
     let device = cowlab_sys::io("open", DEVICE, device)?;
     let spec = MountSpec {
