@@ -83,8 +83,7 @@ impl Wanted {
     pub fn subjects(&self, effort: Effort, media: Media) -> Vec<Subject> {
         let mut subjects = Vec::new();
         for entry in cowlab_drivers::all() {
-            let is_usual = !self.drivers.is_empty() || !entry.provisional;
-            if !named(&self.drivers, entry.name) || !is_usual {
+            if !named(&self.drivers, entry.name) {
                 continue;
             }
             for variant in entry.variants {

@@ -252,6 +252,10 @@ fn without(subject: &Subject, options: &Options, lacking: Lacking) -> Verdict {
             lacking.reason
         )),
         Some(Excuse::Judge) => Verdict::skip(lacking.reason),
+        Some(Excuse::Kernel) if is_host && !subject.entry.runs_in_guest => Verdict::skip(format!(
+            "{}; the guest has not got the driver",
+            lacking.reason
+        )),
         // Who asks for this kernel alone gets what it has.
         Some(Excuse::Kernel) if is_host && options.no_guest == NoGuest::NotAsked => {
             Verdict::skip(format!(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Result, anyhow};
-use cowlab_runtime::guest::Guest;
+use cowlab_runtime::guest::{Guest, Where};
 use cowlab_sys::interrupt;
 use cowlab_testbed::Run;
 use libtest_mimic::{Arguments, FormatSetting, Trial};
@@ -101,9 +101,12 @@ fn away(
     };
     let columns = columns.iter().zip(lacks);
     columns
-        .map(|((_, cases), lack)| match grounds.guest {
-            Some(_) => placing::away(cases, place, args.risk_kernel, &lack),
-            None => Vec::new(),
+        .map(|((subject, cases), lack)| {
+            let is_useful = subject.entry.runs_in_guest || place == Where::Guest;
+            match grounds.guest.is_some() && is_useful {
+                true => placing::away(cases, place, args.risk_kernel, &lack),
+                false => Vec::new(),
+            }
         })
         .collect()
 }

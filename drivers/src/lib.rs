@@ -5,7 +5,7 @@
 
 use cowlab_driver::Entry;
 
-/// Every driver, in the order that reports list them.
+/// Every driver, in the order that reports list them and that a new root tries them.
 #[must_use]
 pub fn all() -> &'static [&'static Entry] {
     &[
@@ -22,13 +22,13 @@ pub fn all() -> &'static [&'static Entry] {
 pub const GROUPS: [&str; 3] = ["all", "host", "guest"];
 
 /// Whether one of these names is a driver's, or a [group](GROUPS) that it is in: `host` are the drivers that run on most
-/// hosts, `guest` the others. A [provisional](Entry::provisional) driver is in no group.
+/// hosts, `guest` the others.
 #[must_use]
 pub fn is_named(entry: &Entry, names: &[impl AsRef<str>]) -> bool {
     names.iter().any(|name| match name.as_ref() {
-        "all" => !entry.provisional,
-        "host" => !entry.needs_guest && !entry.provisional,
-        "guest" => entry.needs_guest && !entry.provisional,
+        "all" => true,
+        "host" => !entry.needs_guest,
+        "guest" => entry.needs_guest,
         name => name == entry.name,
     })
 }
@@ -50,8 +50,8 @@ mod tests {
         for entry in all() {
             let groups = ["host", "guest"].map(|group| is_named(entry, &[group]));
             let count = groups.iter().filter(|is_in| **is_in).count();
-            assert_eq!(count, usize::from(!entry.provisional));
-            assert_eq!(is_named(entry, &["all"]), !entry.provisional);
+            assert_eq!(count, 1);
+            assert!(is_named(entry, &["all"]));
             assert!(is_named(entry, &["none", entry.name]));
             assert!(!is_named(entry, &["none"]));
         }
@@ -74,6 +74,7 @@ mod tests {
             assert_eq!(entry.info.name, entry.name);
             assert!(!entry.summary.is_empty() && !entry.requirements.is_empty());
             assert!(!entry.backings.is_empty() && !GROUPS.contains(&entry.name));
+            assert!(entry.runs_in_guest || !entry.needs_guest);
             for measured in entry.measured {
                 assert!(entry.variant(measured.variant).is_some());
             }

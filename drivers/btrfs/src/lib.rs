@@ -79,7 +79,7 @@ pub const ENTRY: Entry = Entry {
         when_thorough: &[],
     }],
     needs_guest: false,
-    provisional: false,
+    runs_in_guest: true,
     requirements: &[
         Requirement {
             what: "root",

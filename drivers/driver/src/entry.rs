@@ -26,8 +26,8 @@ pub struct Entry {
     pub measured: &'static [Measured],
     /// Whether most hosts lack what it needs, so that the guest is where it runs.
     pub needs_guest: bool,
-    /// Whether not all its deviations are declared yet: then it is judged, measured, proved and chosen only by its name.
-    pub provisional: bool,
+    /// Whether the guest's image has what it needs. Where not, what this kernel cannot run is skipped.
+    pub runs_in_guest: bool,
     /// What it needs, for people. [`probe`](Self::probe) finds out.
     pub requirements: &'static [Requirement],
     /// Where it is known to differ from a plain directory.

@@ -87,7 +87,7 @@ pub const ENTRY: Entry = Entry {
         },
     ],
     needs_guest: false,
-    provisional: false,
+    runs_in_guest: true,
     requirements: &[
         Requirement {
             what: "root",

@@ -63,7 +63,7 @@ pub const ENTRY: Entry = Entry {
         when_thorough: &["xfs"],
     }],
     needs_guest: false,
-    provisional: false,
+    runs_in_guest: true,
     requirements: &[Requirement {
         what: "root",
         because: "a copy keeps owners, devices and `trusted.` xattrs, and bind mounts need CAP_SYS_ADMIN; for all but the last two, root of a user namespace will do",

@@ -101,7 +101,7 @@ pub const ENTRY: Entry = Entry {
         when_thorough: &[],
     }],
     needs_guest: true,
-    provisional: false,
+    runs_in_guest: true,
     requirements: &[
         Requirement {
             what: "root",

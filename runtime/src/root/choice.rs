@@ -124,10 +124,7 @@ pub(super) fn choose<'a>(
         return Ok((entry, variant.or(Some(usual_variant(entry).name))));
     }
     let mut tried = Vec::new();
-    let usual = cowlab_drivers::all()
-        .iter()
-        .filter(|entry| !entry.provisional);
-    for entry in usual {
+    for entry in cowlab_drivers::all() {
         let variant = usual_variant(entry);
         match (entry.probe)(dir, variant, &options.settings) {
             Ok(()) => return Ok((entry, Some(variant.name))),

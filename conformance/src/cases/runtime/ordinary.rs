@@ -1,5 +1,9 @@
 //! What an ordinary user has of containers.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use cowlab_driver::Entry;
 use cowlab_sys::mountinfo;
 
 use crate::context::Result;
@@ -9,7 +13,7 @@ use crate::product::{BASE, Product};
 pub(in crate::cases) const CASES: &[Case] = &[Case {
     id: "runtime/an-ordinary-user-runs",
     spec: "An ordinary user imports an image, runs, changes, commits and removes containers, and leaves no mount behind; a driver \
-           that needs the host's root says so.",
+           that needs the host's root, or a device that is closed, says so.",
     see: &["user_namespaces(7)", "subuid(5)", "newuidmap(1)"],
     catalogue: &["S05"],
     impact: Impact::AppVisible,
@@ -25,6 +29,11 @@ fn an_ordinary_user_runs(context: &mut Context) -> Result<()> {
         return product.run(&["info"])?.refused(69, "is missing");
     }
     product.import_base()?;
+    if let Some(device) = closed_device(context.entry()) {
+        return product
+            .run(&["run", "--rm", BASE, "true"])?
+            .refused(125, device);
+    }
     let run = |flags: &[&str], script: &str| {
         product.ok(&[&["run", "--rm"], flags, &[BASE, "sh", "-c", script]].concat())
     };
@@ -50,4 +59,17 @@ fn an_ordinary_user_runs(context: &mut Context) -> Result<()> {
     product.ok(&["system", "check"])?;
     let after = mountinfo::read_self()?.len();
     expect("mounts", "of the host", before, after)
+}
+
+/// A device among what the driver requires that this host keeps from ordinary users.
+fn closed_device(entry: &Entry) -> Option<&'static str> {
+    let is_closed = |path: &&str| {
+        Path::new(path)
+            .metadata()
+            .is_ok_and(|device| device.permissions().mode() & 0o6 != 0o6)
+    };
+    let devices = entry.requirements.iter().map(|one| one.what);
+    devices
+        .filter(|what| what.starts_with("/dev/"))
+        .find(is_closed)
 }
