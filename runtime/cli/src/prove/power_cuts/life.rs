@@ -165,7 +165,6 @@ fn short(stand: &Stand) -> Vec<Step> {
         command("snapshot prepare untouched s1"),
         command(&format!("snapshot apply applied -i {tar}")),
         command("snapshot rm untouched"),
-        command("volume create vol-a"),
         command(&format!("import {tar} one:1")),
         command("rmi one:1"),
     ]
