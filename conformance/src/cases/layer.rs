@@ -602,7 +602,7 @@ fn long_names_can_be_removed(context: &mut Context) -> Result<()> {
         .prepare("child", Some("base"), &PrepareOptions::default())?;
     context.with_mount("child", |dir| {
         let removed = Tree::open(dir)?.unlink(&format!("/{name}"));
-        removed.map_err(|code| Difference::new("a name of 252 bytes", "remove", "ok", code).into())
+        removed.map_err(|code| Difference::new("a name of 252 bytes", "remove", "ok", code))
     })?;
     context
         .store()
