@@ -15,7 +15,7 @@ use cowlab_driver::tree;
 use cowlab_reports::units;
 use cowlab_sys::cmd::Running;
 use cowlab_sys::durability::{fsync, fsync_dir, start_writing, syncfs};
-use cowlab_sys::{Cmd, FileKind, Guard, dir};
+use cowlab_sys::{Chance, Cmd, FileKind, Guard, dir};
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Run};
 
 use crate::Terminal;
@@ -53,9 +53,8 @@ pub fn run(filters: &[String]) -> anyhow::Result<()> {
         filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
     };
     cowlab_sys::interrupt::watch()?;
-    cowlab_sys::process::unshare_mounts()?;
     let terminal = Terminal::new();
-    let run = Run::start(None)?;
+    let run = Run::start_with_private_mounts(None, Chance::Kernel)?;
     let options = BackingOptions {
         bytes: BYTES,
         ..BackingOptions::default()

@@ -45,8 +45,6 @@ pub fn run(filters: &[String]) -> anyhow::Result<()> {
         return Ok(());
     }
     cowlab_sys::interrupt::watch()?;
-    // What a peer leaves mounted ends with this process.
-    cowlab_sys::process::unshare_mounts()?;
     let terminal = Terminal::new();
     for engine in cowlab_testbed::live_host()? {
         terminal.line(&format!(

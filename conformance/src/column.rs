@@ -3,7 +3,6 @@
 //! Order: make the backing file system, ask the driver whether it runs there, try the needs of the cases, run the
 //! cases, run what failed again and alone, take the file system down, look for leaks and a tainted kernel.
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +10,6 @@ use std::time::Duration;
 use cowlab_driver::{Error as DriverError, Settings};
 use cowlab_reports::result::{Place, Status};
 use cowlab_runtime::guest;
-use cowlab_sys::mountinfo::MountEntry;
 use cowlab_sys::{interrupt, kernel_log, mountinfo, process};
 use cowlab_testbed::{Error as TestbedError, Run};
 
@@ -80,7 +78,7 @@ pub(crate) fn run(
         run_here(run, subject, cases, options, news)
     } else {
         let column = || {
-            unmount_foreign(run);
+            run.unmount_foreign();
             run_here(run, subject, cases, options, news)
         };
         process::with_private_mounts(column)
@@ -90,81 +88,6 @@ pub(crate) fn run(
         report.ended.iter().for_each(news);
     }
     report
-}
-
-/// Unmounts the copies of other people's mounts that the new namespace has: with a copy left, who unmounts the original
-/// finds its device, or its pool, still in use. Nothing propagates to where the originals are.
-fn unmount_foreign(run: &Run) {
-    let mounts = mountinfo::read_self().unwrap_or_default();
-    let needed = needed(run);
-    let needed = needed.iter().filter_map(|path| path.canonicalize().ok());
-    let needed = needed.filter_map(|path| mountinfo::of_path(&mounts, &path));
-    let needed: BTreeSet<_> = needed.map(|mount| mount.device).collect();
-    let is_foreign = |mount: &&MountEntry| {
-        !needed.contains(&mount.device) && !KERNEL_TYPES.contains(&mount.fstype.as_str())
-    };
-    // What is mounted last may lie on what is mounted first.
-    for mount in mounts.iter().rev().filter(is_foreign) {
-        if let Err(error) = cowlab_sys::mount::unmount(&mount.mount_point) {
-            tracing::debug!(%error, "somebody's mount stays in this column's namespace");
-        }
-    }
-}
-
-/// File systems that show the kernel itself: nobody has a device in use by them.
-const KERNEL_TYPES: &[&str] = &[
-    "autofs",
-    "binfmt_misc",
-    "bpf",
-    "cgroup",
-    "cgroup2",
-    "configfs",
-    "debugfs",
-    "devpts",
-    "devtmpfs",
-    "efivarfs",
-    "fusectl",
-    "hugetlbfs",
-    "mqueue",
-    "nsfs",
-    "proc",
-    "pstore",
-    "securityfs",
-    "selinuxfs",
-    "sysfs",
-    "tracefs",
-];
-
-/// Directories of which a run needs the file systems: for its programs, its files, and what these read.
-fn needed(run: &Run) -> Vec<PathBuf> {
-    let system = [
-        "/",
-        "/dev",
-        "/dev/shm",
-        "/etc",
-        "/etc/hosts",
-        "/etc/resolv.conf",
-        "/opt",
-        "/run",
-        "/run/lock",
-        "/tmp",
-        "/usr",
-        "/var",
-        "/var/cache",
-        "/var/lib",
-        "/var/tmp",
-    ];
-    let mut paths: Vec<PathBuf> = system.iter().map(PathBuf::from).collect();
-    let variables = ["PATH", "HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"];
-    let variables = variables.iter().filter_map(std::env::var_os);
-    paths.extend(variables.flat_map(|value| std::env::split_paths(&value).collect::<Vec<_>>()));
-    paths.extend(
-        [std::env::current_exe(), std::env::current_dir()]
-            .into_iter()
-            .flatten(),
-    );
-    paths.push(run.directory().to_owned());
-    paths
 }
 
 /// The report of a column in which no case can run.

@@ -11,7 +11,7 @@ use cowlab_runtime::layout::Layout;
 use cowlab_runtime::sample::{self, Thin};
 use cowlab_snapshots::{Store, StoreOptions};
 use cowlab_sys::cmd::Running;
-use cowlab_sys::{Cmd, Guard, MountSpec, mount, mountinfo};
+use cowlab_sys::{Chance, Cmd, Guard, MountSpec, mount, mountinfo};
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Run};
 
 use crate::Terminal;
@@ -55,9 +55,10 @@ impl Place {
     /// Makes the file system and the images.
     pub(super) fn make(terminal: &Terminal) -> anyhow::Result<Self> {
         let program = program()?;
-        hide_run()?;
         terminal.line(&format!("measuring `{}`", program.display()));
-        let run = Run::start(None)?;
+        // What a peer leaves mounted ends with this process.
+        let run = Run::start_with_private_mounts(None, Chance::Kernel)?;
+        hide_run()?;
         let options = BackingOptions {
             bytes: BYTES,
             ..BackingOptions::default()

@@ -25,7 +25,7 @@ use crate::{Error, Result};
 pub(crate) const SCHEMA_VERSION: i64 = 3;
 
 /// `ZFS_SUPER_MAGIC` (OpenZFS, sys/zfs_vfsops_os.h).
-const ZFS_MAGIC: u64 = 0x2fc1_2fc1;
+pub(crate) const ZFS_MAGIC: u64 = 0x2fc1_2fc1;
 
 /// "cwlb": marks the file as ours (SQLite file format, "Application ID").
 const APPLICATION_ID: i64 = 0x6377_6c62;

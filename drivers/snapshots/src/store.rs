@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use cowlab_driver::{
-    Access, Activation, Chain, Driver, Durability, Entry, Home, MountData, Mounts, OpenOptions,
-    Settings, SnapshotId, Usage, Variant,
+    Access, Activation, Chain, Driver, Durability, Entry, FlushScope, Home, MountData, Mounts,
+    OpenOptions, Settings, SnapshotId, Usage, Variant,
 };
 use cowlab_sys::Chance;
 use cowlab_sys::Stat;
 use cowlab_sys::lock::FileLock;
 use rusqlite::Transaction;
 
-use crate::database::{self, Database, Flush};
+use crate::database::{self, Database, Flush, ZFS_MAGIC};
 use crate::info::{self, Filter, Info, Kind, StoreOptions};
 use crate::locks::{Hold, Locks, SnapshotLock};
 use crate::recovery::Recovery;
@@ -204,7 +204,7 @@ impl Store {
         }
         let usage = self.driver.usage(row.id);
         let usage = usage.map_err(Error::driver("measure", key))?;
-        if row.kind == Kind::Committed {
+        if row.kind == Kind::Committed && self.is_usage_final() {
             // It was committed by an older program, without a flush, or by a recovery.
             let record = |tx: &Transaction<'_>| row::record_usage(tx, row.id, &usage);
             if let Err(error) = self.database.write_flushed(Flush::Later, record) {
@@ -216,12 +216,24 @@ impl Store {
 
     /// Measures a snapshot that has just been frozen, for the record. Without a flush it would have to be flushed for that.
     pub(crate) fn measured(&self, id: SnapshotId, durability: Durability) -> Option<Usage> {
-        if durability == Durability::None {
+        if durability == Durability::None || !self.is_usage_final() {
             return None;
         }
         let usage = self.driver.usage(id);
         let failed = |error: &_| tracing::debug!(%id, %error, "measured when it is asked for");
         usage.inspect_err(failed).ok()
+    }
+
+    /// Whether what was flushed has its blocks counted. ZFS counts them when it writes the transaction group, seconds later:
+    /// syncfs(2) writes the intent log alone (OpenZFS, zfs_vfsops.c, `zfs_sync`).
+    fn is_usage_final(&self) -> bool {
+        match self.driver.info().flush {
+            FlushScope::Device | FlushScope::Pool => true,
+            FlushScope::Files | FlushScope::FileSystem => {
+                let found = cowlab_sys::stat::statfs(self.driver.root());
+                found.is_ok_and(|found| found.fstype_magic != ZFS_MAGIC)
+            }
+        }
     }
 
     /// Makes an active snapshot or a view mountable and says how. The caller mounts it, and sees to it that an

@@ -16,6 +16,7 @@ mod journal;
 mod live_host;
 mod mkfs;
 mod places;
+mod private_mounts;
 mod recorded;
 mod recording;
 mod run;

@@ -29,7 +29,7 @@ use clap::Subcommand;
 use cowlab_driver::Entry;
 use cowlab_runtime::guest::{self, Ending, Job};
 use cowlab_sys::cmd::Running;
-use cowlab_sys::{Cmd, Guard, interrupt};
+use cowlab_sys::{Chance, Cmd, Guard, interrupt};
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Media, Run};
 
 use crate::exit::{self, Stop};
@@ -97,8 +97,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     interrupt::watch()?;
     // Nobody else sees, copies or pins the mounts of a proof, and they end with it.
-    cowlab_sys::process::unshare_mounts()?;
-    let run = Run::start(args.dir.clone())?;
+    let run = Run::start_with_private_mounts(args.dir.clone(), Chance::Kernel)?;
     let mut findings = Findings::default();
     let proved = match &args.claim {
         Claim::KillNine(args) => kill_nine::prove(args, &run, &mut findings),

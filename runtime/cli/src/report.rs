@@ -17,7 +17,7 @@ use cowlab_reports::result::{JsonLines, ResultSet, Run as RunFacts, Timestamp};
 use cowlab_runtime::guest::{self, Where};
 use cowlab_runtime::{fingerprint, layout::Layout};
 use cowlab_sys::cmd::Cmd;
-use cowlab_sys::interrupt;
+use cowlab_sys::{Chance, interrupt};
 use cowlab_testbed::Run;
 
 use crate::exit::{self, Stop};
@@ -74,8 +74,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         .into());
     }
     interrupt::watch()?;
-    // Nobody else sees, copies or pins the mounts of this run.
-    cowlab_sys::process::unshare_mounts()?;
     if args.probes {
         return probes(args, engines);
     }
@@ -83,7 +81,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         // Before anything is made; unpacking it comes later.
         Layout::open(given)?.image(None)?;
     }
-    let run = Run::start(args.dir.clone())?;
+    let run = Run::start_with_private_mounts(args.dir.clone(), Chance::Kernel)?;
     let parts = fresh_parts(&args.out).map_err(|error| Stop {
         code: exit::USAGE,
         message: format!("{error:#}: name another directory for the report with --out"),
@@ -101,7 +99,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 
 /// Prints what the drivers find here.
 fn probes(args: &Args, engines: Vec<String>) -> anyhow::Result<u8> {
-    let run = Run::start(args.dir.clone())?;
+    let run = Run::start_with_private_mounts(args.dir.clone(), Chance::Kernel)?;
     let environment = fingerprint::environment(&args.storage, engines);
     let mut lines = JsonLines::new(std::io::stdout(), facts(&run), &environment, now())?;
     let probed = probe::every_driver(&run, &mut |started, line| {
