@@ -22,12 +22,12 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Mounted {
     mount: Option<MountGuard>,
-    /// Whether the driver still holds something for the mount.
-    is_active: bool,
+    /// There until the driver has released what it holds for the mount: the file system that the store is on may be gone when a
+    /// closed guard is dropped, and could not be unmounted with the database open.
+    database: Option<Arc<Database>>,
     id: SnapshotId,
     locks: Locks,
     driver: Arc<dyn Driver>,
-    database: Arc<Database>,
 }
 
 impl Mounted {
@@ -59,9 +59,8 @@ impl Guard for Mounted {
     fn close(&mut self) -> Result<(), Leak> {
         if let Some(mount) = &mut self.mount {
             mount.close()?;
-            // Once: the file system that the store is on may be gone when a closed guard is dropped.
-            if std::mem::take(&mut self.is_active) {
-                deactivate((&*self.driver, &self.database), &self.locks, self.id);
+            if let Some(database) = self.database.take() {
+                deactivate((&*self.driver, &database), &self.locks, self.id);
             }
         }
         Ok(())
@@ -106,11 +105,10 @@ impl Store {
             .map_err(|error| self.explained("mount", key, error))?;
         Ok(Mounted {
             mount: Some(mount),
-            is_active: true,
             id: row.id,
             locks: self.locks.clone(),
             driver: Arc::clone(&self.driver),
-            database: Arc::clone(&self.database),
+            database: Some(Arc::clone(&self.database)),
         })
     }
 
