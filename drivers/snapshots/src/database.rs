@@ -120,6 +120,20 @@ impl Flush {
     }
 }
 
+/// Empties the log after a write of it failed: what is committed in it goes into the database.
+///
+/// Where a flush has failed, the kernel takes its pages for clean. Written once more, they reach blocks that ext4 still has
+/// marked as unwritten, and a flush that succeeds then loses a commit at the next mount. New pages are to be trusted.
+pub fn empty_failed_log(connection: &Connection, error: &rusqlite::Error) {
+    if error.sqlite_error_code() != Some(rusqlite::ErrorCode::SystemIoFailure) {
+        return;
+    }
+    let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()));
+    if let Err(error) = emptied {
+        tracing::debug!(%error, "the log of a database cannot be emptied after a write of it failed");
+    }
+}
+
 /// An open database.
 #[derive(Debug)]
 pub(crate) struct Database {
@@ -210,7 +224,13 @@ impl Database {
             transaction.commit()?;
             Ok(value)
         };
-        run().map_err(|error| at(&self.path, error))
+        let done = run();
+        if self.has_log
+            && let Err(Error::Database { reason, .. }) = &done
+        {
+            empty_failed_log(&connection, reason);
+        }
+        done.map_err(|error| at(&self.path, error))
     }
 
     /// A value of the `meta` table.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use cowlab_snapshots::database::{Flush, LOG, LOG_PAGES, journal_of};
+use cowlab_snapshots::database::{Flush, LOG, LOG_PAGES, empty_failed_log, journal_of};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
@@ -230,7 +230,13 @@ impl Graph {
             transaction.commit()?;
             Ok(value)
         };
-        run().map_err(|reason| at(&self.path, reason))
+        let done = run();
+        if self.has_log
+            && let Err(error) = &done
+        {
+            empty_failed_log(&connection, error);
+        }
+        done.map_err(|reason| at(&self.path, reason))
     }
 }
 
