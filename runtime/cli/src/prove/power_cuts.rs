@@ -549,11 +549,16 @@ impl Proof<'_> {
         match Look::at(self.stand, None) {
             Ok(found) => {
                 let step = after.step.as_ref().context("a step")?;
+                let mut looks = [before.look.clone(), after.look.clone(), found];
+                if self.args.failing.is_some() {
+                    looks = looks.map(|look| look.with_numbered_layers());
+                }
+                let [before, after, found] = &looks;
                 let judgement = Judgement {
-                    before: &before.look,
+                    before,
                     step,
-                    after: &after.look,
-                    found: &found,
+                    after,
+                    found,
                 };
                 wrong.extend(judgement.wrong());
             }

@@ -77,6 +77,22 @@ impl Look {
         Ok(Self { snapshots, seen })
     }
 
+    /// The same, with numbers for the random keys of layers: a step that is repeated gives others.
+    pub(super) fn with_numbered_layers(&self) -> Self {
+        let mut numbered = self.clone();
+        let all = std::mem::take(&mut numbered.snapshots);
+        let is_layer =
+            |key: &str| key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let (layers, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(key, _)| is_layer(key));
+        let layers = layers.into_iter().map(|(_, one)| one).enumerate();
+        numbered.snapshots = layers
+            .map(|(number, one)| (format!("layer {number}"), one))
+            .collect();
+        numbered.snapshots.extend(others);
+        numbered
+    }
+
     /// Leaves a marker in each empty volume that has none, and returns whether there was one. What is flushed for a marker
     /// would flush a seed as well.
     pub(super) fn mark_volumes(&mut self, stand: &Stand) -> anyhow::Result<bool> {
