@@ -77,7 +77,8 @@ impl Look {
         Ok(Self { snapshots, seen })
     }
 
-    /// The same, with numbers for the random keys of layers: a step that is repeated gives others.
+    /// The same, with numbers for the random keys of layers and for the ids of images, which have a time in them: a step that
+    /// is repeated gives others.
     pub(super) fn with_numbered_layers(&self) -> Self {
         let mut numbered = self.clone();
         let all = std::mem::take(&mut numbered.snapshots);
@@ -90,6 +91,16 @@ impl Look {
             .map(|(number, one)| (format!("layer {number}"), one))
             .collect();
         numbered.snapshots.extend(others);
+        let images = std::mem::take(&mut numbered.seen.images).into_iter();
+        let images: BTreeMap<_, _> = images
+            .zip((0..).map(|number| format!("{number}")))
+            .collect();
+        for id in numbered.seen.names.values_mut() {
+            if let Some(number) = images.get(id) {
+                id.clone_from(number);
+            }
+        }
+        numbered.seen.images = images.into_values().collect();
         numbered
     }
 
