@@ -22,7 +22,7 @@ impl Root {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`].
+    /// [`Error::Database`](crate::Error::Database).
     pub fn layer_images(&self) -> Result<BTreeMap<String, Vec<String>>> {
         let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for image in self.graph().images()? {
@@ -41,7 +41,7 @@ impl Root {
     ///
     /// # Errors
     ///
-    /// [`Error::Store`].
+    /// [`Error::Store`](crate::Error::Store).
     pub fn footprint(&self, image: &Image) -> Result<Footprint> {
         let users = self.layer_images()?;
         let mut footprint = Footprint::default();
@@ -84,7 +84,7 @@ impl Root {
     ///
     /// # Errors
     ///
-    /// [`Error::Store`].
+    /// [`Error::Store`](crate::Error::Store).
     pub fn layer_mounts(&self, layer: &LayerRow) -> Result<Mounts> {
         Ok(self.store().describe_mount(&layer.cache_id)?)
     }
