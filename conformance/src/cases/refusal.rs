@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cowlab_driver::{Error as DriverError, Mounts};
+use cowlab_driver::Mounts;
 use cowlab_snapshots::{
     CommitOptions, Error as StoreError, Filter, LayerError, PrepareOptions, Store, StoreOptions,
 };
@@ -486,9 +486,7 @@ fn full_file_system(context: &mut Context) -> Result<()> {
     let is_sound = context.store().check()?.is_sound();
     expect("store", "soundness", true, is_sound)?;
     match committed {
-        Err(StoreError::Driver { reason, .. })
-            if matches!(*reason, DriverError::Damaged { .. }) =>
-        {
+        Err(StoreError::Suspect { .. }) => {
             let what = "commit after a refused write";
             Err(Difference::new("key", what, "committed", "damaged"))
         }

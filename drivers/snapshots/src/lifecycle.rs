@@ -267,11 +267,14 @@ impl Store {
     pub(crate) fn flush(&self, row: &Row, durability: Durability) -> Result<()> {
         // A flush writes as well: the journal may have to be replayed.
         suspicion::begin(&*self.driver, &self.database, row)?;
-        self.driver
+        let flushed = self
+            .driver
             .flush(row.id, durability)
-            .map_err(Error::driver("commit", &row.name))?;
-        let suspect = suspicion::end(&*self.driver, &self.database, row.id)?;
-        suspicion::refuse(&row.name, suspect)
+            .map_err(Error::driver("commit", &row.name));
+        // Also where it failed, perhaps before a write: what the pool does until the next attempt says nothing of this snapshot.
+        let suspect = suspicion::end(&*self.driver, &self.database, row.id);
+        flushed?;
+        suspicion::refuse(&row.name, suspect?)
     }
 
     /// Freezes a snapshot whose intent to commit is written. Where the driver fails, the commit is rolled back.

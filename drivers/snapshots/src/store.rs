@@ -263,6 +263,7 @@ impl Store {
         self.activating("mount", &row, access_of(row.kind), |access| {
             self.driver.activate_for_others(&chain, access)
         })
+        .inspect_err(|_| self.no_writing(&row))
         .map(|mounts| mounts.data())
         .map_err(|error| self.explained("mount", key, error))
     }
@@ -297,10 +298,19 @@ impl Store {
         }
     }
 
+    /// Ends what [`begin_writing`](Self::begin_writing) noted of a snapshot that did not become writable.
+    fn no_writing(&self, row: &Row) {
+        let is_new = row.kind == Kind::Active && row.write_epoch.is_none();
+        if is_new && let Err(error) = suspicion::end(&*self.driver, &self.database, row.id) {
+            tracing::debug!(key = row.name, %error, "what the storage did since is compared later");
+        }
+    }
+
     /// The mount data of a snapshot, in the access that its kind has.
     pub(crate) fn activate(&self, row: &Row) -> Result<Activation> {
         self.begin_writing(row)?;
         self.activate_for("mount", row, &self.chain(row)?, access_of(row.kind))
+            .inspect_err(|_| self.no_writing(row))
             .map_err(|error| self.explained("mount", &row.name, error))
     }
 
