@@ -5,11 +5,18 @@
 //! refuses, with `EBUSY`, a layer that is an upper elsewhere (fs/overlayfs/super.c,
 //! `ovl_report_in_use`); so a mount of scratch directories, attached nowhere, asks it.
 
+use std::time::Duration;
+
 use cowlab_driver::{Error, Home, Result, SnapshotId};
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{Errno, MountAttributes, MountOption, mount};
 
 use crate::lowers::{Places, Style, escape, overlay};
+
+/// How often, and how far apart, the kernel is asked: a child that this process has forked holds copies of its descriptors until
+/// its execve(2), and with them the detached mounts that have ended here.
+const CHECKS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Refuses to go on while the snapshot can be written through any mount, detached ones included.
 ///
@@ -27,17 +34,21 @@ pub(crate) fn refuse_writable(home: &Home, style: Style, id: SnapshotId) -> Resu
         MountOption::text("workdir", escape(&probe.join("work"))),
         MountOption::text("index", "on"),
     ]);
-    match mount::probe(&overlay(options, MountAttributes::default())) {
-        Err(error) if error.errno() == Some(Errno::BUSY) => Err(Error::Busy {
-            id,
-            reason: "the kernel still has it mounted, in no mount table: a process uses it after \
-                     `umount -l`, or holds the mount by a descriptor"
-                .to_owned(),
-        }),
-        Err(error) => {
-            tracing::debug!(%id, %error, "the kernel cannot be asked whether the upper is in use");
-            Ok(())
+    let spec = overlay(options, MountAttributes::default());
+    for _ in 0..CHECKS {
+        match mount::probe(&spec) {
+            Err(error) if error.errno() == Some(Errno::BUSY) => std::thread::sleep(PAUSE),
+            Err(error) => {
+                tracing::debug!(%id, %error, "the kernel cannot be asked whether the upper is in use");
+                return Ok(());
+            }
+            Ok(()) => return Ok(()),
         }
-        Ok(()) => Ok(()),
     }
+    Err(Error::Busy {
+        id,
+        reason: "the kernel still has it mounted, in no mount table: a process uses it after `umount -l`, or holds the \
+                 mount by a descriptor"
+            .to_owned(),
+    })
 }
