@@ -273,8 +273,13 @@ impl Store {
             .map_err(Error::driver("commit", &row.name));
         // Also where it failed, perhaps before a write: what the pool does until the next attempt says nothing of this snapshot.
         let suspect = suspicion::end(&*self.driver, &self.database, row.id);
-        flushed?;
-        suspicion::refuse(&row.name, suspect?)
+        let is_damaged = matches!(&flushed, Err(Error::Driver { reason, .. })
+            if matches!(**reason, cowlab_driver::Error::Damaged { .. }));
+        if flushed.is_ok() || is_damaged {
+            // Damage may come of what was refused, which is the better reason.
+            suspicion::refuse(&row.name, suspect?)?;
+        }
+        flushed
     }
 
     /// Freezes a snapshot whose intent to commit is written. Where the driver fails, the commit is rolled back.
