@@ -227,7 +227,8 @@ impl Driver for DeviceMapperThin {
 
     fn describe_mount(&self, chain: &Chain, access: Access) -> Result<Mounts> {
         let id = chain.head();
-        if access == Access::ReadWrite && self.frozen(id)?.symlink_metadata().is_ok() {
+        let is_frozen = self.frozen(id)?.symlink_metadata().is_ok();
+        if access == Access::ReadWrite && is_frozen {
             return Err(Error::Frozen(id));
         }
         let node = match self.thin.find(id)? {

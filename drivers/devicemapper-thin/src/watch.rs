@@ -43,11 +43,15 @@ impl Thin {
             true => took_everything(before, now, &status, low_water),
             false => had_room(before, now, &status, low_water),
         };
+        if took_all {
+            return Ok(None);
+        }
         let name = &self.pool.name;
-        Ok((!took_all).then(|| match is_same_boot {
-            true => format!("pool `{name}` refused writes while it was mounted ({before}, then {now})"),
+        tracing::debug!(pool = name, %before, %now, "events, data and metadata of the pool");
+        Ok(Some(match is_same_boot {
+            true => format!("pool `{name}` refused writes while it was mounted"),
             false => format!(
-                "pool `{name}` had little room when the power went, and may have refused writes ({before}, now {now})"
+                "pool `{name}` had little space left in the boot in which it was mounted, and may have refused writes"
             ),
         }))
     }

@@ -14,6 +14,9 @@ const SPECIAL: &str = "the copy of a FIFO, a socket or a device is a regular fil
 const PARTED: &str = "copy-up copies one name of a file; its other names go on showing the lower file, as with overlayfs without its index";
 const SEEN_NAMES: &str = "the program counts the names of a file that it was asked for";
 const SHORT_NAMES: &str = "four bytes of a name are kept free for the prefix `.wh.`";
+const LONGEST: &str = "/nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn\
+nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn\
+nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn: write: expected ok, got ENAMETOOLONG";
 const NO_REDIRECT: &str = "a directory of a lower layer is not renamed; there are no redirects";
 const NO_ZERO: &str =
     "a character device 0:0 is a whiteout, so the program hides one that somebody makes";
@@ -96,9 +99,7 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
     ),
     program(
         "diff/applied-again-gives-the-same-tree",
-        "/nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn\
-nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn\
-nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn: write: expected ok, got ENAMETOOLONG",
+        LONGEST,
         SHORT_NAMES,
         Impact::DataLoss,
     ),
@@ -122,9 +123,7 @@ nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn
     ),
     program(
         "diff/same-tree-same-bytes",
-        "/nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn\
-nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn\
-nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn: write: expected ok, got ENAMETOOLONG",
+        LONGEST,
         SHORT_NAMES,
         Impact::DataLoss,
     ),
@@ -196,9 +195,7 @@ nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn
     ),
     program(
         "lookup/longest-name",
-        "/nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn\
-nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn\
-nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn: write: expected ok, got ENAMETOOLONG",
+        LONGEST,
         SHORT_NAMES,
         Impact::DataLoss,
     ),

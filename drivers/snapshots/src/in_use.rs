@@ -181,7 +181,11 @@ enum Matcher<'a> {
         /// Overlays that were compared already: one is mounted in many namespaces.
         overlays: BTreeMap<(u32, u32), bool>,
     },
-    Other(&'a MountMatcher),
+    Device((u32, u32)),
+    Source {
+        fstype: &'a str,
+        source: &'a OsStr,
+    },
 }
 
 impl<'a> Matcher<'a> {
@@ -191,7 +195,8 @@ impl<'a> Matcher<'a> {
                 directories: dirs.iter().map(|dir| Directory::new(dir, table)).collect(),
                 overlays: BTreeMap::new(),
             },
-            other => Self::Other(other),
+            MountMatcher::Device(number) => Self::Device(*number),
+            MountMatcher::Source { fstype, source } => Self::Source { fstype, source },
         }
     }
 
@@ -201,7 +206,7 @@ impl<'a> Matcher<'a> {
             Self::Directories { directories, .. } => {
                 directories.iter().any(|one| one.is_bound_by(entry))
             }
-            Self::Other(_) => false,
+            Self::Device(_) | Self::Source { .. } => false,
         }
     }
 
@@ -211,11 +216,10 @@ impl<'a> Matcher<'a> {
             return true;
         }
         match self {
-            Self::Other(MountMatcher::Device(number)) => entry.device == *number,
-            Self::Other(MountMatcher::Source { fstype, source }) => {
+            Self::Device(number) => entry.device == *number,
+            Self::Source { fstype, source } => {
                 entry.fstype == *fstype && is_source(&entry.source, source)
             }
-            Self::Other(MountMatcher::Directories(_)) => false,
             Self::Directories {
                 directories,
                 overlays,

@@ -371,28 +371,16 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Notes how the storage is while a snapshot is writable, or that it is no longer.
-pub(crate) fn set_write_epoch(
+/// Notes how the storage is while a snapshot is writable, and why content of it may be missing.
+pub(crate) fn set_watch(
     connection: &Connection,
     id: SnapshotId,
     epoch: Option<&str>,
+    suspect: Option<&str>,
 ) -> Result<()> {
     connection.execute(
-        "UPDATE snapshots SET write_epoch = ?2 WHERE id = ?1",
-        params![id.number(), epoch],
-    )?;
-    Ok(())
-}
-
-/// Notes why content of a snapshot may be missing, or that it is not.
-pub(crate) fn set_suspect(
-    connection: &Connection,
-    id: SnapshotId,
-    reason: Option<&str>,
-) -> Result<()> {
-    connection.execute(
-        "UPDATE snapshots SET suspect = ?2 WHERE id = ?1",
-        params![id.number(), reason],
+        "UPDATE snapshots SET write_epoch = ?2, suspect = ?3 WHERE id = ?1",
+        params![id.number(), epoch, suspect],
     )?;
     Ok(())
 }

@@ -27,12 +27,8 @@ pub(crate) fn begin(driver: &dyn Driver, database: &Database, row: &Row) -> Resu
     if lost.is_none() && row.write_epoch.as_ref() == Some(&epoch) {
         return Ok(());
     }
-    database.write(|tx| {
-        if let Some(reason) = &lost {
-            row::set_suspect(tx, row.id, Some(reason))?;
-        }
-        row::set_write_epoch(tx, row.id, Some(&epoch))
-    })
+    let suspect = row.suspect.as_ref().or(lost.as_ref()).map(String::as_str);
+    database.write(|tx| row::set_watch(tx, row.id, Some(&epoch), suspect))
 }
 
 /// Compares, when nobody can write to a snapshot any more, and says why content may be missing, if it may.
@@ -54,10 +50,7 @@ pub(crate) fn end(
         .lost_since(epoch)
         .map_err(Error::driver("watch", &row.name))?;
     let suspect = row.suspect.or(lost);
-    let note = |tx: &Transaction<'_>| {
-        row::set_suspect(tx, id, suspect.as_deref())?;
-        row::set_write_epoch(tx, id, None)
-    };
+    let note = |tx: &Transaction<'_>| row::set_watch(tx, id, None, suspect.as_deref());
     // A power cut that takes the end of the epoch back leaves it open, which is no loss.
     let flush = if suspect.is_some() {
         Flush::Now
@@ -80,7 +73,7 @@ pub(crate) fn refuse(key: &str, suspect: Option<String>) -> Result<()> {
 }
 
 impl Store {
-    /// Takes a snapshot for whole of which the store says that content may be missing: somebody looked.
+    /// Accepts as complete a snapshot of which the store says that content may be missing: somebody looked.
     ///
     /// # Errors
     ///
@@ -88,9 +81,7 @@ impl Store {
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn trust(&self, key: &str) -> Result<()> {
         let (row, _lock) = self.hold(key, Hold::Exclusive)?;
-        self.database.write(|tx| {
-            row::set_suspect(tx, row.id, None)?;
-            row::set_write_epoch(tx, row.id, None)
-        })
+        self.database
+            .write(|tx| row::set_watch(tx, row.id, None, None))
     }
 }

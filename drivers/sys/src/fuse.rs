@@ -16,12 +16,12 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, open_tree,
 };
 
-use crate::mount::{MountSpec, attach, context_log};
-use crate::{Cmd, Error, Result, io, mountinfo, process, sys, task};
+use crate::mount::{MountSpec, attach, context_log, unmount_unused};
+use crate::{Cmd, Error, Result, io, process, sys, task};
 
 /// What the kernel is asked about.
 const DEVICE: &str = "/dev/fuse";
@@ -112,7 +112,10 @@ pub(crate) fn create(spec: &MountSpec, server: &Server) -> Result<(OwnedFd, Runn
         process::unshare_descriptors(&[device.as_fd(), held.as_fd()])?;
         show_directory(&server.directory)?;
         start(server, device.as_fd(), held.as_fd())?;
-        unmount_unused()
+        sys("chdir", "/", rustix::process::chdir("/"))?;
+        // With a copy of a mount left here, who unmounts the original finds its device still in use, or its snapshot still
+        // mounted. Programs find their open files by `/proc/self/fd`.
+        unmount_unused(|mount| mount.fstype != "proc")
     })??;
     Ok((tree, Running(alive)))
 }
@@ -142,22 +145,6 @@ fn configure(
     fsconfig_set_flag(context, "default_permissions")?;
     fsconfig_set_flag(context, "allow_other")?;
     fsconfig_create(context)
-}
-
-/// Unmounts the copies of mounts that the program's namespace has and the program does not use: with a copy left, who
-/// unmounts the original finds its device still in use, or its snapshot still mounted.
-fn unmount_unused() -> Result<()> {
-    sys("chdir", "/", rustix::process::chdir("/"))?;
-    // What is mounted last may lie on what is mounted first. Programs find their open files by `/proc/self/fd`.
-    for mount in mountinfo::read_self()?.iter().rev() {
-        let point = &mount.mount_point;
-        if mount.fstype != "proc"
-            && let Err(error) = unmount(point, UnmountFlags::NOFOLLOW)
-        {
-            tracing::trace!(mount = %point.display(), %error, "a FUSE program keeps a mount");
-        }
-    }
-    Ok(())
 }
 
 /// Starts the program and waits until it has gone to the background. It keeps nothing but the device, the lease and the pipe.

@@ -23,6 +23,7 @@ use rustix::mount::{
 
 use crate::fuse::{self, Running, Server};
 use crate::guard::{Guard, Leak, close_in_drop};
+use crate::mountinfo::{self, MountEntry};
 use crate::{Error, Result, io, raw, sys};
 
 /// The longest value that FSCONFIG_SET_STRING takes, in bytes (fs/fsopen.c: 256 with the NUL).
@@ -239,6 +240,26 @@ impl AsFd for DetachedMount {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.tree.as_fd()
     }
+}
+
+/// Unmounts what `wanted` picks of the calling thread's mount namespace and nobody there uses; what is in use stays.
+///
+/// # Errors
+///
+/// Returns [`Error::Sys`] or [`Error::Parse`] where the mount table cannot be read.
+pub fn unmount_unused(wanted: impl Fn(&MountEntry) -> bool) -> Result<()> {
+    // What is mounted last may lie on what is mounted first.
+    for mount in mountinfo::read_self()?
+        .iter()
+        .rev()
+        .filter(|mount| wanted(mount))
+    {
+        let point = &mount.mount_point;
+        if let Err(error) = rustix::mount::unmount(point, UnmountFlags::NOFOLLOW) {
+            tracing::trace!(mount = %point.display(), %error, "a mount that is in use stays");
+        }
+    }
+    Ok(())
 }
 
 /// Unmounts what is mounted at `target`; the topmost, where mounts are stacked. Never lazy.

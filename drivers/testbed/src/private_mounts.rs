@@ -54,14 +54,11 @@ impl Run {
         let needed = needed.iter().filter_map(|path| path.canonicalize().ok());
         let needed = needed.filter_map(|path| mountinfo::of_path(&mounts, &path));
         let needed: BTreeSet<_> = needed.map(|mount| mount.device).collect();
-        let is_foreign = |mount: &&MountEntry| {
+        let is_foreign = |mount: &MountEntry| {
             !needed.contains(&mount.device) && !KERNEL_TYPES.contains(&mount.fstype.as_str())
         };
-        // What is mounted last may lie on what is mounted first.
-        for mount in mounts.iter().rev().filter(is_foreign) {
-            if let Err(error) = mount::unmount(&mount.mount_point) {
-                tracing::debug!(%error, "somebody's mount stays in the namespace of this run");
-            }
+        if let Err(error) = mount::unmount_unused(is_foreign) {
+            tracing::debug!(%error, "other people's mounts stay in the namespace of this run");
         }
     }
 }

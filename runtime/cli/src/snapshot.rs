@@ -103,7 +103,7 @@ enum Verb {
         #[arg(long, value_name = "TIME", value_parser = wait, default_value = "0s")]
         wait: Duration,
     },
-    /// Take a snapshot for whole that the store says may have lost writes, after a look at it
+    /// Accept as complete a snapshot that may have lost writes, once you have looked at it
     Trust {
         /// Its key
         key: String,

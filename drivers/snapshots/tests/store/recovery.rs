@@ -294,8 +294,10 @@ const FLUSH: u8 = 4;
 
 /// How often a snapshot was made mountable, by tests that run one after the other in one thread.
 static ACTIVATIONS: AtomicU8 = AtomicU8::new(0);
-/// Whether the storage of a watched driver has lost writes.
-static LOST: AtomicBool = AtomicBool::new(false);
+/// How often the storage of a watched driver has refused a write that its writer believed done.
+static REFUSED: AtomicU8 = AtomicU8::new(0);
+/// Whether a watched driver has no room for a flush.
+static IS_FULL: AtomicBool = AtomicBool::new(false);
 
 /// The plain-copy driver on a disk that fills up at the worst moment, perhaps with a watch over its writes.
 #[derive(Debug)]
@@ -306,12 +308,11 @@ struct Full {
 
 impl WriteWatch for Full {
     fn epoch(&self) -> cowlab_driver::Result<String> {
-        Ok("before".to_owned())
+        Ok(REFUSED.load(Ordering::SeqCst).to_string())
     }
 
     fn lost_since(&self, epoch: &str) -> cowlab_driver::Result<Option<String>> {
-        assert_eq!(epoch, "before");
-        let lost = LOST.load(Ordering::SeqCst);
+        let lost = epoch != self.epoch()?;
         Ok(lost.then(|| "the disk lost writes".to_owned()))
     }
 }
@@ -336,6 +337,9 @@ impl Driver for Full {
 
     fn flush(&self, id: SnapshotId, durability: Durability) -> cowlab_driver::Result<()> {
         fill_up(FLUSH, id)?;
+        if self.is_watched && IS_FULL.load(Ordering::SeqCst) {
+            cowlab_sys::sys("write", id.to_string(), Err(Errno::NOSPC))?;
+        }
         self.inner.flush(id, durability)
     }
 
@@ -460,7 +464,7 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     assert!(place.data().is_empty());
 }
 
-/// One test, for [`LOST`] and [`ACTIVATIONS`] are one.
+/// One test, for [`REFUSED`], [`IS_FULL`] and [`ACTIVATIONS`] are one.
 #[test]
 fn a_watched_driver_is_asked_before_and_after_writes_and_its_doubts_stay() {
     let place = Place::new();
@@ -475,11 +479,10 @@ fn a_watched_driver_is_asked_before_and_after_writes_and_its_doubts_stay() {
     std::fs::write(directory(&store, "key").join("file"), "").unwrap();
     assert_eq!(ACTIVATIONS.load(Ordering::SeqCst), 1);
 
-    LOST.store(true, Ordering::SeqCst);
+    REFUSED.fetch_add(1, Ordering::SeqCst);
     let refused = store.commit("key", "name", &CommitOptions::default());
     assert!(matches!(refused, Err(Error::Suspect { .. })), "{refused:?}");
     drop(store);
-    LOST.store(false, Ordering::SeqCst);
     let store = place.try_open(&entry).unwrap();
     let text = message(store.commit("key", "name", &CommitOptions::default()));
     assert!(
@@ -489,5 +492,18 @@ fn a_watched_driver_is_asked_before_and_after_writes_and_its_doubts_stay() {
     store.trust("key").unwrap();
     store
         .commit("key", "name", &CommitOptions::default())
+        .unwrap();
+
+    // What the storage refuses while nobody can write to a snapshot says nothing of it.
+    store
+        .prepare("other", None, &PrepareOptions::default())
+        .unwrap();
+    IS_FULL.store(true, Ordering::SeqCst);
+    let refused = store.commit("other", "later", &CommitOptions::default());
+    assert!(matches!(refused, Err(Error::Driver { .. })), "{refused:?}");
+    IS_FULL.store(false, Ordering::SeqCst);
+    REFUSED.fetch_add(1, Ordering::SeqCst);
+    store
+        .commit("other", "later", &CommitOptions::default())
         .unwrap();
 }

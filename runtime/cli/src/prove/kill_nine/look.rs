@@ -88,10 +88,10 @@ pub(in crate::prove) fn on_content<T>(
 
 /// Whether the driver refuses that a snapshot is written.
 pub(in crate::prove) fn is_frozen(store: &Store, name: &str) -> anyhow::Result<bool> {
-    let activated = store
+    let described = store
         .driver()
-        .activate(&ids_of(store, name)?, Access::ReadWrite);
-    match activated {
+        .describe_mount(&ids_of(store, name)?, Access::ReadWrite);
+    match described {
         Ok(_) => Ok(false),
         Err(cowlab_driver::Error::Frozen(_)) => Ok(true),
         Err(error) => Err(error.into()),

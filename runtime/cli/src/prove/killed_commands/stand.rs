@@ -177,7 +177,7 @@ impl Stand {
         let mut ids = Vec::new();
         let place = self.root.join("containers");
         let entries = match fs::read_dir(&place) {
-            // A file system that a failed write broke: whoever works on it is known by its words.
+            // A file system that a failed write broke cannot list them; processes are found by their command lines then.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => return Ok(ids),
             entries => entries.with_context(|| place.display().to_string())?,
         };
