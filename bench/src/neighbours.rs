@@ -11,10 +11,10 @@ use std::time::Instant;
 
 use anyhow::Context;
 use comfy_table::{CellAlignment, Table, presets};
-use cowlab_driver::tree;
+use cowlab_driver::{Durability, tree};
 use cowlab_reports::units;
 use cowlab_sys::cmd::Running;
-use cowlab_sys::durability::{fsync, fsync_dir, start_writing, syncfs};
+use cowlab_sys::durability::{fsync, fsync_dir, syncfs};
 use cowlab_sys::{Chance, Cmd, FileKind, Guard, dir};
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Run};
 
@@ -32,8 +32,6 @@ const STRANGER: u64 = 1024;
 const AHEAD: u64 = 256 << 20;
 /// Containers that start at once.
 const CONTAINERS: usize = 50;
-/// Threads that flush files side by side.
-const THREADS: usize = 16;
 /// Files of the layers that are flushed, 4 KiB each and a hundred to a directory.
 const FILES: [usize; 3] = [10, 1_000, 20_000];
 /// Turns of each arm.
@@ -82,38 +80,17 @@ type Samples = BTreeMap<(String, String), Vec<f64>>;
 /// A way to have a layer on the disk.
 type Flush = fn(&Path) -> anyhow::Result<()>;
 
-const FLUSHES: [(&str, Flush); 4] = [
+const FLUSHES: [(&str, Flush); 3] = [
     ("syncfs", |top| Ok(syncfs(top)?)),
     ("fsync of each, one after the other", |top| {
         let (files, dirs) = listed(top)?;
         files.iter().try_for_each(fsync)?;
         Ok(dirs.iter().try_for_each(fsync_dir)?)
     }),
-    ("fsync of each, 16 threads", fsync_side_by_side),
-    ("writing started, then the same", |top| {
-        for file in listed(top)?.0 {
-            start_writing(File::open(file)?)?;
-        }
-        fsync_side_by_side(top)
+    ("what the drivers do", |top| {
+        Ok(cowlab_driver::flush(top, Durability::Commit)?)
     }),
 ];
-
-fn fsync_side_by_side(top: &Path) -> anyhow::Result<()> {
-    let (files, dirs) = listed(top)?;
-    let all = |paths: &[PathBuf], flush: fn(&PathBuf) -> cowlab_sys::Result<()>| {
-        let share = paths.len().div_ceil(THREADS).max(1);
-        std::thread::scope(|scope| {
-            let part = |part| scope.spawn(move || <[PathBuf]>::iter(part).try_for_each(flush));
-            let parts: Vec<_> = paths.chunks(share).map(part).collect();
-            parts.into_iter().try_for_each(|part| {
-                part.join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-        })
-    };
-    all(&files, |path| fsync(path))?;
-    Ok(all(&dirs, |path| fsync_dir(path))?)
-}
 
 /// The files and the directories of a tree.
 fn listed(top: &Path) -> anyhow::Result<(Vec<PathBuf>, Vec<PathBuf>)> {

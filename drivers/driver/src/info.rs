@@ -24,7 +24,7 @@ pub struct DriverInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FlushScope {
-    /// The files of the snapshot.
+    /// The files of the snapshot; of a large one, or where no journal is written in order, the file system: [`flush`](crate::flush()).
     Files,
     /// The file system of the driver's directory: also the files of strangers.
     FileSystem,

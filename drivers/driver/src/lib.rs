@@ -37,6 +37,7 @@ mod chain;
 mod copying;
 mod entry;
 mod error;
+mod flush;
 mod home;
 mod info;
 pub mod layers;
@@ -54,6 +55,7 @@ pub use entry::{
     Variant,
 };
 pub use error::{Error, Result, Warning};
+pub use flush::flush;
 pub use home::{Home, make_dir, make_dir_once};
 pub use info::{DriverInfo, FlushScope, MountMatcher};
 pub use mounts::{

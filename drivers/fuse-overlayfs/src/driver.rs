@@ -9,7 +9,6 @@ use cowlab_driver::{
     MountMatcher, Mounts, OpenOptions, Own, Provenance, Quarantine, Result, SnapshotId, Staging,
     Usage,
 };
-use cowlab_sys::durability::syncfs;
 use cowlab_sys::fuse::Server;
 
 use crate::mount::{self, Place};
@@ -117,10 +116,7 @@ impl Driver for FuseOverlayfs {
     fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
         let snapshot = self.layers.home().existing(id)?;
         self.refuse_used(id)?;
-        if durability >= Durability::Commit {
-            syncfs(&snapshot)?;
-        }
-        Ok(())
+        cowlab_driver::flush(&snapshot, durability)
     }
 
     fn freeze(&self, id: SnapshotId) -> Result<()> {

@@ -31,7 +31,7 @@
 //! - Usage is `st_blocks` of the snapshot's directory. What copy-up shared with the lower by reflink (xfs, btrfs) counts as
 //!   exclusive.
 //! - A size limit is a project quota on `diff` and `work`, as with overlay2.
-//! - Durability: `Commit` and `Full` are syncfs(2) of the backing file system, before `work` is removed.
+//! - Durability: as overlay2's, before `work` is removed.
 
 mod deviations;
 mod driver;
@@ -53,7 +53,7 @@ pub const ENTRY: Entry = Entry {
         name: NAME,
         copy_up: CopyUp::File,
         depth_limit: None,
-        flush: FlushScope::FileSystem,
+        flush: FlushScope::Files,
         serial_activation: false,
     },
     summary: "keeps the changes of each snapshot in a directory and stacks them with a FUSE program",

@@ -176,8 +176,11 @@ impl Driver for Overlay2 {
         let snapshot = self.home().existing(id)?;
         in_use::refuse_writable(self.home(), self.style(), id)?;
         volatile::refuse_crashed(id, &snapshot)?;
-        if durability >= Durability::Commit {
+        if volatile::is_marked(&snapshot) && durability >= Durability::Commit {
+            // Nothing was flushed since it was mounted first: syncfs(2) alone tells of errors of files that were evicted since.
             syncfs(&snapshot)?;
+        } else {
+            cowlab_driver::flush(&snapshot, durability)?;
         }
         // Last: the mark is all that tells, after a power cut, that something may be missing.
         volatile::settle(id, &snapshot)

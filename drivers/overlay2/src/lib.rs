@@ -37,8 +37,8 @@
 //!   (xfs, btrfs) counts as exclusive.
 //! - A size limit is a project quota on `diff` and `work` ([`cowlab_driver::projects`]), which ext4 and xfs enforce where
 //!   they are mounted with `prjquota`. Nobody exceeds it through the union: overlayfs writes without CAP_SYS_RESOURCE.
-//! - Durability: `Commit` and `Full` are syncfs(2) of the backing file system, before the commit is recorded; the removal
-//!   of `work` is flushed after it.
+//! - Durability: `Commit` flushes the files of a layer of up to 1,000 entries on ext4 and xfs; otherwise, as `Full` does, it is syncfs(2) of
+//!   the backing file system ([`cowlab_driver::flush`]). Both come before the commit is recorded; the removal of `work` is flushed after it.
 
 mod classic;
 mod deviations;
@@ -62,7 +62,7 @@ pub const ENTRY: Entry = Entry {
         name: NAME,
         copy_up: CopyUp::File,
         depth_limit: Some(lowers::MAX_STACK),
-        flush: FlushScope::FileSystem,
+        flush: FlushScope::Files,
         serial_activation: false,
     },
     summary: "keeps the changes of each snapshot in a directory and stacks them with the kernel's overlay",

@@ -254,6 +254,13 @@ impl StatFs {
     }
 }
 
+/// `EXT4_SUPER_MAGIC` (linux/magic.h), which ext2 and ext3 have too.
+pub const EXT4_MAGIC: u64 = 0xef53;
+/// `XFS_SUPER_MAGIC` (linux/magic.h).
+pub const XFS_MAGIC: u64 = 0x5846_5342;
+/// `TMPFS_MAGIC` (linux/magic.h).
+pub const TMPFS_MAGIC: u64 = 0x0102_1994;
+
 /// Returns the size and the fill of the file system that `path` is on.
 ///
 /// # Errors

@@ -16,8 +16,10 @@ const HEADER: usize = 40;
 const WRITE_IN: usize = 40;
 /// The version that is spoken; newer kernels speak it too.
 const VERSION: (u32, u32) = (7, 31);
-/// `FUSE_ASYNC_READ`, `FUSE_BIG_WRITES` and `FUSE_MAX_PAGES`. Without `FUSE_WRITEBACK_CACHE`: a write arrives when it is made.
-const FLAGS: u32 = 1 | 1 << 5 | 1 << 22;
+/// `FUSE_ASYNC_READ`, `FUSE_BIG_WRITES`, `FUSE_ASYNC_DIO` and `FUSE_MAX_PAGES`. Without `FUSE_WRITEBACK_CACHE`: a write arrives
+/// when it is made. Without `FUSE_ASYNC_DIO`, one that is sent in two parts of which the second fails would be a short write, which a
+/// loop device takes for a whole one (drivers/block/loop.c, `lo_complete_rq`).
+const FLAGS: u32 = 1 | 1 << 5 | 1 << 15 | 1 << 22;
 /// Every read and write of an open file comes here, past the page cache.
 const FOPEN_DIRECT_IO: u32 = 1;
 /// That a `fuse_setattr_in` has a size.

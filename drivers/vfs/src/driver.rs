@@ -6,21 +6,14 @@ use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
     Access, Allocation, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Error,
-    Home, MountMatcher, Mounts, OpenOptions, Quarantine, Result, SnapshotId, Staging, Usage,
+    Home, MountMatcher, Mounts, OpenOptions, Quarantine, Result, SnapshotId, Staging, Usage, flush,
     make_dir, projects, tree,
 };
-use cowlab_sys::durability::{fsync_dir, syncfs};
+use cowlab_sys::durability::fsync_dir;
 use cowlab_sys::{MountAttributes, btrfs, dir, io, stat};
 
 use crate::NAME;
 use crate::copy::copy_tree;
-
-/// `XFS_SUPER_MAGIC` (linux/magic.h).
-const XFS_MAGIC: u64 = 0x5846_5342;
-/// `EXT4_SUPER_MAGIC`.
-const EXT4_MAGIC: u64 = 0xef53;
-/// `TMPFS_MAGIC`.
-const TMPFS_MAGIC: u64 = 0x0102_1994;
 
 /// The vfs driver of one directory.
 #[derive(Debug)]
@@ -88,11 +81,8 @@ impl Driver for Vfs {
                 return Ok(());
             };
             copy_tree(parent, &tree)?;
-            if options.durability >= Durability::Commit {
-                // Before the rename that makes it a snapshot, which is then on the disk in a moment.
-                syncfs(snapshot)?;
-            }
-            Ok(())
+            // Before the rename that makes it a snapshot, which is then on the disk in a moment.
+            flush(snapshot, options.durability)
         })
     }
 
@@ -105,11 +95,7 @@ impl Driver for Vfs {
     }
 
     fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
-        let snapshot = self.home.existing(id)?;
-        if durability >= Durability::Commit {
-            syncfs(&snapshot)?;
-        }
-        Ok(())
+        flush(&self.home.existing(id)?, durability)
     }
 
     fn freeze(&self, id: SnapshotId) -> Result<()> {
@@ -141,10 +127,10 @@ impl Driver for Vfs {
     fn usage(&self, id: SnapshotId) -> Result<Usage> {
         let snapshot = self.tree(id)?;
         match stat::statfs(&snapshot)?.fstype_magic {
-            XFS_MAGIC | btrfs::MAGIC => tree::usage_by_extents(&snapshot),
+            stat::XFS_MAGIC | btrfs::MAGIC => tree::usage_by_extents(&snapshot),
             magic => Ok(Usage {
                 exclusive: tree::allocation(&snapshot)?,
-                shared: [EXT4_MAGIC, TMPFS_MAGIC]
+                shared: [stat::EXT4_MAGIC, stat::TMPFS_MAGIC]
                     .contains(&magic)
                     .then(Allocation::default),
             }),

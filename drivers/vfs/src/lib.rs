@@ -24,8 +24,9 @@
 //!   nothing is shared. Elsewhere everything counts as exclusive.
 //! - A size limit is a project quota ([`cowlab_driver::projects`]), which ext4 and xfs enforce where they are mounted with
 //!   `prjquota`; it covers the parent's content too. On ext4 a process with CAP_SYS_RESOURCE may exceed it.
-//! - Durability: `Commit` and `Full` are syncfs(2) of the backing file system, after the copy of a parent and before a
-//!   commit; `frozen` is flushed after it.
+//! - Durability: `Commit` flushes the files of a snapshot of up to 1,000 entries on ext4 and xfs; otherwise, as `Full` does, it is
+//!   syncfs(2) of the backing file system ([`cowlab_driver::flush`]), after the copy of a parent and before a commit; `frozen` is
+//!   flushed after it.
 
 mod copy;
 mod deviations;
@@ -46,7 +47,7 @@ pub const ENTRY: Entry = Entry {
         name: NAME,
         copy_up: CopyUp::Everything,
         depth_limit: None,
-        flush: FlushScope::FileSystem,
+        flush: FlushScope::Files,
         serial_activation: false,
     },
     summary: "keeps a full copy of the parent's tree for each snapshot, by reflink where it can",

@@ -24,6 +24,7 @@ use anyhow::{Context, anyhow, ensure};
 use clap::ValueEnum;
 use cowlab_conformance::product::{self, registry::Registry};
 use cowlab_driver::Settings;
+use cowlab_sys::durability::syncfs;
 use cowlab_sys::fault::Fault;
 use cowlab_sys::{Chance, Guard, MountAttributes, MountGuard, mount};
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Disks, Moment, Names, Run};
@@ -276,6 +277,10 @@ impl Story {
             stop_if_asked()?;
             step.run(stand)
                 .with_context(|| format!("the life ended at `{step}`"))?;
+            if args.failing.is_some() {
+                // The next step begins with what is on the disk.
+                syncfs(&stand.root)?;
+            }
             let mut position = disks.position();
             stand.settle()?;
             let mut look = Look::at(stand, Some(&mut known))?;

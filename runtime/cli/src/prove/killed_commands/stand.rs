@@ -174,20 +174,17 @@ impl Stand {
 
     /// The ids of containers, of which there may be no more than a directory.
     pub(in crate::prove) fn ids(&self) -> anyhow::Result<Vec<String>> {
-        let mut ids = Vec::new();
         let place = self.root.join("containers");
-        let entries = match fs::read_dir(&place) {
+        let entries = fs::read_dir(&place).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let entries = match entries {
             // A file system that a failed write broke cannot list them; processes are found by their command lines then.
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => return Ok(ids),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => Vec::new(),
             entries => entries.with_context(|| place.display().to_string())?,
         };
-        for entry in entries {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if name.len() >= 64 {
-                ids.push(name);
-            }
-        }
-        Ok(ids)
+        let names = entries
+            .iter()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned());
+        Ok(names.filter(|name| name.len() >= 64).collect())
     }
 
     /// The processes that work on the root or are in a container's cgroup.
