@@ -139,15 +139,14 @@ impl Root {
         self.graph().doubt_layer(&layer.chain_id)?;
         match self.store().remove(&layer.cache_id) {
             Ok(()) | Err(StoreError::NotFound { .. }) => {}
-            Err(error) => {
+            Err(StoreError::HasChildren { .. } | StoreError::Busy { .. }) => {
                 if layer.state == crate::graph::LayerState::Ready {
                     self.graph().end_layer(&layer.chain_id, layer.size)?;
                 }
-                return match error {
-                    StoreError::HasChildren { .. } | StoreError::Busy { .. } => Ok(false),
-                    error => Err(error.into()),
-                };
+                return Ok(false);
             }
+            // Nobody knows how far the removal came, so the layer stays in doubt: who needs it unpacks it anew.
+            Err(error) => return Err(error.into()),
         }
         self.graph().remove_layer(&layer.chain_id)?;
         self.forget_layer(&layer.chain_id)?;

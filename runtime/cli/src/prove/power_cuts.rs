@@ -547,8 +547,11 @@ impl Proof<'_> {
         (before, after): (&Point, &Point),
     ) -> anyhow::Result<(usize, Vec<String>)> {
         let mut wrong = Vec::new();
-        if let Err(error) = self.stand.ok(&["system", "check"]) {
-            wrong.push(format!("{error:#}"));
+        let checked = self.stand.command(&["system", "check"])?.output()?;
+        if checked.status != Some(0) {
+            let [findings, errors] =
+                [&checked.stdout, &checked.stderr].map(|text| String::from_utf8_lossy(text));
+            wrong.push(format!("`system check`: {findings}{errors}"));
         }
         let recovered = made.disks().map_or(0, |disks| disks.position());
         match Look::at(self.stand, None) {

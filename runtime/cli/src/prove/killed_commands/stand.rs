@@ -55,7 +55,8 @@ impl Worker {
 }
 
 impl Stand {
-    fn command(&self, words: &[&str]) -> anyhow::Result<Cmd> {
+    /// A command of `cowlab` on the root.
+    pub(in crate::prove) fn command(&self, words: &[&str]) -> anyhow::Result<Cmd> {
         let root = self.root.display().to_string();
         // Behind the verb, and before what `exec` and `run` pass on.
         let verbs = match words {
