@@ -10,7 +10,6 @@ use cowlab_driver::{
     SnapshotId, Staging, Usage, Warning, WriteWatch, make_dir,
 };
 use cowlab_sys::durability::{fsync, fsync_dir, syncfs};
-use cowlab_sys::fault::{Fault, is_planted};
 use cowlab_sys::{dir, io, mountinfo, process, stat};
 
 use crate::NAME;
@@ -138,7 +137,7 @@ impl DeviceMapperThin {
                 ),
             });
         }
-        if durability >= Durability::Commit && !is_planted(Fault::NoPoolFlush) {
+        if durability >= Durability::Commit {
             // A flush has the pool commit what the device has mapped.
             fsync(&node)?;
         }

@@ -5,7 +5,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{Access, Error, Mounts, Result};
-use cowlab_sys::fault::{Fault, is_planted};
 use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::{Cmd, MountAttributes, MountOption, MountSpec, at, durability, io};
 
@@ -112,10 +111,6 @@ impl FileSystem {
             .collect();
         if (self, access) == (Self::Ext4, Access::ReadWrite) {
             options.push(MountOption::text("errors", "remount-ro"));
-            if is_planted(Fault::NoPoolFlush) {
-                // An unmount would have the pool commit (ext4(5), barrier).
-                options.push(MountOption::flag("nobarrier"));
-            }
         }
         MountSpec {
             fstype: self.name().to_owned(),

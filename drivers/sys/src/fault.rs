@@ -17,7 +17,8 @@ pub enum Fault {
     IntentBeforeFlush,
     /// A commit is recorded as done before the snapshot is frozen.
     RowBeforeFreeze,
-    /// A thin pool is not made to commit its metadata.
+    /// No flush reaches the metadata of a driver's thin pool. The proof's disk forgets them: a driver that did not ask for
+    /// them would hardly be seen, for a pool commits by itself every second (drivers/md/dm-thin.c, `COMMIT_PERIOD`).
     NoPoolFlush,
 }
 

@@ -18,6 +18,7 @@ use cowlab_sys::{Cmd, Errno, Guard, Leak, process};
 use crate::Error;
 use crate::fuse::{self, Files};
 use crate::recording::{BLOCK, Cut, Moment, Recording, Shared, lock};
+use crate::thin::METADATA;
 
 /// The device of FUSE, and the module that has it.
 const DEVICE: &str = "/dev/fuse";
@@ -27,6 +28,7 @@ const MODULE: &str = "fuse";
 pub struct Disks {
     recording: Shared,
     trouble: Arc<Trouble>,
+    unflushed: Arc<Mutex<Unflushed>>,
 }
 
 impl Disks {
@@ -35,7 +37,20 @@ impl Disks {
         Self {
             recording: Arc::new(Mutex::new(Recording::after(cut))),
             trouble: Arc::default(),
+            unflushed: Arc::default(),
         }
+    }
+
+    /// Has no flush reach the metadata of thin pools that are made from now on: a power cut may take all that was ever written
+    /// to it.
+    pub fn lose_metadata_flushes(&self) {
+        self.unflushed().begins = true;
+    }
+
+    fn unflushed(&self) -> MutexGuard<'_, Unflushed> {
+        self.unflushed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns how many writes and flushes there were: a moment between two of them.
@@ -75,6 +90,13 @@ impl Disks {
     pub fn heal(&self) {
         self.trouble.after.store(0, Ordering::SeqCst);
     }
+}
+
+/// The disks that no flush reaches.
+#[derive(Debug, Default)]
+struct Unflushed {
+    begins: bool,
+    disks: Vec<usize>,
 }
 
 /// The write that fails.
@@ -228,7 +250,12 @@ impl Files for Images {
     fn create(&self, name: &[u8]) -> u64 {
         let mut names = self.names();
         names.push((Some(name.to_owned()), 0));
-        number_of(names.len() - 1)
+        let disk = names.len() - 1;
+        let mut unflushed = self.disks.unflushed();
+        if unflushed.begins && name.ends_with(METADATA.as_bytes()) {
+            unflushed.disks.push(disk);
+        }
+        number_of(disk)
     }
 
     fn unlink(&self, name: &[u8]) -> Result<(), Errno> {
@@ -279,6 +306,9 @@ impl Files for Images {
     }
 
     fn flush(&self, file: u64) {
-        lock(&self.disks.recording).flush(disk_of(file));
+        let disk = disk_of(file);
+        if !self.disks.unflushed().disks.contains(&disk) {
+            lock(&self.disks.recording).flush(disk);
+        }
     }
 }

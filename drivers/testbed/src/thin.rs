@@ -21,6 +21,8 @@ const BLOCK: u64 = 128;
 const SECTOR: u64 = 512;
 /// The kernel tells whoever listens when only one in so many blocks is free.
 const LOW_WATER: u64 = 16;
+/// How the name of the disk ends that has a pool's metadata.
+pub(crate) const METADATA: &str = "-metadata";
 /// A metadata device has one byte for so many of the data device, and at least some.
 const METADATA_SHARE: u64 = 64;
 const METADATA_LEAST: u64 = 8 << 20;
@@ -80,7 +82,7 @@ impl ThinPool {
     fn build(&mut self, bytes: u64) -> Result<()> {
         let metadata = (bytes / METADATA_SHARE).max(METADATA_LEAST) / SECTOR * SECTOR;
         self.data = Some(self.ground.disk(&format!("{}-data", self.name), bytes)?);
-        let name = format!("{}-metadata", self.name);
+        let name = format!("{}{METADATA}", self.name);
         self.metadata = Some(self.ground.disk(&name, metadata)?);
         self.ground.run.record(&Intent::Mapper {
             name: self.name.clone(),

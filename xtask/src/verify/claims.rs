@@ -273,7 +273,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     claim(
         "power-cuts-faults-in-the-guest",
-        "In the guest, the power cuts find a thin pool that is not made to commit its metadata.",
+        "In the guest, the power cuts find a thin pool whose metadata no flush reaches.",
         STORE,
         &[
             "prove", "power-cuts", "--driver", "devicemapper-thin", "--backing", "thin+ext4", "--life", "snapshots", "--cuts", "100",

@@ -179,6 +179,11 @@ fn prove_column(
     };
     let names = run.names();
     let mut made = run.recorded(column.backing, &options)?;
+    let disks = made.disks().context("the disks do not record")?;
+    if fault == Some(Fault::NoPoolFlush) {
+        // The driver's pool is made below.
+        disks.lose_metadata_flushes();
+    }
     let stand = Stand {
         root: made.mount_point().join("root"),
         scratch,
@@ -186,7 +191,6 @@ fn prove_column(
         settings: made.places().fresh()?,
         fault,
     };
-    let disks = made.disks().context("the disks do not record")?;
     let lived = Story::live(args, &stand, &disks);
     let killed = stand.kill_all();
     let closed = made.close();
@@ -283,6 +287,10 @@ impl Story {
             }
             let mut position = disks.position();
             stand.settle()?;
+            if step.is_signal() {
+                // It is acknowledged before the container has ended.
+                position = disks.position();
+            }
             let mut look = Look::at(stand, Some(&mut known))?;
             if look.mark_volumes(stand)? {
                 position = disks.position();

@@ -76,6 +76,11 @@ impl Step {
         Ok(())
     }
 
+    /// Whether the step sends a container a signal, and no more.
+    pub(super) fn is_signal(&self) -> bool {
+        matches!(self, Self::Command(words) if words.first().is_some_and(|word| word == "kill"))
+    }
+
     /// Whether a container is there only while the step runs.
     pub(super) fn is_passing(&self) -> bool {
         matches!(self, Self::Command(words) if words.iter().any(|word| word == "--rm"))
