@@ -112,6 +112,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Something that lies where images lie and is none: a chart, a signature, an attestation.
+    #[error("`{name}` is no image but another artifact: {reason}")]
+    Artifact {
+        /// The name, or the digest.
+        name: String,
+        /// The document and the member that say so.
+        reason: String,
+    },
     /// Text that is no name of an image.
     #[error("`{}` is no name of an image: {reason}", name.escape_debug())]
     InvalidName {

@@ -245,6 +245,7 @@ fn runtime_code(error: &RuntimeError) -> u8 {
         RuntimeError::Layout { .. }
         | RuntimeError::Digest { .. }
         | RuntimeError::NoImage { .. }
+        | RuntimeError::Artifact { .. }
         | RuntimeError::BadImage { .. }
         | RuntimeError::BadBlob { .. }
         | RuntimeError::NoBlob { .. }

@@ -2,12 +2,14 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use cowlab_driver::{CopyUp, Usage};
+use cowlab_reports::result::Timestamp;
 use cowlab_snapshots::{Change, ChangeKind, DiffOptions, Digest, Written};
 use cowlab_sys::lock::FileLock;
-use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::place::{Containers, Found};
 use super::record::Record;
@@ -73,11 +75,11 @@ impl Containers<'_> {
                 change.kind != ChangeKind::Added || !scaffold.contains(&change.path)
             });
         };
-        let config = committed(record);
+        let config = committed(record, self.root().configuration_of(&base)?);
         let about = (name, message);
         Ok(self
             .root()
-            .commit(&base, &record.snapshot, without_scaffold, &config, about)?)
+            .commit(&base, &record.snapshot, without_scaffold, config, about)?)
     }
 
     fn pause_lock(&self, id: &str) -> PathBuf {
@@ -164,29 +166,34 @@ impl StorageStats {
     }
 }
 
-/// The configuration of an image made of a container: what the container was run with, as docker has it.
-fn committed(record: &Record) -> ImageConfiguration {
-    let mut config = record.image_config.clone();
-    let mut inner = config.config().clone().unwrap_or_default();
-    let entrypoint = inner.entrypoint().clone().unwrap_or_default();
-    match record.args.strip_prefix(entrypoint.as_slice()) {
-        Some(rest) => inner.set_cmd(Some(rest.to_vec())),
+/// The configuration of an image made of a container: its image's, whatever that says, with what the container was run with,
+/// as docker has it.
+fn committed(record: &Record, mut config: Value) -> Value {
+    if !config["config"].is_object() {
+        config["config"] = json!({});
+    }
+    let settings = &mut config["config"];
+    let image = record.image_config.config().as_ref();
+    let entrypoint = image.and_then(|image| image.entrypoint().clone());
+    match record
+        .args
+        .strip_prefix(entrypoint.unwrap_or_default().as_slice())
+    {
+        Some(rest) => settings["Cmd"] = json!(rest),
         None => {
-            inner.set_entrypoint(None);
-            inner.set_cmd(Some(record.args.clone()))
+            settings["Entrypoint"] = Value::Null;
+            settings["Cmd"] = json!(record.args);
         }
-    };
-    inner.set_env(Some(record.env.clone()));
-    inner.set_working_dir(Some(record.cwd.clone()));
+    }
+    settings["Env"] = json!(record.env);
+    settings["WorkingDir"] = json!(record.cwd);
     if !record.user.is_empty() {
-        inner.set_user(Some(record.user.clone()));
+        settings["User"] = json!(record.user);
     }
     if !record.labels.is_empty() {
-        inner.set_labels(Some(record.labels.clone().into_iter().collect()));
+        settings["Labels"] = json!(record.labels);
     }
-    config.set_config(Some(inner));
-    let now = cowlab_reports::result::Timestamp::from(std::time::SystemTime::now());
-    config.set_created(Some(now.to_string()));
+    config["created"] = json!(Timestamp::from(SystemTime::now()).to_string());
     config
 }
 

@@ -4,20 +4,20 @@
 //! matters in such an archive is named by a digest; names are only looked up afterwards, never opened.
 
 use std::collections::BTreeMap;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
 use tar_core::parse::{Limits, ParseEvent, Parser};
 use tar_core::{EntryType, HEADER_SIZE};
 
-use cowlab_snapshots::layer::reader::Compression;
-
+use super::compression;
 use crate::blobs::Stored;
 use crate::{Error, Result, Root};
 
 /// The most members of an archive: docker's have a handful for each layer.
 const MEMBER_LIMIT: usize = 20_000;
+/// The most links from a name to its file.
+const LINK_LIMIT: usize = 8;
 /// The most bytes of names and extended headers of one member.
 const METADATA_LIMIT: u32 = 1 << 20;
 
@@ -26,7 +26,8 @@ const METADATA_LIMIT: u32 = 1 << 20;
 pub(crate) enum Member {
     /// A file, kept as a blob.
     File(Stored),
-    /// A symbolic link, as older versions of docker write for layers that images share.
+    /// The name that a link leads to: docker writes symbolic links for layers that images share, tar(1) hard ones for files
+    /// that it has written before.
     Link(String),
 }
 
@@ -38,8 +39,8 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// Reads an archive, plain or compressed with gzip or zstd, and keeps its files as blobs.
-    pub(crate) fn read(root: &Root, path: &Path, source: &mut dyn Read) -> Result<Self> {
+    /// Reads an archive, plain or compressed, and keeps its files as blobs.
+    pub(crate) fn read(root: &Root, path: &Path, source: &mut (dyn Read + Send)) -> Result<Self> {
         let mut members = Self {
             path: path.to_owned(),
             names: BTreeMap::new(),
@@ -51,7 +52,7 @@ impl Members {
         filled.map(|()| members)
     }
 
-    fn fill(&mut self, root: &Root, source: &mut dyn Read) -> Result<()> {
+    fn fill(&mut self, root: &Root, source: &mut (dyn Read + Send)) -> Result<()> {
         let from = self.path.display().to_string();
         let mut archive = Archive::new(&self.path, source)?;
         while let Some((name, kind)) = archive.next()? {
@@ -74,15 +75,16 @@ impl Members {
         Ok(())
     }
 
-    /// The file under a name, through one link at most.
+    /// The file under a name, through a few links.
     pub(crate) fn file(&self, name: &str) -> Option<Stored> {
-        match self.names.get(name.trim_start_matches("./"))? {
-            Member::File(stored) => Some(*stored),
-            Member::Link(target) => match self.names.get(&beside(name, target)?)? {
-                Member::File(stored) => Some(*stored),
-                Member::Link(_) => None,
-            },
+        let mut name = within("", name)?;
+        for _ in 0..LINK_LIMIT {
+            match self.names.get(&name)? {
+                Member::File(stored) => return Some(*stored),
+                Member::Link(target) => name.clone_from(target),
+            }
         }
+        None
     }
 
     /// Removes the blobs that came with the archive and that nothing names.
@@ -105,14 +107,13 @@ impl Members {
     }
 }
 
-/// The name that a link leads to, in the archive.
-fn beside(name: &str, target: &str) -> Option<String> {
-    let mut parts: Vec<&str> = name.trim_start_matches("./").split('/').collect();
-    parts.pop();
-    if target.starts_with('/') {
+/// The name that a text means in a directory of the archive, if it stays in the archive.
+fn within(dir: &str, text: &str) -> Option<String> {
+    if text.starts_with('/') {
         return None;
     }
-    for part in target.split('/') {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in dir.split('/').chain(text.split('/')) {
         match part {
             "" | "." => {}
             ".." => drop(parts.pop()?),
@@ -120,6 +121,11 @@ fn beside(name: &str, target: &str) -> Option<String> {
         }
     }
     Some(parts.join("/"))
+}
+
+/// The name that a symbolic link leads to, in the archive.
+fn beside(name: &str, target: &str) -> Option<String> {
+    within(name.rsplit_once('/').map_or("", |(dir, _)| dir), target)
 }
 
 #[derive(Debug)]
@@ -132,7 +138,7 @@ enum Kind {
 /// A tar archive that is being read; reading from it gives what is left of the current member.
 struct Archive<'a> {
     path: &'a Path,
-    input: Box<dyn Read + 'a>,
+    input: Box<dyn Read + Send + 'a>,
     parser: Parser,
     head: Vec<u8>,
     content: u64,
@@ -142,23 +148,13 @@ struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    fn new(path: &'a Path, source: &'a mut dyn Read) -> Result<Self> {
-        let mut start = Vec::new();
-        let read = (&mut *source).take(4).read_to_end(&mut start);
-        cowlab_sys::io("read", path, read)?;
-        let bad = |error: &dyn std::fmt::Display| Error::Archive {
+    fn new(path: &'a Path, source: &'a mut (dyn Read + Send)) -> Result<Self> {
+        let bad = |error: std::io::Error| Error::Archive {
             path: path.to_owned(),
             reason: error.to_string(),
         };
-        let compression = Compression::detect(&start).map_err(|error| bad(&error))?;
-        let whole = BufReader::with_capacity(256 << 10, std::io::Cursor::new(start).chain(source));
-        let input: Box<dyn Read> = match compression {
-            Compression::None => Box::new(whole),
-            Compression::Gzip => Box::new(MultiGzDecoder::new(whole)),
-            Compression::Zstd => {
-                Box::new(zstd::Decoder::with_buffer(whole).map_err(|error| bad(&error))?)
-            }
-        };
+        let (packing, whole) = compression::detect(source).map_err(bad)?;
+        let input = compression::unpacked(packing, whole).map_err(bad)?;
         let limits = Limits {
             max_metadata_size: METADATA_LIMIT,
             ..Limits::default()
@@ -200,15 +196,17 @@ impl<'a> Archive<'a> {
                 }
                 Ok(ParseEvent::Entry { consumed, entry }) => {
                     let name = String::from_utf8_lossy(&entry.path).into_owned();
-                    let name = name.trim_start_matches("./").to_owned();
+                    let target = entry.link_target.as_deref().unwrap_or_default();
+                    let target = String::from_utf8_lossy(target);
+                    // What lies or leads outside of the archive is nothing that a manifest can name.
                     let kind = match entry.entry_type {
-                        EntryType::Regular | EntryType::Continuous => Kind::File,
-                        EntryType::Symlink => {
-                            let target = entry.link_target.as_deref().unwrap_or_default();
-                            Kind::Link(String::from_utf8_lossy(target).into_owned())
-                        }
-                        _ => Kind::Other,
+                        EntryType::Regular | EntryType::Continuous => Some(Kind::File),
+                        EntryType::Symlink => beside(&name, &target).map(Kind::Link),
+                        EntryType::Link => within("", &target).map(Kind::Link),
+                        _ => None,
                     };
+                    let kind = kind.unwrap_or(Kind::Other);
+                    let name = within("", &name).unwrap_or(name);
                     let is_file = matches!(kind, Kind::File);
                     self.content = if is_file { entry.size } else { 0 };
                     self.padding = self.content.next_multiple_of(512) - self.content;
@@ -292,5 +290,6 @@ mod tests {
         assert_eq!(beside("./a", "b").as_deref(), Some("b"));
         assert_eq!(beside("a", "../b"), None);
         assert_eq!(beside("a", "/b"), None);
+        assert_eq!(within("", "./a//b/../c").as_deref(), Some("a/c"));
     }
 }

@@ -1,9 +1,7 @@
 //! Finding images: by name, by digest, by the beginning of the id.
 
-use oci_spec::image::ImageConfiguration;
-
 use super::plan::DOCUMENT_LIMIT;
-use super::{Image, Name};
+use super::{Image, Name, document};
 use crate::graph::{ImageRow, LayerRow};
 use crate::{Error, Result, Root, root};
 
@@ -82,11 +80,9 @@ impl Root {
     fn read_image(&self, row: &ImageRow) -> Result<Image> {
         let id = root::digest(&row.id, self.graph())?;
         let document = self.blobs().document(&id, DOCUMENT_LIMIT)?;
-        let config = ImageConfiguration::from_reader(document.as_slice()).map_err(|error| {
-            Error::BadImage {
-                name: row.id.clone(),
-                reason: format!("its configuration is malformed: {error}"),
-            }
+        let config = document::configuration(&document).map_err(|reason| Error::BadImage {
+            name: row.id.clone(),
+            reason: format!("its configuration: {reason}"),
         })?;
         let layers = match &row.top {
             Some(top) => self.graph().chain(top)?,
@@ -99,6 +95,15 @@ impl Root {
             layers,
             names: tags.into_iter().map(|tag| tag.name).collect(),
             added: row.created,
+        })
+    }
+
+    /// The configuration of an image as its maker wrote it.
+    pub(crate) fn configuration_of(&self, image: &Image) -> Result<serde_json::Value> {
+        let bytes = self.blobs().document(&image.id, DOCUMENT_LIMIT)?;
+        document::whole(&bytes).map_err(|reason| Error::BadImage {
+            name: image.shown(),
+            reason: format!("its configuration: {reason}"),
         })
     }
 

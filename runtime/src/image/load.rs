@@ -1,18 +1,17 @@
 //! Loading images from OCI image layouts in directories.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use oci_spec::image::{Arch, Descriptor, ImageIndex};
-
 use cowlab_snapshots::Digest;
 use cowlab_sys::{Root as Confined, at, io};
 
+use super::document::{self, Descriptor};
 use super::install::Progress;
 use super::name::Name;
-use super::plan::{DOCUMENT_LIMIT, INDEX_TYPES, Manifest, Plan};
+use super::plan::{DOCUMENT_LIMIT, Plan};
+use super::platform::search;
 use crate::blobs::{Expected, Stored};
 use crate::{Error, Result, Root};
 
@@ -51,20 +50,29 @@ impl Root {
     fn load_layout(&self, dir: &Path, progress: Progress<'_>) -> Result<Vec<Loaded>> {
         let source = Directory::open(dir)?;
         let index = source.read(Path::new("index.json"))?;
-        let index: ImageIndex = serde_json::from_slice(&index)
-            .map_err(|error| source.bad(format!("`index.json` is malformed: {error}")))?;
+        let entries = document::index(&index)
+            .map_err(|reason| source.bad(format!("`index.json`: {reason}")))?;
         let mut loaded = Vec::new();
-        for descriptor in index.manifests() {
-            let name = name_of(descriptor);
+        let mut passed = None;
+        for descriptor in entries {
+            let descriptor = descriptor.map_err(|reason| source.bad(reason))?;
+            let name = name_of(&descriptor);
             let mut stored = Vec::new();
             let plan = self
-                .gather(&source, descriptor, name.as_deref(), &mut stored)
+                .gather(&source, &descriptor, name.as_deref(), &mut stored)
                 .and_then(|plan| self.install(&plan, progress).map(|()| plan));
             if plan.is_err() {
                 self.blobs()
                     .take_back(&stored, &self.graph().used_blobs()?)?;
             }
-            let plan = plan?;
+            let plan = match plan {
+                // Signatures and the like lie beside images.
+                Err(artifact @ Error::Artifact { .. }) => {
+                    passed = Some(artifact);
+                    continue;
+                }
+                plan => plan?,
+            };
             if let Some(name) = &name {
                 self.name_image(name, &plan)?;
             }
@@ -74,7 +82,10 @@ impl Root {
                 name,
             });
         }
-        Ok(loaded)
+        match passed {
+            Some(artifact) if loaded.is_empty() => Err(artifact),
+            _ => Ok(loaded),
+        }
     }
 
     /// Keeps every blob of an image, tells which in `stored`, and returns what they say.
@@ -87,10 +98,11 @@ impl Root {
     ) -> Result<Plan> {
         let shown = match name {
             Some(name) => name.to_owned(),
-            None => descriptor.digest().to_string(),
+            None => descriptor.digest.to_string(),
         };
-        let (bytes, media_type) = source.manifest(descriptor)?;
-        let manifest = Manifest::read(&shown, &bytes, Some(&media_type))?;
+        let (manifest, bytes) = search(&shown, descriptor, |wanted| {
+            source.document(wanted.digest, wanted.size)
+        })?;
         let (config, size) = manifest.config()?;
         let plan = manifest.plan(&source.document(config, size)?)?;
         let rest = plan.layers.iter().map(|layer| (layer.blob, layer.size));
@@ -187,54 +199,11 @@ impl Directory {
             },
         })
     }
-
-    /// The manifest that a descriptor leads to, through one list of manifests at most, and its type.
-    fn manifest(&self, descriptor: &Descriptor) -> Result<(Vec<u8>, String)> {
-        let fetch = |descriptor: &Descriptor| {
-            let digest = descriptor.digest().to_string();
-            let digest = digest
-                .parse()
-                .map_err(|error| self.bad(format!("a descriptor of its index: {error}")))?;
-            self.document(digest, descriptor.size())
-        };
-        let media_type = descriptor.media_type().to_string();
-        let bytes = fetch(descriptor)?;
-        if !INDEX_TYPES.contains(&media_type.as_str()) {
-            return Ok((bytes, media_type));
-        }
-        let ours = of_platform(&bytes).map_err(|reason| self.bad(reason))?;
-        Ok((fetch(&ours)?, ours.media_type().to_string()))
-    }
-}
-
-/// The manifest of a list that is for this machine.
-pub(crate) fn of_platform(list: &[u8]) -> std::result::Result<Descriptor, String> {
-    let index: ImageIndex = serde_json::from_slice(list)
-        .map_err(|error| format!("a list of manifests is malformed: {error}"))?;
-    let here = Arch::default();
-    let fits = |entry: &&Descriptor| match entry.platform() {
-        Some(platform) => *platform.architecture() == here && platform.os().to_string() == "linux",
-        None => true,
-    };
-    if let Some(found) = index.manifests().iter().find(fits) {
-        return Ok(found.clone());
-    }
-    let present: BTreeSet<String> = index
-        .manifests()
-        .iter()
-        .filter_map(|entry| entry.platform().as_ref())
-        .map(|platform| format!("{}/{}", platform.os(), platform.architecture()))
-        .collect();
-    let present: Vec<_> = present.into_iter().collect();
-    Err(format!(
-        "it has no image for linux/{here}: it has {}",
-        present.join(", ")
-    ))
 }
 
 /// The whole name that an index gives an image, if it does.
 pub(super) fn name_of(descriptor: &Descriptor) -> Option<String> {
-    let annotations = descriptor.annotations().as_ref()?;
+    let annotations = &descriptor.annotations;
     let full = annotations.get(FULL_NAME);
     // The specification's annotation may be a mere tag, which names nothing.
     let own = annotations

@@ -5,17 +5,22 @@
 use std::io::Read;
 use std::path::Path;
 
-use oci_spec::image::{Descriptor, ImageIndex, ImageManifestBuilder, MediaType};
+use oci_spec::image::{Descriptor, ImageManifestBuilder, MediaType};
 
+use cowlab_snapshots::Digest;
 use cowlab_snapshots::layer::reader::Compression;
+use cowlab_sys::io;
 
 use super::archive::Members;
+use super::compression::{self, Packing};
+use super::document;
 use super::install::Progress;
-use super::load::{Loaded, name_of, of_platform};
+use super::load::{Loaded, name_of};
 use super::name::Name;
 use super::pack::spec_digest;
-use super::plan::{DOCUMENT_LIMIT, INDEX_TYPES, Manifest, Plan};
-use crate::blobs::Stored;
+use super::plan::{DOCUMENT_LIMIT, Manifest, Plan};
+use super::platform::search;
+use crate::blobs::{Stored, hex};
 use crate::{Error, Result, Root};
 
 /// An image in docker's `manifest.json`.
@@ -24,7 +29,7 @@ use crate::{Error, Result, Root};
 struct Entry {
     config: String,
     repo_tags: Option<Vec<String>>,
-    layers: Vec<String>,
+    layers: Option<Vec<String>>,
 }
 
 impl Root {
@@ -36,36 +41,52 @@ impl Root {
     pub fn load_archive(
         &self,
         path: &Path,
-        source: &mut dyn Read,
+        source: &mut (dyn Read + Send),
         progress: Progress<'_>,
     ) -> Result<Vec<Loaded>> {
         let adding = self.adding()?;
         let members = Members::read(self, path, source)?;
-        let loaded = self.load_members(&members, progress);
+        let mut repacked = Vec::new();
+        let loaded = self.load_members(&members, &mut repacked, progress);
         // The rest of the archive, or all of it when loading failed.
         members.forget(self)?;
+        self.blobs()
+            .take_back(&repacked, &self.graph().used_blobs()?)?;
         drop(adding);
         self.discard_blobs()?;
         loaded
     }
 
-    fn load_members(&self, members: &Members, progress: Progress<'_>) -> Result<Vec<Loaded>> {
+    fn load_members(
+        &self,
+        members: &Members,
+        repacked: &mut Vec<Stored>,
+        progress: Progress<'_>,
+    ) -> Result<Vec<Loaded>> {
         let mut plans = Vec::new();
         if let Some(index) = members.file("index.json") {
             let index = self.blobs().document(&index.digest, DOCUMENT_LIMIT)?;
-            let index: ImageIndex = serde_json::from_slice(&index)
-                .map_err(|error| members.bad(format!("`index.json` is malformed: {error}")))?;
-            for descriptor in index.manifests() {
-                let name = name_of(descriptor);
-                let plan = self.plan_of_layout(members, descriptor, name.as_deref())?;
-                plans.push((plan, name.into_iter().collect()));
+            let entries = document::index(&index)
+                .map_err(|reason| members.bad(format!("`index.json`: {reason}")))?;
+            let mut passed = None;
+            for descriptor in entries {
+                let descriptor = descriptor.map_err(|reason| members.bad(reason))?;
+                let name = name_of(&descriptor);
+                match self.plan_of_layout(members, &descriptor, name.as_deref()) {
+                    // Signatures and the like lie beside images.
+                    Err(artifact @ Error::Artifact { .. }) => passed = Some(artifact),
+                    plan => plans.push((plan?, name.into_iter().collect())),
+                }
+            }
+            if let Some(artifact) = passed.filter(|_| plans.is_empty()) {
+                return Err(artifact);
             }
         } else if let Some(manifest) = members.file("manifest.json") {
             let manifest = self.blobs().document(&manifest.digest, DOCUMENT_LIMIT)?;
             let entries: Vec<Entry> = serde_json::from_slice(&manifest)
                 .map_err(|error| members.bad(format!("`manifest.json` is malformed: {error}")))?;
             for entry in &entries {
-                plans.push(self.plan_of_docker(members, entry)?);
+                plans.push(self.plan_of_docker(members, entry, repacked)?);
             }
         } else {
             let reason = "it has neither `index.json` nor `manifest.json`; image archives are what `save` of cowlab, docker and podman write; a tar of a root file system is taken by `import`";
@@ -94,52 +115,50 @@ impl Root {
     fn plan_of_layout(
         &self,
         members: &Members,
-        descriptor: &Descriptor,
+        descriptor: &document::Descriptor,
         name: Option<&str>,
     ) -> Result<Plan> {
-        let blob = |digest: &str, size: u64| {
-            let digits = digest.strip_prefix("sha256:").unwrap_or(digest);
-            let stored = members.file(&format!("blobs/sha256/{digits}"));
+        let blob = |digest: &Digest, size: u64| {
+            let stored = members.file(&format!("blobs/sha256/{}", hex(digest)));
             let stored = stored.ok_or_else(|| members.bad(format!("it lacks blob `{digest}`")))?;
-            if stored.digest.to_string() == digest && stored.size == size {
+            if stored.digest == *digest && stored.size == size {
                 return Ok(stored);
             }
             Err(Error::BadBlob {
                 from: format!("archive `{}`", members.path.display()),
-                expected: digest.to_owned(),
+                expected: digest.to_string(),
                 found: format!("the digest `{}` and {} bytes", stored.digest, stored.size),
             })
         };
-        let mut descriptor = descriptor.clone();
-        let mut found = blob(descriptor.digest().as_ref(), descriptor.size())?;
-        let mut bytes = self.blobs().document(&found.digest, DOCUMENT_LIMIT)?;
-        if INDEX_TYPES.contains(&descriptor.media_type().to_string().as_str()) {
-            descriptor = of_platform(&bytes).map_err(|reason| members.bad(reason))?;
-            found = blob(descriptor.digest().as_ref(), descriptor.size())?;
-            bytes = self.blobs().document(&found.digest, DOCUMENT_LIMIT)?;
-        }
-        let shown = name.map_or_else(|| found.digest.to_string(), str::to_owned);
-        let media_type = descriptor.media_type().to_string();
-        let manifest = Manifest::read(&shown, &bytes, Some(&media_type))?;
+        let shown = name.map_or_else(|| descriptor.digest.to_string(), str::to_owned);
+        let (manifest, _) = search(&shown, descriptor, |wanted| {
+            let found = blob(&wanted.digest, wanted.size)?;
+            self.blobs().document(&found.digest, DOCUMENT_LIMIT)
+        })?;
         let (config, size) = manifest.config()?;
-        blob(&config.to_string(), size)?;
+        blob(&config, size)?;
         let plan = manifest.plan(&self.blobs().document(&config, DOCUMENT_LIMIT)?)?;
         for layer in &plan.layers {
-            blob(&layer.blob.to_string(), layer.size)?;
+            blob(&layer.blob, layer.size)?;
         }
         Ok(plan)
     }
 
     /// What an image of docker's `manifest.json` is, with a manifest of its own, for it has none; and its names.
-    fn plan_of_docker(&self, members: &Members, entry: &Entry) -> Result<(Plan, Vec<String>)> {
+    fn plan_of_docker(
+        &self,
+        members: &Members,
+        entry: &Entry,
+        repacked: &mut Vec<Stored>,
+    ) -> Result<(Plan, Vec<String>)> {
         let file = |name: &String| {
             let lacks = || members.bad(format!("it lacks `{}`", name.escape_debug()));
             members.file(name).ok_or_else(lacks)
         };
         let config = file(&entry.config)?;
         let mut layers = Vec::new();
-        for name in &entry.layers {
-            let stored = file(name)?;
+        for name in entry.layers.iter().flatten() {
+            let stored = self.as_a_layer(file(name)?, repacked)?;
             layers.push(Descriptor::new(
                 self.layer_type(&stored)?,
                 stored.size,
@@ -170,6 +189,19 @@ impl Root {
         let document = self.blobs().document(&config.digest, DOCUMENT_LIMIT)?;
         let plan = Manifest::read(&shown, manifest.as_bytes(), None)?.plan(&document)?;
         Ok((plan, names))
+    }
+
+    /// A layer in a packing that manifests can name: one of xz or bzip2 is packed anew, and told in `repacked`.
+    fn as_a_layer(&self, stored: Stored, repacked: &mut Vec<Stored>) -> Result<Stored> {
+        let path = self.blobs().path(&stored.digest);
+        let file = self.blobs().file(&stored.digest)?;
+        let (packing, mut whole) = io("read", &path, compression::detect(file))?;
+        if matches!(packing, Packing::Layer(_)) {
+            return Ok(stored);
+        }
+        let layer = self.archive_blob(&mut whole, &stored.digest.to_string())?;
+        repacked.push(layer.blob);
+        Ok(layer.blob)
     }
 
     /// The type of a layer, by its first bytes.
@@ -203,7 +235,7 @@ mod tests {
         let text = r#"[{"Config":"c.json","RepoTags":["a:1"],"Layers":["x/layer.tar"],"Other":1},
                        {"Config":"d.json","RepoTags":null,"Layers":[]}]"#;
         let entries: Vec<Entry> = serde_json::from_str(text).unwrap();
-        assert_eq!(entries[0].layers, ["x/layer.tar"]);
+        assert_eq!(entries[0].layers.as_deref().unwrap(), ["x/layer.tar"]);
         assert!(entries[1].repo_tags.is_none());
     }
 }

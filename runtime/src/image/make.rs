@@ -3,16 +3,17 @@
 use std::io::{Read, Write};
 use std::time::SystemTime;
 
-use oci_spec::image::{
-    Descriptor, History, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder,
-    ImageManifestBuilder, MediaType, RootFsBuilder,
-};
+use oci_spec::image::{Descriptor, ImageManifestBuilder, MediaType};
+use serde_json::{Value, json};
 
 use cowlab_reports::result::Timestamp;
 use cowlab_snapshots::layer::Packer;
 use cowlab_snapshots::layer::reader::{self, Compression, LayerReader, ReadOptions};
 use cowlab_snapshots::{Change, DiffId, DiffOptions, Digest};
+use cowlab_sys::io;
 
+use super::compression::{self, Packing};
+use super::document;
 use super::history::UNTOLD;
 use super::pack::spec_digest;
 use super::plan::{DOCUMENT_LIMIT, Manifest};
@@ -21,14 +22,14 @@ use crate::blobs::Stored;
 use crate::{Error, Result, Root};
 
 /// A layer that was made here: its blob and the digest of the archive in it.
-struct Fresh {
-    blob: Stored,
-    diff_id: DiffId,
+pub(super) struct Fresh {
+    pub(super) blob: Stored,
+    pub(super) diff_id: DiffId,
 }
 
 impl Root {
-    /// Makes an image of one layer: a tar, plain or compressed with gzip or zstd, which is kept as it is when it is
-    /// compressed, and compressed with gzip when it is not. Returns the image's id.
+    /// Makes an image of one layer: a tar, kept as it is when it is compressed with gzip or zstd, else (plain, xz,
+    /// bzip2) compressed with gzip. Returns the image's id.
     ///
     /// # Errors
     ///
@@ -42,10 +43,14 @@ impl Root {
     ) -> Result<Digest> {
         let adding = self.adding()?;
         let made = self.archive_blob(source, from).and_then(|fresh| {
-            let mut config = ImageConfiguration::default();
-            config.set_history(Some(Vec::new()));
-            config.set_created(Some(Timestamp::from(SystemTime::now()).to_string()));
-            self.add(&config, None, Some(&fresh), name, (from, message))
+            let now = Timestamp::from(SystemTime::now()).to_string();
+            self.add(
+                json!({"created": now}),
+                None,
+                Some(&fresh),
+                name,
+                (from, message),
+            )
         });
         drop(adding);
         self.discard_blobs()?;
@@ -53,22 +58,28 @@ impl Root {
     }
 
     /// Keeps a tar as a blob, compressed.
-    fn archive_blob(&self, source: &mut (dyn Read + Send), from: &str) -> Result<Fresh> {
-        let mut start = Vec::new();
-        let read = (&mut *source).take(4).read_to_end(&mut start);
-        cowlab_sys::io("read", from, read)?;
+    pub(super) fn archive_blob(&self, source: &mut (dyn Read + Send), from: &str) -> Result<Fresh> {
         let unusable = |error: &dyn std::fmt::Display| Error::BadImage {
             name: from.to_owned(),
             reason: error.to_string(),
         };
-        let compression = Compression::detect(&start).map_err(|error| unusable(&error))?;
-        let mut whole = std::io::Cursor::new(start).chain(source);
+        let detected = compression::detect(source);
+        let (packing, mut whole) = detected.map_err(|error| unusable(&error))?;
         let mut incoming = self.blobs().begin()?;
         let diff_id;
-        let blob = if compression == Compression::None {
-            let packing = |error| Error::packing(from, error);
-            let mut packer = Packer::new(&mut incoming, Compression::Gzip).map_err(packing)?;
-            let digested = reader::read(&mut whole, &ReadOptions::default(), |input| {
+        let blob = if matches!(packing, Packing::Layer(kept) if kept != Compression::None) {
+            io("copy", from, std::io::copy(&mut whole, &mut incoming))?;
+            let blob = incoming.finish(None, from)?;
+            let mut file = self.blobs().file(&blob.digest)?;
+            let read = reader::read(&mut file, &ReadOptions::default(), LayerReader::drain);
+            diff_id = read.map_err(|error| unusable(&error))?.1.diff_id;
+            blob
+        } else {
+            let failed = |error| Error::packing(from, error);
+            let mut packer = Packer::new(&mut incoming, Compression::Gzip).map_err(failed)?;
+            let unpacked = compression::unpacked(packing, whole);
+            let mut unpacked = unpacked.map_err(|error| unusable(&error))?;
+            let digested = reader::read(&mut unpacked, &ReadOptions::default(), |input| {
                 loop {
                     let chunk = input.fill()?;
                     if chunk.is_empty() {
@@ -82,17 +93,10 @@ impl Root {
                 }
             });
             let (written, content) = digested.map_err(|error| unusable(&error))?;
-            cowlab_sys::io("compress", from, written)?;
-            packer.finish().map_err(packing)?;
+            io("compress", from, written)?;
+            packer.finish().map_err(failed)?;
             diff_id = content.diff_id;
             incoming.finish(None, from)?
-        } else {
-            cowlab_sys::io("copy", from, std::io::copy(&mut whole, &mut incoming))?;
-            let blob = incoming.finish(None, from)?;
-            let mut file = self.blobs().file(&blob.digest)?;
-            let read = reader::read(&mut file, &ReadOptions::default(), LayerReader::drain);
-            diff_id = read.map_err(|error| unusable(&error))?.1.diff_id;
-            blob
         };
         Ok(Fresh { blob, diff_id })
     }
@@ -100,7 +104,7 @@ impl Root {
     /// Makes an image of another and what an active snapshot changed in it: the changes that `select` leaves in their list become a
     /// blob and a layer; the snapshot itself stays as it is. Nobody may write to it meanwhile.
     ///
-    /// `config` is the configuration of the image to be, without layers and history, which are added. Returns its id.
+    /// `config` is the configuration of the image to be; layers and a step of history are added. Returns its id.
     ///
     /// # Errors
     ///
@@ -110,7 +114,7 @@ impl Root {
         base: &Image,
         snapshot: &str,
         select: impl FnOnce(&mut Vec<Change>),
-        config: &ImageConfiguration,
+        config: Value,
         (name, message): (Option<&Name>, &str),
     ) -> Result<Digest> {
         let adding = self.adding()?;
@@ -148,7 +152,7 @@ impl Root {
     /// Writes configuration and manifest of a new image, unpacks its new layer and records it.
     fn add(
         &self,
-        config: &ImageConfiguration,
+        config: Value,
         base: Option<&Image>,
         fresh: Option<&Fresh>,
         name: Option<&Name>,
@@ -170,7 +174,7 @@ impl Root {
             ));
         }
         let config = configuration(config, base, fresh, message);
-        let config = self.blobs().keep_bytes(config.map_err(bad)?.as_bytes())?;
+        let config = self.blobs().keep_bytes(config.to_string().as_bytes())?;
         let manifest = ImageManifestBuilder::default()
             .schema_version(2_u32)
             .media_type(MediaType::ImageManifest)
@@ -200,44 +204,34 @@ impl Root {
     }
 }
 
-/// The configuration of a new image: that of its base with one more step.
+/// The configuration of a new image: this one, whatever it has, with one more step after those of the base.
 fn configuration(
-    config: &ImageConfiguration,
+    mut config: Value,
     base: Option<&Image>,
     fresh: Option<&Fresh>,
     message: &str,
-) -> oci_spec::Result<String> {
-    let mut diff_ids: Vec<String> = Vec::new();
-    let mut history = Vec::new();
-    if let Some(base) = base {
-        diff_ids.extend(base.config.rootfs().diff_ids().iter().cloned());
-        history.extend(base.config.history().iter().flatten().cloned());
-        let is_told = |step: &&History| !step.empty_layer().unwrap_or(false);
-        let untold = diff_ids
-            .len()
-            .saturating_sub(history.iter().filter(is_told).count());
-        // A history with fewer steps than there are layers would tell of the wrong ones, and podman refuses it.
-        let step = HistoryBuilder::default()
-            .comment(UNTOLD.to_owned())
-            .build()?;
-        history.extend(std::iter::repeat_n(step, untold));
-    }
+) -> Value {
+    let diff_ids = base.map(|base| base.config.rootfs().diff_ids().clone());
+    let mut diff_ids = diff_ids.unwrap_or_default();
+    let mut history = match config["history"].take() {
+        Value::Array(history) => history,
+        _ => Vec::new(),
+    };
+    let is_told = |step: &&Value| step["empty_layer"] != true;
+    let told = history.iter().filter(is_told).count();
+    // A history with fewer steps than there are layers would tell of the wrong ones, and podman refuses it.
+    let untold = diff_ids.len().saturating_sub(told);
+    history.extend(std::iter::repeat_n(json!({"comment": UNTOLD}), untold));
     diff_ids.extend(fresh.map(|fresh| fresh.diff_id.to_string()));
-    let mut step = HistoryBuilder::default()
-        .created_by(message.to_owned())
-        .empty_layer(fresh.is_none());
-    let rootfs = RootFsBuilder::default().typ("layers").diff_ids(diff_ids);
-    let mut builder = ImageConfigurationBuilder::default()
-        .architecture(config.architecture().clone())
-        .os(config.os().clone())
-        .rootfs(rootfs.build()?);
-    if let Some(inner) = config.config() {
-        builder = builder.config(inner.clone());
+    let mut step = json!({"created_by": message, "empty_layer": fresh.is_none()});
+    if config["created"].is_string() {
+        step["created"] = config["created"].clone();
     }
-    if let Some(created) = config.created() {
-        builder = builder.created(created.clone());
-        step = step.created(created.clone());
+    history.push(step);
+    config["rootfs"] = json!({"type": "layers", "diff_ids": diff_ids});
+    config["history"] = json!(history);
+    if let Some(members) = config.as_object_mut() {
+        document::amend_platform(members);
     }
-    history.push(step.build()?);
-    builder.history(history).build()?.to_string()
+    config
 }

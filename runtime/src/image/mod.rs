@@ -1,7 +1,9 @@
 //! Images: configurations with layers, names for them, and ways in and out.
 
 mod archive;
+mod compression;
 mod discard;
+pub(crate) mod document;
 mod find;
 mod history;
 mod install;
@@ -11,6 +13,7 @@ mod make;
 mod name;
 mod pack;
 pub(crate) mod plan;
+mod platform;
 mod remove;
 mod save;
 mod sharing;
@@ -24,10 +27,10 @@ use crate::graph::LayerRow;
 pub use history::Line;
 pub use install::{Progress, Step};
 pub use load::Loaded;
-pub(crate) use load::of_platform;
 pub use name::{Name, familiar};
 pub(crate) use pack::Packed;
 pub use plan::PlannedLayer;
+pub(crate) use platform::Search;
 pub use remove::Removed;
 pub use save::SaveFormat;
 pub use sharing::Footprint;

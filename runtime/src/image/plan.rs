@@ -1,9 +1,8 @@
 //! What a manifest and a configuration say, checked against each other before anything is unpacked.
 
-use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest};
-
 use cowlab_snapshots::{DiffId, Digest};
 
+use super::document::{self, Descriptor, ManifestDocument};
 use crate::graph::ManifestRow;
 use crate::unpack::chain_ids;
 use crate::{Error, Result};
@@ -67,42 +66,46 @@ pub(crate) struct Manifest {
     digest: Digest,
     media_type: String,
     size: u64,
-    document: ImageManifest,
+    document: ManifestDocument,
 }
 
 impl Manifest {
     /// Reads a manifest whose digest is proved.
     pub(crate) fn read(name: &str, bytes: &[u8], declared: Option<&str>) -> Result<Self> {
+        let digest = Digest::of(bytes);
         let bad = |reason: String| Error::BadImage {
             name: name.to_owned(),
-            reason,
+            reason: format!("manifest `{digest}`: {reason}"),
         };
-        let document: ImageManifest = serde_json::from_slice(bytes)
-            .map_err(|error| bad(format!("its manifest is malformed: {error}")))?;
-        if document.schema_version() != 2 {
-            let version = document.schema_version();
+        let document = document::manifest(bytes).map_err(bad)?;
+        if document.schema_version != 2 {
+            let version = document.schema_version;
             return Err(bad(format!(
-                "its manifest has schema version {version}, and only 2 is known"
+                "`schemaVersion` is {version}, and only 2 is known"
             )));
         }
-        let own = document.media_type().as_ref().map(ToString::to_string);
-        let media_type = own
-            .or_else(|| declared.map(str::to_owned))
-            .unwrap_or_else(|| MANIFEST_TYPES[0].to_owned());
+        let own = Some(document.media_type.as_str()).filter(|own| !own.is_empty());
+        let media_type = own.or(declared).unwrap_or(MANIFEST_TYPES[0]).to_owned();
         if !MANIFEST_TYPES.contains(&media_type.as_str()) {
             return Err(bad(format!(
-                "`{media_type}` is no type of an image's manifest"
+                "`mediaType` `{media_type}` is no type of an image's manifest"
             )));
         }
-        if document.layers().len() > LAYER_LIMIT {
-            let count = document.layers().len();
+        if let Some(reason) = document.artifact() {
+            return Err(Error::Artifact {
+                name: name.to_owned(),
+                reason: format!("manifest `{digest}`: {reason}"),
+            });
+        }
+        if document.layers.len() > LAYER_LIMIT {
+            let count = document.layers.len();
             return Err(bad(format!(
                 "it has {count} layers, and {LAYER_LIMIT} is the limit"
             )));
         }
         Ok(Self {
             name: name.to_owned(),
-            digest: Digest::of(bytes),
+            digest,
             media_type,
             size: bytes.len() as u64,
             document,
@@ -111,7 +114,7 @@ impl Manifest {
 
     /// What the manifest names as the configuration: digest and size.
     pub(crate) fn config(&self) -> Result<(Digest, u64)> {
-        let (digest, size) = self.blob(self.document.config())?;
+        let Descriptor { digest, size, .. } = self.document.config;
         if size > DOCUMENT_LIMIT {
             return Err(self.bad(format!(
                 "its configuration has {size} bytes, and {DOCUMENT_LIMIT} is the limit"
@@ -123,20 +126,22 @@ impl Manifest {
     /// Joins the manifest with its configuration, whose digest is proved.
     pub(crate) fn plan(&self, config: &[u8]) -> Result<Plan> {
         let id = Digest::of(config);
-        let config = ImageConfiguration::from_reader(config)
-            .map_err(|error| self.bad(format!("its configuration is malformed: {error}")))?;
+        let config = document::configuration(config)
+            .map_err(|reason| self.bad(format!("configuration `{id}`: {reason}")))?;
         let diff_ids = config.rootfs().diff_ids();
-        let blobs = self.document.layers();
+        let blobs = &self.document.layers;
         if diff_ids.len() != blobs.len() {
             return Err(self.bad(format!(
-                "its manifest has {} layers and its configuration {} diff ids",
+                "manifest `{}` has {} layers and configuration `{id}` {} diff ids",
+                self.digest,
                 blobs.len(),
                 diff_ids.len()
             )));
         }
         let parse = |text: &str| {
-            text.parse::<Digest>()
-                .map_err(|error| self.bad(format!("a diff id of its configuration: {error}")))
+            text.parse::<Digest>().map_err(|error| {
+                self.bad(format!("configuration `{id}`: `rootfs.diff_ids`: {error}"))
+            })
         };
         let diff_ids: Vec<DiffId> = diff_ids
             .iter()
@@ -144,11 +149,10 @@ impl Manifest {
             .collect::<Result<_>>()?;
         let mut layers: Vec<PlannedLayer> = Vec::new();
         for ((blob, diff_id), chain_id) in blobs.iter().zip(&diff_ids).zip(chain_ids(&diff_ids)) {
-            let (digest, size) = self.blob(blob)?;
             layers.push(PlannedLayer {
-                blob: digest,
-                size,
-                media_type: blob.media_type().to_string(),
+                blob: blob.digest,
+                size: blob.size,
+                media_type: blob.media_type.clone(),
                 diff_id: *diff_id,
                 chain_id: parse(&chain_id)?,
                 parent: layers.last().map(|layer| layer.chain_id),
@@ -162,14 +166,6 @@ impl Manifest {
             size: self.size,
             layers,
         })
-    }
-
-    fn blob(&self, descriptor: &Descriptor) -> Result<(Digest, u64)> {
-        let digest = descriptor.digest().to_string();
-        match digest.parse() {
-            Ok(digest) => Ok((digest, descriptor.size())),
-            Err(error) => Err(self.bad(format!("a descriptor of its manifest: {error}"))),
-        }
     }
 
     fn bad(&self, reason: String) -> Error {
@@ -208,7 +204,7 @@ mod tests {
     fn manifest(layers: &str, extra: &str) -> String {
         let config = Digest::of(b"x");
         format!(
-            r#"{{"schemaVersion":2,{extra}"config":{{"mediaType":"a/b","digest":"{config}","size":1}},"layers":[{layers}]}}"#
+            r#"{{"schemaVersion":2,{extra}"config":{{"mediaType":"","digest":"{config}","size":1}},"layers":[{layers}]}}"#
         )
     }
 

@@ -17,16 +17,9 @@ const CONTENT_DIGEST: &str = "docker-content-digest";
 
 impl Session {
     /// Fetches a manifest or a list of them, and proves its digest where the reference has one.
-    pub(super) async fn manifest(
-        &self,
-        reference: &Reference,
-        lists: bool,
-    ) -> Result<(Digest, Vec<u8>)> {
-        let mut types = MANIFEST_TYPES.to_vec();
-        if lists {
-            types.extend(INDEX_TYPES);
-        }
-        let answer = self.ask(reference, &types.join(", ")).await?;
+    pub(super) async fn manifest(&self, reference: &Reference) -> Result<(Digest, Vec<u8>)> {
+        let types = [MANIFEST_TYPES, INDEX_TYPES].concat().join(", ");
+        let answer = self.ask(reference, &types).await?;
         let declared = answer.headers().get(CONTENT_DIGEST).cloned();
         let bytes = self.body(answer).await?;
         let digest = Digest::of(&bytes);

@@ -15,8 +15,8 @@ use oci_client::client::BlobResponse;
 
 use super::{PARALLEL, RegistryOptions, Session, client_thread, stoppable, with_causes};
 use crate::blobs::{Expected, Incoming};
-use crate::image::plan::{DOCUMENT_LIMIT, Manifest, Plan};
-use crate::image::{Name, PlannedLayer, Progress, Step, of_platform};
+use crate::image::plan::{DOCUMENT_LIMIT, Plan};
+use crate::image::{Name, PlannedLayer, Progress, Search, Step};
 use crate::{Error, Result, Root};
 
 /// How often a download is tried in vain.
@@ -127,8 +127,16 @@ impl Root {
 impl Session {
     /// Fetches the manifest and the configuration, and returns the digest that the registry knows the image by.
     async fn plan(&self, root: &Root) -> Result<(Digest, Plan)> {
-        let (digest, bytes) = self.manifest(&self.reference, true).await?;
-        let (manifest, bytes) = self.of_this_machine(digest, bytes).await?;
+        let (digest, mut bytes) = self.manifest(&self.reference).await?;
+        let mut search = Search::new(&self.name);
+        let manifest = loop {
+            if let Some(manifest) = search.take(&bytes, None)? {
+                break manifest;
+            }
+            let wanted = search.next()?.digest.to_string();
+            let reference = self.reference.clone_with_digest(wanted);
+            (_, bytes) = self.manifest(&reference).await?;
+        };
         let (config, size) = manifest.config()?;
         root.blobs().keep_bytes(&bytes)?;
         let expected = Expected {
@@ -138,27 +146,6 @@ impl Session {
         self.download(root, expected, &|_| {}).await?;
         let plan = manifest.plan(&root.blobs().document(&config, DOCUMENT_LIMIT)?)?;
         Ok((digest, plan))
-    }
-
-    /// The manifest for this machine, where what was fetched is a list.
-    async fn of_this_machine(&self, digest: Digest, bytes: Vec<u8>) -> Result<(Manifest, Vec<u8>)> {
-        #[derive(serde::Deserialize)]
-        struct Kind {
-            manifests: Option<serde::de::IgnoredAny>,
-        }
-        let bad = |reason: String| Error::BadImage {
-            name: self.name.clone(),
-            reason,
-        };
-        let kind: Kind = serde_json::from_slice(&bytes)
-            .map_err(|error| bad(format!("manifest `{digest}` is malformed: {error}")))?;
-        if kind.manifests.is_none() {
-            return Ok((Manifest::read(&self.name, &bytes, None)?, bytes));
-        }
-        let ours = of_platform(&bytes).map_err(bad)?;
-        let reference = self.reference.clone_with_digest(ours.digest().to_string());
-        let (_, bytes) = self.manifest(&reference, false).await?;
-        Ok((Manifest::read(&self.name, &bytes, None)?, bytes))
     }
 
     /// Downloads layers, base first, a few at a time, and sends the digest of each that is there.

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &LoadArgs) -> anyhow::Result<u8> {
             return Err(exit::Stop { code, message }.into());
         }
         None => {
-            let mut stdin = std::io::stdin().lock();
+            let mut stdin = std::io::stdin();
             args.root.open_for(&args.blobs)?.load_archive(
                 Path::new("(stdin)"),
                 &mut stdin,
