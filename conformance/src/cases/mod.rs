@@ -153,6 +153,7 @@ pub const GROUPS: &[Group] = &[
         name: "runtime",
         title: "Images and containers",
         cases: &[
+            runtime::volume::CASES,
             runtime::life::CASES,
             runtime::maker::CASES,
             runtime::change::CASES,

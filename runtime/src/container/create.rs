@@ -11,7 +11,7 @@ use super::files::Lasting;
 use super::mounts::{self, Attached, Wish};
 use super::place::Containers;
 use super::record::{self, Record, State, Step};
-use super::{Error, Result, files};
+use super::{Error, Result, files, prepare};
 use crate::graph::UserRow;
 
 impl Containers<'_> {
@@ -41,12 +41,12 @@ impl Containers<'_> {
         if let Some(name) = &options.name {
             self.refuse_taken(name)?;
         }
-        let _attaching = self.volumes().attaching()?;
+        let attaching = self.volumes().attaching()?;
         let mut anonymous = Vec::new();
         let made = self
             .attach(wishes, &mut anonymous)
             .and_then(|mounts| config::record(id, source, options, mounts))
-            .and_then(|record| self.make(record));
+            .and_then(|record| self.make(record, attaching));
         made.inspect_err(|_| {
             for name in &anonymous {
                 if let Err(error) = self.volumes().remove_unused(name) {
@@ -56,8 +56,8 @@ impl Containers<'_> {
         })
     }
 
-    /// Makes what `record` says.
-    fn make(&self, record: Record) -> Result<Record> {
+    /// Makes what `record` says. `attaching` keeps its volumes until the record does.
+    fn make(&self, record: Record, attaching: FileLock) -> Result<Record> {
         let _lock = self.begin(&record)?;
         let made = (|| {
             self.keep_room(&record.id)?;
@@ -73,6 +73,9 @@ impl Containers<'_> {
             };
             self.store()
                 .prepare(&record.snapshot, record.parent.as_deref(), &options)?;
+            // That takes its time, and others may remove volumes meanwhile.
+            drop(attaching);
+            prepare::fill_volumes(self, &record)?;
             let created = State {
                 step: Step::Created,
                 ..State::new()
@@ -185,12 +188,14 @@ impl Containers<'_> {
                     name,
                     target,
                     read_only,
+                    anonymous,
                     ..
                 } => Wish::Volume {
                     name: Some(name),
                     target,
                     read_only: read_only || all_read_only,
                     copy: false,
+                    anonymous,
                 },
                 Attached::Bind {
                     source,
@@ -221,6 +226,7 @@ impl Containers<'_> {
                     target,
                     read_only,
                     copy,
+                    anonymous,
                 } => {
                     let volume = match &name {
                         Some(name) => self.volumes().create(Some(name), Default::default())?,
@@ -230,7 +236,6 @@ impl Containers<'_> {
                             volume
                         }
                     };
-                    let anonymous = name.is_none();
                     Attached::Volume {
                         name: volume.name,
                         target,

@@ -123,6 +123,28 @@ impl Containers<'_> {
         record: &Record,
         monitor: impl FnOnce() -> Result<Standby>,
     ) -> Result<Session> {
+        let started = self.start_locked(record, monitor);
+        // One that is removed when it ends is removed when it does not begin (docker's `--rm`).
+        let is_ours = |error: &Error| {
+            !matches!(
+                error,
+                Error::WrongState { .. } | Error::Locked { .. } | Error::NotFound { .. }
+            )
+        };
+        if record.remove
+            && started.as_ref().is_err_and(is_ours)
+            && let Err(left) = self.remove(record, RemoveOptions::default())
+        {
+            tracing::warn!(error = %left, "left behind");
+        }
+        started
+    }
+
+    fn start_locked(
+        &self,
+        record: &Record,
+        monitor: impl FnOnce() -> Result<Standby>,
+    ) -> Result<Session> {
         let _lock = self.lock(record)?;
         let found = self.again(record)?;
         if !matches!(found.phase, Phase::Created | Phase::Exited | Phase::Dead) {
@@ -392,14 +414,14 @@ impl Containers<'_> {
         state.step = Step::Removing;
         self.write_state(record, &state)?;
         let _unread = self.let_waiters_read(&record.id)?;
-        self.discard(&record.id, &record.snapshot, Some(&record.name))?;
-        match with_volumes {
-            true => self.remove_anonymous_volumes(record),
-            false => Ok(()),
+        // Before the record, which says what they are: a removal that is cut off goes on.
+        if with_volumes || record.remove {
+            self.remove_anonymous_volumes(record)?;
         }
+        self.discard(&record.id, &record.snapshot, Some(&record.name))
     }
 
-    /// Removes the volumes that were made for a container that is gone, unless another one has them.
+    /// Removes the volumes that were made for a container that is being removed, unless another one has them.
     pub(super) fn remove_anonymous_volumes(&self, record: &Record) -> Result<()> {
         for mount in &record.mounts {
             if let super::mounts::Attached::Volume {
@@ -408,7 +430,8 @@ impl Containers<'_> {
                 ..
             } = mount
             {
-                match self.volumes().remove(name, self) {
+                let container = Some(record.id.as_str());
+                match self.volumes().remove_for(container, name, self) {
                     Ok(()) | Err(Error::NotFound { .. } | Error::VolumeInUse { .. }) => {}
                     Err(error) => return Err(error),
                 }

@@ -23,6 +23,8 @@ pub enum Wish {
         read_only: bool,
         /// Whether an empty volume gets the image's content.
         copy: bool,
+        /// Whether it was made, or is to be made, for a container that named none.
+        anonymous: bool,
     },
     /// A directory or a file of the host.
     Bind {
@@ -165,6 +167,7 @@ pub fn parse_volume(text: &str) -> Result<Wish> {
                 target,
                 read_only,
                 copy,
+                anonymous: false,
             })
         }
         None => Ok(Wish::Volume {
@@ -172,6 +175,7 @@ pub fn parse_volume(text: &str) -> Result<Wish> {
             target,
             read_only,
             copy,
+            anonymous: true,
         }),
     }
 }
@@ -256,6 +260,7 @@ fn wish(parts: Parts) -> Result<Wish, String> {
             }
             let (name, copy) = (parts.source, !parts.no_copy);
             Ok(Wish::Volume {
+                anonymous: name.is_none(),
                 name,
                 target,
                 read_only,
@@ -372,6 +377,7 @@ pub(super) fn complete(wishes: Vec<Wish>, declared: &[String]) -> Result<Vec<Wis
                 target,
                 read_only,
                 copy,
+                anonymous: true,
             });
         }
     }
@@ -390,6 +396,7 @@ mod tests {
             target: target.into(),
             read_only: false,
             copy: true,
+            anonymous: name.is_none(),
         }
     }
 
@@ -406,7 +413,8 @@ mod tests {
                 name: Some("vol".into()),
                 target: "/d".into(),
                 read_only: true,
-                copy: false
+                copy: false,
+                anonymous: false
             }
         );
         assert_eq!(

@@ -419,8 +419,20 @@ impl<'a> Containers<'a> {
 
     /// The names of the containers that have a volume. A container whose record cannot be read might: that is an error.
     pub(crate) fn users_of_volume(&self, volume: &str) -> Result<Vec<String>> {
+        self.users_of_volume_but(None, volume)
+    }
+
+    /// The same without one container, by its id.
+    pub(super) fn users_of_volume_but(
+        &self,
+        container: Option<&str>,
+        volume: &str,
+    ) -> Result<Vec<String>> {
         let mut users = Vec::new();
         for id in self.ids()? {
+            if container == Some(id.as_str()) {
+                continue;
+            }
             let Some(found) = self.read(&id)? else {
                 continue;
             };

@@ -1,8 +1,9 @@
-//! What happens to a container's mounted root before its program starts: mount points, volumes' first content, the user, the
+//! What happens to a container's mounted root before its program starts: mount points, the user, the
 //! program, `/etc/hosts` and its like.
 
 use std::path::{Path, PathBuf};
 
+use cowlab_sys::process::with_private_mounts;
 use cowlab_sys::{FileKind, Root, io};
 
 use super::config::Network;
@@ -36,7 +37,7 @@ pub(super) fn prepare(
     }
     let mut mounts = etc(containers, record, &root, &mut scaffold)?;
     for attached in &record.mounts {
-        mounts.push(mount(containers, &root, rootfs, attached, &mut scaffold)?);
+        mounts.push(mount(containers, &root, attached, &mut scaffold)?);
     }
     working_directory(&root, &record.cwd, &user, record)?;
     let Record {
@@ -54,11 +55,46 @@ pub(super) fn prepare(
     })
 }
 
-/// Makes the mount point of a mount, follows links of the image to it, and gives a new volume the image's content.
+/// Gives the volumes of a container that is being made what its image has at their places, unless they were filled before.
+pub(super) fn fill_volumes(containers: &Containers<'_>, record: &Record) -> Result<()> {
+    let mut wanted = Vec::new();
+    for attached in &record.mounts {
+        if let Attached::Volume {
+            name,
+            target,
+            copy: true,
+            ..
+        } = attached
+            && !containers.volumes().get(name)?.filled
+        {
+            wanted.push((name, target));
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let rootfs = containers.dir_of(&record.id).join("rootfs");
+    files::make_dir(&rootfs)?;
+    with_private_mounts(|| {
+        let mounted = containers.store().mount(&record.snapshot, &rootfs)?;
+        let root = Root::open(mounted.target())?;
+        for (name, target) in wanted {
+            let found = root.resolve_inside(target)?;
+            let from = found.and_then(|(inside, found)| {
+                let inside = inside.strip_prefix("/").unwrap_or(&inside);
+                let is_dir = found.kind() == FileKind::Directory;
+                is_dir.then(|| mounted.target().join(inside))
+            });
+            containers.volumes().fill(name, from.as_deref())?;
+        }
+        Ok(())
+    })?
+}
+
+/// Makes the mount point of a mount, and follows links of the image to it.
 fn mount(
     containers: &Containers<'_>,
     root: &Root,
-    rootfs: &Path,
     attached: &Attached,
     scaffold: &mut Vec<PathBuf>,
 ) -> Result<SpecMount> {
@@ -78,22 +114,8 @@ fn mount(
             source, read_only, ..
         } => (source.clone(), *read_only),
         Attached::Volume {
-            name,
-            target,
-            read_only,
-            copy,
-            ..
-        } => {
-            let volume = containers.volumes().get(name)?;
-            if *copy
-                && let Some((inside, found)) = root.resolve_inside(target)?
-                && found.kind() == FileKind::Directory
-            {
-                let relative = inside.strip_prefix("/").unwrap_or(&inside);
-                containers.volumes().seed(&volume, &rootfs.join(relative))?;
-            }
-            (volume.mountpoint, *read_only)
-        }
+            name, read_only, ..
+        } => (containers.volumes().get(name)?.mountpoint, *read_only),
     };
     let kind = cowlab_sys::stat::stat(&source)?.kind();
     let target = mount_point(root, attached.target(), kind, scaffold)?;

@@ -87,11 +87,10 @@ impl Containers<'_> {
             name = record.name,
             "removed: nothing of it was promised"
         );
-        self.discard(id, &record.snapshot, Some(&record.name))?;
-        match record.remove || phase == Phase::Creating {
-            true => self.remove_anonymous_volumes(&record),
-            false => Ok(()),
+        if record.remove || phase == Phase::Creating {
+            self.remove_anonymous_volumes(&record)?;
         }
+        self.discard(id, &record.snapshot, Some(&record.name))
     }
 
     /// Removes files of commands that ended in the middle, and gives a container back the name that it lost.

@@ -1,8 +1,9 @@
 //! Volumes: directories with a life of their own.
 //!
 //! ```text
-//! <root>/volumes/<name>/_data         what containers see
-//! <root>/volumes/<name>/volume.json   name, labels, when and for what it was made
+//! <root>/volumes/<name>/_data         what containers see: this directory from its first moment to its last
+//! <root>/volumes/<name>/_content      first content, whole, on its way into `_data`
+//! <root>/volumes/<name>/volume.json   name, labels, when and for what it was made, whether it was filled
 //! <root>/volumes/.lock                shared by who attaches a volume, alone for who removes one
 //! ```
 
@@ -14,9 +15,9 @@ use std::time::Duration;
 use cowlab_reports::result::Timestamp;
 use cowlab_snapshots::layer::apply::{self, ApplyOptions, Target};
 use cowlab_snapshots::layer::{changes, diff};
-use cowlab_snapshots::{DiffOptions, LayerError};
+use cowlab_snapshots::{Change, DiffOptions, LayerError};
 use cowlab_sys::lock::FileLock;
-use cowlab_sys::{Errno, durability, io};
+use cowlab_sys::{Errno, at, durability, io};
 use serde::{Deserialize, Serialize};
 
 use super::place::Containers;
@@ -33,6 +34,10 @@ pub struct Volume {
     pub labels: BTreeMap<String, String>,
     /// Whether it was made for a container that named none.
     pub anonymous: bool,
+    /// Whether a first container has had its chance to fill it with what its image has. It is filled once: from then on it
+    /// stays as it is left, empty as well.
+    #[serde(default)]
+    pub filled: bool,
     /// Where its content is on the host.
     #[serde(skip_deserializing, default)]
     pub mountpoint: PathBuf,
@@ -51,8 +56,9 @@ const DATA: &str = "_data";
 const RECORD: &str = "volume.json";
 /// What is being made, and what is being removed; no volume's name starts so.
 const NEW: &str = ".new-";
-/// What is going to be a volume's first content.
-const SEED: &str = "_seed";
+/// First content while it is copied, and once it is whole.
+const PARTIAL: &str = "_partial";
+const CONTENT: &str = "_content";
 const TRASH: &str = ".trash-";
 
 impl Volumes {
@@ -141,6 +147,7 @@ impl Volumes {
             name,
             labels,
             anonymous,
+            filled: false,
         };
         // Together with others, and not with a sweep.
         let _making = self.attaching()?;
@@ -219,9 +226,19 @@ impl Volumes {
     ///
     /// [`Error::NotFound`]; [`Error::VolumeInUse`] while a container, running or not, has it; [`Error::VolumesInUse`].
     pub fn remove(&self, name: &str, containers: &Containers<'_>) -> Result<()> {
+        self.remove_for(None, name, containers)
+    }
+
+    /// Removes a volume with a container that is being removed, as [`remove`](Self::remove) does.
+    pub(super) fn remove_for(
+        &self,
+        container: Option<&str>,
+        name: &str,
+        containers: &Containers<'_>,
+    ) -> Result<()> {
         let alone = self.alone_within(PATIENCE)?;
         self.get(name)?;
-        let users = containers.users_of_volume(name)?;
+        let users = containers.users_of_volume_but(container, name)?;
         if !users.is_empty() {
             return Err(Error::VolumeInUse {
                 name: name.to_owned(),
@@ -235,6 +252,8 @@ impl Volumes {
 
     /// Removes a volume that was made a moment ago and that nobody knows of.
     pub(super) fn remove_unused(&self, name: &str) -> Result<()> {
+        // Not together with a sweep.
+        let _removing = self.attaching()?;
         match self.find(name)? {
             Some(_) => {
                 let trash = self.set_aside(name)?;
@@ -285,57 +304,91 @@ impl Volumes {
         Ok(removed)
     }
 
-    /// Gives an empty volume the content of an image's directory, with owners, modes, times and extended attributes. It
-    /// is there as a whole or not at all.
-    pub(super) fn seed(&self, volume: &Volume, from: &Path) -> Result<()> {
-        let data = &volume.mountpoint;
-        if !cowlab_sys::dir::read_dir(data)?.is_empty() {
+    /// Gives a volume its first content: what an image has at `from`, with owners, modes, times and extended attributes. That
+    /// is done once in its life, and not where it has content already. The directory that containers see stays the same one:
+    /// the content is copied beside it and moved in.
+    pub(super) fn fill(&self, name: &str, from: Option<&Path>) -> Result<()> {
+        let place = self.dir.join(name);
+        let _alone = FileLock::exclusive(&place.join(".fill-lock"))?;
+        let volume = self.get(name)?;
+        if volume.filled {
             return Ok(());
         }
-        // One at a time: what is there of an earlier one was left by a kill.
-        let place = self.dir.join(&volume.name);
-        let _alone = FileLock::exclusive(&place.join(".seed-lock"))?;
-        let seed = place.join(SEED);
-        cowlab_sys::dir::remove_tree(&seed)?;
-        io("mkdir", &seed, fs::create_dir(&seed))?;
-        let seeded = copy_tree(from, &seed).and_then(|()| {
-            durability::syncfs(&seed)?;
-            match io("rename", data, fs::rename(&seed, data)) {
-                // Another container was first.
-                Err(error) if matches!(error.errno(), Some(Errno::EXIST | Errno::NOTEMPTY)) => {
-                    Ok(cowlab_sys::dir::remove_tree(&seed)?)
-                }
-                renamed => {
-                    renamed?;
-                    // What a container flushes in it would be lost with the name.
-                    Ok(durability::fsync_dir(&place)?)
-                }
-            }
-        });
-        if seeded.is_err()
-            && let Err(error) = cowlab_sys::dir::remove_tree(&seed)
+        let (partial, content) = (place.join(PARTIAL), place.join(CONTENT));
+        let data = &volume.mountpoint;
+        // What was whole when a fill was killed is moved in before anything else.
+        if let (Some(from), false) = (from, content.exists())
+            && cowlab_sys::dir::read_dir(data)?.is_empty()
         {
-            tracing::warn!(%error, "left behind");
+            // What is there of an earlier one was left by a kill.
+            cowlab_sys::dir::remove_tree(&partial)?;
+            io("mkdir", &partial, fs::create_dir(&partial))?;
+            copy_tree(from, &partial)?;
+            durability::syncfs(&partial)?;
+            io("rename", &content, fs::rename(&partial, &content))?;
+            durability::fsync_dir(&place)?;
         }
-        seeded
+        if content.exists() {
+            move_in(&content, data)?;
+            durability::syncfs(data)?;
+        }
+        let filled = Volume {
+            filled: true,
+            ..volume
+        };
+        files::write(&place.join(RECORD), &filled, files::Lasting::PowerCut)?;
+        cowlab_sys::dir::remove_tree(&partial)?;
+        Ok(cowlab_sys::dir::remove_tree(&content)?)
     }
 }
 
-/// Copies the content and the attributes of a directory into an empty one: a layer's writer and reader back to back, for
-/// they know every attribute.
+/// Moves what is in `content` into `data` and gives `data` the attributes of `content`. What somebody made in `data`
+/// meanwhile is theirs and stays.
+fn move_in(content: &Path, data: &Path) -> Result<()> {
+    let (from, to) = (
+        io("open", content, fs::File::open(content))?,
+        io("open", data, fs::File::open(data))?,
+    );
+    for entry in cowlab_sys::dir::read_dir(content)? {
+        let name = Path::new(&entry.name);
+        match at::rename(&from, name, &to, name, at::RenameFlags::NOREPLACE) {
+            Err(error) if error.errno() == Some(Errno::EXIST) => {}
+            moved => moved?,
+        }
+    }
+    copy(
+        content,
+        data,
+        |change| change.path == Path::new("/"),
+        Target::union,
+    )
+}
+
+/// Copies the content and the attributes of a directory into an empty one.
 pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    copy(from, to, |_| true, Target::base)
+}
+
+/// Copies what is wanted of a directory: a layer's writer and reader back to back, for they know every attribute.
+fn copy(
+    from: &Path,
+    to: &Path,
+    is_wanted: impl Fn(&Change) -> bool,
+    target: impl FnOnce(&Path) -> Result<Target, LayerError>,
+) -> Result<()> {
     let layer = |reason: LayerError| cowlab_snapshots::Error::Layer {
         action: "copy into",
         key: to.display().to_string(),
         reason: Box::new(reason),
     };
-    let found = changes::between(None, from, None).map_err(layer)?;
+    let mut found = changes::between(None, from, None).map_err(layer)?;
+    found.retain(is_wanted);
     let (mut reader, mut writer) = io("pipe", to, std::io::pipe())?;
     let (written, applied) = std::thread::scope(|scope| {
         let writing = scope.spawn(move || {
             diff::write(from, &found, &mut writer, &DiffOptions::default()).map(drop)
         });
-        let applied = Target::base(to)
+        let applied = target(to)
             .and_then(|target| apply::apply_to(target, &mut reader, &ApplyOptions::default()));
         // A writer whose reader failed would wait for room for ever.
         drop(reader);
@@ -363,5 +416,26 @@ mod tests {
         assert!(error.contains(&process), "{error}");
         drop(attaching);
         assert!(volumes.alone_within(time).is_ok());
+    }
+
+    #[test]
+    fn killed_fill_goes_on_and_leaves_what_others_made() {
+        let place = tempfile::tempdir().unwrap();
+        let volumes = Volumes::open(place.path()).unwrap();
+        let volume = volumes.create(Some("vol"), BTreeMap::new()).unwrap();
+        // Killed while it moved the content in: one name is still beside, another was made by a container meanwhile.
+        let content = place.path().join("volumes/vol").join(CONTENT);
+        fs::create_dir(&content).unwrap();
+        for name in ["late", "taken"] {
+            fs::write(content.join(name), "of the image").unwrap();
+        }
+        fs::write(volume.mountpoint.join("taken"), "theirs").unwrap();
+        volumes.fill("vol", None).unwrap();
+        let read = |name| fs::read_to_string(volume.mountpoint.join(name)).unwrap();
+        assert_eq!(
+            (read("late"), read("taken")),
+            ("of the image".to_owned(), "theirs".to_owned())
+        );
+        assert!(volumes.get("vol").unwrap().filled && !content.exists());
     }
 }

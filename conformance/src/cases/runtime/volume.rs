@@ -49,6 +49,54 @@ pub(in crate::cases) const SEED: &[Case] = &[
     },
 ];
 
+pub(in crate::cases) const CASES: &[Case] = &[
+    Case {
+        id: "runtime/an-empty-volume-is-shared",
+        spec: "Two containers that have a volume see what the other writes, though the volume is empty and whatever their images have there.",
+        see: &["docs.docker.com, storage, Volumes"],
+        catalogue: &["S16"],
+        impact: Impact::DataLoss,
+        run: Some(an_empty_volume_is_shared),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/a-volume-stays-as-it-was-left",
+        spec: "A volume that a container emptied, or gave another owner and mode, is so at its next start.",
+        see: &["docs.docker.com, storage, Volumes, Populate a volume using a container"],
+        catalogue: &["S16"],
+        impact: Impact::DataLoss,
+        run: Some(a_volume_stays_as_it_was_left),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/a-volume-is-filled-when-its-container-is-made",
+        spec: "A volume has the first content of its first container once that was made, and another container that starts before does not see it come.",
+        see: &["docs.docker.com, docker container create"],
+        catalogue: &["S16"],
+        impact: Impact::DataLoss,
+        run: Some(a_volume_is_filled_when_its_container_is_made),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/anonymous-volumes-go-with-their-last-container",
+        spec: "An anonymous volume that two containers have goes with the one that is removed last, also where that got it by --volumes-from; a named one stays.",
+        see: &["docs.docker.com, docker container rm, -v"],
+        catalogue: &["S17"],
+        impact: Impact::AppVisible,
+        run: Some(anonymous_volumes_go_with_the_last),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/a-failed-start-with-rm-leaves-no-volume",
+        spec: "A container with --rm whose program does not start is removed with its anonymous volumes, by run and by start.",
+        see: &["docs.docker.com, docker container run, --rm"],
+        catalogue: &["S17"],
+        impact: Impact::AppVisible,
+        run: Some(a_failed_start_leaves_no_volume),
+        ..super::BASE
+    },
+];
+
 fn volumes_outlive_containers(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
     product.ok(&["volume", "create", "data"])?;
@@ -190,4 +238,108 @@ fn tmpfs_leaves_nothing(context: &mut Context) -> Result<()> {
     product.ok(&["stop", "-t", "0", "con"])?;
     product.ok(&["start", "con"])?;
     product.says(&["exec", "con", "ls", "/scratch"], "")
+}
+
+fn an_empty_volume_is_shared(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    // Empty in the image, not in the image, and with content in the second container's image alone.
+    for (volume, first, second) in [
+        ("one", "/tmp", "/tmp"),
+        ("two", "/nowhere", "/nowhere"),
+        ("three", "/nowhere", "/etc"),
+    ] {
+        let (name, at) = (format!("con{volume}"), format!("{volume}:{first}"));
+        let long = [
+            "run", "-d", "--name", &name, "-v", &at, BASE, "sleep", "1000",
+        ];
+        product.ok(&long)?;
+        let (again, news) = (format!("{volume}:{second}"), format!("{second}/news"));
+        product.ok(&["run", "--rm", "-v", &again, BASE, "touch", &news])?;
+        product.says(&["exec", &name, "ls", first], "news")?;
+    }
+    Ok(())
+}
+
+fn a_volume_stays_as_it_was_left(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let twice = |name: &str, at: &str, script: &str| -> Result<String> {
+        let volume = format!("{name}:{at}");
+        let make = [
+            "create", "--name", name, "-v", &volume, BASE, "sh", "-c", script,
+        ];
+        product.ok(&make)?;
+        for _ in 0..2 {
+            product.ok(&["start", name])?;
+            product.says(&["wait", name], "0")?;
+        }
+        product.ok(&["logs", name])
+    };
+    let said = twice(
+        "own",
+        "/tmp",
+        "stat -c '%u %a' /tmp; chown 1000 /tmp; chmod 700 /tmp",
+    )?;
+    let second = said.lines().nth(1).unwrap_or_default();
+    expect(
+        "own",
+        "owner and mode at the second start",
+        "1000 700",
+        second,
+    )?;
+    let said = twice("out", "/srv", "echo .; ls -A /srv; rm -rf /srv/*")?;
+    let second = said.rsplit('.').next().unwrap_or_default();
+    expect("out", "content at the second start", "", second.trim())
+}
+
+fn a_volume_is_filled_when_its_container_is_made(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.ok(&["create", "--name", "first", "-v", "data:/srv", BASE, "true"])?;
+    let other = |command: &[&str]| {
+        product.run(&[&["run", "--rm", "-v", "data:/d", BASE], command].concat())
+    };
+    let found = other(&["stat", "-c", "%u %g %a", "/d", "/d/data"])?.ok()?;
+    expect(
+        "data",
+        "owners and modes",
+        "1000 1000 750\n1000 8 640".to_owned(),
+        found,
+    )?;
+    other(&["rm", "/d/data"])?.ok()?;
+    product.ok(&["start", "first"])?;
+    product.says(&["wait", "first"], "0")?;
+    expect("data", "content", "", other(&["ls", "/d"])?.ok()?.as_str())
+}
+
+fn anonymous_volumes_go_with_the_last(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let mounts = ["-v", "/a", "-v", "named:/b"];
+    product.ok(&[&["create", "--name", "one"], &mounts[..], &[BASE, "true"]].concat())?;
+    product.ok(&[
+        "create",
+        "--name",
+        "two",
+        "--volumes-from",
+        "one",
+        BASE,
+        "true",
+    ])?;
+    product.ok(&["rm", "-v", "one"])?;
+    let left = product.ok(&["volume", "ls", "-q"])?;
+    expect("one is gone", "volumes", 2, left.lines().count())?;
+    product.ok(&["rm", "-v", "two"])?;
+    product.says(&["volume", "ls", "-q"], "named")
+}
+
+fn a_failed_start_leaves_no_volume(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let what = ["--rm", "--name", "con", "-v", "/a", BASE, "no-such-program"];
+    let run = product.run(&[&["run"], &what[..]].concat())?;
+    run.refused(127, "no-such-program")?;
+    product.says(&["volume", "ls", "-q"], "")?;
+    product.ok(&[&["create"], &what[..]].concat())?;
+    product
+        .run(&["start", "con"])?
+        .refused(127, "no-such-program")?;
+    product.says(&["ps", "-aq"], "")?;
+    product.says(&["volume", "ls", "-q"], "")
 }

@@ -7,8 +7,8 @@ use clap::ValueEnum;
 use cowlab_driver::Bytes;
 use cowlab_runtime::container::mounts::{self, Wish};
 use cowlab_runtime::container::{
-    Containers, CreateOptions, End, LogOptions, Network, Phase, Record, RemoveOptions, Seccomp,
-    Source, StartOptions, StorageStats,
+    Containers, CreateOptions, End, LogOptions, Network, Phase, Record, Seccomp, Source,
+    StartOptions, StorageStats,
 };
 
 use super::{Open, status};
@@ -339,17 +339,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         Some(standby) => containers.start_standing_by(&record, standby),
         None => containers.start(&record, &how),
     };
-    let mut session = match started {
-        Ok(session) => session,
-        Err(error) => {
-            if options.rm
-                && let Err(left) = containers.remove(&record, RemoveOptions::default())
-            {
-                tracing::warn!(error = %left, "left behind");
-            }
-            return Err(error.into());
-        }
-    };
+    let mut session = started?;
     if args.detach {
         writeln!(std::io::stdout(), "{}", record.id)?;
         return Ok(exit::OK);
