@@ -47,6 +47,7 @@ mod recover;
 pub mod seccomp;
 mod spec;
 mod user;
+mod view;
 pub mod volume;
 
 pub use attach::{End, Session};

@@ -154,6 +154,7 @@ pub const GROUPS: &[Group] = &[
         title: "Images and containers",
         cases: &[
             runtime::volume::CASES,
+            runtime::link::CASES,
             runtime::life::CASES,
             runtime::maker::CASES,
             runtime::change::CASES,

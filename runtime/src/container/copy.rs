@@ -16,6 +16,7 @@ use cowlab_sys::{FileKind, Root, at, dir, io};
 
 use super::mounts::Attached;
 use super::place::{Containers, Found};
+use super::view::{self, View};
 use super::{Error, Result, files, spec};
 
 /// Who owns what was copied.
@@ -116,7 +117,8 @@ fn bind_all(
     rootfs: &Path,
 ) -> Result<Vec<MountGuard>> {
     let mut binds = Vec::new();
-    for one in attached {
+    let attached = attached.iter().collect();
+    for one in view::ordered(&View::new(root), attached, |one: &&Attached| one.target())? {
         let (source, read_only) = match one {
             Attached::Volume {
                 name, read_only, ..
@@ -203,9 +205,12 @@ fn copy(from: &End<'_>, to: &End<'_>, owner: Owner) -> Result<()> {
     if is_dir && there.is_some() && !there_is_dir {
         return Err(to.bad("a directory cannot take the place of a file"));
     }
+    // Through links, dangling ones as well; a link in the directory that receives is replaced (moby/pkg/archive/copy.go,
+    // `CopyInfoDestinationPath`).
+    let place = View::new(to.root).find(to.path)?.path;
     let target = match (there_is_dir, is_content, whole.file_name()) {
-        (true, false, Some(name)) => to.path.join(name),
-        _ => to.path.components().as_path().to_owned(),
+        (true, false, Some(name)) => place.join(name),
+        _ => place,
     };
     match is_dir {
         true => directory(from, whole, to, &target, owner),

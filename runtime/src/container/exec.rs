@@ -15,6 +15,7 @@ use libcontainer::syscall::syscall::SyscallType;
 
 use super::place::{Containers, Found};
 use super::seccomp::{Filtered, Seccomp};
+use super::view::View;
 use super::{Error, Result, files, prepare, spec, user};
 
 /// How a program is run.
@@ -57,8 +58,9 @@ impl Containers<'_> {
         };
         self.wake(&record.id)?;
         let root = Root::open(Path::new(&format!("/proc/{}/root", init.pid())))?;
+        let view = View::new(&root);
         let who = options.user.as_ref().unwrap_or(&record.user);
-        let who = user::resolve(&root, who)?;
+        let who = user::resolve(&view, who)?;
         let mut env = record.env.clone();
         if options.terminal && !env.iter().any(|one| one.starts_with("TERM=")) {
             env.push("TERM=xterm".to_owned());
@@ -66,7 +68,7 @@ impl Containers<'_> {
         env.push(format!("HOME={}", who.home));
         env.extend(options.env.iter().cloned());
         let cwd = options.cwd.as_ref().unwrap_or(&record.cwd);
-        prepare::find_program(&root, &options.args, cwd, &env, &[], &record.name)?;
+        prepare::find_program(&view, &options.args, cwd, &env, &record.name)?;
         let mut process = spec::process_of(&options.args, &env, cwd, options.terminal, &who);
         if record.seccomp != Seccomp::Unconfined {
             spec::let_load_filters(&mut process);

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use cowlab_sys::process::with_private_mounts;
-use cowlab_sys::{FileKind, Root, io};
+use cowlab_sys::{Errno, FileKind, Root, io};
 
 use super::config::Network;
 use super::mounts::Attached;
@@ -12,7 +12,22 @@ use super::place::Containers;
 use super::record::Record;
 use super::spec::{self, SpecMount};
 use super::user::{self, User};
+use super::view::{self, Content, View};
 use super::{Error, Result, files};
+
+/// Files of `/proc` that others may be mounted over, as runc has them (libcontainer/rootfs_linux.go, `checkProcMount`).
+const SHADOWED: [&str; 10] = [
+    "cpuinfo",
+    "diskstats",
+    "loadavg",
+    "meminfo",
+    "net/dev",
+    "slabinfo",
+    "stat",
+    "swaps",
+    "sys/kernel/ns_last_pid",
+    "uptime",
+];
 
 /// What was found and made.
 #[derive(Debug)]
@@ -30,25 +45,29 @@ pub(super) fn prepare(
     rootfs: &Path,
 ) -> Result<Prepared> {
     let root = Root::open(rootfs)?;
-    let user = user::resolve(&root, &record.user)?;
     let mut scaffold = Vec::new();
     for place in ["/proc", "/dev", "/sys"] {
         scaffold.extend(root.make_dirs_inside(Path::new(place))?);
     }
-    let mut mounts = etc(containers, record, &root, &mut scaffold)?;
-    for attached in &record.mounts {
-        mounts.push(mount(containers, &root, attached, &mut scaffold)?);
+    let mut view = View::new(&root);
+    let mut asked = etc(containers, record, &view)?;
+    asked.extend(record.mounts.iter().map(|one| (one.clone(), Need::Wanted)));
+    let asked = view::ordered(&view, asked, |(one, _)| one.target())?;
+    for place in spec::system_places() {
+        view.add(&place, Content::Kernel, false);
     }
-    working_directory(&root, &record.cwd, &user, record)?;
-    let Record {
-        args,
-        cwd,
-        env,
-        mounts: inside,
-        name,
-        ..
-    } = record;
-    find_program(&root, args, cwd, env, inside, name)?;
+    let mut mounts = Vec::new();
+    for (attached, need) in &asked {
+        match (mount(containers, &mut view, attached, &mut scaffold), need) {
+            (Ok(made), _) => mounts.push(made),
+            (Err(error), Need::Wanted) => return Err(error),
+            // An image may have anything there; it is left alone.
+            (Err(error), Need::Offered) => tracing::debug!(%error, "not mounted"),
+        }
+    }
+    let user = user::resolve(&view, &record.user)?;
+    working_directory(&view, &record.cwd, &user)?;
+    find_program(&view, &record.args, &record.cwd, &record.env, &record.name)?;
     Ok(Prepared {
         spec: spec::spec(record, &user, rootfs, &mounts),
         scaffold,
@@ -91,16 +110,27 @@ pub(super) fn fill_volumes(containers: &Containers<'_>, record: &Record) -> Resu
     })?
 }
 
-/// Makes the mount point of a mount, and follows links of the image to it.
+/// Whether a container can do without a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Somebody asked for it.
+    Wanted,
+    /// It is there for convenience.
+    Offered,
+}
+
+/// Makes the mount point of a mount and adds it to what the program will see.
 fn mount(
     containers: &Containers<'_>,
-    root: &Root,
+    view: &mut View<'_>,
     attached: &Attached,
     scaffold: &mut Vec<PathBuf>,
 ) -> Result<SpecMount> {
     let (source, read_only) = match attached {
         Attached::Tmpfs { target, options } => {
-            let target = mount_point(root, target, FileKind::Directory, scaffold)?;
+            let target = mount_point(view, target, FileKind::Directory, scaffold)?;
+            let is_read_only = options.iter().any(|option| option == "ro");
+            view.add(&target, Content::Memory, is_read_only);
             let mut all = ["nosuid", "nodev", "noexec"].map(str::to_owned).to_vec();
             all.extend(options.iter().cloned());
             return Ok(SpecMount {
@@ -117,49 +147,58 @@ fn mount(
             name, read_only, ..
         } => (containers.volumes().get(name)?.mountpoint, *read_only),
     };
-    let kind = cowlab_sys::stat::stat(&source)?.kind();
-    let target = mount_point(root, attached.target(), kind, scaffold)?;
+    let content = Content::of(&source)?;
+    let target = mount_point(view, attached.target(), content.kind(), scaffold)?;
+    view.add(&target, content, read_only);
     Ok(SpecMount::bind(&source, &target, read_only))
 }
 
+/// Finds the mount point, by links to where they lead, and makes it where nothing is.
 fn mount_point(
-    root: &Root,
+    view: &View<'_>,
     target: &Path,
     kind: FileKind,
     scaffold: &mut Vec<PathBuf>,
 ) -> Result<PathBuf> {
-    if root.resolve_inside(target)?.is_none() {
-        scaffold.extend(match kind {
-            FileKind::Directory => root.make_dirs_inside(target)?,
-            _ => root.make_file_inside(target)?,
-        });
+    let bad = |reason: &str| Error::invalid("mount point", &target.display().to_string(), reason);
+    let place = view.find(target)?;
+    if place.path.parent().is_none() {
+        return Err(bad("a link of the image leads from it to the image's root"));
     }
-    let Some((inside, found)) = root.resolve_inside(target)? else {
-        let reason = "it cannot be made: a dangling link of the image is in its place";
-        return Err(Error::invalid(
-            "mount point",
-            &target.display().to_string(),
-            reason,
-        ));
-    };
-    if (found.kind() == FileKind::Directory) != (kind == FileKind::Directory) {
-        let reason = "a directory is mounted over a directory, and a file over a file; the image has the other there";
-        return Err(Error::invalid(
-            "mount point",
-            &target.display().to_string(),
-            reason,
+    let in_proc = place.path.strip_prefix("/proc").ok();
+    if in_proc.is_some_and(|name| {
+        !name.as_os_str().is_empty() && !SHADOWED.iter().any(|one| name == Path::new(one))
+    }) {
+        return Err(bad(
+            "it is inside /proc, which is the kernel's: mount it elsewhere, and have a link lead there",
         ));
     }
-    Ok(inside)
+    match place.entry {
+        Some(found) if (found.kind == FileKind::Directory) != (kind == FileKind::Directory) => {
+            return Err(bad(
+                "a directory is mounted over a directory, and a file over a file; the image has the other there",
+            ));
+        }
+        Some(_) => {}
+        None => match view.make(&place.path, kind) {
+            Ok(made) => scaffold.extend(made),
+            Err(Error::Sys(error)) if error.errno() == Some(Errno::ROFS) => {
+                return Err(bad(
+                    "it is not there, and cannot be made on a mount that is read-only: make it in the source of that mount",
+                ));
+            }
+            Err(error) => return Err(error),
+        },
+    }
+    Ok(place.path)
 }
 
 /// `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`, kept beside the container and bound into it, as docker does.
 fn etc(
     containers: &Containers<'_>,
     record: &Record,
-    root: &Root,
-    scaffold: &mut Vec<PathBuf>,
-) -> Result<Vec<SpecMount>> {
+    view: &View<'_>,
+) -> Result<Vec<(Attached, Need)>> {
     let dir = containers.dir_of(&record.id);
     let name = match record.hostname.as_str() {
         "" => record.short_id(),
@@ -182,49 +221,50 @@ fn etc(
         ("resolv.conf", resolv),
     ] {
         let (source, target) = (dir.join(file), Path::new("/etc").join(file));
-        if record
-            .mounts
-            .iter()
-            .any(|mount| mount.target() == target || mount.target() == Path::new("/etc"))
-        {
+        let is_own = |mount: &Attached| {
+            let place = view.find(mount.target()).map(|found| found.path);
+            let places = [Some(mount.target().to_owned()), place.ok()];
+            places
+                .iter()
+                .flatten()
+                .any(|one| *one == target || one == Path::new("/etc"))
+        };
+        if record.mounts.iter().any(is_own) {
             continue;
         }
         files::replace(&source, content.as_bytes(), files::Lasting::Boot)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         io("chmod", &source, std::fs::set_permissions(&source, mode))?;
-        match mount_point(root, &target, FileKind::Regular, scaffold) {
-            Ok(target) => mounts.push(SpecMount::bind(&source, &target, false)),
-            // An image may have anything there; it is left alone.
-            Err(error) => tracing::debug!(%error, "not mounted"),
-        }
+        let bind = Attached::Bind {
+            source,
+            target,
+            read_only: false,
+        };
+        mounts.push((bind, Need::Offered));
     }
     Ok(mounts)
 }
 
-/// Makes the working directory where the image lacks it, as docker does.
-fn working_directory(root: &Root, cwd: &str, user: &User, record: &Record) -> Result<()> {
-    let path = Path::new(cwd);
-    if record
-        .mounts
-        .iter()
-        .any(|mount| path.starts_with(mount.target()))
-    {
+/// Makes the working directory where it lacks, by links to where they lead, as docker does.
+fn working_directory(view: &View<'_>, cwd: &str, user: &User) -> Result<()> {
+    let place = view.find(Path::new(cwd))?;
+    if place.entry.is_some() {
         return Ok(());
     }
-    for made in root.make_dirs_inside(path)? {
-        let (dir, name) = root.parent_inside(&made)?;
-        cowlab_sys::at::chown(&dir, &name, user.uid, user.gid)?;
+    for made in view.make(&place.path, FileKind::Directory)? {
+        if let Some((dir, name)) = view.parent(&made)? {
+            cowlab_sys::at::chown(&dir, &name, user.uid, user.gid)?;
+        }
     }
     Ok(())
 }
 
 /// Finds the program, so that one that is not there is named before anything starts.
 pub(super) fn find_program(
-    root: &Root,
+    view: &View<'_>,
     args: &[String],
     cwd: &str,
     env: &[String],
-    mounts: &[Attached],
     container: &str,
 ) -> Result<()> {
     let program = args.first().map_or("", String::as_str);
@@ -246,21 +286,17 @@ pub(super) fn find_program(
     };
     let mut unusable = None;
     for candidate in &candidates {
-        // What a mount brings is not there yet: the start itself will tell.
-        if mounts
-            .iter()
-            .any(|mount| candidate.starts_with(mount.target()))
-        {
-            return Ok(());
-        }
-        match root.resolve_inside(candidate) {
-            Ok(Some((_, found)))
-                if found.kind() == FileKind::Regular && found.permissions() & 0o111 != 0 =>
-            {
+        let Ok(place) = view.find(candidate) else {
+            continue;
+        };
+        match place.entry {
+            Some(found) if found.kind == FileKind::Regular && found.mode & 0o111 != 0 => {
                 return Ok(());
             }
-            Ok(Some(_)) => unusable = Some(candidate),
-            Ok(None) | Err(_) => {}
+            Some(_) => unusable = Some(candidate),
+            // The start itself will tell.
+            None if view.is_kernels(&place.path) => return Ok(()),
+            None => {}
         }
     }
     match unusable {

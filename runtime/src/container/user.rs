@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use cowlab_sys::Root;
-
+use super::view::View;
 use super::{Error, Result};
 
 /// A resolved user.
@@ -20,9 +19,9 @@ pub(super) struct User {
 const LIMIT: u64 = 4 << 20;
 
 /// Resolves a user in the tree of a container.
-pub(super) fn resolve(root: &Root, text: &str) -> Result<User> {
+pub(super) fn resolve(view: &View<'_>, text: &str) -> Result<User> {
     let read = |path| -> Result<String> {
-        let bytes = root.read_inside(Path::new(path), LIMIT)?;
+        let bytes = view.read(Path::new(path), LIMIT)?;
         Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
     };
     find(text, &read("/etc/passwd")?, &read("/etc/group")?)

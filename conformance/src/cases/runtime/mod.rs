@@ -11,6 +11,7 @@ pub(super) mod image;
 pub(super) mod input;
 pub(super) mod isolation;
 pub(super) mod life;
+pub(super) mod link;
 pub(super) mod maker;
 pub(super) mod neighbor;
 pub(super) mod ordinary;
