@@ -53,7 +53,7 @@ pub mod volume;
 pub use attach::{End, Session};
 pub use changes::StorageStats;
 pub use config::{CreateOptions, Network, Source};
-pub use copy::{Owner, copy_in, copy_out};
+pub use copy::{Links, Owner, copy_from_stream, copy_in, copy_out, copy_to_stream};
 pub use error::{Error, Result};
 pub use exec::ExecOptions;
 pub use life::{RemoveOptions, Standby, StartOptions};

@@ -155,6 +155,7 @@ pub const GROUPS: &[Group] = &[
         cases: &[
             runtime::volume::CASES,
             runtime::link::CASES,
+            runtime::flags::CASES,
             runtime::life::CASES,
             runtime::maker::CASES,
             runtime::change::CASES,

@@ -41,6 +41,9 @@ pub(crate) const GUARD: u8 = 75;
 /// Needs privilege.
 pub(crate) const PRIVILEGE: u8 = 77;
 
+/// Of `run`: it failed before its program started.
+pub(crate) const BEFORE_START: u8 = 125;
+
 /// The table for `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
@@ -58,7 +61,11 @@ Exit codes:
   69   a missing prerequisite
   75   stopped by the host guard
   77   needs privilege
+  125  of run: it failed before its program started, whatever the reason
+  126  of run and exec: a program that cannot be run
+  127  of run and exec: a program that is not there
   130  interrupted
+  of run, exec and wait else the program's own, 128 and the number of a signal that ended it
 
 Environment:
   COWLAB_CONFIG    the configuration file (default /etc/cowlab/config.json, or cowlab/config.json in
@@ -74,6 +81,14 @@ pub(crate) enum Output {
     Text,
     /// To programs.
     Json,
+}
+
+/// The exit code of a `run` whose program did not start (docker's): that of a start that was tried, else one for all.
+pub(crate) fn before_start(error: &anyhow::Error) -> u8 {
+    match code_of(error) {
+        code @ (126 | 127 | cowlab_sys::interrupt::EXIT_CODE) => code,
+        _ => BEFORE_START,
+    }
 }
 
 /// Prints an error with its causes and picks its exit code.

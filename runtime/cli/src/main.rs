@@ -20,11 +20,12 @@ mod system;
 mod table;
 mod unshare;
 mod volume;
+mod words;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -105,29 +106,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // What libcontainer has to say is in the error that it returns. One line a problem on stderr; `COWLAB_LOG=debug` shows commands, `trace` shows system calls.
-    // No `EnvFilter`: it compiles patterns at every start.
-    let asked = std::env::var("COWLAB_LOG")
-        .ok()
-        .filter(|text| !text.is_empty());
-    let asked = asked.and_then(|text| text.parse::<Targets>().ok());
-    let filter = asked.unwrap_or_else(|| {
-        let quiet = ["libcontainer", "libcgroups"].map(|target| (target, LevelFilter::OFF));
-        Targets::new()
-            .with_default(LevelFilter::WARN)
-            .with_targets(quiet)
-    });
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .without_time();
-    tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
-        .init();
+    log();
     if let Err(error) = cowlab_sys::process::raise_open_files_limit() {
         tracing::debug!(%error, "the limit of open descriptors stays");
     }
-    let command = Cli::parse().command;
+    let command = match parsed() {
+        Ok(command) => command,
+        Err(code) => return code,
+    };
     let output = match &command {
         Command::Snapshot(args) => args.output(),
         _ => exit::Output::Text,
@@ -164,5 +150,41 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => exit::report(&error, output),
+    }
+}
+
+/// Has warnings go to stderr, one line a problem.
+fn log() {
+    // What libcontainer has to say is in the error that it returns. One line a problem on stderr; `COWLAB_LOG=debug` shows commands, `trace` shows system calls.
+    // No `EnvFilter`: it compiles patterns at every start.
+    let asked = std::env::var("COWLAB_LOG")
+        .ok()
+        .filter(|text| !text.is_empty());
+    let asked = asked.and_then(|text| text.parse::<Targets>().ok());
+    let filter = asked.unwrap_or_else(|| {
+        let quiet = ["libcontainer", "libcgroups"].map(|target| (target, LevelFilter::OFF));
+        Targets::new()
+            .with_default(LevelFilter::WARN)
+            .with_targets(quiet)
+    });
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .without_time();
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .init();
+}
+
+/// Reads the command line; a command that is not to be run has its exit code.
+fn parsed() -> Result<Command, ExitCode> {
+    let words = words::arranged(std::env::args_os().collect(), &Cli::command);
+    match Cli::try_parse_from(&words) {
+        Ok(cli) => Ok(cli.command),
+        Err(error) if error.use_stderr() && words::is_run(&words) => Err(match error.print() {
+            Ok(()) => ExitCode::from(exit::BEFORE_START),
+            Err(_) => ExitCode::from(exit::FINDING),
+        }),
+        Err(error) => error.exit(),
     }
 }

@@ -3,6 +3,7 @@
 //! The container's side is resolved as the container sees it: its links lead on inside it, never to the host. What is
 //! copied is made under another name and renamed, so that a file is whole or as before.
 
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -12,9 +13,10 @@ use cowlab_snapshots::{Change, ChangeKind, DiffOptions, LayerError};
 use cowlab_sys::at::RenameFlags;
 use cowlab_sys::mount::{self, MountAttributes, MountGuard};
 use cowlab_sys::process::with_private_mounts;
+use cowlab_sys::stat::{self, Stat};
 use cowlab_sys::{FileKind, Root, at, dir, io};
 
-use super::mounts::Attached;
+use super::mounts::{Attached, cleaned};
 use super::place::{Containers, Found};
 use super::view::{self, View};
 use super::{Error, Result, files, spec};
@@ -28,6 +30,15 @@ pub enum Owner {
     Kept,
 }
 
+/// What becomes of a source that is a symbolic link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// The link is copied: docker's default.
+    Kept,
+    /// What it leads to is copied, under the link's name (`-L`).
+    Followed,
+}
+
 /// Copies `source` of the host into a container at `target`.
 ///
 /// # Errors
@@ -39,15 +50,18 @@ pub fn copy_in(
     source: &Path,
     target: &Path,
     owner: Owner,
+    links: Links,
 ) -> Result<()> {
     let host = Root::open(Path::new("/"))?;
     let source_absolute = io("getcwd", source, std::path::absolute(source))?;
+    let source_absolute = cleaned(&source_absolute);
     let from = End::new(&host, &source_absolute, source);
     with_tree(containers, found, |root| {
         copy(
             &from,
-            &End::new(root, &Path::new("/").join(target), target).of_container(),
+            &End::new(root, &cleaned(target), target).of_container(),
             owner,
+            links,
         )
     })
 }
@@ -63,16 +77,93 @@ pub fn copy_out(
     source: &Path,
     target: &Path,
     owner: Owner,
+    links: Links,
 ) -> Result<()> {
     let host = Root::open(Path::new("/"))?;
     let target_absolute = io("getcwd", target, std::path::absolute(target))?;
+    let target_absolute = cleaned(&target_absolute);
     let to = End::new(&host, &target_absolute, target);
     with_tree(containers, found, |root| {
         copy(
-            &End::new(root, &Path::new("/").join(source), source).of_container(),
+            &End::new(root, &cleaned(source), source).of_container(),
             &to,
             owner,
+            links,
         )
+    })
+}
+
+/// Writes `source` of a container as a tar, as `cp CONTAINER:PATH -` has it.
+///
+/// # Errors
+///
+/// As [`copy_in`].
+pub fn copy_to_stream(
+    containers: &Containers<'_>,
+    found: &Found,
+    source: &Path,
+    sink: &mut (dyn Write + Send),
+    links: Links,
+) -> Result<()> {
+    with_tree(containers, found, |root| {
+        let path = cleaned(source);
+        let from = End::new(root, &path, source).of_container();
+        let (whole, stat) = from.source(links)?;
+        let (dir, name) = match from.is_content() {
+            true => (opened(&from, &whole)?, None),
+            false => {
+                let (dir, name) = root.parent_inside(&whole)?;
+                (dir, Some(Path::new("/").join(name)))
+            }
+        };
+        let mut changes = match stat.kind() {
+            FileKind::Directory => {
+                let tree = opened(&from, &whole)?;
+                everything(&from, &whole, &at::descriptor_path(&tree))?
+            }
+            _ => vec![added(PathBuf::from("/"))],
+        };
+        for change in &mut changes {
+            if let Some(name) = &name {
+                let below = change.path.strip_prefix("/").unwrap_or(&change.path);
+                change.path = match below.as_os_str().is_empty() {
+                    true => name.clone(),
+                    false => name.join(below),
+                };
+            }
+        }
+        let options = DiffOptions {
+            across_mounts: true,
+            sparse: false,
+        };
+        diff::write(&at::descriptor_path(&dir), &changes, sink, &options)
+            .map(drop)
+            .map_err(|reason| layer(&from, reason))
+    })
+}
+
+/// Unpacks a tar into the directory `target` of a container, as `cp - CONTAINER:PATH` has it: owners are the tar's.
+///
+/// # Errors
+///
+/// As [`copy_in`].
+pub fn copy_from_stream(
+    containers: &Containers<'_>,
+    found: &Found,
+    source: &mut (dyn Read + Send),
+    target: &Path,
+) -> Result<()> {
+    with_tree(containers, found, |root| {
+        let path = cleaned(target);
+        let to = End::new(root, &path, target).of_container();
+        let place = opened(&to, &path)?;
+        if stat::fstat(&place)?.kind() != FileKind::Directory {
+            return Err(to.bad("a tar is unpacked into a directory, and it is none"));
+        }
+        let union = Target::union(&at::descriptor_path(&place)).map(Target::across_mounts);
+        let unpacked =
+            union.and_then(|union| apply::apply_to(union, source, &ApplyOptions::default()));
+        unpacked.map(drop).map_err(|reason| layer(&to, reason))
     })
 }
 
@@ -175,22 +266,37 @@ impl<'a> End<'a> {
             .ends_with(end.as_bytes())
     }
 
+    /// Whether what is in a directory is meant, and not the directory.
+    fn is_content(&self) -> bool {
+        self.ends_in("/.") || self.path == Path::new("/")
+    }
+
+    /// What is copied, and where that is.
+    fn source(&self, links: Links) -> Result<(PathBuf, Stat)> {
+        let mut whole = self.path.components().as_path().to_owned();
+        if links == Links::Followed {
+            whole = View::new(self.root).find(&whole)?.path;
+        }
+        let found = match whole.file_name() {
+            Some(name) if !self.is_content() && !self.ends_in("/") => {
+                let (parent, _) = self.root.parent_inside(&whole)?;
+                at::stat_if_present(&parent, name)?
+            }
+            _ => self.root.resolve_inside(&whole)?.map(|(_, stat)| stat),
+        };
+        let found = found.ok_or_else(|| self.bad("there is no such file"))?;
+        Ok((whole, found))
+    }
+
     fn bad(&self, reason: &str) -> Error {
         Error::invalid("path", &self.text.display().to_string(), reason)
     }
 }
 
 /// What kinds the two sides are decides what the copy is called: cp(1)'s and docker's rules.
-fn copy(from: &End<'_>, to: &End<'_>, owner: Owner) -> Result<()> {
-    let is_content = from.ends_in("/.") || from.path == Path::new("/");
-    let whole = from.path.components().as_path();
-    let found = if is_content || from.ends_in("/") {
-        from.root.resolve_inside(whole)?.map(|(_, stat)| stat)
-    } else {
-        let (parent, name) = from.root.parent_inside(whole)?;
-        at::stat_if_present(&parent, &name)?
-    };
-    let found = found.ok_or_else(|| from.bad("there is no such file"))?;
+fn copy(from: &End<'_>, to: &End<'_>, owner: Owner, links: Links) -> Result<()> {
+    let is_content = from.is_content();
+    let (whole, found) = from.source(links)?;
     let there = to.root.resolve_inside(to.path)?;
     let there_is_dir = there
         .as_ref()
@@ -208,13 +314,13 @@ fn copy(from: &End<'_>, to: &End<'_>, owner: Owner) -> Result<()> {
     // Through links, dangling ones as well; a link in the directory that receives is replaced (moby/pkg/archive/copy.go,
     // `CopyInfoDestinationPath`).
     let place = View::new(to.root).find(to.path)?.path;
-    let target = match (there_is_dir, is_content, whole.file_name()) {
+    let target = match (there_is_dir, is_content, from.path.file_name()) {
         (true, false, Some(name)) => place.join(name),
         _ => place,
     };
     match is_dir {
-        true => directory(from, whole, to, &target, owner),
-        false => single(from, whole, to, &target, owner),
+        true => directory(from, &whole, to, &target, owner),
+        false => single(from, &whole, to, &target, owner),
     }
 }
 
@@ -228,16 +334,7 @@ fn directory(
 ) -> Result<()> {
     let source = opened(from, whole)?;
     let source = at::descriptor_path(&source);
-    let layer = |reason| layer(from, reason);
-    // What the kernel shows in a container is no file of its.
-    let system = spec::system_places();
-    let inside = from.root.resolve_inside(whole)?.map(|(inside, _)| inside);
-    let is_system = |below: &Path| {
-        let below = below.strip_prefix("/").unwrap_or(below);
-        let place = inside.as_ref().map(|inside| inside.join(below));
-        from.is_container && place.is_some_and(|place| system.contains(&place))
-    };
-    let found = changes::everything(&source, &is_system).map_err(layer)?;
+    let found = everything(from, whole, &source)?;
     match to.root.resolve_inside(target)? {
         Some((inside, stat)) if stat.kind() == FileKind::Directory => {
             let place = opened(to, &inside)?;
@@ -284,14 +381,29 @@ fn directory(
     }
 }
 
+/// What is in the directory `whole`, which is open at `source`.
+fn everything(from: &End<'_>, whole: &Path, source: &Path) -> Result<Vec<Change>> {
+    // What the kernel shows in a container is no file of its.
+    let system = spec::system_places();
+    let inside = from.root.resolve_inside(whole)?.map(|(inside, _)| inside);
+    let is_system = |below: &Path| {
+        let below = below.strip_prefix("/").unwrap_or(below);
+        let place = inside.as_ref().map(|inside| inside.join(below));
+        from.is_container && place.is_some_and(|place| system.contains(&place))
+    };
+    changes::everything(source, &is_system).map_err(|reason| layer(from, reason))
+}
+
+fn added(path: PathBuf) -> Change {
+    let kind = ChangeKind::Added;
+    Change { path, kind }
+}
+
 /// Copies anything but a directory.
 fn single(from: &End<'_>, whole: &Path, to: &End<'_>, target: &Path, owner: Owner) -> Result<()> {
     let (source, old) = from.root.parent_inside(whole)?;
     let source = at::descriptor_path(&source);
-    let change = Change {
-        path: Path::new("/").join(&old),
-        kind: ChangeKind::Added,
-    };
+    let change = added(Path::new("/").join(&old));
     let (parent, name) = parent(to, target)?;
     if at::stat_if_present(&parent, &name)?.is_some_and(|stat| stat.kind() == FileKind::Directory) {
         return Err(to.bad("a file cannot take the place of a directory"));
@@ -431,6 +543,7 @@ mod tests {
             &End::new(&host, from, from),
             &End::new(&host, to, to),
             Owner::Kept,
+            Links::Kept,
         )
     }
 

@@ -114,7 +114,57 @@ impl Attached {
     }
 }
 
-/// Reads `-v [SOURCE:]TARGET[:OPTIONS]`: a source that starts with `/` is a path of the host, another is a volume's name.
+const PROPAGATION: &str = "mounts are private to the container: what is mounted later on one side is not seen on the other";
+
+fn is_private(propagation: &str) -> bool {
+    ["private", "rprivate"].contains(&propagation)
+}
+
+/// A path of the host, from where the command runs, without `.` and `..` as docker writes it (Go's `filepath.Abs`).
+fn host_path(text: &str) -> Result<PathBuf> {
+    let whole = std::path::absolute(text);
+    Ok(cleaned(&cowlab_sys::io("getcwd", text, whole)?))
+}
+
+/// A path without `.` and `..`, by its text alone.
+pub(super) fn cleaned(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => drop(clean.pop()),
+            _ => {}
+        }
+    }
+    clean
+}
+
+/// Whether the options of a volume have it read-only, and filled.
+fn access(options: &str) -> Result<(bool, bool), String> {
+    let (mut read_only, mut copy) = (false, true);
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "ro" | "rro" => read_only = true,
+            "rw" => read_only = false,
+            "nocopy" => copy = false,
+            // Labels of SELinux are left alone, and hints for virtual machines that share files mean nothing here.
+            "z" | "Z" | "cached" | "delegated" | "consistent" | "default" => {}
+            _ if is_private(option) => {}
+            "shared" | "rshared" | "slave" | "rslave" => {
+                return Err(format!("{PROPAGATION} (`{option}`)"));
+            }
+            "U" => return Err("`U` is not supported: change the owner with chown".to_owned()),
+            _ => {
+                return Err(format!(
+                    "there is no option `{option}`; there are ro, rw, nocopy, z, Z, cached, delegated, consistent and rprivate"
+                ));
+            }
+        }
+    }
+    Ok((read_only, copy))
+}
+
+/// Reads `-v [SOURCE:]TARGET[:OPTIONS]`: a source that starts with `/` or `.` is a path of the host, another is a volume's name.
 ///
 /// # Errors
 ///
@@ -129,35 +179,17 @@ pub fn parse_volume(text: &str) -> Result<Wish> {
         _ => return Err(bad("write [SOURCE:]TARGET[:OPTIONS]")),
     };
     let target = target(place)?;
-    let (mut read_only, mut copy) = (false, true);
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" => read_only = true,
-            "rw" => read_only = false,
-            "nocopy" => copy = false,
-            "z" | "Z" | "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate"
-            | "U" | "cached" | "delegated" | "consistent" => {
-                return Err(bad(&format!(
-                    "the option `{option}` is not supported; ro, rw and nocopy are"
-                )));
-            }
-            _ => {
-                return Err(bad(&format!(
-                    "there is no option `{option}`; there are ro, rw and nocopy"
-                )));
-            }
-        }
-    }
+    let (read_only, copy) = access(options).map_err(|reason| bad(&reason))?;
     match source {
         Some("") => Err(bad("the source is empty")),
-        Some(path) if path.starts_with('/') => Ok(Wish::Bind {
-            source: PathBuf::from(path),
+        Some(path) if path.starts_with(['/', '.']) => Ok(Wish::Bind {
+            source: host_path(path)?,
             target,
             read_only,
             create: true,
         }),
         Some(name) if name.contains('/') => Err(bad(
-            "a path of the host has to be absolute, and a volume's name has no `/`",
+            "a path of the host starts with `/` or `.`, and a volume's name has no `/`",
         )),
         Some(name) => {
             record::check_name("volume name", name)?;
@@ -199,10 +231,12 @@ struct Parts {
 pub fn parse_mount(text: &str) -> Result<Wish> {
     let bad = |reason: &str| Error::invalid("mount option", text, reason);
     let mut parts = Parts::default();
-    for field in text.split(',') {
-        let (key, value) = field
-            .split_once('=')
-            .map_or((field, None), |(k, v)| (k, Some(v)));
+    for field in fields(text).map_err(bad)? {
+        let (key, value) = match field.split_once('=') {
+            Some((key, value)) => (key.to_lowercase(), Some(value)),
+            None => (field.to_lowercase(), None),
+        };
+        let key = key.as_str();
         let flag = match value {
             None | Some("true" | "1") => true,
             Some("false" | "0") => false,
@@ -221,6 +255,15 @@ pub fn parse_mount(text: &str) -> Result<Wish> {
             "source" | "src" => parts.source = Some(given()?.to_owned()),
             "target" | "dst" | "destination" => parts.target = Some(target(given()?)?),
             "readonly" | "ro" => parts.read_only = flag,
+            "consistency" => {}
+            "bind-propagation" if is_private(given()?) => {}
+            "bind-propagation" => return Err(bad(PROPAGATION)),
+            "bind-recursive" if ["enabled", "readonly"].contains(&given()?) => {}
+            "bind-recursive" => {
+                return Err(bad(
+                    "what is mounted below the source comes along, read-only with it: `bind-recursive` is `enabled`",
+                ));
+            }
             "volume-nocopy" => parts.no_copy = flag,
             "tmpfs-size" => {
                 let size: Bytes = given()?
@@ -239,6 +282,32 @@ pub fn parse_mount(text: &str) -> Result<Wish> {
         }
     }
     wish(parts).map_err(|reason| bad(&reason))
+}
+
+/// The fields of a line of CSV: one that holds a comma stands in quotes, in which two quotes are one (RFC 4180).
+fn fields(text: &str) -> Result<Vec<String>, &'static str> {
+    let (mut fields, mut field) = (Vec::new(), String::new());
+    let (mut quoted, mut closed) = (false, false);
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' if quoted && letters.next_if_eq(&'"').is_some() => field.push('"'),
+            '"' if quoted => (quoted, closed) = (false, true),
+            '"' if field.is_empty() && !closed => quoted = true,
+            '"' => return Err("a quote stands in the middle of a field: quote the whole field"),
+            ',' if !quoted => {
+                fields.push(std::mem::take(&mut field));
+                closed = false;
+            }
+            _ if closed => return Err("a field goes on after its closing quote"),
+            letter => field.push(letter),
+        }
+    }
+    if quoted {
+        return Err("a quote is not closed");
+    }
+    fields.push(field);
+    Ok(fields)
 }
 
 fn wish(parts: Parts) -> Result<Wish, String> {
@@ -268,10 +337,11 @@ fn wish(parts: Parts) -> Result<Wish, String> {
             })
         }
         "bind" => {
-            let source = PathBuf::from(parts.source.ok_or("a bind mount has a `source`")?);
-            if !source.is_absolute() {
-                return Err("the `source` of a bind mount has to be absolute".to_owned());
+            let source = parts.source.ok_or("a bind mount has a `source`")?;
+            if !source.starts_with(['/', '.']) {
+                return Err("the `source` of a bind mount starts with `/` or `.`".to_owned());
             }
+            let source = host_path(&source).map_err(|error| error.to_string())?;
             Ok(Wish::Bind {
                 source,
                 target,
@@ -325,21 +395,14 @@ pub fn parse_tmpfs(text: &str) -> Result<Wish> {
     }
 }
 
-/// A place in a container: absolute, not the root, without `..`.
+/// A place in a container: absolute, cleaned, not the root.
 fn target(text: &str) -> Result<PathBuf> {
     let path = Path::new(text);
     let bad = |reason| Err(Error::invalid("mount point", text, reason));
     if !path.is_absolute() {
         return bad("it has to be absolute");
     }
-    let mut clean = PathBuf::from("/");
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => return bad("it must not hold `..`"),
-            _ => {}
-        }
-    }
+    let clean = cleaned(path);
     match clean.parent() {
         None => bad("the root of a container is its image"),
         Some(_) if text.contains('\0') => bad("it holds a NUL"),
@@ -426,14 +489,30 @@ mod tests {
                 create: true
             }
         );
+        let here = std::env::current_dir().unwrap();
+        for taken in [
+            "./x/../y:/d",
+            "./y:/d:z,cached",
+            "./y:/e/../d:rprivate,delegated",
+        ] {
+            assert_eq!(
+                parse_volume(taken).unwrap(),
+                Wish::Bind {
+                    source: here.join("y"),
+                    target: "/d".into(),
+                    read_only: false,
+                    create: true
+                }
+            );
+        }
         for bad in [
             "",
             "data",
             "vol:data",
             "a/b:/d",
             "vol:/",
-            "vol:/a/../b",
-            "vol:/d:z",
+            "vol:/a/..",
+            "vol:/d:shared",
             "vol:/d:x",
             ":/d",
             "a:b:c:d",
@@ -466,12 +545,18 @@ mod tests {
             }
         );
         let error = parse_mount("type=bind,src=/h,dst=/d,bind-propagation=shared").unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("`bind-propagation` is not supported"),
-            "{error}"
+        assert!(error.to_string().contains("private"), "{error}");
+        assert_eq!(
+            parse_mount("TYPE=bind,\"src=/a,b\"\"c\",dst=/x/../d,bind-propagation=rprivate")
+                .unwrap(),
+            Wish::Bind {
+                source: "/a,b\"c".into(),
+                target: "/d".into(),
+                read_only: false,
+                create: false
+            }
         );
+        assert_eq!(fields("a,,\"b\"").unwrap(), ["a", "", "b"]);
         for bad in [
             "",
             "type=volume",
@@ -480,6 +565,9 @@ mod tests {
             "type=tmpfs,src=x,dst=/d",
             "dst=/d,tmpfs-size=1k",
             "dst=/d,ro=maybe",
+            "dst=/d,\"src=v",
+            "dst=\"/d\"",
+            "\"dst=/d\"x",
         ] {
             assert!(parse_mount(bad).is_err(), "{bad}");
         }

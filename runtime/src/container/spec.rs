@@ -64,12 +64,18 @@ pub(super) struct SpecMount {
 impl SpecMount {
     /// A bind mount, with what is mounted below the source.
     pub(super) fn bind(source: &Path, target: &Path, read_only: bool) -> Self {
-        let access = if read_only { "ro" } else { "rw" };
+        let mut options = vec!["rbind", "rprivate"];
+        // The mount itself, and what is mounted below the source (mount_setattr(2), AT_RECURSIVE).
+        options.extend(if read_only {
+            &["ro", "rro"][..]
+        } else {
+            &["rw"]
+        });
         Self {
             target: target.to_owned(),
             kind: "bind",
             source: source.to_owned(),
-            options: ["rbind", "rprivate", access].map(str::to_owned).to_vec(),
+            options: options.into_iter().map(str::to_owned).collect(),
         }
     }
 

@@ -222,7 +222,7 @@ fn an_image_goes_round_by_export_and_save(context: &mut Context) -> Result<()> {
     product.ok(&["save", "-o", &file, "two"])?;
     product.ok(&["rm", "con"])?;
     product.ok(&["rmi", "two"])?;
-    product.run(&["run", "two", "true"])?.refused(2, "two")?;
+    product.run(&["run", "two", "true"])?.refused(125, "two")?;
     product.ok(&["load", "-i", &file])?;
     expect("two", "id", before, id(&product, "two")?)?;
     product.says(&[&["run", "--rm", "two"], &list[..]].concat(), &flat)?;

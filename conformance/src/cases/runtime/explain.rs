@@ -302,7 +302,7 @@ fn storage_stats_are_of_the_run(context: &mut Context) -> Result<()> {
     )?;
     product.says(&["ps", "-aq"], "")?;
     let detached = ["run", "-d", "--storage-stats", "two:1", "true"];
-    product.run(&detached)?.refused(2, "--storage-stats")
+    product.run(&detached)?.refused(125, "--storage-stats")
 }
 
 fn inspect_finds_every_kind(context: &mut Context) -> Result<()> {

@@ -139,7 +139,7 @@ fn a_name_that_nothing_has(context: &mut Context) -> Result<()> {
     }
     product
         .run(&["run", "--rm", "none:1"])?
-        .refused(2, "none:1")?;
+        .refused(125, "none:1")?;
     for there in ["none:1", "one:2"] {
         let there = registry.name(there);
         let ran = product.run(&["pull", INSECURE, &there])?;

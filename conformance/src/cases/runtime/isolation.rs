@@ -184,7 +184,7 @@ fn system_calls_are_filtered(context: &mut Context) -> Result<()> {
     std::fs::write(&file, NO_SIGNAL_0)?;
     let file = format!("seccomp={}", file.display());
     let other = ["run", "--security-opt", "label=disable", BASE, "true"];
-    product.run(&other)?.refused(2, "`label=disable`")?;
+    product.run(&other)?.refused(125, "`label=disable`")?;
     // As this process has it, which may be filtered itself.
     let here = Cmd::new("sh").args(["-c", CALLS]).output()?.stdout;
     let here = String::from_utf8_lossy(&here).trim_end().to_owned();

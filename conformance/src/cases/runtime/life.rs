@@ -150,10 +150,12 @@ fn names_are_unique_and_found_by_prefix(context: &mut Context) -> Result<()> {
         .refused(2, "`con`")?;
     product.says(&["start", "-a", &id[..6]], "test")?;
     product.run(&["start", "nobody"])?.refused(2, "`nobody`")?;
-    product.run(&["run", "no-image"])?.refused(2, "no-image")?;
+    product
+        .run(&["run", "no-image"])?
+        .refused(125, "no-image")?;
     product
         .run(&["run", "--publish", "80:80", BASE, "true"])?
-        .refused(2, "--network host")
+        .refused(125, "--network host")
 }
 
 fn rm_removes_one_container_and_nothing_else(context: &mut Context) -> Result<()> {

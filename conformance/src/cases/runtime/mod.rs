@@ -6,6 +6,7 @@ pub(super) mod change;
 pub(super) mod driver;
 pub(super) mod exchange;
 pub(super) mod explain;
+pub(super) mod flags;
 pub(super) mod full;
 pub(super) mod image;
 pub(super) mod input;

@@ -454,7 +454,7 @@ fn flags_that_are_not_supported(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
     for (flags, word) in UNSUPPORTED {
         let run = [&["run"], *flags, &[BASE, "true"]].concat();
-        product.run(&run)?.refused(2, word)?;
+        product.run(&run)?.refused(125, word)?;
     }
     product.says(&["ps", "-aq"], "")?;
     product.says(&["volume", "ls", "-q"], "")

@@ -206,7 +206,7 @@ fn bind_mounts_show_both_ways(context: &mut Context) -> Result<()> {
     let mount = format!("type=bind,source={missing},target=/d");
     product
         .run(&["run", "--rm", "--mount", &mount, BASE, "true"])?
-        .refused(2, "missing")
+        .refused(125, "missing")
 }
 
 fn tmpfs_leaves_nothing(context: &mut Context) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use cowlab_runtime::container::{self as runtime, Owner};
+use cowlab_runtime::container::{self as runtime, Links, Owner};
 use cowlab_runtime::image::Name;
 use cowlab_snapshots::ChangeKind;
 
@@ -41,9 +41,12 @@ pub(crate) struct CpArgs {
     /// Keep owners.
     #[arg(long, short)]
     archive: bool,
-    /// CONTAINER:PATH or a path of the host.
+    /// Copy what a source that is a symbolic link leads to.
+    #[arg(long, short = 'L')]
+    follow_link: bool,
+    /// CONTAINER:PATH, a path of the host, or `-` for a tar on standard input.
     source: String,
-    /// CONTAINER:PATH or a path of the host; one of the two is in a container.
+    /// CONTAINER:PATH, a path of the host, or `-` for a tar on standard output; one of the two is in a container.
     target: String,
 }
 
@@ -131,16 +134,28 @@ pub(super) fn cp(args: &CpArgs) -> anyhow::Result<u8> {
         code: exit::USAGE,
         message: message.to_owned(),
     };
-    if args.source == "-" || args.target == "-" {
-        return Err(usage("`-` is not supported by cp: `export` writes a tar").into());
-    }
     let open = Open::new(&args.root)?;
     let containers = open.containers()?;
     let owner = match args.archive {
         true => Owner::Kept,
         false => Owner::Receiver,
     };
+    let links = match args.follow_link {
+        true => Links::Followed,
+        false => Links::Kept,
+    };
     match (inside(&args.source), inside(&args.target)) {
+        (None, Some((name, target))) if args.source == "-" => {
+            let found = containers.find(name)?;
+            let mut tar = std::io::stdin();
+            runtime::copy_from_stream(&containers, &found, &mut tar, Path::new(target))?;
+        }
+        (Some((name, source)), None) if args.target == "-" => {
+            let found = containers.find(name)?;
+            let mut tar = std::io::stdout();
+            runtime::copy_to_stream(&containers, &found, Path::new(source), &mut tar, links)?;
+            cowlab_sys::io("write", "stdout", tar.flush())?;
+        }
         (None, Some((name, target))) => {
             let found = containers.find(name)?;
             runtime::copy_in(
@@ -149,6 +164,7 @@ pub(super) fn cp(args: &CpArgs) -> anyhow::Result<u8> {
                 Path::new(&args.source),
                 Path::new(target),
                 owner,
+                links,
             )?;
         }
         (Some((name, source)), None) => {
@@ -159,6 +175,7 @@ pub(super) fn cp(args: &CpArgs) -> anyhow::Result<u8> {
                 Path::new(source),
                 Path::new(&args.target),
                 owner,
+                links,
             )?;
         }
         (Some(_), Some(_)) => {

@@ -200,16 +200,17 @@ impl Options {
         for path in &self.env_file {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| usage(format!("read `{}`: {error}", path.display())))?;
-            let lines = text.lines().map(str::trim_start);
-            all.extend(
-                lines
-                    .filter(|line| !line.is_empty() && !line.starts_with('#'))
-                    .map(str::to_owned),
-            );
+            let bad = |reason| usage(format!("`{}`: {reason}", path.display()));
+            all.extend(variables(&text).map_err(bad)?);
         }
         all.extend(self.env.iter().cloned());
         let mut env = Vec::new();
         for variable in all {
+            if variable.is_empty() || variable.starts_with('=') {
+                return Err(usage(format!(
+                    "the environment variable `{variable}` has no name: write NAME=VALUE"
+                )));
+            }
             if variable.contains('=') {
                 env.push(variable);
             } else if let Ok(value) = std::env::var(&variable) {
@@ -282,6 +283,29 @@ impl Options {
     }
 }
 
+/// The variables of a file as docker reads it (docker/cli, pkg/kvfile): a comment begins a line, a value is all that follows `=`,
+/// quotes and blanks as well, and a name alone has the value that it has here.
+fn variables(text: &str) -> Result<Vec<String>, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let name = line.split_once('=').map_or(line, |(name, _)| name);
+        let bad = |reason| Err(format!("line {}, `{line}`, {reason}", index + 1));
+        if name.is_empty() {
+            return bad("has no name before `=`");
+        }
+        if name.contains([' ', '\t']) {
+            return bad("has a blank in its name: write NAME=VALUE, without `export`");
+        }
+        found.push(line.to_owned());
+    }
+    Ok(found)
+}
+
 fn make(
     open: &Open,
     what: &What,
@@ -315,8 +339,19 @@ pub(super) fn create(args: &CreateArgs) -> anyhow::Result<u8> {
     Ok(exit::OK)
 }
 
-/// `cowlab run`.
+/// `cowlab run`: what fails before the program starts has a status of its own.
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
+    let mut has_started = false;
+    match run_program(args, &mut has_started) {
+        Err(error) if !has_started => {
+            exit::print(&error, exit::Output::Text)?;
+            Ok(exit::before_start(&error))
+        }
+        ended => ended,
+    }
+}
+
+fn run_program(args: &RunArgs, has_started: &mut bool) -> anyhow::Result<u8> {
     let options = &args.options;
     if options.tty && options.interactive && !args.detach && !std::io::stdin().is_terminal() {
         return Err(usage(
@@ -340,6 +375,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         None => containers.start(&record, &how),
     };
     let mut session = started?;
+    *has_started = true;
     if args.detach {
         writeln!(std::io::stdout(), "{}", record.id)?;
         return Ok(exit::OK);
@@ -405,4 +441,19 @@ fn tell_storage(
         Bytes(stats.allocated),
         stats.inodes
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::variables;
+
+    #[test]
+    fn files_of_variables_are_dockers() {
+        let text = "\u{feff}# c\n\n  A=1 # no comment \r\nB=\"x\"\nC\nD=\nE= y=z";
+        let read = variables(text).unwrap();
+        assert_eq!(read, ["A=1 # no comment ", "B=\"x\"", "C", "D=", "E= y=z"]);
+        for bad in ["=x", "export A=1", "A =1", "A "] {
+            assert!(variables(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -1,0 +1,237 @@
+//! Flags and exit codes as hands that know docker write and read them.
+
+use std::fs;
+
+use cowlab_sys::cmd::Cmd;
+use cowlab_sys::mount::{self, MountSpec};
+
+use crate::context::Result;
+use crate::prelude::*;
+use crate::product::{BASE, Product, program};
+use crate::tarball::{Entry, archive};
+
+pub(in crate::cases) const CASES: &[Case] = &[
+    Case {
+        id: "runtime/read-only-binds-to-the-bottom",
+        spec: "What is mounted below the source of a read-only bind mount comes along, and cannot be written either.",
+        see: &["docs.docker.com, storage, Bind mounts, Recursive mounts"],
+        catalogue: &["S18"],
+        impact: Impact::Isolation,
+        run: Some(read_only_binds_to_the_bottom),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/options-of-volumes-on-other-hosts",
+        spec: "Options of volumes that mean nothing here are taken, those that would mean something are refused with the reason, and --mount is a line of CSV.",
+        see: &["docs.docker.com, docker container run, --volume, --mount"],
+        catalogue: &["S16", "S18"],
+        impact: Impact::AppVisible,
+        run: Some(options_of_volumes_on_other_hosts),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/flags-before-the-verb",
+        spec: "--root, --driver and --json mean the same before the verb as after it.",
+        see: &["podman(1), GLOBAL OPTIONS"],
+        catalogue: &["S18"],
+        impact: Impact::AppVisible,
+        run: Some(flags_before_the_verb),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/a-run-that-fails-before-its-program",
+        spec: "run ends with 125 for whatever fails before its program starts: a flag, an image, a mount, a file of variables.",
+        see: &["docs.docker.com, docker container run, Exit status"],
+        catalogue: &["S06"],
+        impact: Impact::AppVisible,
+        run: Some(a_run_that_fails_before_its_program),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/variables-of-a-file-are-as-written",
+        spec: "A file of variables has a name and all that follows `=` a line; a comment begins a line, and a blank in a name is refused.",
+        see: &["docs.docker.com, docker container run, --env-file"],
+        catalogue: &["S06"],
+        impact: Impact::AppVisible,
+        run: Some(variables_of_a_file_are_as_written),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/cp-of-streams-and-of-what-links-lead-to",
+        spec: "cp writes a tar of a path to standard output, unpacks one from standard input, and with -L copies what a link leads to; `..` stays inside.",
+        see: &["docs.docker.com, docker container cp"],
+        catalogue: &["S18"],
+        impact: Impact::AppVisible,
+        run: Some(cp_of_streams),
+        ..super::BASE
+    },
+];
+
+fn read_only_binds_to_the_bottom(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let top = context.dir().join("top");
+    fs::create_dir_all(top.join("below"))?;
+    let memory = MountSpec {
+        fstype: "tmpfs".to_owned(),
+        ..MountSpec::default()
+    };
+    let mounted = mount::mount(&memory, &top.join("below"))?;
+    let (short, long) = (
+        format!("{}:/m:ro", top.display()),
+        format!("type=bind,source={},target=/m,readonly", top.display()),
+    );
+    for flags in [["-v", &short], ["--mount", &long]] {
+        for file in ["/m/f", "/m/below/f"] {
+            let run = [&["run", "--rm"], &flags[..], &[BASE, "touch", file]].concat();
+            product.run(&run)?.refused(1, "ead-only")?;
+        }
+    }
+    drop(mounted);
+    Ok(())
+}
+
+fn options_of_volumes_on_other_hosts(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let host = context.dir().join("a,b");
+    fs::create_dir(&host)?;
+    fs::write(host.join("f"), "host")?;
+    let read =
+        |flag: &str, mount: &str| product.run(&["run", "--rm", flag, mount, BASE, "cat", "/m/f"]);
+    for options in [
+        "z",
+        "Z",
+        "ro,z",
+        "cached",
+        "delegated",
+        "consistent",
+        "rprivate",
+        "private",
+    ] {
+        let volume = format!("{}:/x/../m:{options}", host.display());
+        expect(
+            options,
+            "content",
+            "host".to_owned(),
+            read("-v", &volume)?.ok()?,
+        )?;
+    }
+    for options in ["shared", "rslave"] {
+        let volume = format!("{}:/m:{options}", host.display());
+        read("-v", &volume)?.refused(125, "private")?;
+    }
+    let quoted = format!(
+        "type=bind,\"source={}\",target=/m,consistency=cached",
+        host.display()
+    );
+    expect(
+        "--mount",
+        "content",
+        "host".to_owned(),
+        read("--mount", &quoted)?.ok()?,
+    )
+}
+
+fn flags_before_the_verb(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.ok(&["volume", "create", "data"])?;
+    let root = product.root().display().to_string();
+    for words in [
+        &["--root", &root, "--json", "volume", "ls"][..],
+        &["--json", "volume", "--root", &root, "ls"],
+        &["volume", "ls", "--json", "--root", &root],
+    ] {
+        let out = Cmd::new(program()?).args(words).output()?.stdout;
+        let listed: serde_json::Value = serde_json::from_slice(&out)
+            .map_err(|error| Difference::new(words.join(" "), "output", "JSON", error))?;
+        expect(
+            words.join(" "),
+            "volume",
+            "\"data\"",
+            &listed[0]["name"].to_string(),
+        )?;
+    }
+    Ok(())
+}
+
+fn a_run_that_fails_before_its_program(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    for (run, word) in [
+        (&["run", "--rm", "no-image", "true"][..], "no-image"),
+        (&["run", "--no-such-flag", BASE, "true"], "--no-such-flag"),
+        (&["run", "-p", "80:80", BASE, "true"], "--network host"),
+        (
+            &["run", "--rm", "-v", "data:/proc/x", BASE, "true"],
+            "inside /proc",
+        ),
+        (
+            &["run", "--rm", "--env-file", "/no/file", BASE, "true"],
+            "/no/file",
+        ),
+    ] {
+        product.run(run)?.refused(125, word)?;
+    }
+    let own = ["run", "--rm", BASE, "sh", "-c", "exit 2"];
+    product.run(&own)?.refused(2, "")
+}
+
+fn variables_of_a_file_are_as_written(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let file = context.dir().join("variables");
+    let path = file.display().to_string();
+    fs::write(&file, "\u{feff}A=\"x\" # y\n  # none\nB= z=\n")?;
+    let run = [
+        "run",
+        "--rm",
+        "--env-file",
+        &path,
+        BASE,
+        "sh",
+        "-c",
+        "echo \"$A|$B|\"",
+    ];
+    product.says(&run, "\"x\" # y| z=|")?;
+    for bad in ["export C=1", "=1"] {
+        fs::write(&file, bad)?;
+        product.run(&run)?.refused(125, bad)?;
+    }
+    Ok(())
+}
+
+fn cp_of_streams(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.ok(&["create", "--name", "con", BASE, "sleep", "1000"])?;
+    for state in ["created", "running"] {
+        let tar = product.ok(&["cp", "con:/srv", "-"])?;
+        let has = |text: &str| tar.contains(text);
+        expect(
+            state,
+            "names and content",
+            true,
+            has("srv/data") && has("served"),
+        )?;
+        let tar = archive(&[Entry::dir("d"), Entry::file("d/new", "text").owner(7, 8)]);
+        product.run_with(&["cp", "-", "con:/tmp"], &tar)?.ok()?;
+        let (link, out) = (
+            context.dir().join(format!("link-{state}")),
+            context.dir().join(state),
+        );
+        std::os::unix::fs::symlink(&out, &link)?;
+        product.ok(&[
+            "cp",
+            "con:/../../tmp/x/../d/new",
+            &out.display().to_string(),
+        ])?;
+        expect(
+            state,
+            "content",
+            "text".to_owned(),
+            fs::read_to_string(&out)?,
+        )?;
+        product.ok(&["cp", "-L", &link.display().to_string(), "con:/tmp/copy"])?;
+        if state == "created" {
+            product.ok(&["start", "con"])?;
+        }
+    }
+    let look = "stat -c '%u %g' /tmp/d/new; test -L /tmp/copy || cat /tmp/copy";
+    product.says(&["exec", "con", "sh", "-c", look], "7 8\ntext")
+}
