@@ -5,6 +5,7 @@
 //! `image.rs` packs into a root file system.
 
 pub mod debian;
+pub mod front;
 mod image;
 pub mod layered;
 mod person;

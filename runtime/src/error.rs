@@ -208,7 +208,7 @@ pub enum Error {
     },
     /// A registry that does not know us, or knows us too well.
     #[error(
-        "registry `{registry}` refuses `{name}`: give `--creds USER:PASSWORD`, or log in with docker or podman, whose credentials are used"
+        "registry `{registry}` refuses `{name}`: give `--creds USER:PASSWORD`, or log in with `cowlab login`, docker or podman, whose credentials are used"
     )]
     Denied {
         /// The registry.

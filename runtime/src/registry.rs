@@ -4,24 +4,30 @@
 //! to prove who it is, unless the caller or the configuration says that it need not. Where the program watches for signals
 //! ([`cowlab_sys::interrupt`]), the first of them ends a call soon.
 
+mod authority;
 mod credentials;
+mod login;
 mod manifest;
 mod pull;
 mod push;
+mod transport;
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use cowlab_driver::Missing;
 use cowlab_sys::interrupt;
-use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference, RegistryOperation};
+use oci_spec::distribution::Reference;
+use reqwest::header::HeaderValue;
+use reqwest::{Client, Response, StatusCode};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::image::Name;
-use crate::{Error, Result, Root};
+use crate::root::Configuration;
+use crate::{Error, Result};
+use credentials::Credentials;
 
+pub use login::{login, logout};
 pub use pull::Pulled;
 pub use push::{PushStep, Pushed};
 
@@ -47,153 +53,109 @@ pub struct RegistryOptions {
 /// A registry, for one image.
 pub(crate) struct Session {
     client: Client,
-    reference: Reference,
     registry: String,
+    /// The image, for messages.
     name: String,
-    scheme: &'static str,
-    insecure: bool,
-    auth: RegistryAuth,
-    /// What the registry's own authority vouches for us with.
-    token: Option<String>,
+    /// Where the registry's interface begins: `https://host/v2/`.
+    base: String,
+    credentials: Credentials,
+    /// What a token has to be good for (distribution, `docs/spec/auth/scope.md`).
+    scope: Option<String>,
+    /// What the registry asked for, once it did.
+    authorization: RefCell<Option<HeaderValue>>,
 }
 
 impl Session {
-    /// Opens a session for `operation` on an image. With an insecure registry, finds out whether it speaks TLS.
+    /// Opens a session for actions (`pull`, `pull,push`) on an image.
     async fn open(
-        root: &Root,
+        configuration: &Configuration,
         name: &Name,
         options: &RegistryOptions,
-        operation: RegistryOperation,
+        actions: &str,
     ) -> Result<Self> {
-        // Where another part of the program chose a provider already, that one is as good.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let registry = name.registry().to_owned();
-        believe(&registry)?;
-        let configured = &root.configuration().insecure;
-        let insecure = options.insecure || configured.contains(&registry);
-        let auth = match &options.credentials {
-            Some((user, password)) => RegistryAuth::Basic(user.clone(), password.clone()),
-            None => credentials::find(&registry)?,
+        let credentials = match &options.credentials {
+            Some((user, password)) => Credentials::Password(user.clone(), password.clone()),
+            None => credentials::find(&name.repository())?,
         };
-        let session = |protocol, scheme| Self {
-            client: Client::new(ClientConfig {
-                protocol,
-                accept_invalid_certificates: insecure,
-                use_monolithic_push: true,
-                user_agent: USER_AGENT,
-                connect_timeout: Some(CONNECT_TIMEOUT),
-                read_timeout: Some(READ_TIMEOUT),
-                ..ClientConfig::default()
-            }),
-            reference: name.reference().clone(),
-            registry: registry.clone(),
-            name: name.to_string(),
-            scheme,
-            insecure,
-            auth: auth.clone(),
-            token: None,
-        };
-        let mut secure = session(ClientProtocol::Https, "https");
-        let host = secure.reference.resolve_registry();
-        secure.client.store_auth_if_needed(host, &auth).await;
-        match secure
-            .client
-            .auth(&secure.reference, &auth, operation)
-            .await
-        {
-            Ok(token) => {
-                secure.token = token;
-                Ok(secure)
-            }
-            Err(OciDistributionError::RequestError(error)) if insecure && error.is_connect() => {
-                let mut plain = session(ClientProtocol::Http, "http");
-                plain.client.store_auth_if_needed(host, &auth).await;
-                let asked = plain.client.auth(&plain.reference, &auth, operation).await;
-                plain.token = asked.map_err(|error| plain.failed(error))?;
-                Ok(plain)
-            }
-            Err(error) => Err(secure.failed(error)),
-        }
+        let insecure = options.insecure || configuration.permits(name.registry());
+        let mut session = Self::new(name.registry(), &name.to_string(), credentials, insecure)?;
+        session.scope = Some(format!(
+            "repository:{}:{actions}",
+            name.reference().repository()
+        ));
+        session.connect(insecure).await?;
+        Ok(session)
     }
 
-    /// Says what the registry's error means.
-    fn failed(&self, error: OciDistributionError) -> Error {
-        let registry = self.registry.clone();
-        let name = self.name.clone();
-        match error {
-            OciDistributionError::RequestError(error) if error.is_connect() => Error::Unreachable {
-                registry,
-                reason: with_causes(&error),
-            },
-            OciDistributionError::RequestError(error)
-                if matches!(error.status().map(|code| code.as_u16()), Some(401 | 403)) =>
-            {
-                Error::Denied { registry, name }
+    /// A session that has not asked the registry yet.
+    fn new(registry: &str, name: &str, credentials: Credentials, insecure: bool) -> Result<Self> {
+        // Where another part of the program chose a provider already, that one is as good.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        Ok(Self {
+            client: client(registry, insecure)?,
+            registry: registry.to_owned(),
+            name: name.to_owned(),
+            base: String::new(),
+            credentials,
+            scope: None,
+            authorization: RefCell::new(None),
+        })
+    }
+
+    /// Asks the registry for its interface, and answers what it asks back. With an insecure registry, finds out whether it
+    /// speaks TLS.
+    async fn connect(&mut self, insecure: bool) -> Result<()> {
+        let host = match self.registry.as_str() {
+            "docker.io" => "index.docker.io",
+            other => other,
+        };
+        self.base = format!("https://{host}/v2/");
+        let asked = match self.ask_version().await {
+            Err(Error::Unreachable { .. }) if insecure => {
+                self.base = format!("http://{host}/v2/");
+                self.ask_version().await
             }
-            OciDistributionError::AuthenticationFailure(_)
-            | OciDistributionError::UnauthorizedError { .. } => Error::Denied { registry, name },
-            OciDistributionError::ImageManifestNotFoundError(_) => {
-                Error::NotInRegistry { registry, name }
-            }
-            OciDistributionError::RegistryError { ref envelope, .. } => {
-                let has = |wanted: &[OciErrorCode]| {
-                    envelope.errors.iter().any(|error| {
-                        wanted.iter().any(|code| {
-                            std::mem::discriminant(code) == std::mem::discriminant(&error.code)
-                        })
-                    })
-                };
-                if has(&[OciErrorCode::Unauthorized, OciErrorCode::Denied]) {
-                    return Error::Denied { registry, name };
-                }
-                let absent = [
-                    OciErrorCode::ManifestUnknown,
-                    OciErrorCode::NameUnknown,
-                    OciErrorCode::NotFound,
-                ];
-                if has(&absent) {
-                    return Error::NotInRegistry { registry, name };
-                }
-                Error::Registry {
-                    registry,
-                    reason: error.to_string(),
-                }
-            }
-            OciDistributionError::ServerError { code: 404, .. } => {
-                Error::NotInRegistry { registry, name }
-            }
-            OciDistributionError::ServerError {
-                code: 401 | 403, ..
-            } => Error::Denied { registry, name },
-            OciDistributionError::DigestError(error) => Error::BadBlob {
-                from: format!("registry `{registry}`"),
-                expected: name,
-                found: format!("a manifest that is not the one ({error})"),
-            },
-            error => Error::Registry {
-                registry,
-                reason: with_causes(&error),
-            },
+            asked => asked,
+        };
+        let answer = asked?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            self.answer_challenges(answer.headers()).await?;
         }
+        Ok(())
+    }
+
+    /// Asks without credentials: the answer says which are asked for (distribution specification, "Determining Support").
+    async fn ask_version(&self) -> Result<Response> {
+        let build = || {
+            let request = self.client.get(&self.base).build();
+            request.map_err(|error| self.broken(&error))
+        };
+        self.send_patiently(build).await
+    }
+
+    /// The address of something of the image's.
+    fn url(&self, name: &Reference, rest: &str) -> String {
+        format!("{}{}/{rest}", self.base, name.repository())
     }
 }
 
-/// Makes sure that a client can be made: oci-client ends the program where the system has no authority's certificate,
-/// for a registry without TLS as well.
-fn believe(registry: &str) -> Result<()> {
-    match reqwest::Client::builder().build() {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Error::NoAuthorities {
-            registry: registry.to_owned(),
-            missing: Missing {
-                what: format!(
-                    "a certificate authority to believe ({})",
-                    with_causes(&error)
-                ),
-                remedy: "apt-get install ca-certificates".to_owned(),
-            },
-        }),
-    }
+/// Makes the client: it needs a certificate authority to believe, for a registry without TLS as well.
+fn client(registry: &str, insecure: bool) -> Result<Client> {
+    let builder = Client::builder()
+        .danger_accept_invalid_certs(insecure)
+        .user_agent(USER_AGENT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT);
+    builder.build().map_err(|error| Error::NoAuthorities {
+        registry: registry.to_owned(),
+        missing: Missing {
+            what: format!(
+                "a certificate authority to believe ({})",
+                with_causes(&error)
+            ),
+            remedy: "apt-get install ca-certificates".to_owned(),
+        },
+    })
 }
 
 /// An error with its causes: reqwest's own words say nothing but that a request failed.

@@ -157,6 +157,7 @@ pub const GROUPS: &[Group] = &[
             runtime::link::CASES,
             runtime::flags::CASES,
             runtime::life::CASES,
+            runtime::login::CASES,
             runtime::maker::CASES,
             runtime::change::CASES,
             runtime::adapter::CASES,

@@ -21,7 +21,7 @@ pub(crate) use inspect::{InspectArgs, document, driver_data};
 pub(crate) use list::ListArgs;
 pub(crate) use load::LoadArgs;
 pub(crate) use names::{HistoryArgs, RemoveArgs, TagArgs};
-pub(crate) use registry::{PullArgs, PushArgs};
+pub(crate) use registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs};
 pub(crate) use save::SaveArgs;
 
 /// Lists, gets, names and removes images.
@@ -82,7 +82,7 @@ pub(crate) use import::run as import;
 pub(crate) use list::run as list;
 pub(crate) use load::run as load;
 pub(crate) use names::{history, remove, tag, tell as tell_removed};
-pub(crate) use registry::{pull, push};
+pub(crate) use registry::{login, logout, pull, push};
 pub(crate) use save::run as save;
 
 /// Opens a file that the command line names.

@@ -67,6 +67,10 @@ enum Command {
     Pull(image::PullArgs),
     /// Send an image to a registry.
     Push(image::PushArgs),
+    /// Log in to a registry.
+    Login(image::LoginArgs),
+    /// Log out of a registry.
+    Logout(image::LogoutArgs),
     /// Load images from an archive or an OCI image layout.
     Load(image::LoadArgs),
     /// Save images to an archive or an OCI image layout.
@@ -129,6 +133,8 @@ fn main() -> ExitCode {
         Command::History(args) => image::history(&args),
         Command::Pull(args) => image::pull(&args),
         Command::Push(args) => image::push(&args),
+        Command::Login(args) => image::login(&args),
+        Command::Logout(args) => image::logout(&args),
         Command::Load(args) => image::load(&args),
         Command::Save(args) => image::save(&args),
         Command::Import(args) => image::import(&args),

@@ -1,9 +1,10 @@
 //! Names of images: `registry/repository:tag@digest`, written short where docker writes them short.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use oci_client::Reference;
+use oci_spec::distribution::Reference;
 
 use crate::{Error, Result};
 
@@ -72,14 +73,12 @@ impl FromStr for Name {
             name: text.chars().take(300).collect(),
             reason,
         };
-        if text.chars().any(char::is_uppercase) && parse(&text.to_lowercase()).is_ok() {
-            let path = text.split_once('@').map_or(text, |(path, _)| path);
-            let repository = path.rsplit_once(':').map_or(path, |(before, _)| before);
-            if repository.chars().any(char::is_uppercase) {
-                return Err(invalid("repositories are written in lower case".to_owned()));
-            }
-        }
-        let reference = parse(text).map_err(|reason| invalid(reason.to_owned()))?;
+        let reference = parse(text).map_err(|reason| {
+            invalid(match parse(&text.to_lowercase()) {
+                Ok(_) => "repositories are written in lower case".to_owned(),
+                Err(_) => reason.to_owned(),
+            })
+        })?;
         Ok(Self { reference })
     }
 }
@@ -155,11 +154,13 @@ fn check_digest(text: &str) -> std::result::Result<&str, &'static str> {
     }
 }
 
-/// A host, perhaps with a port.
+/// A host or an IPv6 address in brackets, perhaps with a port.
 fn is_domain(text: &str) -> bool {
-    let (host, port) = match text.split_once(':') {
+    let address_end = text.rfind(']').map_or(0, |end| end + 1);
+    let (address, rest) = text.split_at(address_end);
+    let (host, port) = match rest.split_once(':') {
         Some((host, port)) => (host, Some(port)),
-        None => (text, None),
+        None => (rest, None),
     };
     let is_label = |label: &str| {
         let mut bytes = label.bytes();
@@ -168,7 +169,17 @@ fn is_domain(text: &str) -> bool {
         label.bytes().all(inside) && alphanumeric(bytes.next()) && !label.ends_with('-')
     };
     let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    host.split('.').all(is_label) && port.is_none_or(is_port)
+    let is_address = |text: &str| {
+        let inside = text
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'));
+        inside.is_some_and(|inside| inside.parse::<Ipv6Addr>().is_ok())
+    };
+    let is_host = match address.is_empty() {
+        true => host.split('.').all(is_label),
+        false => is_address(address) && host.is_empty(),
+    };
+    is_host && port.is_none_or(is_port)
 }
 
 /// A part of a repository's path: lower case letters and digits, and between them one `.`, one or two `_`, or any number
@@ -226,6 +237,8 @@ mod tests {
         assert_eq!(name.registry(), "localhost:5000");
         assert_eq!(name.repository(), "localhost:5000/a/b");
         assert_eq!(name.to_string(), "localhost:5000/a/b:1");
+        let name: Name = "[FE80::1]:5000/a:1".parse().unwrap();
+        assert_eq!((name.registry(), name.tag()), ("[FE80::1]:5000", Some("1")));
         let digest = format!("sha256:{}", "a".repeat(64));
         let name: Name = format!("debian@{digest}").parse().unwrap();
         assert_eq!((name.tag(), name.digest()), (None, Some(digest.as_str())));
@@ -285,7 +298,18 @@ mod tests {
     fn what_is_no_name_says_why() {
         let refused = "Debian".parse::<Name>().unwrap_err().to_string();
         assert!(refused.contains("lower case"), "{refused}");
-        for text in ["", "a b", "a:b:c", "-x", "a@sha256:00", "../x", "a\u{1b}b"] {
+        for text in [
+            "",
+            "a b",
+            "a:b:c",
+            "-x",
+            "a@sha256:00",
+            "../x",
+            "a\u{1b}b",
+            "[::1/x",
+            "[::1]x/a",
+            "[g::1]/a",
+        ] {
             assert!(text.parse::<Name>().is_err(), "{text}");
         }
     }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use cowlab_snapshots::Digest;
 use cowlab_sys::interrupt;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use oci_client::RegistryOperation;
-use oci_client::client::BlobResponse;
+use oci_spec::distribution::Reference;
+use reqwest::StatusCode;
+use reqwest::header::RANGE;
 
 use super::{PARALLEL, RegistryOptions, Session, client_thread, stoppable, with_causes};
 use crate::blobs::{Expected, Incoming};
@@ -65,13 +66,10 @@ impl Root {
         progress: Progress<'_>,
     ) -> Result<Pulled> {
         let client = client_thread()?;
-        let session = client.block_on(stoppable(Session::open(
-            self,
-            name,
-            options,
-            RegistryOperation::Pull,
-        )))?;
-        let (digest, plan) = client.block_on(stoppable(session.plan(self)))?;
+        let session = Session::open(self.configuration(), name, options, "pull");
+        let session = client.block_on(stoppable(session))?;
+        let reference = name.reference();
+        let (digest, plan) = client.block_on(stoppable(session.plan(self, reference)))?;
         self.refuse_too_deep(&plan)?;
         let mut missing = Vec::new();
         for layer in &plan.layers {
@@ -86,7 +84,7 @@ impl Root {
             let (plan, missing) = (&plan, missing.as_slice());
             let unpacker = scope.spawn(move || unpack(self, plan, missing, &arrivals, progress));
             let downloaded = client.block_on(stoppable(
-                session.download_all(self, missing, fetched, progress),
+                session.download_all(self, reference, missing, fetched, progress),
             ));
             let unpacked = unpacker.join().unwrap_or(Ok(Unpacked::Stopped))?;
             downloaded?;
@@ -126,16 +124,16 @@ impl Root {
 
 impl Session {
     /// Fetches the manifest and the configuration, and returns the digest that the registry knows the image by.
-    async fn plan(&self, root: &Root) -> Result<(Digest, Plan)> {
-        let (digest, mut bytes) = self.manifest(&self.reference).await?;
+    async fn plan(&self, root: &Root, reference: &Reference) -> Result<(Digest, Plan)> {
+        let (digest, mut bytes) = self.manifest(reference).await?;
         let mut search = Search::new(&self.name);
         let manifest = loop {
             if let Some(manifest) = search.take(&bytes, None)? {
                 break manifest;
             }
             let wanted = search.next()?.digest.to_string();
-            let reference = self.reference.clone_with_digest(wanted);
-            (_, bytes) = self.manifest(&reference).await?;
+            let wanted = reference.clone_with_digest(wanted);
+            (_, bytes) = self.manifest(&wanted).await?;
         };
         let (config, size) = manifest.config()?;
         root.blobs().keep_bytes(&bytes)?;
@@ -143,7 +141,7 @@ impl Session {
             digest: config,
             size,
         };
-        self.download(root, expected, &|_| {}).await?;
+        self.download(root, reference, expected, &|_| {}).await?;
         let plan = manifest.plan(&root.blobs().document(&config, DOCUMENT_LIMIT)?)?;
         Ok((digest, plan))
     }
@@ -152,6 +150,7 @@ impl Session {
     async fn download_all(
         &self,
         root: &Root,
+        reference: &Reference,
         missing: &[&PlannedLayer],
         fetched: Sender<Digest>,
         progress: Progress<'_>,
@@ -168,7 +167,7 @@ impl Session {
                 };
                 progress(layer, Step::Fetching);
                 let resumed = |bytes| progress(layer, Step::Resumed(bytes));
-                self.download(root, expected, &resumed).await?;
+                self.download(root, reference, expected, &resumed).await?;
                 progress(layer, Step::Fetched);
                 // Nobody listens when unpacking failed, and what failed there is what is told.
                 if fetched.send(layer.blob).is_err() {
@@ -186,6 +185,7 @@ impl Session {
     async fn download(
         &self,
         root: &Root,
+        reference: &Reference,
         expected: Expected,
         resumed: &(dyn Fn(u64) + Sync),
     ) -> Result<()> {
@@ -207,7 +207,7 @@ impl Session {
         let mut attempt = 0;
         while incoming.size() < expected.size {
             let before = incoming.size();
-            let broken = match self.stream(&mut incoming, &expected).await {
+            let broken = match self.stream(reference, &mut incoming, &expected).await {
                 Ok(()) => break,
                 Err(Broken::Here(error)) => return Err(error),
                 Err(Broken::There(reason)) => reason,
@@ -226,7 +226,7 @@ impl Session {
         match incoming.finish(Some(expected), &format!("registry `{}`", self.registry)) {
             // What an earlier try left may have suffered from a power cut, for it was not flushed: from the start, then.
             Err(Error::BadBlob { .. }) if is_resumed => {
-                Box::pin(self.download(root, expected, resumed)).await
+                Box::pin(self.download(root, reference, expected, resumed)).await
             }
             finished => finished.map(drop),
         }
@@ -235,22 +235,27 @@ impl Session {
     /// Takes what one request gives.
     async fn stream(
         &self,
+        reference: &Reference,
         incoming: &mut Incoming<'_>,
         expected: &Expected,
     ) -> std::result::Result<(), Broken> {
         let digest = expected.digest.to_string();
         let offset = incoming.size();
-        let answer = self
-            .client
-            .pull_blob_stream_partial(&self.reference, digest.as_str(), offset, None)
-            .await;
-        let mut stream = match answer.map_err(|error| Broken::There(self.failed(error)))? {
-            BlobResponse::Partial(stream) => stream,
-            BlobResponse::Full(stream) => {
-                incoming.restart().map_err(Broken::Here)?;
-                stream
-            }
+        let url = self.url(reference, &format!("blobs/{digest}"));
+        let build = || {
+            let request = self.client.get(&url);
+            Ok(match offset {
+                0 => request,
+                _ => request.header(RANGE, format!("bytes={offset}-")),
+            })
         };
+        let answer = self.send(build).await.map_err(Broken::There)?;
+        let answer = self.accepted(answer).await.map_err(Broken::There)?;
+        // Whoever does not know ranges sends all (RFC 9110, 14.2).
+        if offset > 0 && answer.status() != StatusCode::PARTIAL_CONTENT {
+            incoming.restart().map_err(Broken::Here)?;
+        }
+        let mut stream = answer.bytes_stream();
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|error| {
                 Broken::There(Error::Registry {

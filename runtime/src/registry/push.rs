@@ -1,21 +1,17 @@
 //! Pushing: blobs that the registry lacks, a few at a time, then the manifest as it came.
 
-use std::fs::File;
-use std::io::Read;
-
 use futures_util::{StreamExt, TryStreamExt, stream};
-use oci_client::RegistryOperation;
-use oci_client::errors::OciDistributionError;
+use oci_spec::distribution::Reference;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use reqwest::{Body, Response, StatusCode, Url};
 
 use cowlab_snapshots::Digest;
 
+use super::transport::piece;
 use super::{PARALLEL, RegistryOptions, Session, client_thread, stoppable};
 use crate::blobs::Stored;
 use crate::image::{Name, Packed};
 use crate::{Error, Result, Root};
-
-/// How much is read at a time, in bytes.
-const PIECE: usize = 256 << 10;
 
 /// What happens to a blob, for people who watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,9 +65,9 @@ impl Root {
         let image = self.image(&name.to_string())?;
         let packed = self.packed(&image, name.tagged().as_deref(), made)?;
         let client = client_thread()?;
-        let operation = RegistryOperation::Push;
-        let session = client.block_on(stoppable(Session::open(self, name, options, operation)))?;
-        client.block_on(stoppable(session.push(self, &packed, progress)))?;
+        let session = Session::open(self.configuration(), name, options, "pull,push");
+        let session = client.block_on(stoppable(session))?;
+        client.block_on(stoppable(session.push(self, name, &packed, progress)))?;
         self.graph().add_repository_digest(
             &name.repository(),
             &packed.digest.to_string(),
@@ -89,65 +85,71 @@ impl Session {
     async fn push(
         &self,
         root: &Root,
+        name: &Name,
         packed: &Packed,
         progress: &(dyn Fn(&Digest, PushStep) + Sync),
     ) -> Result<()> {
+        let reference = name.reference();
         stream::iter(packed.blobs())
-            .map(|(digest, size)| self.push_blob(root, digest, size, progress))
+            .map(|(digest, size)| self.push_blob(root, reference, digest, size, progress))
             .buffer_unordered(PARALLEL)
             .try_collect::<Vec<()>>()
             .await?;
-        let content_type = packed.media_type.parse().ok();
-        let content_type = content_type.ok_or_else(|| Error::BadImage {
-            name: self.name.clone(),
-            reason: format!("`{}` is no media type", packed.media_type),
-        })?;
-        self.client
-            .push_manifest_raw(&self.reference, packed.manifest.clone(), content_type)
-            .await
-            .map_err(|error| self.failed(error))?;
-        Ok(())
+        let wanted = name.tag().or_else(|| name.digest()).unwrap_or("latest");
+        let url = self.url(reference, &format!("manifests/{wanted}"));
+        let build = || {
+            let request = self.client.put(&url);
+            let request = request.header(CONTENT_TYPE, &packed.media_type);
+            Ok(request.body(packed.manifest.clone()))
+        };
+        self.accepted(self.send(build).await?).await.map(drop)
     }
 
     async fn push_blob(
         &self,
         root: &Root,
+        reference: &Reference,
         digest: Digest,
         size: u64,
         progress: &(dyn Fn(&Digest, PushStep) + Sync),
     ) -> Result<()> {
-        let text = digest.to_string();
-        let failed = |error| self.failed(error);
-        let there = self.client.blob_exists(&self.reference, &text).await;
-        if there.map_err(failed)? {
+        let url = self.url(reference, &format!("blobs/{digest}"));
+        let there = self.send(|| Ok(self.client.head(&url))).await?;
+        if there.status() != StatusCode::NOT_FOUND {
+            self.accepted(there).await?;
             progress(&digest, PushStep::Exists);
             return Ok(());
         }
         progress(&digest, PushStep::Sending);
-        let pieces = stream::try_unfold(root.blobs().file(&digest)?, |file| async move {
-            piece(file).map_err(OciDistributionError::IoError)
-        });
-        self.client
-            .push_blob_stream(&self.reference, pieces, &text, Some(size))
-            .await
-            .map_err(failed)?;
+        // In one piece (distribution specification, "Pushing a blob monolithically").
+        let url = self.url(reference, "blobs/uploads/");
+        let begin = || Ok(self.client.post(&url).header(CONTENT_LENGTH, 0));
+        let begun = self.accepted(self.send(begin).await?).await?;
+        let mut place = self.location(&begun)?;
+        place
+            .query_pairs_mut()
+            .append_pair("digest", &digest.to_string());
+        let put = || {
+            let file = root.blobs().file(&digest)?;
+            let pieces = stream::try_unfold(file, |file| async move { piece(file) });
+            let request = self.client.put(place.clone());
+            let request = request.header(CONTENT_TYPE, "application/octet-stream");
+            let request = request.header(CONTENT_LENGTH, size);
+            Ok(request.body(Body::wrap_stream(pieces)))
+        };
+        self.accepted(self.send(put).await?).await?;
         progress(&digest, PushStep::Sent);
         Ok(())
     }
-}
 
-/// The next piece of a file, or `None` at its end.
-fn piece(mut file: File) -> std::io::Result<Option<(bytes::Bytes, File)>> {
-    let mut buffer = vec![0; PIECE];
-    loop {
-        match file.read(&mut buffer) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Ok(0) => return Ok(None),
-            Ok(count) => {
-                buffer.truncate(count);
-                return Ok(Some((buffer.into(), file)));
-            }
-            Err(error) => return Err(error),
-        }
+    /// Where the upload goes that an answer begins, which may be written short (RFC 9110, 10.2.2).
+    fn location(&self, begun: &Response) -> Result<Url> {
+        let location = begun.headers().get(LOCATION);
+        let location = location.and_then(|value| value.to_str().ok());
+        let place = location.and_then(|location| begun.url().join(location).ok());
+        place.ok_or_else(|| Error::Registry {
+            registry: self.registry.clone(),
+            reason: "it takes an upload and does not say where".to_owned(),
+        })
     }
 }

@@ -58,6 +58,11 @@ impl Configuration {
             Err(error) => Err(failed(error.to_string())),
         }
     }
+
+    /// Whether a registry need not prove who it is.
+    pub(crate) fn permits(&self, registry: &str) -> bool {
+        self.insecure.iter().any(|permitted| permitted == registry)
+    }
 }
 
 /// The root where nobody names one: `/var/lib/cowlab` for root, `cowlab` below `$XDG_DATA_HOME` for others.

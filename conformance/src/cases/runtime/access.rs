@@ -39,10 +39,11 @@ pub(in crate::cases) const CASES: &[Case] = &[
 ];
 
 /// `user` with the password `secret`: bcrypt at its lowest cost.
-const PASSWORDS: &str = "user:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
+pub(super) const PASSWORDS: &str =
+    "user:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
 
 /// The same as docker writes it: base64 of `user:secret`.
-const CREDENTIALS: &str = "dXNlcjpzZWNyZXQ=";
+pub(super) const CREDENTIALS: &str = "dXNlcjpzZWNyZXQ=";
 
 fn a_registry_that_asks(context: &mut Context) -> Result<()> {
     let dir = context.dir().join("access");

@@ -13,6 +13,7 @@ pub(super) mod input;
 pub(super) mod isolation;
 pub(super) mod life;
 pub(super) mod link;
+pub(super) mod login;
 pub(super) mod maker;
 pub(super) mod neighbor;
 pub(super) mod ordinary;

@@ -1,6 +1,6 @@
-//! `cowlab pull` and `cowlab push`.
+//! `cowlab pull` and `cowlab push`, `cowlab login` and `cowlab logout`.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use cowlab_runtime::image::{Name, short};
 use cowlab_runtime::registry::{PushStep, RegistryOptions};
@@ -14,6 +14,13 @@ struct RegistryArgs {
     /// User and password [default: those that docker or podman have].
     #[arg(long, value_name = "USER:PASSWORD", value_parser = credentials)]
     creds: Option<(String, String)>,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// Whether a registry has to prove who it is.
+#[derive(Debug, Clone, clap::Args)]
+struct TlsArgs {
     /// Ask the registry to prove who it is, over TLS; with `false`, one without TLS will do.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
           num_args = 0..=1, default_missing_value = "true", require_equals = true)]
@@ -24,7 +31,7 @@ impl RegistryArgs {
     fn options(&self) -> RegistryOptions {
         RegistryOptions {
             credentials: self.creds.clone(),
-            insecure: !self.tls_verify,
+            insecure: !self.tls.tls_verify,
         }
     }
 }
@@ -67,6 +74,75 @@ pub(crate) struct PushArgs {
     registry: RegistryArgs,
     #[command(flatten)]
     root: RootArgs,
+}
+
+/// Proves user and password to a registry, and keeps them in docker's configuration or with the program that it names.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("secret").required(true))]
+pub(crate) struct LoginArgs {
+    /// The registry.
+    #[arg(value_name = "HOST[:PORT]", default_value = "docker.io")]
+    registry: String,
+    /// The user.
+    #[arg(long, short, value_name = "USER")]
+    username: String,
+    /// The password, which everybody on this machine can see in the list of processes.
+    #[arg(long, short, value_name = "PASSWORD", group = "secret")]
+    password: Option<String>,
+    /// Read the password from stdin.
+    #[arg(long, group = "secret")]
+    password_stdin: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// Removes what docker's configuration, or the program that it names, has for a registry.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogoutArgs {
+    /// The registry.
+    #[arg(value_name = "HOST[:PORT]", default_value = "docker.io")]
+    registry: String,
+}
+
+/// Runs `cowlab login`.
+///
+/// # Errors
+///
+/// As [`cowlab_runtime::registry::login`].
+pub(crate) fn login(args: &LoginArgs) -> anyhow::Result<u8> {
+    cowlab_sys::interrupt::watch()?;
+    let password = match &args.password {
+        Some(password) => password.clone(),
+        None => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text)?;
+            // The end of the line is the shell's, not the password's.
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            text.strip_suffix('\r').unwrap_or(text).to_owned()
+        }
+    };
+    let options = RegistryOptions {
+        credentials: Some((args.username.clone(), password)),
+        insecure: !args.tls.tls_verify,
+    };
+    cowlab_runtime::registry::login(&args.registry, &options)?;
+    writeln!(std::io::stdout(), "Login Succeeded")?;
+    Ok(exit::OK)
+}
+
+/// Runs `cowlab logout`.
+///
+/// # Errors
+///
+/// As [`cowlab_runtime::registry::logout`].
+pub(crate) fn logout(args: &LogoutArgs) -> anyhow::Result<u8> {
+    let (registry, was_there) = cowlab_runtime::registry::logout(&args.registry)?;
+    let said = match was_there {
+        true => format!("Removing login credentials for {registry}"),
+        false => format!("Not logged in to {registry}"),
+    };
+    writeln!(std::io::stdout(), "{said}")?;
+    Ok(exit::OK)
 }
 
 /// Runs `cowlab pull`.
