@@ -19,12 +19,27 @@ use crate::{Result, at, io, sys};
 ///
 /// # Errors
 ///
-/// Returns [`crate::Error::Sys`].
+/// Returns [`crate::Error::Sys`]: `EAGAIN` where it would block.
 pub fn read_once(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
     loop {
         match rustix::io::read(&fd, &mut *buffer) {
             Err(Errno::INTR) => {}
             read => return sys("read", "", read),
+        }
+    }
+}
+
+/// Writes to a descriptor once and returns how much it took; `None` where it would block. A signal does not end it.
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`].
+pub fn write_once(fd: impl AsFd, bytes: &[u8]) -> Result<Option<usize>> {
+    loop {
+        match rustix::io::write(&fd, bytes) {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(None),
+            written => return sys("write", "", written).map(Some),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Facts about this process, other processes and the kernel, and private mount namespaces.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use rustix::fs::{FileType, Mode};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::{UnshareFlags, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -338,6 +340,77 @@ impl MountNamespace {
         let moved = rustix::thread::move_into_link_name_space(self.0.as_fd(), kind);
         sys("setns", "mnt", moved)
     }
+}
+
+/// The permissions that whoever started this process wants taken away from what it makes, once [`set_umask`] was called.
+static CALLERS_MASK: OnceLock<Mode> = OnceLock::new();
+
+/// Has what this process makes be made with the usual mask, 0022, whatever its caller has: images and containers are no business
+/// of the caller's. What is made for the caller itself asks [`callers_mode`].
+pub fn set_umask() {
+    let before = rustix::process::umask(Mode::from_raw_mode(0o022));
+    // The first call of a process is the one that counts.
+    let _first = CALLERS_MASK.get_or_init(|| before);
+}
+
+/// The mode of a new file that is the caller's own.
+pub fn callers_mode(mode: u32) -> u32 {
+    mode & !CALLERS_MASK.get().map_or(0, Mode::bits)
+}
+
+/// Gives the pipes and terminals among this process's standard streams to a user: who did not make them cannot open them again by
+/// `/dev/stdout` (proc_pid_fd(5)), where the logs of many programs lead. A stream that cannot be given away stays as it is.
+pub fn give_streams_to(uid: u32) {
+    let streams = [
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+    ];
+    for stream in streams {
+        let is_pipe = rustix::fs::fstat(stream)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+        if is_pipe || rustix::termios::isatty(stream) {
+            let given = rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None);
+            tracing::debug!(?given, "standard stream");
+        }
+    }
+}
+
+/// Replaces this process by a program, as execve(2) does and no shell: what has no format that the kernel knows fails. A name
+/// without a slash is looked for in `PATH`, as execvp(3) does. Returns only where it failed, with the reason.
+pub fn become_program(arguments: &[String], environment: &[String]) -> Errno {
+    let texts = |all: &[String]| -> Option<Vec<CString>> {
+        all.iter()
+            .map(|one| CString::new(one.as_str()).ok())
+            .collect()
+    };
+    let (Some(argv), Some(envp)) = (texts(arguments), texts(environment)) else {
+        return Errno::INVAL;
+    };
+    let Some(program) = arguments.first() else {
+        return Errno::INVAL;
+    };
+    let path = environment.iter().find_map(|one| one.strip_prefix("PATH="));
+    let dirs = match program.contains('/') {
+        true => vec![""],
+        false => path.unwrap_or_default().split(':').collect(),
+    };
+    let mut failed = Errno::NOENT;
+    for dir in dirs {
+        let candidate = match dir {
+            "" => program.clone(),
+            dir => format!("{dir}/{program}"),
+        };
+        let Ok(candidate) = CString::new(candidate) else {
+            return Errno::INVAL;
+        };
+        match raw::execve(&candidate, &argv, &envp) {
+            Errno::NOENT | Errno::NOTDIR => {}
+            Errno::ACCESS => failed = Errno::ACCESS,
+            other => return other,
+        }
+    }
+    failed
 }
 
 /// Takes the calling thread, and what it starts, out of all groups but its own.

@@ -505,6 +505,56 @@ pub(crate) fn handle_signal(
     Ok(())
 }
 
+/// Has signals 1 to `highest` take their default effect (rt_sigaction(2)) and unblocks all (sigprocmask(2)). By the bare system call:
+/// those that glibc keeps for itself may be ignored as well. SIGKILL and SIGSTOP cannot be set, and are as they are.
+pub(crate) fn default_signals(highest: libc::c_int) -> Result<()> {
+    /// The size of the kernel's set of signals, in bytes.
+    const SET: usize = 8;
+    // SIG_DFL, no flags and an empty mask are all zeros; the kernel's structure has 32 bytes at most.
+    let default = [0_u64; 4];
+    for signal in 1..=highest {
+        // SAFETY: the kernel reads the structure and writes none, for there is nowhere to write the old one.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                SET,
+            )
+        };
+    }
+    // SAFETY: zeros are an empty set, as sigemptyset(3) makes it on Linux.
+    let none: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the call reads the set and writes nothing back.
+    let result =
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
+    outcome(result.into())
+}
+
+/// A signal by its number, which may be a real-time one: rustix leaves those to the C library, whose own are 32 and 33.
+pub(crate) fn signal(number: libc::c_int) -> Option<rustix::process::Signal> {
+    let is_known = (1..=64).contains(&number) && number != 32 && number != 33;
+    // SAFETY: the number is one of the kernel's and not one that the C library keeps for itself.
+    is_known.then(|| unsafe { rustix::process::Signal::from_raw_unchecked(number) })
+}
+
+/// execve(2). Returns only where it failed.
+pub(crate) fn execve(
+    path: &std::ffi::CStr,
+    arguments: &[std::ffi::CString],
+    environment: &[std::ffi::CString],
+) -> Errno {
+    let pointers = |all: &[std::ffi::CString]| -> Vec<*const libc::c_char> {
+        let pointers = all.iter().map(|one| one.as_ptr());
+        pointers.chain([std::ptr::null()]).collect()
+    };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: both lists end with a null pointer and point to C strings that live to the end of the call.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
 /// _exit(2): ends the process at once, which signal-safety(7) allows in a handler.
 pub(crate) fn exit_now(status: libc::c_int) -> ! {
     // SAFETY: takes a number and does not return.

@@ -1,24 +1,62 @@
 //! Signals as news: a program that stands between a terminal and another program takes them one by one and hands them on.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Result, raw, sys};
 
-/// Bit n: signal n has come.
-static CAUGHT: AtomicU32 = AtomicU32::new(0);
+/// Bit n: signal n + 1 has come.
+static CAUGHT: AtomicU64 = AtomicU64::new(0);
 
-/// Has these signals, numbered 1 to 31, be remembered from now on rather than take their effect. A wait in poll(2) ends
+/// The signals that a program stands in for when it passes on all that come to it: not those that nobody can catch, that tell of
+/// its own children and pipes, that its own faults send or that stop it, and not the two that glibc keeps for itself
+/// (signal(7), nptl(7)).
+pub fn passed_on() -> impl Iterator<Item = i32> {
+    let own = |signal: &i32| {
+        matches!(
+            *signal,
+            libc::SIGILL
+                | libc::SIGBUS
+                | libc::SIGFPE
+                | libc::SIGKILL
+                | libc::SIGSEGV
+                | libc::SIGPIPE
+                | libc::SIGCHLD
+                | libc::SIGSTOP
+                | libc::SIGTSTP
+                | libc::SIGTTIN
+                | libc::SIGTTOU
+                | 32
+                | 33
+        )
+    };
+    (1..=HIGHEST).filter(move |signal| !own(signal))
+}
+
+/// The highest number of a signal (signal(7), Real-time signals).
+pub(crate) const HIGHEST: i32 = 64;
+
+/// Has every signal take its default effect and none be blocked, as a program expects that is started: what its starter ignores
+/// or blocks, it inherits (execve(2)).
+///
+/// # Errors
+///
+/// Returns [`crate::Error::Sys`].
+pub fn restore() -> Result<()> {
+    sys("signal", "default", raw::default_signals(HIGHEST))
+}
+
+/// Has these signals, numbered 1 to 64, be remembered from now on rather than take their effect. A wait in poll(2) ends
 /// when one comes.
 ///
 /// # Errors
 ///
 /// Returns [`crate::Error::Sys`].
-pub fn catch(signals: &[i32]) -> Result<()> {
+pub fn catch(signals: impl IntoIterator<Item = i32>) -> Result<()> {
     for signal in signals {
         sys(
             "signal",
             signal.to_string(),
-            raw::handle_signal(*signal, remember),
+            raw::handle_signal(signal, remember),
         )?;
     }
     Ok(())
@@ -27,17 +65,17 @@ pub fn catch(signals: &[i32]) -> Result<()> {
 /// Takes one of the signals that have come.
 pub fn take() -> Option<i32> {
     let caught = CAUGHT.load(Ordering::SeqCst);
-    let signal = caught.trailing_zeros();
-    let bit = 1_u32.checked_shl(signal)?;
+    let place = caught.trailing_zeros();
+    let bit = 1_u64.checked_shl(place)?;
     CAUGHT.fetch_and(!bit, Ordering::SeqCst);
-    i32::try_from(signal).ok()
+    i32::try_from(place + 1).ok()
 }
 
 /// Only an atomic: signal-safety(7).
 extern "C" fn remember(signal: libc::c_int) {
-    if let Some(bit) = u32::try_from(signal)
+    if let Some(bit) = u32::try_from(signal - 1)
         .ok()
-        .and_then(|number| 1_u32.checked_shl(number))
+        .and_then(|place| 1_u64.checked_shl(place))
     {
         CAUGHT.fetch_or(bit, Ordering::SeqCst);
     }
@@ -51,9 +89,11 @@ mod tests {
     fn signals_are_taken_once() {
         assert_eq!(take(), None);
         remember(28);
+        remember(64);
         remember(15);
         assert_eq!(take(), Some(15));
         assert_eq!(take(), Some(28));
+        assert_eq!(take(), Some(64));
         assert_eq!(take(), None);
     }
 }

@@ -7,11 +7,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, set_child_subreaper,
+    Pid, PidfdFlags, WaitOptions, pidfd_open, pidfd_send_signal, set_child_subreaper,
     wait as wait_any, waitpid,
 };
 
-use crate::{Errno, Error, Result, io, sys};
+use crate::{Errno, Error, Result, io, raw, signals, sys};
 
 /// Which process it is, on this host, at any time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,10 +93,10 @@ impl Task {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Sys`]: `EINVAL` for a number that is no named signal.
+    /// Returns [`Error::Sys`]: `EINVAL` for a number that is no signal.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        let named = Signal::from_named_raw(signal).ok_or(Errno::INVAL);
-        match named.and_then(|signal| pidfd_send_signal(&self.fd, signal)) {
+        let known = raw::signal(signal).ok_or(Errno::INVAL);
+        match known.and_then(|signal| pidfd_send_signal(&self.fd, signal)) {
             Err(Errno::SRCH) => Ok(()),
             sent => sys("pidfd_send_signal", self.pid.to_string(), sent),
         }
@@ -192,14 +192,15 @@ fn is_gone(error: &Error) -> bool {
     error.errno() == Some(Errno::SRCH)
 }
 
-/// Signals by name, those that kill(1) lists, without `SIG`.
-const SIGNALS: [(&str, i32); 31] = [
+/// Signals by name, those that kill(1) lists and their further names (signal(7)), without `SIG`.
+const SIGNALS: [(&str, i32); 35] = [
     ("HUP", 1),
     ("INT", 2),
     ("QUIT", 3),
     ("ILL", 4),
     ("TRAP", 5),
     ("ABRT", 6),
+    ("IOT", 6),
     ("BUS", 7),
     ("FPE", 8),
     ("KILL", 9),
@@ -211,6 +212,7 @@ const SIGNALS: [(&str, i32); 31] = [
     ("TERM", 15),
     ("STKFLT", 16),
     ("CHLD", 17),
+    ("CLD", 17),
     ("CONT", 18),
     ("STOP", 19),
     ("TSTP", 20),
@@ -223,19 +225,40 @@ const SIGNALS: [(&str, i32); 31] = [
     ("PROF", 27),
     ("WINCH", 28),
     ("IO", 29),
+    ("POLL", 29),
     ("PWR", 30),
     ("SYS", 31),
+    ("UNUSED", 31),
 ];
 
-/// Returns the number of a signal named as `TERM`, `SIGTERM` or `15`.
+/// The first real-time signal that the C libraries leave to programs; the last is [`signals::HIGHEST`] (signal(7)).
+const RTMIN: i32 = 34;
+
+/// Returns the number of a signal named as `TERM`, `SIGTERM`, `15`, `RTMIN+3` or `RTMAX-2`.
 pub fn signal_number(text: &str) -> Option<i32> {
-    if let Ok(number) = text.parse() {
-        return SIGNALS.iter().any(|one| one.1 == number).then_some(number);
-    }
-    let upper = text.to_ascii_uppercase();
+    let upper = text.trim().to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let found = SIGNALS.iter().find(|one| one.0 == name)?;
-    Some(found.1)
+    let named = SIGNALS.iter().find(|one| one.0 == name);
+    let number = match named {
+        Some((_, number)) => *number,
+        None => real_time(name).or_else(|| upper.parse().ok())?,
+    };
+    raw::signal(number).map(|_| number)
+}
+
+fn real_time(name: &str) -> Option<i32> {
+    let from = |rest: &str, sign: char| match rest {
+        "" => Some(0),
+        rest => rest.strip_prefix(sign)?.parse::<u8>().ok().map(i32::from),
+    };
+    let number = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+        (Some(rest), _) => RTMIN + from(rest, '+')?,
+        (_, Some(rest)) => signals::HIGHEST - from(rest, '-')?,
+        _ => return None,
+    };
+    (RTMIN..=signals::HIGHEST)
+        .contains(&number)
+        .then_some(number)
 }
 
 #[cfg(test)]
@@ -267,7 +290,18 @@ mod tests {
         for text in ["TERM", "SIGTERM", "sigterm", "15"] {
             assert_eq!(signal_number(text), Some(15), "{text}");
         }
-        for text in ["", "0", "32", "SIG", "NOPE", "-9"] {
+        for (text, number) in [
+            ("SIGRTMIN+3", 37),
+            ("rtmax-1", 63),
+            ("RTMIN", 34),
+            ("37", 37),
+            ("SIGCLD", 17),
+        ] {
+            assert_eq!(signal_number(text), Some(number), "{text}");
+        }
+        for text in [
+            "", "0", "32", "65", "SIG", "NOPE", "-9", "RTMIN+31", "RTMIN-1", "SIG15",
+        ] {
             assert_eq!(signal_number(text), None, "{text}");
         }
     }

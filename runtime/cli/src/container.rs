@@ -10,9 +10,9 @@ use std::io::Write;
 
 use clap::Subcommand;
 use cowlab_runtime::Root;
-use cowlab_runtime::container::{Containers, Found, StartOptions};
+use cowlab_runtime::container::{Containers, Found, Record, StartOptions};
 
-use crate::exit;
+use crate::exit::{self, Stop};
 use crate::root::{RootArgs, monitor_arguments};
 
 pub(crate) use list::document;
@@ -151,6 +151,17 @@ fn each_name(
         }
     }
     first.map_or(Ok(exit::OK), Err)
+}
+
+/// What is said where nobody reads the output of a container that goes on; docker's client ends with this status then.
+fn unread(record: &Record) -> Stop {
+    let name = &record.name;
+    Stop {
+        code: exit::FINDING,
+        message: format!(
+            "nobody reads the output of container `{name}` any more, and it goes on: `cowlab logs {name}` prints it, `cowlab stop {name}` ends it"
+        ),
+    }
 }
 
 /// A program's exit status as this process's own.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -29,6 +30,7 @@ pub(crate) fn to_file<T>(
     let written = (|| {
         let mut options = File::options();
         options.write(true).create(true).truncate(!is_special);
+        options.mode(cowlab_sys::process::callers_mode(0o666));
         let mut out = BufWriter::with_capacity(1 << 20, options.open(&fresh).with_context(failed)?);
         let done = write(&mut out)?;
         let file = out

@@ -45,6 +45,7 @@ impl RootArgs {
         if blobs.strict {
             options.duplicates = Duplicates::Refused;
         }
+        cowlab_sys::process::set_umask();
         Root::open(&options).context("failed to open the root")
     }
 

@@ -7,12 +7,13 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cowlab_sys::channel::{self, Ready};
 use cowlab_sys::terminal::{self, Size};
-use cowlab_sys::{io, signals};
+use cowlab_sys::{Errno, io, signals};
 
+use super::outlet::Outlet;
 use super::{Error, Result, StorageStats};
 
 /// The longest content of a frame, in bytes.
@@ -22,10 +23,19 @@ pub(super) const LONGEST: usize = 64 << 10;
 const ROOM: usize = 1 << 20;
 
 /// How long a wait lasts at most, so that a signal that comes just before it is seen.
-const TICK: Duration = Duration::from_millis(200);
+pub(super) const TICK: Duration = Duration::from_millis(200);
 
-const INTERRUPT: i32 = 2;
-const WINDOW: i32 = 28;
+/// How often the monitor hears of a command whose own reader is slow.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
+/// How long a program may go on whose output nobody reads any more and still have its status told.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// SIGWINCH.
+pub(super) const WINDOW: i32 = 28;
+
+/// What ends a command that has nothing left to pass a signal on to: SIGHUP, SIGINT, SIGQUIT, SIGTERM.
+const ENDING: [i32; 4] = [1, 2, 3, 15];
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +58,11 @@ pub(super) enum Frame {
     Ended(i32),
     /// From the monitor: what the container's layer holds at its end, as JSON.
     Measured(Vec<u8>),
-    /// To the monitor, before anything else: the container is there and is to be started.
-    Go,
+    /// To the monitor, before anything else: the container is there and is to be started, on a terminal of this size where
+    /// there is one, else of none.
+    Go(u16, u16),
+    /// To the monitor: this command goes on, and its own reader is slow.
+    Alive,
 }
 
 impl Frame {
@@ -72,7 +85,8 @@ impl Frame {
             Self::Errors(bytes) => (6, bytes.clone()),
             Self::Ended(status) => (7, status.to_be_bytes().to_vec()),
             Self::Measured(bytes) => (8, bytes.clone()),
-            Self::Go => (9, Vec::new()),
+            Self::Go(rows, columns) => (9, [rows.to_be_bytes(), columns.to_be_bytes()].concat()),
+            Self::Alive => (10, Vec::new()),
         };
         let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
         [&[kind][..], &length.to_be_bytes(), &content].concat()
@@ -100,9 +114,13 @@ impl Frame {
         Some(match kind {
             0 => Self::Input(content.to_vec()),
             1 => Self::InputEnd,
-            2 => {
+            2 | 9 => {
                 let [a, b, c, d] = content.try_into().ok()?;
-                Self::Resize(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+                let (rows, columns) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+                match kind {
+                    2 => Self::Resize(rows, columns),
+                    _ => Self::Go(rows, columns),
+                }
             }
             3 => Self::Started,
             4 => {
@@ -114,7 +132,7 @@ impl Frame {
             6 => Self::Errors(content.to_vec()),
             7 => Self::Ended(i32::from_be_bytes(content.try_into().ok()?)),
             8 => Self::Measured(content.to_vec()),
-            9 => Self::Go,
+            10 => Self::Alive,
             _ => return None,
         })
     }
@@ -132,6 +150,9 @@ pub struct Session {
     to_send: VecDeque<u8>,
     name: String,
     measured: Option<StorageStats>,
+    status: Option<i32>,
+    /// Whether the line has ended.
+    is_lost: bool,
 }
 
 /// How a session ended.
@@ -141,6 +162,8 @@ pub enum End {
     Status(i32),
     /// The monitor died, or has detached this command because it read nothing.
     Lost,
+    /// Nobody reads this process's output any more; the program goes on.
+    Unread,
 }
 
 impl Session {
@@ -151,6 +174,8 @@ impl Session {
             to_send: VecDeque::new(),
             name: name.to_owned(),
             measured: None,
+            status: None,
+            is_lost: false,
         }
     }
 
@@ -163,7 +188,12 @@ impl Session {
 
     /// Has the monitor start the container. One that is dead is met when its answer is read.
     pub(super) fn go(&mut self) -> Result<()> {
-        self.send(&Frame::Go)
+        let size = terminal::size(std::io::stdout());
+        let Size { rows, columns } = size.unwrap_or(Size {
+            rows: 0,
+            columns: 0,
+        });
+        self.send(&Frame::Go(rows, columns))
     }
 
     /// Waits until the program was started.
@@ -206,87 +236,139 @@ impl Session {
             true => terminal::RawMode::enter(std::io::stdin()).ok(),
             false => None,
         };
-        signals::catch(&[1, INTERRUPT, 3, 15, WINDOW])?;
+        signals::catch(signals::passed_on())?;
         // A program may write more than it reads: who waited to send its input would not read its output.
         channel::set_nonblocking(&self.socket)?;
         if terminal {
             self.resize()?;
         }
+        let mut outlets = Outlet::both()?;
         let mut reads_input = input;
+        let mut told = Instant::now();
+        let mut unread = None;
         // What came together with the news of the start: of a short program that is all.
-        if let Some(end) = self.take_frames()? {
-            return Ok(end);
-        }
+        self.take_frames(&mut outlets)?;
         loop {
             while let Some(caught) = signals::take() {
-                match caught {
-                    WINDOW if terminal => self.resize()?,
-                    WINDOW => {}
-                    other => signal(other),
+                match (caught, self.status) {
+                    (WINDOW, _) if terminal => self.resize()?,
+                    (ending, Some(status)) if ENDING.contains(&ending) => {
+                        return Ok(End::Status(status));
+                    }
+                    (other, _) => signal(other),
                 }
             }
-            let wish = |readable, writable| Ready { readable, writable };
-            let stdin = std::io::stdin();
-            let wishes: [(BorrowedFd<'_>, Ready); 2] = [
-                (self.socket.as_fd(), wish(true, !self.to_send.is_empty())),
-                (stdin.as_fd(), wish(true, false)),
-            ];
-            let has_room = self.to_send.len() < ROOM;
-            // poll(2) reports a closed descriptor even where nothing is asked of it.
-            let count = if reads_input && has_room { 2 } else { 1 };
-            let ready = channel::wait(&wishes[..count], Some(TICK))?;
-            if ready[0].writable {
-                self.flush()?;
-            }
-            if ready[0].readable
-                && let Some(end) = self.take_output()?
-            {
+            if let Some(end) = self.end(&outlets, &mut unread) {
                 return Ok(end);
             }
-            if ready.get(1).is_some_and(|ready| ready.readable) {
+            if !outlets.iter().all(Outlet::has_room) && told.elapsed() >= SIGN_OF_LIFE {
+                self.send(&Frame::Alive)?;
+                told = Instant::now();
+            }
+            if self.pass(&mut outlets, reads_input)? {
                 reads_input = self.give_input()?;
             }
         }
     }
 
-    fn take_output(&mut self) -> Result<Option<End>> {
-        let mut buffer = [0; 32 << 10];
-        match self.socket.read(&mut buffer) {
-            Ok(0) => return Ok(Some(End::Lost)),
-            Ok(length) => self.received.extend_from_slice(&buffer[..length]),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) =>
-            {
-                return Ok(None);
-            }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
-                return Ok(Some(End::Lost));
-            }
-            Err(error) => io("read", "the monitor", Err(error))?,
+    /// How the session ended, if it did. `unread` is since when nobody reads an output.
+    fn end(&self, outlets: &[Outlet; 2], unread: &mut Option<Instant>) -> Option<End> {
+        if let Some(status) = self.status {
+            let is_all = outlets.iter().all(Outlet::is_empty);
+            return is_all.then_some(End::Status(status));
         }
-        self.take_frames()
+        if outlets.iter().any(Outlet::is_closed) {
+            let since = unread.get_or_insert_with(Instant::now);
+            return (since.elapsed() >= GRACE).then_some(End::Unread);
+        }
+        self.is_lost.then_some(End::Lost)
     }
 
-    /// Takes what was received; returns how the session ended, once that is told.
-    fn take_frames(&mut self) -> Result<Option<End>> {
+    /// Waits for what there is to pass on, and does so but for the input: returns whether there is some.
+    fn pass(&mut self, outlets: &mut [Outlet; 2], reads_input: bool) -> Result<bool> {
+        let wish = |readable, writable| Ready { readable, writable };
+        let takes = self.status.is_none() && outlets.iter().all(Outlet::has_room);
+        let line = wish(takes, !self.to_send.is_empty());
+        let stdin = std::io::stdin();
+        // poll(2) reports a closed descriptor even where nothing is asked of it.
+        let reads = self.status.is_none() && reads_input && self.to_send.len() < ROOM;
+        let all: [(BorrowedFd<'_>, Ready, bool); 4] = [
+            (self.socket.as_fd(), line, line != Ready::default()),
+            (stdin.as_fd(), wish(true, false), reads),
+            (
+                outlets[0].as_fd(),
+                wish(false, true),
+                !outlets[0].is_empty(),
+            ),
+            (
+                outlets[1].as_fd(),
+                wish(false, true),
+                !outlets[1].is_empty(),
+            ),
+        ];
+        let wanted = |place: &usize| all[*place].2;
+        let places: Vec<usize> = (0..all.len()).filter(wanted).collect();
+        let wishes: Vec<_> = places
+            .iter()
+            .map(|place| (all[*place].0, all[*place].1))
+            .collect();
+        let came = channel::wait(&wishes, Some(TICK))?;
+        let mut ready = [Ready::default(); 4];
+        for (place, came) in places.into_iter().zip(came) {
+            ready[place] = came;
+        }
+        for (outlet, ready) in outlets.iter_mut().zip(&ready[2..]) {
+            if ready.writable {
+                outlet.write()?;
+            }
+        }
+        if ready[0].writable {
+            self.flush()?;
+        }
+        if ready[0].readable {
+            self.take_output(outlets)?;
+        }
+        Ok(ready[1].readable)
+    }
+
+    fn take_output(&mut self, outlets: &mut [Outlet; 2]) -> Result<()> {
+        let mut buffer = [0; 32 << 10];
+        match self.socket.read(&mut buffer) {
+            Ok(0) => self.is_lost = true,
+            Ok(length) => self.received.extend_from_slice(&buffer[..length]),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => self.is_lost = true,
+            Err(error) => io("read", "the monitor", Err(error))?,
+        }
+        self.take_frames(outlets)
+    }
+
+    /// Takes what was received.
+    fn take_frames(&mut self, [out, errors]: &mut [Outlet; 2]) -> Result<()> {
         while let Some(frame) = Frame::decode(&mut self.received)? {
             match frame {
-                Frame::Output(bytes) => write_all(&mut std::io::stdout(), &bytes)?,
-                Frame::Errors(bytes) => write_all(&mut std::io::stderr(), &bytes)?,
+                Frame::Output(bytes) => out.push(&bytes),
+                Frame::Errors(bytes) => errors.push(&bytes),
                 Frame::Measured(bytes) => self.measured = serde_json::from_slice(&bytes).ok(),
-                Frame::Ended(status) => return Ok(Some(End::Status(status))),
+                Frame::Ended(status) => self.status = Some(status),
                 _ => {}
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Passes on what can be read; `false` once there is nothing more.
     fn give_input(&mut self) -> Result<bool> {
         let mut buffer = [0; 16 << 10];
         // Not by `Stdin`, whose own buffer poll(2) does not know of.
-        // An error means that the terminal went away.
-        let length = cowlab_sys::file::read_once(std::io::stdin(), &mut buffer).unwrap_or_default();
+        let length = match cowlab_sys::file::read_once(std::io::stdin(), &mut buffer) {
+            Ok(length) => length,
+            // Others may have made it non-blocking, and have read what there was.
+            Err(error) if error.errno() == Some(Errno::AGAIN) => return Ok(true),
+            // The terminal went away.
+            Err(_) => 0,
+        };
         let frame = match length {
             0 => Frame::InputEnd,
             length => Frame::Input(buffer[..length].to_vec()),
@@ -323,14 +405,6 @@ impl Session {
     }
 }
 
-/// Writes to one of this process's own outputs. One that nobody reads any more takes nothing away from the program.
-fn write_all(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(io("write", "the output", written)?),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,7 +421,8 @@ mod tests {
             Frame::Errors(vec![0; 1000]),
             Frame::Ended(-1),
             Frame::Measured(b"{}".to_vec()),
-            Frame::Go,
+            Frame::Go(24, 80),
+            Frame::Alive,
         ];
         let mut received = Vec::new();
         let mut found = Vec::new();
@@ -361,7 +436,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        assert!(Frame::decode(&mut vec![10, 0, 0, 0, 0]).is_err());
+        assert!(Frame::decode(&mut vec![11, 0, 0, 0, 0]).is_err());
         assert!(Frame::decode(&mut vec![0, 255, 0, 0, 0]).is_err());
         assert!(Frame::decode(&mut vec![7, 0, 0, 0, 1, 5]).is_err());
     }
@@ -376,7 +451,9 @@ mod tests {
         drop(there);
         let mut session = Session::new(here, "box");
         session.started().unwrap();
-        assert_eq!(session.take_frames().unwrap(), Some(End::Status(3)));
+        let mut outlets = Outlet::both().unwrap();
+        session.take_frames(&mut outlets).unwrap();
+        assert_eq!(session.end(&outlets, &mut None), Some(End::Status(3)));
     }
 
     #[test]

@@ -207,8 +207,12 @@ fn arguments(source: &Source, options: &CreateOptions) -> Result<Vec<String>> {
     Ok(args)
 }
 
-/// The image's variables, then the caller's; a later one replaces an earlier one of the same name in its place.
-fn environment(image: &[String], asked: &[String], terminal: bool) -> Result<Vec<String>> {
+/// The image's variables, or the container's, then the caller's; a later one replaces an earlier one of the same name in its place.
+pub(super) fn environment(
+    image: &[String],
+    asked: &[String],
+    terminal: bool,
+) -> Result<Vec<String>> {
     let mut env = vec![PATH.to_owned()];
     if terminal {
         env.push("TERM=xterm".to_owned());

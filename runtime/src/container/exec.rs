@@ -1,22 +1,22 @@
 //! Another program in a container that runs: a child of this process, in the container's namespaces.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod converse;
 
-use cowlab_sys::channel::{self, Ready};
+use std::path::{Path, PathBuf};
+
+use cowlab_sys::Root;
 use cowlab_sys::task::{self, Task};
-use cowlab_sys::{Root, io, signals, terminal};
+use cowlab_sys::terminal::{self, Size};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 
+use super::launch::Launch;
+use super::monitor::failed;
 use super::place::{Containers, Found};
-use super::seccomp::{Filtered, Seccomp};
+use super::streams::Streams;
 use super::view::View;
-use super::{Error, Result, files, prepare, spec, user};
+use super::{Error, Result, config, files, prepare, spec, user};
+use converse::Conversation;
 
 /// How a program is run.
 #[derive(Debug, Clone, Default)]
@@ -34,12 +34,6 @@ pub struct ExecOptions {
     /// Whether the program reads this process's standard input.
     pub interactive: bool,
 }
-
-/// SIGWINCH.
-const WINDOW: i32 = 28;
-
-/// How long a wait lasts at most, so that a signal that comes just before it is seen.
-const TICK: Duration = Duration::from_millis(200);
 
 impl Containers<'_> {
     /// Runs a program in a container, on this process's own streams, and returns its exit status.
@@ -61,18 +55,11 @@ impl Containers<'_> {
         let view = View::new(&root);
         let who = options.user.as_ref().unwrap_or(&record.user);
         let who = user::resolve(&view, who)?;
-        let mut env = record.env.clone();
-        if options.terminal && !env.iter().any(|one| one.starts_with("TERM=")) {
-            env.push("TERM=xterm".to_owned());
-        }
-        env.push(format!("HOME={}", who.home));
-        env.extend(options.env.iter().cloned());
+        let env = config::environment(&record.env, &options.env, options.terminal)?;
+        let env = spec::environment(record, &env, &who);
         let cwd = options.cwd.as_ref().unwrap_or(&record.cwd);
         prepare::find_program(&view, &options.args, cwd, &env, &record.name)?;
-        let mut process = spec::process_of(&options.args, &env, cwd, options.terminal, &who);
-        if record.seccomp != Seccomp::Unconfined {
-            spec::let_load_filters(&mut process);
-        }
+        let process = spec::process_of(record, &options.args, &env, cwd, options.terminal, &who);
         let place = Scratch::new(&self.dir_of(&record.id))?;
         let path = place.0.join("process.json");
         files::write(&path, &process, files::Lasting::Boot)?;
@@ -87,111 +74,35 @@ impl Containers<'_> {
         place: &Scratch,
     ) -> Result<i32> {
         let record = &found.record;
-        let failed = |error: libcontainer::error::LibcontainerError| Error::Start {
-            name: record.name.clone(),
-            reason: error.to_string(),
-            status: 126,
-        };
-        let mut builder = ContainerBuilder::new(record.id.clone(), SyscallType::default())
+        let failed = |error: libcontainer::error::LibcontainerError| failed(record, &error);
+        let size = terminal::size(std::io::stdout());
+        let size = size.unwrap_or(Size {
+            rows: 0,
+            columns: 0,
+        });
+        let (launch, launched) = Launch::new(record, size)?;
+        let builder = ContainerBuilder::new(record.id.clone(), SyscallType::default())
             .with_root_path(self.dir_of(&record.id).join("runtime"))
             .map_err(failed)?
-            .with_executor(Filtered::of(record)?);
-        let mut console = None;
-        if options.terminal {
-            let path = place.0.join("console");
-            let dir = io("open", &place.0, File::open(&place.0))?;
-            let short = cowlab_sys::at::descriptor_path(&dir).join("console");
-            console = Some(io("bind", &path, UnixListener::bind(short))?);
-            builder = builder.with_console_socket(Some(path));
-        } else if !options.interactive {
-            builder = builder.with_stdin(io("open", "/dev/null", File::open("/dev/null"))?);
-        }
+            .with_executor(launch);
+        let (terminal, interactive) = (options.terminal, options.interactive);
+        let (builder, streams) = Streams::connect(builder, terminal, interactive, &place.0)?;
         // libcontainer takes no group away from a program that has none of its own.
         cowlab_sys::process::leave_groups()?;
-        let pid = builder
+        let built = builder
             .as_tenant()
             .with_process(Some(process))
             .with_detach(true)
-            .build()
-            .map_err(failed)?;
+            .build();
+        // It says more than libcontainer, which waits for it as well.
+        launched.wait(&record.name, &options.args[0])?;
+        let pid = built.map_err(failed)?;
         let pid = u32::try_from(pid.as_raw()).unwrap_or_default();
-        if let Some(console) = console {
-            let (socket, _) = io("accept", "console", console.accept())?;
-            if let Some(terminal) = channel::receive_descriptor(&socket)?
-                && let Some(task) = Task::open(pid)?
-            {
-                converse(File::from(terminal), &task, options.interactive)?;
-            }
+        let ends = streams.open(&record.name)?;
+        if let Some(task) = Task::open(pid)? {
+            Conversation::new(&task, ends, interactive)?.hold()?;
         }
         Ok(task::wait(pid)?)
-    }
-}
-
-/// Passes keys and output between this process's terminal and the program's, until the program ends.
-fn converse(mut terminal: File, task: &Task, interactive: bool) -> Result<()> {
-    let _raw = match interactive {
-        true => terminal::RawMode::enter(std::io::stdin()).ok(),
-        false => None,
-    };
-    let resize = |terminal: &File| {
-        if let Some(size) = terminal::size(std::io::stdout())
-            && let Err(error) = terminal::set_size(terminal, size)
-        {
-            tracing::debug!(%error, "the terminal keeps its size");
-        }
-    };
-    signals::catch(&[WINDOW])?;
-    resize(&terminal);
-    channel::set_nonblocking(&terminal)?;
-    let (mut reads_input, mut ended) = (interactive, false);
-    loop {
-        while signals::take().is_some() {
-            resize(&terminal);
-        }
-        let more = pass(&mut terminal)?;
-        if !more || ended {
-            return Ok(());
-        }
-        let wish = |readable| Ready {
-            readable,
-            writable: false,
-        };
-        let stdin = std::io::stdin();
-        let wishes: [(BorrowedFd<'_>, Ready); 3] = [
-            (task.as_fd(), wish(true)),
-            (terminal.as_fd(), wish(true)),
-            (stdin.as_fd(), wish(true)),
-        ];
-        let count = if reads_input { 3 } else { 2 };
-        let ready = channel::wait(&wishes[..count], Some(TICK))?;
-        // Once more for what it wrote last.
-        ended = ready[0].readable;
-        if ready.get(2).is_some_and(|ready| ready.readable) {
-            let mut keys = [0; 4096];
-            match cowlab_sys::file::read_once(std::io::stdin(), &mut keys) {
-                Ok(0) | Err(_) => reads_input = false,
-                Ok(length) => io("write", "terminal", terminal.write_all(&keys[..length]))?,
-            }
-        }
-    }
-}
-
-/// Prints what a terminal has; `false` once nobody has its other side open.
-fn pass(terminal: &mut File) -> Result<bool> {
-    let mut buffer = [0; 16 << 10];
-    loop {
-        match terminal.read(&mut buffer) {
-            Ok(0) => return Ok(false),
-            Ok(length) => {
-                let mut out = std::io::stdout().lock();
-                let written = out.write_all(&buffer[..length]).and_then(|()| out.flush());
-                io("write", "stdout", written)?;
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // EIO: see pty(7).
-            Err(_) => return Ok(false),
-        }
     }
 }
 

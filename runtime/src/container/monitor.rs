@@ -16,6 +16,7 @@ use std::path::Path;
 
 use cowlab_reports::result::Timestamp;
 use cowlab_sys::lock::FileLock;
+use cowlab_sys::terminal::Size;
 use cowlab_sys::{io, signals, task};
 
 use super::attach::Frame;
@@ -23,6 +24,7 @@ use super::place::{Containers, Found};
 use super::record::{Process, State, Step};
 use super::{Error, Result};
 use relay::{Client, Relay};
+pub(super) use start::failed;
 
 /// SIGHUP, SIGINT and SIGTERM are the container's business, not the monitor's: nobody ends it half-way by accident.
 const IGNORED: [i32; 3] = [1, 2, 15];
@@ -42,12 +44,12 @@ pub fn run(
     measure: bool,
 ) -> Result<()> {
     let mut line = UnixStream::from(line);
-    if !is_wanted(&mut line)? {
+    let Some(size) = is_wanted(&mut line)? else {
         return Ok(());
-    }
+    };
     complain_to(&containers.dir_of(id).join("monitor.log"))?;
     let mut client = Client::new(line, input_ends)?;
-    match begin(containers, id) {
+    match begin(containers, id, size) {
         Ok(begun) => finish(containers, &begun.0, begun.1, client, measure),
         Err(error) => {
             let status = match &error {
@@ -61,13 +63,16 @@ pub fn run(
     }
 }
 
-/// Waits for the word that the container is to be started; `false` where the command ended without it.
-fn is_wanted(line: &mut UnixStream) -> Result<bool> {
-    let mut word = Frame::Go.encode();
+/// Waits for the word that the container is to be started, with the size of its terminal; `None` where the command ended without
+/// it.
+fn is_wanted(line: &mut UnixStream) -> Result<Option<Size>> {
+    let mut word = Frame::Go(0, 0).encode();
     match line.read_exact(&mut word) {
-        Ok(()) if word == Frame::Go.encode() => Ok(true),
-        Ok(()) => Err(cowlab_sys::Error::parse("the first word to a monitor", word).into()),
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Ok(()) => match Frame::decode(&mut word)? {
+            Some(Frame::Go(rows, columns)) => Ok(Some(Size { rows, columns })),
+            _ => Err(cowlab_sys::Error::parse("the first word to a monitor", word).into()),
+        },
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Ok(io("read", "the command", Err(error))?),
     }
 }
@@ -89,7 +94,11 @@ fn reason(error: &Error) -> String {
 }
 
 /// Starts the program; whatever fails is written down as well.
-fn begin(containers: &Containers<'_>, id: &str) -> Result<(Found, (start::Started, FileLock))> {
+fn begin(
+    containers: &Containers<'_>,
+    id: &str,
+    size: Size,
+) -> Result<(Found, (start::Started, FileLock))> {
     let found = containers.read(id)?.ok_or_else(|| Error::NotFound {
         what: "container",
         name: id.to_owned(),
@@ -102,7 +111,7 @@ fn begin(containers: &Containers<'_>, id: &str) -> Result<(Found, (start::Starte
         state: "running".to_owned(),
         needed: "it has a monitor already".to_owned(),
     })?;
-    signals::catch(&IGNORED)?;
+    signals::catch(IGNORED)?;
     task::become_subreaper()?;
     let mut state = State {
         step: Step::Starting,
@@ -114,7 +123,7 @@ fn begin(containers: &Containers<'_>, id: &str) -> Result<(Found, (start::Starte
     };
     containers.keep_room(id)?;
     containers.write_state(&found.record, &state)?;
-    let started = start::start(containers, &found.record, &mut state);
+    let started = start::start(containers, &found.record, &mut state, size);
     match started {
         Ok(started) => Ok((found, (started, lock))),
         Err(error) => {

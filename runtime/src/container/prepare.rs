@@ -200,10 +200,7 @@ fn etc(
     view: &View<'_>,
 ) -> Result<Vec<(Attached, Need)>> {
     let dir = containers.dir_of(&record.id);
-    let name = match record.hostname.as_str() {
-        "" => record.short_id(),
-        name => name,
-    };
+    let name = record.host_name();
     let hosts = match record.network {
         Network::Host => std::fs::read_to_string("/etc/hosts").unwrap_or_default(),
         Network::None => {

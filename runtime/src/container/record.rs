@@ -78,6 +78,14 @@ impl Record {
     pub fn short_id(&self) -> &str {
         self.id.get(..12).unwrap_or(&self.id)
     }
+
+    /// The name of the host that it sees.
+    pub(super) fn host_name(&self) -> &str {
+        match self.hostname.as_str() {
+            "" => self.short_id(),
+            name => name,
+        }
+    }
 }
 
 /// A process as it is kept in a state.

@@ -1,6 +1,6 @@
 //! Which system calls a container may make: a filter of the kernel's (seccomp(2)).
 //!
-//! A filter is data, as the OCI runtime specification has it. `program` compiles it, and `Filtered` loads it as the last thing
+//! A filter is data, as the OCI runtime specification has it. `program` compiles it, and `Filter` loads it as the last thing
 //! before a container's program starts. libcontainer's own way needs libseccomp, a C library, and is not used.
 
 mod program;
@@ -8,9 +8,7 @@ mod program;
 use std::io::Read;
 use std::path::Path;
 
-use libcontainer::workload::default::DefaultExecutor;
-use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
-use oci_spec::runtime::{LinuxSeccomp, Spec};
+use oci_spec::runtime::LinuxSeccomp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -178,11 +176,11 @@ impl Seccomp {
     }
 }
 
-/// Starts a container's program with the container's filter.
+/// A container's filter, compiled.
 #[derive(Debug, Clone)]
-pub(super) struct Filtered(Programs);
+pub(super) struct Filter(Programs);
 
-impl Filtered {
+impl Filter {
     /// Compiles the filter of a container.
     ///
     /// # Errors
@@ -199,19 +197,11 @@ impl Filtered {
         }
         Ok(Self(record.seccomp.programs().map_err(failed)?))
     }
-}
 
-impl Executor for Filtered {
-    fn exec(&self, spec: &Spec) -> std::result::Result<(), ExecutorError> {
-        for program in &self.0.all {
-            cowlab_sys::seccomp::load(program, self.0.flags)
-                .map_err(|error| ExecutorError::Execution(error.into()))?;
-        }
-        DefaultExecutor {}.exec(spec)
-    }
-
-    fn validate(&self, spec: &Spec) -> std::result::Result<(), ExecutorValidationError> {
-        DefaultExecutor {}.validate(spec)
+    /// Has the kernel filter this process's system calls from now on.
+    pub(super) fn load(&self) -> std::result::Result<(), cowlab_sys::Error> {
+        let mut programs = self.0.all.iter();
+        programs.try_for_each(|program| cowlab_sys::seccomp::load(program, self.0.flags))
     }
 }
 

@@ -93,18 +93,19 @@ impl SpecMount {
 pub(super) fn spec(record: &Record, user: &User, rootfs: &Path, extra: &[SpecMount]) -> Value {
     let mut mounts = kernel_mounts(record.network);
     mounts.extend(extra.iter().map(SpecMount::json));
-    let hostname = match record.hostname.as_str() {
-        "" => record.short_id(),
-        name => name,
-    };
-    let mut process = process(record, user);
-    if record.seccomp != Seccomp::Unconfined {
-        let_load_filters(&mut process);
-    }
+    let env = environment(record, &record.env, user);
+    let process = process_of(
+        record,
+        &record.args,
+        &env,
+        &record.cwd,
+        record.terminal,
+        user,
+    );
     json!({
         "ociVersion": "1.0.2",
         "root": {"path": rootfs, "readonly": record.read_only},
-        "hostname": hostname,
+        "hostname": record.host_name(),
         "process": process,
         "mounts": mounts,
         "linux": {
@@ -118,22 +119,27 @@ pub(super) fn spec(record: &Record, user: &User, rootfs: &Path, extra: &[SpecMou
     })
 }
 
-/// The program of a container.
-pub(super) fn process(record: &Record, user: &User) -> Value {
-    let mut env = record.env.clone();
-    let set =
-        |env: &[String], name: &str| env.iter().any(|one| one.starts_with(&format!("{name}=")));
-    if !set(&env, "HOME") {
-        env.push(format!("HOME={}", user.home));
+/// The variables of a program in a container: those of the container or its like, and what every program finds where they do not
+/// say it. An empty `HOME` says nothing (runc, `prepareEnv`).
+pub(super) fn environment(record: &Record, env: &[String], user: &User) -> Vec<String> {
+    let mut env = env.to_vec();
+    env.retain(|one| one != "HOME=");
+    let implied = [
+        format!("HOME={}", user.home),
+        format!("HOSTNAME={}", record.host_name()),
+    ];
+    for variable in implied {
+        let (name, _) = variable.split_at(variable.find('=').unwrap_or(0) + 1);
+        if !env.iter().any(|one| one.starts_with(name)) {
+            env.push(variable);
+        }
     }
-    if !set(&env, "HOSTNAME") && !record.hostname.is_empty() {
-        env.push(format!("HOSTNAME={}", record.hostname));
-    }
-    process_of(&record.args, &env, &record.cwd, record.terminal, user)
+    env
 }
 
 /// A program in a container.
 pub(super) fn process_of(
+    record: &Record,
     args: &[String],
     env: &[String],
     cwd: &str,
@@ -146,17 +152,26 @@ pub(super) fn process_of(
     } else {
         &[]
     };
+    // What starts the program needs more than the program, which does not get it: at execve(2) the bounding set decides for root,
+    // and for others nothing is left (capabilities(7)).
+    let mut of_starter = of_root.to_vec();
+    if user.uid != 0 {
+        of_starter.push("CAP_CHOWN");
+    }
+    if record.seccomp != Seccomp::Unconfined {
+        of_starter.push("CAP_SYS_ADMIN");
+    }
     json!({
         "terminal": terminal,
-        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.additional},
+        "user": {"uid": user.uid, "gid": user.gid, "umask": 0o022, "additionalGids": user.additional},
         "args": args,
         "rlimits": open_files_limit(),
         "env": env,
         "cwd": cwd,
         "capabilities": {
             "bounding": CAPABILITIES,
-            "effective": of_root,
-            "permitted": of_root,
+            "effective": of_starter,
+            "permitted": of_starter,
         },
         // No `noNewPrivileges`: where it is said, libcontainer loads a filter after it gave up the right to.
     })
@@ -170,17 +185,6 @@ fn open_files_limit() -> Value {
         json!({"type": "RLIMIT_NOFILE", "soft": number(limit.soft), "hard": number(limit.hard)})
     });
     limit.into_iter().collect()
-}
-
-/// Lets what starts a program load a filter. The program itself does not get the right: at execve(2) the bounding set decides
-/// for root, and for others nothing is left (capabilities(7)).
-pub(super) fn let_load_filters(process: &mut Value) {
-    for set in ["effective", "permitted"] {
-        let capabilities = process["capabilities"][set].as_array_mut();
-        capabilities
-            .into_iter()
-            .for_each(|all| all.push("CAP_SYS_ADMIN".into()));
-    }
 }
 
 /// The fixed ones, and the hierarchies of cgroup version 1: libcontainer mounts each writable, whatever the options say.

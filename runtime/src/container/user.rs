@@ -27,64 +27,80 @@ pub(super) fn resolve(view: &View<'_>, text: &str) -> Result<User> {
     find(text, &read("/etc/passwd")?, &read("/etc/group")?)
 }
 
+/// A line of either file as others read it (moby/sys/user, `parseLine`): blanks around it do not count, and what a short line lacks
+/// is empty.
+fn lines(text: &str) -> impl Iterator<Item = [&str; 6]> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.map(|line| {
+        let mut fields = [""; 6];
+        for (field, found) in fields.iter_mut().zip(line.split(':')) {
+            *field = found;
+        }
+        fields
+    })
+}
+
+/// A number in a line; what is none counts as 0 (moby/sys/user, `parseParts`).
+fn field(text: &str) -> u32 {
+    text.parse().unwrap_or(0)
+}
+
+/// The rules are moby's (`user.GetExecUser`): digits are a number, never a name.
 fn find(text: &str, passwd: &str, group: &str) -> Result<User> {
     let unknown = |file: &str| {
         let reason =
             format!("the image's {file} does not know it: use a number, or a name that is there");
         Error::invalid("user", text, reason)
     };
-    let (user, asked_group) = text
-        .split_once(':')
-        .map_or((text, None), |(u, g)| (u, Some(g)));
-    let user = if user.is_empty() { "0" } else { user };
-    let line = passwd
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|fields| fields.len() >= 6 && (fields[0] == user || fields[2] == user));
-    let uid = match (user.parse(), &line) {
-        (Ok(number), _) => number,
-        (Err(_), Some(fields)) => number(fields[2]).ok_or_else(|| unknown("/etc/passwd"))?,
-        (Err(_), None) => return Err(unknown("/etc/passwd")),
+    let mut parts = text.split(':');
+    let user = parts.next().filter(|user| !user.is_empty()).unwrap_or("0");
+    let asked_group = parts.next().filter(|group| !group.is_empty());
+    let asked = number(text, user)?;
+    let line = lines(passwd).find(|fields| match asked {
+        Some(uid) => field(fields[2]) == uid,
+        None => fields[0] == user,
+    });
+    let uid = match (asked, &line) {
+        (Some(uid), _) => uid,
+        (None, Some(fields)) => field(fields[2]),
+        (None, None) => return Err(unknown("/etc/passwd")),
     };
-    let groups: Vec<Vec<&str>> = group
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>())
-        .filter(|fields| fields.len() >= 4)
-        .collect();
-    let gid = match asked_group {
-        None | Some("") => line
-            .as_ref()
-            .and_then(|fields| number(fields[3]))
-            .unwrap_or(0),
-        Some(text) => {
-            let named = groups.iter().find(|fields| fields[0] == text);
-            let found = number(text).or_else(|| named.and_then(|fields| number(fields[2])));
-            found.ok_or_else(|| unknown("/etc/group"))?
-        }
-    };
-    let mut additional = Vec::new();
-    // A group that was named is the only one (docker's rule).
-    if let (None, Some(fields)) = (asked_group, &line) {
-        let member = |one: &&Vec<&str>| one[3].split(',').any(|name| name == fields[0]);
-        additional = groups
-            .iter()
-            .filter(member)
-            .filter_map(|one| number(one[2]))
-            .collect();
+    let (mut gid, mut additional) = (line.map_or(0, |fields| field(fields[3])), Vec::new());
+    if let Some(asked_group) = asked_group {
+        let named = || lines(group).find(|fields| fields[0] == asked_group);
+        gid = match number(text, asked_group)? {
+            Some(gid) => gid,
+            None => named()
+                .map(|fields| field(fields[2]))
+                .ok_or_else(|| unknown("/etc/group"))?,
+        };
+    } else if let Some([name, ..]) = line {
+        // A group that was named is the only one.
+        let groups = lines(group).filter(|fields| fields[3].split(',').any(|one| one == name));
+        additional = groups.map(|fields| field(fields[2])).collect();
         additional.retain(|one| *one != gid);
     }
-    let home = line.as_ref().map_or("/", |fields| fields[5]);
-    let home = if home.is_empty() { "/" } else { home }.to_owned();
+    let home = line.map_or("", |fields| fields[5]);
     Ok(User {
         uid,
         gid,
         additional,
-        home,
+        home: if home.is_empty() { "/" } else { home }.to_owned(),
     })
 }
 
-fn number(text: &str) -> Option<u32> {
-    text.parse().ok()
+/// The number that a user or a group of `whole` is, if it is one.
+fn number(whole: &str, text: &str) -> Result<Option<u32>> {
+    let Ok(number) = text.parse::<i64>() else {
+        return Ok(None);
+    };
+    let number = i32::try_from(number)
+        .ok()
+        .and_then(|number| u32::try_from(number).ok());
+    let reason = "a user or group has a number from 0 to 2147483647";
+    number
+        .map(Some)
+        .ok_or_else(|| Error::invalid("user", whole, reason))
 }
 
 #[cfg(test)]
@@ -117,8 +133,25 @@ mod tests {
     }
 
     #[test]
+    fn short_lines_and_names_of_digits_count_as_elsewhere() {
+        let passwd = "# comment\n 7:x:0:0::/evil \nshort:x:5\nseven:x:7:8::/seven";
+        let user = |text| find(text, passwd, "extra:x:9\nmore:x:10:short\n").unwrap();
+        assert_eq!((user("7").gid, user("7").home), (8, "/seven".to_owned()));
+        assert_eq!((user("short").uid, user("short").gid), (5, 0));
+        assert_eq!(
+            (user("short").home, user("short").additional),
+            ("/".to_owned(), vec![10])
+        );
+        assert_eq!(user("short:extra").gid, 9);
+        assert_eq!(
+            (user("3:12").gid, user("3:").gid, user(":12").gid),
+            (12, 0, 12)
+        );
+    }
+
+    #[test]
     fn who_is_not_there_is_named() {
-        for text in ["nobody", "web:none", "-1"] {
+        for text in ["nobody", "web:none", "-1", "0:-1", "4294967296"] {
             let error = find(text, PASSWD, GROUP).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
         }

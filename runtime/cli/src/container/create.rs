@@ -11,7 +11,7 @@ use cowlab_runtime::container::{
     StartOptions, StorageStats,
 };
 
-use super::{Open, status};
+use super::{Open, status, unread};
 use crate::exit::{self, Stop};
 use crate::root::{RootArgs, name_and_value};
 
@@ -204,20 +204,7 @@ impl Options {
             all.extend(variables(&text).map_err(bad)?);
         }
         all.extend(self.env.iter().cloned());
-        let mut env = Vec::new();
-        for variable in all {
-            if variable.is_empty() || variable.starts_with('=') {
-                return Err(usage(format!(
-                    "the environment variable `{variable}` has no name: write NAME=VALUE"
-                )));
-            }
-            if variable.contains('=') {
-                env.push(variable);
-            } else if let Ok(value) = std::env::var(&variable) {
-                env.push(format!("{variable}={value}"));
-            }
-        }
-        Ok(env)
+        with_values(&all)
     }
 
     fn seccomp(&self) -> anyhow::Result<Seccomp> {
@@ -304,6 +291,24 @@ fn variables(text: &str) -> Result<Vec<String>, String> {
         found.push(line.to_owned());
     }
     Ok(found)
+}
+
+/// Variables as they are set; one without a value has this process's own, and is left out where there is none.
+pub(super) fn with_values(variables: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut env = Vec::new();
+    for variable in variables {
+        if variable.is_empty() || variable.starts_with('=') {
+            return Err(usage(format!(
+                "the environment variable `{variable}` has no name: write NAME=VALUE"
+            )));
+        }
+        if variable.contains('=') {
+            env.push(variable.clone());
+        } else if let Ok(value) = std::env::var(variable) {
+            env.push(format!("{variable}={value}"));
+        }
+    }
+    Ok(env)
 }
 
 fn make(
@@ -393,6 +398,7 @@ fn run_program(args: &RunArgs, has_started: &mut bool) -> anyhow::Result<u8> {
             Ok(status(code))
         }
         End::Lost => Err(lost(&containers, &record)?.into()),
+        End::Unread => Err(unread(&record).into()),
     }
 }
 

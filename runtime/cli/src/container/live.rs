@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use cowlab_runtime::container::{self as runtime, End, ExecOptions, RemoveOptions};
 
-use super::{Open, each, each_name, status};
+use super::create::with_values;
+use super::{Open, each, each_name, status, unread};
 use crate::exit::{self, Stop};
 use crate::root::{RootArgs, monitor_arguments};
 
@@ -158,6 +159,7 @@ pub(super) fn start(args: &StartArgs) -> anyhow::Result<u8> {
         ended = match session.attach(input, record.terminal, pass_on)? {
             End::Status(code) => status(code),
             End::Lost => containers.wait(record)?.map_or(125, status),
+            End::Unread => return Err(unread(record).into()),
         };
         Ok(())
     })?;
@@ -173,7 +175,7 @@ pub(super) fn exec(args: &ExecArgs) -> anyhow::Result<u8> {
     let containers = open.containers()?;
     let options = ExecOptions {
         args: args.command.clone(),
-        env: args.env.clone(),
+        env: with_values(&args.env)?,
         cwd: args.workdir.clone(),
         user: args.user.clone(),
         terminal: args.tty,

@@ -1,7 +1,8 @@
 //! Between a program's streams, the log and the command that watches: nothing waits for anybody for ever.
 //!
 //! Output goes to the log first, then into a bounded queue for the command. A command that reads slowly slows the program down, as
-//! a pipe does, and loses nothing. One that reads nothing while its queue is full is detached: the program and the log go on.
+//! a pipe does, and loses nothing. One that itself does nothing any more while its queue is full is detached: the program and the
+//! log go on.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,11 +20,12 @@ use super::start::Started;
 use crate::container::Result;
 use crate::container::attach::{Frame, LONGEST};
 use crate::container::log::{LogOptions, LogWriter, Stream};
+use crate::container::streams::Ends;
 
 /// How many bytes are queued for a reader; beyond that the writer waits, as at a pipe.
 const ROOM: usize = 4 << 20;
 
-/// How long a command with a full queue may read nothing before it is detached.
+/// How long a command with a full queue may give no sign of life before it is detached: it was stopped, or hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The command at the other end of the line, as long as it is there.
@@ -32,8 +34,8 @@ pub(super) struct Client {
     socket: Option<UnixStream>,
     received: Vec<u8>,
     to_send: VecDeque<u8>,
-    /// When the command last took some bytes.
-    taken: Instant,
+    /// When the command last took some bytes, or sent some.
+    active: Instant,
     patience: Duration,
     /// Whether the program's standard input ends with the line.
     input_ends: bool,
@@ -46,7 +48,7 @@ impl Client {
             socket: Some(socket),
             received: Vec::new(),
             to_send: VecDeque::new(),
-            taken: Instant::now(),
+            active: Instant::now(),
             patience: PATIENCE,
             input_ends,
         })
@@ -67,7 +69,7 @@ impl Client {
             match socket.write(self.to_send.as_slices().0) {
                 Ok(length) => {
                     self.to_send.drain(..length);
-                    self.taken = Instant::now();
+                    self.active = Instant::now();
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -101,7 +103,7 @@ impl Client {
     fn time_left(&self) -> Option<Duration> {
         match self.has_room() {
             true => None,
-            false => Some(self.patience.saturating_sub(self.taken.elapsed())),
+            false => Some(self.patience.saturating_sub(self.active.elapsed())),
         }
     }
 
@@ -119,7 +121,10 @@ impl Client {
         };
         match socket.read(&mut buffer) {
             Ok(0) => self.leave(),
-            Ok(length) => self.received.extend_from_slice(&buffer[..length]),
+            Ok(length) => {
+                self.received.extend_from_slice(&buffer[..length]);
+                self.active = Instant::now();
+            }
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => self.leave(),
@@ -145,7 +150,7 @@ pub(super) struct Relay {
     log: LogWriter,
     init: Task,
     input: Option<File>,
-    to_input: Vec<u8>,
+    to_input: VecDeque<u8>,
     /// Whether the input ends when all of `to_input` is written.
     input_ended: bool,
     terminal: bool,
@@ -169,25 +174,20 @@ impl Relay {
         log: &Path,
         options: LogOptions,
     ) -> Result<Self> {
-        let terminal = started.has_terminal();
-        let Started {
-            init,
+        let Started { init, ends } = started;
+        ends.set_nonblocking()?;
+        let terminal = ends.has_terminal();
+        let Ends {
             input,
             output,
             errors,
-        } = started;
-        for file in [Some(&output), errors.as_ref(), input.as_ref()]
-            .into_iter()
-            .flatten()
-        {
-            channel::set_nonblocking(file)?;
-        }
+        } = ends;
         Ok(Self {
             client,
             log: LogWriter::open(log, options)?,
             init,
             input,
-            to_input: Vec::new(),
+            to_input: VecDeque::new(),
             input_ended: false,
             terminal,
             output: Some(output),
@@ -214,7 +214,7 @@ impl Relay {
     /// Waits until there is something to pass on, and does so; returns the status of the first process once it has ended.
     fn pass_what_is_ready(&mut self) -> Result<Option<i32>> {
         if self.client.time_left() == Some(Duration::ZERO) {
-            tracing::warn!("the command reads no output: it is detached");
+            tracing::warn!("the command gives no sign of life: it is detached");
             self.client.leave();
             self.serve();
         }
@@ -313,7 +313,7 @@ impl Relay {
             return;
         };
         while !self.to_input.is_empty() {
-            match input.write(&self.to_input) {
+            match input.write(self.to_input.as_slices().0) {
                 Ok(length) => drop(self.to_input.drain(..length)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -383,9 +383,11 @@ mod tests {
         let started = Started {
             // This process stands for one that goes on.
             init: Task::open(std::process::id()).unwrap().unwrap(),
-            input: None,
-            output: OwnedFd::from(output).into(),
-            errors: Some(OwnedFd::from(errors).into()),
+            ends: Ends {
+                input: None,
+                output: OwnedFd::from(output).into(),
+                errors: Some(OwnedFd::from(errors).into()),
+            },
         };
         let log = place.join("log.json");
         let relay = Relay::new(client, started, &log, LogOptions::default()).unwrap();
