@@ -311,6 +311,20 @@ impl Product {
             .env("COWLAB_DRIVER", &self.driver))
     }
 
+    /// Runs a script of a shell in which `$COWLAB` is the program and this root is its own.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn script(&self, script: &str) -> Result<Ran> {
+        let command = Cmd::new("timeout")
+            .args(["-k", "5", TIME_LIMIT, "sh", "-c", script])
+            .env("COWLAB", program()?)
+            .env("COWLAB_ROOT", &self.root)
+            .env("COWLAB_DRIVER", &self.driver);
+        finish(&command, &[script])
+    }
+
     /// Runs a command of the program in a boot that `boot` holds the id of: the file is mounted over the kernel's, for this
     /// command and what it starts alone.
     ///

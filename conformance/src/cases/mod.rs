@@ -166,6 +166,8 @@ pub const GROUPS: &[Group] = &[
             runtime::exchange::CASES,
             runtime::explain::CASES,
             runtime::trouble::CASES,
+            runtime::stream::CASES,
+            runtime::process::CASES,
             runtime::neighbor::CASES,
             runtime::full::CASES,
             runtime::access::CASES,

@@ -18,7 +18,7 @@ use crate::tarball::{Entry, archive};
 /// What cases run in containers.
 const PROGRAMS: &[&str] = &[
     "cat", "chmod", "chown", "cp", "dd", "env", "false", "hostname", "id", "ln", "ls", "mkdir",
-    "mv", "readlink", "rm", "sh", "sleep", "stat", "touch", "true", "wc",
+    "mv", "readlink", "rm", "sh", "sleep", "stat", "stty", "touch", "true", "wc",
 ];
 
 /// The tar, made once a process.

@@ -17,6 +17,8 @@ pub(super) mod login;
 pub(super) mod maker;
 pub(super) mod neighbor;
 pub(super) mod ordinary;
+pub(super) mod process;
+pub(super) mod stream;
 pub(super) mod trouble;
 pub(super) mod volume;
 

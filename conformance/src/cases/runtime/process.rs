@@ -1,0 +1,332 @@
+//! What a program is born with: signals, mask, streams, variables, user, terminal.
+
+use crate::context::Result;
+use crate::prelude::*;
+use crate::product::{BASE, Product};
+
+pub(in crate::cases) const CASES: &[Case] = &[
+    Case {
+        id: "runtime/a-program-starts-with-no-signal-ignored",
+        spec: "A program of a run or an exec starts with every signal at its default and none blocked, whatever the caller ignores.",
+        see: &["signal(7), Signal dispositions", "execve(2)"],
+        catalogue: &["S07"],
+        impact: Impact::AppVisible,
+        run: Some(no_signal_is_ignored),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/the-callers-umask-is-no-containers",
+        spec: "A container has the umask 0022 and mount points that everybody may pass, whatever the caller's; what is written for the caller has the caller's.",
+        see: &["umask(2)", "OCI runtime-spec, config.md, User"],
+        catalogue: &["S16"],
+        impact: Impact::AppVisible,
+        run: Some(the_callers_umask),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/everybody-opens-their-own-streams",
+        spec: "A program that is not root's opens its standard output and error again by their names in /dev, as programs do whose logs are links to them.",
+        see: &["proc_pid_fd(5)", "runc, fixStdioPermissions"],
+        catalogue: &["S07"],
+        impact: Impact::AppVisible,
+        run: Some(own_streams_open),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/variables-are-the-same-in-run-and-exec",
+        spec: "HOSTNAME is the host's name, HOME the user's home where nothing else was said, in a run as in an exec, where a variable without a value has the caller's.",
+        see: &[
+            "docs.docker.com, docker container exec, --env",
+            "docs.docker.com, Environment variables",
+        ],
+        catalogue: &["S07"],
+        impact: Impact::AppVisible,
+        run: Some(variables_are_the_same),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/users-of-short-lines-and-digits",
+        spec: "Users and groups are found in lines that lack fields, and digits are a number and never a name.",
+        see: &["passwd(5)", "moby/sys, user.GetExecUser"],
+        catalogue: &["S07"],
+        impact: Impact::Isolation,
+        run: Some(users_of_short_lines),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/every-signal-has-a-name-and-a-number",
+        spec: "Real-time signals and further names are taken by kill and as the signal to stop, and an attached run passes signals on.",
+        see: &[
+            "signal(7), Real-time signals",
+            "docs.docker.com, docker container run, --stop-signal",
+        ],
+        catalogue: &["S07"],
+        impact: Impact::AppVisible,
+        run: Some(every_signal),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/a-terminal-has-its-size-from-the-start",
+        spec: "The first thing that a program on a terminal asks, its size, is that of the caller's.",
+        see: &["ioctl_tty(2), TIOCGWINSZ"],
+        catalogue: &["S07"],
+        impact: Impact::AppVisible,
+        needs: &[Need::Program("script")],
+        run: Some(the_size_of_a_terminal),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/what-the-kernel-cannot-execute-is-refused",
+        spec: "A file of no format and one of another machine are refused with 126, by no shell, a script without its interpreter with 127, and root runs what only its owner may.",
+        see: &[
+            "execve(2), ENOEXEC",
+            "docs.docker.com, docker container run, Exit status",
+        ],
+        catalogue: &["S07"],
+        impact: Impact::AppVisible,
+        run: Some(what_cannot_be_executed),
+        ..super::BASE
+    },
+];
+
+fn no_signal_is_ignored(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.ok(&["run", "-d", "--name", "con", BASE, "sleep", "1000"])?;
+    for words in [
+        "run --rm base",
+        "run --rm -t base",
+        "exec con",
+        "exec -t con",
+    ] {
+        let script = format!(
+            r#"trap "" HUP INT QUIT PIPE USR1 TERM; "$COWLAB" {words} cat /proc/self/status"#
+        );
+        let status = product.script(&script)?.ok()?;
+        for name in ["SigBlk:", "SigIgn:"] {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let mask = line.unwrap_or("none").trim();
+            expect(words, name, "0000000000000000", mask)?;
+        }
+    }
+    Ok(())
+}
+
+fn the_callers_umask(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let masked = |command: &str| -> Result<String> {
+        product
+            .script(&format!("umask 077; \"$COWLAB\" {command}"))?
+            .ok()
+    };
+    expect(
+        "run",
+        "umask",
+        "0022",
+        &masked("run --rm base sh -c umask")?,
+    )?;
+    let places = "run --rm -u 1000 -w /work/dir -v named:/vol/a --tmpfs /mem/x base stat -c %a / /vol /vol/a /mem /work /work/dir /etc/hosts";
+    let modes = masked(places)?.replace('\n', " ");
+    expect("run", "modes", "755 755 755 755 755 755 644", &modes)?;
+    masked("run -d --name con base sleep 1000")?;
+    expect("exec", "umask", "0022", &masked("exec con sh -c umask")?)?;
+    let saved = context.dir().join("saved.tar");
+    masked(&format!("save -o {} base", saved.display()))?;
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&saved)?.permissions());
+    expect("save -o", "mode", 0o600, mode & 0o777)
+}
+
+fn own_streams_open(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.ok(&[
+        "run", "-d", "--name", "con", "-u", "1000", BASE, "sleep", "1000",
+    ])?;
+    let talk = [
+        "sh",
+        "-c",
+        "echo out >/dev/stdout && echo err >/proc/self/fd/2",
+    ];
+    for words in [
+        &["run", "--rm", "-u", "1000", BASE][..],
+        &["run", "--rm", "-t", "-u", "1000", BASE],
+        &["exec", "con"],
+        &["exec", "-t", "con"],
+        &["exec", "-u", "7", "con"],
+    ] {
+        let ran = product.run(&[words, &talk].concat())?;
+        let all = format!("{}{}", ran.out, ran.err).replace('\r', "");
+        expect(words.join(" "), "output", "out\nerr\n", &all)?;
+    }
+    Ok(())
+}
+
+fn variables_are_the_same(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let shown = "echo $HOSTNAME $(hostname) $HOME";
+    let same = |text: &str, home: &str| -> Result<()> {
+        let words: Vec<&str> = text.split(' ').collect();
+        expect(
+            text,
+            "host names",
+            words[0],
+            words.get(1).unwrap_or(&"none"),
+        )?;
+        expect(text, "HOME", home, words.get(2).unwrap_or(&"none"))
+    };
+    same(
+        &product.ok(&["run", "--rm", BASE, "sh", "-c", shown])?,
+        "/root",
+    )?;
+    let named = [
+        "run",
+        "-d",
+        "--name",
+        "con",
+        "-e",
+        "HOME=/own",
+        "--hostname",
+        "box.example",
+    ];
+    product.ok(&[&named, &[BASE, "sleep", "1000"][..]].concat())?;
+    let told = product.ok(&["exec", "con", "sh", "-c", shown])?;
+    same(&told, "/own")?;
+    expect("exec", "HOSTNAME", true, told.starts_with("box.example "))?;
+    product.ok(&[
+        "run", "-d", "--name", "other", "-e", "HOME=", BASE, "sleep", "1000",
+    ])?;
+    same(&product.ok(&["exec", "other", "sh", "-c", shown])?, "/root")?;
+    let mine = [("MINE", "yes")];
+    for words in [
+        &["run", "--rm", "-e", "MINE", "-e", "NONE", BASE][..],
+        &["exec", "-e", "MINE", "-e", "NONE", "con"],
+    ] {
+        let show = ["sh", "-c", "echo $MINE ${NONE-unset}"];
+        let ran = product.run_among(&mine, &[words, &show].concat())?;
+        expect(words.join(" "), "variables", "yes unset", &ran.ok()?)?;
+    }
+    Ok(())
+}
+
+fn users_of_short_lines(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.ok(&["run", "-d", "--name", "con", BASE, "sleep", "1000"])?;
+    let write = "printf '# comment\\n1000:x:0:0::/evil\\n app:x:11:12 \\nweb:x:1000:1001::/web\\n' >/etc/passwd; \
+                 printf 'extra:x:9\\nmore:x:10:app\\n' >/etc/group";
+    product.ok(&["exec", "con", "sh", "-c", write])?;
+    let show = ["con", "sh", "-c", "echo $(id -u) $(id -g) $HOME"];
+    for (user, expected) in [
+        ("app", "11 12 /"),
+        ("app:extra", "11 9 /"),
+        ("1000", "1000 1001 /web"),
+        ("1000:extra", "1000 9 /web"),
+        ("7:8", "7 8 /"),
+    ] {
+        product.says(&[&["exec", "-u", user], &show[..]].concat(), expected)?;
+    }
+    product.says(&["exec", "-u", "app", "con", "id", "-G"], "12 10")?;
+    let none = product.run(&[&["exec", "-u", "4294967295"], &show[..]].concat())?;
+    none.refused(2, "2147483647")
+}
+
+fn every_signal(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    // A shell that waits takes a signal at once (sh(1p), trap).
+    let trapped = "trap 'exit 42' 37; trap 'exit 43' QUIT; trap 'exit 44' IO; echo >/ready; sleep 1000 & wait; wait";
+    let start = |flags: &[&str]| -> Result<()> {
+        product.ok(&[
+            &["run", "-d", "--name", "con"],
+            flags,
+            &[BASE, "sh", "-c", trapped],
+        ]
+        .concat())?;
+        crate::product::until("it has set its traps", || {
+            Ok(product.run(&["exec", "con", "ls", "/ready"])?.code == 0)
+        })
+    };
+    for (signal, status) in [
+        ("SIGRTMIN+3", "42"),
+        ("rtmax-27", "42"),
+        ("37", "42"),
+        ("quit", "43"),
+        ("SIGPOLL", "44"),
+    ] {
+        start(&["--stop-signal", signal])?;
+        product.ok(&["stop", "-t", "60", "con"])?;
+        product.says(&["wait", "con"], status)?;
+        product.ok(&["rm", "con"])?;
+        start(&[])?;
+        product.ok(&["kill", "-s", signal, "con"])?;
+        product.says(&["wait", "con"], status)?;
+        product.ok(&["rm", "con"])?;
+    }
+    for (number, status) in [(37, 42), (3, 43), (29, 44)] {
+        let script = format!(
+            r#""$COWLAB" run --name con base sh -c "{trapped}" & until "$COWLAB" exec con ls /ready >/dev/null 2>&1; do sleep 0.1; done; kill -{number} $!; wait $!"#
+        );
+        let ran = product.script(&script)?;
+        expect(
+            format!("kill -{number} of a run"),
+            "status",
+            status,
+            ran.code,
+        )?;
+        product.ok(&["rm", "-f", "con"])?;
+    }
+    product
+        .run(&["create", "--stop-signal", "65", BASE, "true"])?
+        .refused(2, "65")
+}
+
+fn the_size_of_a_terminal(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.ok(&["run", "-d", "--name", "con", BASE, "sleep", "1000"])?;
+    for words in [
+        "run --rm -t base",
+        "run --rm -it base",
+        "exec -t con",
+        "exec -it con",
+    ] {
+        // Without a wait between, five of five.
+        for _ in 0..5 {
+            let script = format!(
+                r#"script -qec 'stty rows 51 cols 133; "$COWLAB" {words} stty size' /dev/null </dev/null"#
+            );
+            let size = product.script(&script)?.ok()?;
+            // `script` tells the terminal that its own input has ended, and the terminal echoes it before or after.
+            expect(words, "size 51 133", true, size.contains("51 133"))?;
+        }
+    }
+    Ok(())
+}
+
+fn what_cannot_be_executed(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "con",
+        "-v",
+        "programs:/p",
+        BASE,
+        "sleep",
+        "1000",
+    ])?;
+    let make = "cd /p; echo 'echo run by a shell' >noformat; printf '#!/nowhere/sh\\n' >lost; cp /bin/true own; \
+                { printf '\\177ELF\\002\\001\\001'; dd if=/dev/zero bs=9 count=1; printf '\\002\\000\\377\\000'; dd if=/dev/zero bs=44 count=1; } >foreign 2>/dev/null; \
+                chmod 755 noformat lost foreign; chmod 700 own";
+    product.ok(&["exec", "con", "sh", "-c", make])?;
+    let run: &[&str] = &["run", "--rm", "-v", "programs:/p", BASE];
+    for words in [run, &["exec", "con"]] {
+        for (program, status, reason) in [
+            ("/p/noformat", 126, "exec format error"),
+            ("/p/foreign", 126, "exec format error"),
+            ("/p/lost", 127, "interpreter"),
+        ] {
+            product
+                .run(&[words, &[program]].concat())?
+                .refused(status, reason)?;
+        }
+        product.ok(&[words, &["/p/own"]].concat())?;
+    }
+    product.says(&["ps", "-aq"], &product.ok(&["ps", "-q"])?)
+}
