@@ -505,25 +505,28 @@ pub(crate) fn handle_signal(
     Ok(())
 }
 
-/// Has signals 1 to `highest` take their default effect (rt_sigaction(2)) and unblocks all (sigprocmask(2)). By the bare system call:
-/// those that glibc keeps for itself may be ignored as well. SIGKILL and SIGSTOP cannot be set, and are as they are.
-pub(crate) fn default_signals(highest: libc::c_int) -> Result<()> {
+/// Has a signal take its default effect (rt_sigaction(2)).
+pub(crate) fn default_signal(signal: libc::c_int) {
     /// The size of the kernel's set of signals, in bytes.
     const SET: usize = 8;
     // SIG_DFL, no flags and an empty mask are all zeros; the kernel's structure has 32 bytes at most.
     let default = [0_u64; 4];
-    for signal in 1..=highest {
-        // SAFETY: the kernel reads the structure and writes none, for there is nowhere to write the old one.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                default.as_ptr(),
-                std::ptr::null_mut::<u64>(),
-                SET,
-            )
-        };
-    }
+    // SAFETY: the kernel reads the structure and writes none, for there is nowhere to write the old one.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            default.as_ptr(),
+            std::ptr::null_mut::<u64>(),
+            SET,
+        )
+    };
+}
+
+/// Has signals 1 to `highest` take their default effect (rt_sigaction(2)) and unblocks all (sigprocmask(2)). By the bare system call:
+/// those that glibc keeps for itself may be ignored as well. SIGKILL and SIGSTOP cannot be set, and are as they are.
+pub(crate) fn default_signals(highest: libc::c_int) -> Result<()> {
+    (1..=highest).for_each(default_signal);
     // SAFETY: zeros are an empty set, as sigemptyset(3) makes it on Linux.
     let none: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: the call reads the set and writes nothing back.

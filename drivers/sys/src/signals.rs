@@ -45,6 +45,12 @@ pub fn restore() -> Result<()> {
     sys("signal", "default", raw::default_signals(HIGHEST))
 }
 
+/// Sees to it that the ends of this process's children wait for it. Where its starter ignores SIGCHLD, it inherits that, and the
+/// kernel forgets them (waitpid(2), "Notes").
+pub fn keep_ended_children() {
+    raw::default_signal(libc::SIGCHLD);
+}
+
 /// Has these signals, numbered 1 to 64, be remembered from now on rather than take their effect. A wait in poll(2) ends
 /// when one comes.
 ///

@@ -252,7 +252,7 @@ impl Files for Images {
         names.push((Some(name.to_owned()), 0));
         let disk = names.len() - 1;
         let mut unflushed = self.disks.unflushed();
-        if unflushed.begins && name.ends_with(METADATA.as_bytes()) {
+        if unflushed.begins && String::from_utf8_lossy(name).contains(METADATA) {
             unflushed.disks.push(disk);
         }
         number_of(disk)

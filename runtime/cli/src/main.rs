@@ -110,6 +110,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    cowlab_sys::signals::keep_ended_children();
     log();
     if let Err(error) = cowlab_sys::process::raise_open_files_limit() {
         tracing::debug!(%error, "the limit of open descriptors stays");

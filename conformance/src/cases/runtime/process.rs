@@ -99,7 +99,7 @@ fn no_signal_is_ignored(context: &mut Context) -> Result<()> {
         "exec -t con",
     ] {
         let script = format!(
-            r#"trap "" HUP INT QUIT PIPE USR1 TERM; "$COWLAB" {words} cat /proc/self/status"#
+            r#"trap "" HUP INT QUIT PIPE USR1 TERM CHLD; "$COWLAB" {words} cat /proc/self/status"#
         );
         let status = product.script(&script)?.ok()?;
         for name in ["SigBlk:", "SigIgn:"] {
