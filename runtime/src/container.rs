@@ -27,6 +27,7 @@
 //! happens to the monitor; after a crash or a reboot there is nothing to unmount.
 
 pub mod attach;
+pub mod causes;
 mod cgroup;
 mod changes;
 mod config;

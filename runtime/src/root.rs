@@ -32,6 +32,9 @@ use crate::{Error, Result};
 
 pub use choice::{Configuration, default_dir};
 
+/// SQLite takes paths of 512 bytes (os_unix.c, `MAX_PATHNAME`), and the longest in a root is `/snapshots/snapshots.db-journal`.
+const LONGEST_PATH: usize = 480;
+
 /// How a root is opened.
 #[derive(Debug, Clone, Default)]
 pub struct RootOptions {
@@ -79,6 +82,15 @@ impl Root {
         };
         durability::create_dir_all(&dir)?;
         let dir = io("realpath", &dir, dir.canonicalize())?;
+        let length = dir.as_os_str().len();
+        if length > LONGEST_PATH {
+            return Err(Error::Root {
+                reason: format!(
+                    "its path has {length} bytes, and SQLite opens no database in one of more than {LONGEST_PATH}: take a shorter one with `--root DIR`, or mount it there (`mount --bind`)"
+                ),
+                path: dir,
+            });
+        }
         for name in ["images", "layers", "containers", "volumes", "locks"] {
             durability::create_dir_all(dir.join(name))?;
         }

@@ -26,6 +26,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use cowlab_runtime::container::causes::Causes;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -178,8 +179,16 @@ fn log() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .without_time();
+    // What processes that libcontainer forks log is part of the error that is returned.
+    let causes = tracing_subscriber::fmt::layer()
+        .with_writer(Causes::default)
+        .with_ansi(false)
+        .with_level(false)
+        .with_target(false)
+        .without_time();
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
+        .with(causes.with_filter(Targets::new().with_target("libcontainer", LevelFilter::ERROR)))
         .init();
 }
 

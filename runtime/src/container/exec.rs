@@ -15,7 +15,7 @@ use super::monitor::failed;
 use super::place::{Containers, Found};
 use super::streams::Streams;
 use super::view::View;
-use super::{Error, Result, config, files, prepare, spec, user};
+use super::{Error, Result, causes, config, files, prepare, spec, user};
 use converse::Conversation;
 
 /// How a program is run.
@@ -81,6 +81,7 @@ impl Containers<'_> {
             columns: 0,
         });
         let (launch, launched) = Launch::new(record, size)?;
+        causes::keep()?;
         let builder = ContainerBuilder::new(record.id.clone(), SyscallType::default())
             .with_root_path(self.dir_of(&record.id).join("runtime"))
             .map_err(failed)?

@@ -65,6 +65,24 @@ pub(in crate::cases) const CASES: &[Case] = &[
         run: Some(cp_of_streams),
         ..super::BASE
     },
+    Case {
+        id: "runtime/a-start-that-fails-has-its-cause",
+        spec: "A program that is not started by run, start or exec is told with the innermost cause: what could not be done, and the error number.",
+        see: &["errno(3)"],
+        catalogue: &["S06"],
+        impact: Impact::AppVisible,
+        run: Some(a_start_that_fails_has_its_cause),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/a-root-with-a-long-path-is-refused",
+        spec: "A root whose path is too long for its databases is refused with the length that works, before anything is in it; one that is shorter works.",
+        see: &["SQLite, os_unix.c, MAX_PATHNAME"],
+        catalogue: &["S06"],
+        impact: Impact::AppVisible,
+        run: Some(a_root_with_a_long_path_is_refused),
+        ..super::BASE
+    },
 ];
 
 fn read_only_binds_to_the_bottom(context: &mut Context) -> Result<()> {
@@ -234,4 +252,43 @@ fn cp_of_streams(context: &mut Context) -> Result<()> {
     }
     let look = "stat -c '%u %g' /tmp/d/new; test -L /tmp/copy || cat /tmp/copy";
     product.says(&["exec", "con", "sh", "-c", look], "7 8\ntext")
+}
+
+fn a_start_that_fails_has_its_cause(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let file = ["run", "--rm", "-w", "/testfile", BASE, "true"];
+    product.run(&file)?.refused(125, "ENOTDIR")?;
+    let memory = ["--tmpfs", "/m:size=zz", BASE, "true"];
+    product.ok(&[&["create", "--name", "con"], &memory[..]].concat())?;
+    product.run(&["start", "con"])?.refused(125, "EINVAL")?;
+    product.ok(&["run", "-d", "--name", "box", BASE, "sleep", "1000"])?;
+    let elsewhere = ["exec", "-w", "/nowhere", "box", "true"];
+    let code = product.run(&elsewhere)?.code;
+    product.run(&elsewhere)?.refused(code, "ENOENT")
+}
+
+fn a_root_with_a_long_path_is_refused(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let run = |length: usize| -> Result<(i32, String)> {
+        let mut root = product.root().join("long");
+        while root.as_os_str().len() + 101 < length {
+            root.push("d".repeat(100));
+        }
+        root.push("e".repeat(length - root.as_os_str().len() - 1));
+        let words = ["volume", "ls", "--root"];
+        let ran = Cmd::new(program()?).args(words).arg(&root).output()?;
+        let left = fs::read_dir(&root).map_or(0, Iterator::count);
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        expect(
+            "a root that is refused",
+            "entries",
+            ran.status == Some(0),
+            left > 0,
+        )?;
+        Ok((ran.status.unwrap_or(-1), said))
+    };
+    expect("480 bytes", "status", 0, run(480)?.0)?;
+    let (_, said) = run(481)?;
+    let says = said.contains("481 bytes") && said.contains("more than 480");
+    expect("481 bytes", "says the length", true, says)
 }

@@ -13,7 +13,7 @@ use crate::container::launch::{Launch, Launched};
 use crate::container::place::Containers;
 use crate::container::record::{Process, Record, State, Step};
 use crate::container::streams::{Ends, Streams};
-use crate::container::{Error, Result, cgroup, files, prepare};
+use crate::container::{Error, Result, causes, cgroup, files, prepare};
 
 /// A program that was started, and our ends of its streams.
 #[derive(Debug)]
@@ -103,6 +103,7 @@ fn build(
     )?;
     let failed = |error: libcontainer::error::LibcontainerError| failed(record, &error);
     let (launch, launched) = Launch::new(record, size)?;
+    causes::keep()?;
     let builder = ContainerBuilder::new(record.id.clone(), SyscallType::default())
         .with_root_path(dir.join("runtime"))
         .map_err(failed)?
@@ -127,15 +128,9 @@ pub(in crate::container) fn failed(
     record: &Record,
     error: &libcontainer::error::LibcontainerError,
 ) -> Error {
-    let mut reason = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        reason = format!("{reason}: {error}");
-        cause = error.source();
-    }
     Error::Start {
         name: record.name.clone(),
-        reason,
+        reason: causes::chain(error),
         status: 125,
     }
 }
