@@ -1,5 +1,6 @@
 //! What registries of other makers ask, and where people keep the answers.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -252,11 +253,10 @@ fn a_busy_registry(context: &mut Context) -> Result<()> {
 fn identity_tokens(context: &mut Context) -> Result<()> {
     let fixture = Fixture::new(context, &Access::default())?;
     let front = || {
-        // Each token is good for three requests.
-        let given = Mutex::new((0, 0));
+        // Each token is good for five requests, whatever others were given since.
+        let given = Mutex::new(BTreeMap::<String, u32>::new());
         fixture.front(move |request| {
             let mut given = given.lock().ok()?;
-            let (number, uses) = &mut *given;
             if request.asked == "POST /token" {
                 let form = String::from_utf8_lossy(&request.body);
                 let has = |pair: &str| form.split('&').any(|one| one == pair);
@@ -266,16 +266,13 @@ fn identity_tokens(context: &mut Context) -> Result<()> {
                 {
                     return answer(401, vec![], &json!({}));
                 }
-                (*number, *uses) = (*number + 1, 0);
-                return answer(
-                    200,
-                    vec![],
-                    &json!({"access_token": format!("token{number}")}),
-                );
+                let token = format!("token{}", given.len());
+                given.insert(format!("Bearer {token}"), 5);
+                return answer(200, vec![], &json!({"access_token": token}));
             }
-            let known = format!("Bearer token{number}");
-            *uses += 1;
-            if request.header("authorization") == Some(&known) && *uses <= 3 {
+            let known = request.header("authorization");
+            if let Some(left @ 1..) = known.and_then(|known| given.get_mut(known)) {
+                *left -= 1;
                 return None;
             }
             let host = request.header("host").unwrap_or_default();
