@@ -40,7 +40,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
     },
     Case {
         id: "runtime/a-run-that-fails-before-its-program",
-        spec: "run ends with 125 for whatever fails before its program starts: a flag, an image, a mount, a file of variables.",
+        spec: "`run` ends with 125 for whatever fails before its program starts: a flag, an image, a mount, a file of variables.",
         see: &["docs.docker.com, docker container run, Exit status"],
         catalogue: &["S06"],
         impact: Impact::AppVisible,
@@ -58,7 +58,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
     },
     Case {
         id: "runtime/cp-of-streams-and-of-what-links-lead-to",
-        spec: "cp writes a tar of a path to standard output, unpacks one from standard input, and with -L copies what a link leads to; `..` stays inside.",
+        spec: "`cp` writes a tar of a path to standard output, unpacks one from standard input, and with -L copies what a link leads to; `..` stays inside.",
         see: &["docs.docker.com, docker container cp"],
         catalogue: &["S18"],
         impact: Impact::AppVisible,

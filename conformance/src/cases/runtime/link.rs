@@ -34,7 +34,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
     },
     Case {
         id: "runtime/cp-writes-through-links",
-        spec: "cp to a link writes what the link leads to, in the container and on the host, dangling or not; a link in the directory that receives is replaced.",
+        spec: "`cp` to a link writes what the link leads to, in the container and on the host, dangling or not; a link in the directory that receives is replaced.",
         see: &["moby/go-archive, copy.go, CopyInfoDestinationPath"],
         catalogue: &["S18"],
         impact: Impact::DataLoss,

@@ -22,6 +22,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
             "OCI image-spec, image-index.md",
             "docs.docker.com, Attestation storage",
         ],
+        catalogue: &["S09"],
         impact: Impact::AppVisible,
         run: Some(an_index_leads_past),
         ..super::BASE
@@ -33,6 +34,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
             "OCI image-spec, image-index.md, platform",
             "containerd, platforms, compare.go",
         ],
+        catalogue: &["S09"],
         impact: Impact::AppVisible,
         run: Some(an_index_offers_variants),
         ..super::BASE
@@ -41,6 +43,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         id: "runtime/an-artifact-is-no-image",
         spec: "A signature in a layout does not keep the images beside it from being loaded, and by itself it is refused with the member that tells.",
         see: &["OCI image-spec, manifest.md, Guidelines for Artifact Usage"],
+        catalogue: &["S09"],
         impact: Impact::AppVisible,
         run: Some(an_artifact_is_no_image),
         ..super::BASE
@@ -52,6 +55,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
             "encoding/json, null into a slice or map",
             "moby, api/types/strslice",
         ],
+        catalogue: &["S09"],
         impact: Impact::AppVisible,
         run: Some(configurations_of_other_makers),
         ..super::BASE
@@ -60,6 +64,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         id: "runtime/a-refused-document-names-the-member",
         spec: "A manifest or a configuration that is refused is named by its digest, with the member that is wrong.",
         see: &["OCI image-spec, config.md, Properties"],
+        catalogue: &["S09"],
         impact: Impact::AppVisible,
         run: Some(a_refused_document),
         ..super::BASE
@@ -68,6 +73,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         id: "runtime/archives-of-any-packing",
         spec: "Archives and the layers in archives of docker's are taken packed with xz, bzip2, gzip and zstd, and cut off ones are refused.",
         see: &["docs.docker.com, docker image import", "docker image load"],
+        catalogue: &["S09"],
         impact: Impact::AppVisible,
         needs: &[
             Need::Program("xz"),
@@ -82,6 +88,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         id: "runtime/layers-of-an-archive-are-links",
         spec: "A layer in an archive of docker's is found through symbolic and hard links, one after the other, and never outside of the archive.",
         see: &["moby, image/tarexport/load.go", "tar(5), hard link"],
+        catalogue: &["S09"],
         impact: Impact::AppVisible,
         run: Some(layers_are_links),
         ..super::BASE
@@ -90,6 +97,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         id: "runtime/commit-keeps-what-the-image-says",
         spec: "An image that is committed says all that its image says, known to cowlab or not, but for what the container changed.",
         see: &["docs.docker.com, docker container commit"],
+        catalogue: &["S08"],
         impact: Impact::AppVisible,
         run: Some(commit_keeps),
         ..super::BASE

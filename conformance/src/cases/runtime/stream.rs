@@ -17,7 +17,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
     },
     Case {
         id: "runtime/a-run-whose-reader-has-gone-ends",
-        spec: "A run whose output nobody reads any more ends, with the program's status if that ends as well; else the container goes on and its log with it. A program of an exec has SIGPIPE.",
+        spec: "A run whose output nobody reads any more ends, with the program's status if that ends as well; else the container goes on and its log with it; a program of an exec has SIGPIPE.",
         see: &[
             "pipe(7), EPIPE",
             "docs.docker.com, docker container run, --sig-proxy",
