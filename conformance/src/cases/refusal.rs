@@ -343,10 +343,11 @@ fn view_of_relative_layers(context: &mut Context) -> Result<()> {
     Ok(store.remove("view")?)
 }
 
-/// Mounts as containerd does: an overlay with options that are too long for a page is mounted from within the driver's
-/// root, with the layers' paths relative to it.
+/// Mounts as containerd does: an overlay with options that are too long for a page is mounted from within a directory above
+/// the layers, with paths relative to it. It is the one above this run's: the stores of other columns have layers of the same numbers.
 fn mount_by_hand(store: &Store, mounts: &Mounts, target: &Path) -> Result<()> {
     let root = store.driver().root();
+    let root = root.ancestors().nth(4).unwrap_or(root);
     let mut layers = Vec::new();
     if let Mounts::FileSystem(spec) = mounts {
         for option in &spec.options {

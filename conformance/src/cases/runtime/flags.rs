@@ -271,7 +271,8 @@ fn a_root_with_a_long_path_is_refused(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
     let run = |length: usize| -> Result<(i32, String)> {
         let mut root = product.root().join("long");
-        while root.as_os_str().len() + 101 < length {
+        // A name of at least one byte has to follow.
+        while root.as_os_str().len() + 103 <= length {
             root.push("d".repeat(100));
         }
         root.push("e".repeat(length - root.as_os_str().len() - 1));
