@@ -112,7 +112,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// Something that lies where images lie and is none: a chart, a signature, an attestation.
+    /// A manifest or an index that describes no image: a chart, a signature, an attestation.
     #[error("`{name}` is no image but another artifact: {reason}")]
     Artifact {
         /// The name, or the digest.

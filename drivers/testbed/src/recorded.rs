@@ -28,7 +28,7 @@ const MODULE: &str = "fuse";
 pub struct Disks {
     recording: Shared,
     trouble: Arc<Trouble>,
-    unflushed: Arc<Mutex<Unflushed>>,
+    lost_flushes: Arc<Mutex<LostFlushes>>,
 }
 
 impl Disks {
@@ -37,18 +37,18 @@ impl Disks {
         Self {
             recording: Arc::new(Mutex::new(Recording::after(cut))),
             trouble: Arc::default(),
-            unflushed: Arc::default(),
+            lost_flushes: Arc::default(),
         }
     }
 
     /// Has no flush reach the metadata of thin pools that are made from now on: a power cut may take all that was ever written
     /// to it.
     pub fn lose_metadata_flushes(&self) {
-        self.unflushed().begins = true;
+        self.lost_flushes().begins = true;
     }
 
-    fn unflushed(&self) -> MutexGuard<'_, Unflushed> {
-        self.unflushed
+    fn lost_flushes(&self) -> MutexGuard<'_, LostFlushes> {
+        self.lost_flushes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,7 +94,7 @@ impl Disks {
 
 /// The disks that no flush reaches.
 #[derive(Debug, Default)]
-struct Unflushed {
+struct LostFlushes {
     begins: bool,
     disks: Vec<usize>,
 }
@@ -251,9 +251,9 @@ impl Files for Images {
         let mut names = self.names();
         names.push((Some(name.to_owned()), 0));
         let disk = names.len() - 1;
-        let mut unflushed = self.disks.unflushed();
-        if unflushed.begins && String::from_utf8_lossy(name).contains(METADATA) {
-            unflushed.disks.push(disk);
+        let mut lost = self.disks.lost_flushes();
+        if lost.begins && String::from_utf8_lossy(name).contains(METADATA) {
+            lost.disks.push(disk);
         }
         number_of(disk)
     }
@@ -307,7 +307,7 @@ impl Files for Images {
 
     fn flush(&self, file: u64) {
         let disk = disk_of(file);
-        if !self.disks.unflushed().disks.contains(&disk) {
+        if !self.disks.lost_flushes().disks.contains(&disk) {
             lock(&self.disks.recording).flush(disk);
         }
     }

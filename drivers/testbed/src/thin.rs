@@ -21,7 +21,7 @@ const BLOCK: u64 = 128;
 const SECTOR: u64 = 512;
 /// The kernel tells whoever listens when only one in so many blocks is free.
 const LOW_WATER: u64 = 16;
-/// What the name of the disk has that has a pool's metadata.
+/// A part of the name of the disk that has a pool's metadata.
 pub(crate) const METADATA: &str = "-metadata";
 /// A metadata device has one byte for so many of the data device, and at least some.
 const METADATA_SHARE: u64 = 64;
