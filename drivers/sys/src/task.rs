@@ -5,13 +5,14 @@
 //! (pidfd_open(2)).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::process::{
-    Pid, PidfdFlags, WaitOptions, pidfd_open, pidfd_send_signal, set_child_subreaper,
-    wait as wait_any, waitpid,
+    Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, set_child_subreaper,
+    set_parent_process_death_signal, wait as wait_any, waitpid,
 };
 
-use crate::{Errno, Error, Result, io, raw, signals, sys};
+use crate::{Errno, Error, Result, channel, io, raw, signals, sys};
 
 /// Which process it is, on this host, at any time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +90,38 @@ impl Task {
         self.pid
     }
 
+    /// Opens this process.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Sys`].
+    pub fn current() -> Result<Self> {
+        let number = rustix::process::getpid();
+        let fd = sys(
+            "pidfd_open",
+            "self",
+            pidfd_open(number, PidfdFlags::empty()),
+        )?;
+        Ok(Self {
+            fd,
+            pid: number.as_raw_pid().unsigned_abs(),
+        })
+    }
+
+    /// Waits so long for it to end, and returns whether it has.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Sys`].
+    pub fn ends_within(&self, time: Duration) -> Result<bool> {
+        let readable = channel::Ready {
+            readable: true,
+            writable: false,
+        };
+        let ready = channel::wait(&[(self.fd.as_fd(), readable)], Some(time))?;
+        Ok(ready[0].readable)
+    }
+
     /// Sends a signal; a process that has ended gets none.
     ///
     /// # Errors
@@ -101,6 +134,18 @@ impl Task {
             sent => sys("pidfd_send_signal", self.pid.to_string(), sent),
         }
     }
+}
+
+/// Has this process be killed when the thread that forked it ends, or no more. It lasts over execve(2), and a change of the user
+/// undoes it (PR_SET_PDEATHSIG(2const)).
+///
+/// # Errors
+///
+/// Returns [`Error::Sys`].
+pub fn end_with_parent(wanted: bool) -> Result<()> {
+    let signal = wanted.then_some(Signal::KILL);
+    let set = set_parent_process_death_signal(signal);
+    sys("prctl", "PR_SET_PDEATHSIG", set)
 }
 
 impl AsFd for Task {

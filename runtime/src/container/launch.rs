@@ -2,7 +2,9 @@
 
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
+use cowlab_sys::task::{self, Task};
 use cowlab_sys::terminal::{self, Size};
 use cowlab_sys::{Errno, io, process, signals};
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
@@ -19,6 +21,8 @@ pub(super) struct Launch {
     size: Size,
     /// Gets the number of the error with which the program was not started; it closes where it was (execve(2)).
     failure: Arc<PipeWriter>,
+    /// Who gives the word that the program is to start: this process.
+    starter: Arc<Task>,
 }
 
 /// What becomes of a [`Launch`].
@@ -37,6 +41,7 @@ impl Launch {
             filter: Filter::of(record)?,
             size,
             failure: Arc::new(writer),
+            starter: Arc::new(Task::current()?),
         };
         Ok((launch, Launched(reader)))
     }
@@ -87,6 +92,8 @@ impl Executor for Launch {
         {
             tracing::debug!(%error, "the terminal has no size");
         }
+        // It runs on without its starter.
+        task::end_with_parent(false).map_err(|error| ExecutorError::Execution(error.into()))?;
         signals::restore().map_err(|error| ExecutorError::Execution(error.into()))?;
         self.filter
             .load()
@@ -106,8 +113,16 @@ impl Executor for Launch {
         ))
     }
 
-    /// The kernel says what it cannot execute.
+    /// The last that libcontainer asks for before it waits for the word, which nobody gives once the starter was killed. What cannot
+    /// be executed the kernel says later.
     fn validate(&self, _: &Spec) -> std::result::Result<(), ExecutorValidationError> {
-        Ok(())
+        let failed = |reason: String| ExecutorValidationError::ArgValidationError(reason);
+        task::end_with_parent(true).map_err(|error| failed(error.to_string()))?;
+        // It may have been killed just before.
+        match self.starter.ends_within(Duration::ZERO) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(failed("who started it has ended".to_owned())),
+            Err(error) => Err(failed(error.to_string())),
+        }
     }
 }

@@ -1,13 +1,11 @@
 //! A root, its commands as processes, and what they leave.
 
 use std::fs::{self, File};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use cowlab_driver::Settings;
-use cowlab_sys::channel::{self, Ready};
 use cowlab_sys::fault::{self, Fault};
 use cowlab_sys::task::{self, Task};
 use cowlab_sys::{Cmd, Errno, durability, process};
@@ -136,7 +134,7 @@ impl Stand {
             .command(&words)?
             .detach(File::open("/dev/null")?, output)?;
         let task = Task::open(pid)?.context("a child that was not waited for is gone")?;
-        let ended = has_ended(&task, moment.unwrap_or(LONGEST))?;
+        let ended = task.ends_within(moment.unwrap_or(LONGEST))?;
         if reboot {
             self.kill_all()?;
         } else if !ended {
@@ -390,14 +388,6 @@ fn text(value: &Value) -> anyhow::Result<String> {
         .as_str()
         .context("no text where one should be")?
         .to_owned())
-}
-
-fn has_ended(task: &Task, time: Duration) -> anyhow::Result<bool> {
-    let readable = Ready {
-        readable: true,
-        writable: false,
-    };
-    Ok(channel::wait(&[(task.as_fd(), readable)], Some(time))?[0].readable)
 }
 
 fn signal(pid: u32, signal: i32) -> anyhow::Result<()> {
