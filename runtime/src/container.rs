@@ -7,7 +7,9 @@
 //! <root>/containers/<id>/state.json       what happened; replaced atomically
 //! <root>/containers/<id>/reserve          room for a state on a full disk
 //! <root>/containers/<id>/lock             held while a verb changes the container
-//! <root>/containers/<id>/pause.lock       held by who paused the container
+//! <root>/containers/<id>/paused           `pause` asked for it to stand still
+//! <root>/containers/<id>/pause.lock       held by who pauses the container, a commit as long as it reads
+//! <root>/containers/<id>/restart.lock     held while the container is restarted: its monitor does not remove it
 //! <root>/containers/<id>/waiters          held by who waits for its status
 //! <root>/containers/<id>/monitor.lock     held by the monitor as long as it lives
 //! <root>/containers/<id>/log.json         output, one JSON line each, with `log.json.1` ... before it
@@ -43,6 +45,7 @@ pub mod monitor;
 pub mod mounts;
 mod origin;
 mod outlet;
+mod pause;
 mod place;
 mod prepare;
 mod record;
@@ -60,7 +63,7 @@ pub use config::{CreateOptions, Network, Source};
 pub use copy::{Links, Owner, copy_from_stream, copy_in, copy_out, copy_to_stream};
 pub use error::{Error, Result};
 pub use exec::ExecOptions;
-pub use life::{RemoveOptions, Standby, StartOptions};
+pub use life::{RemoveOptions, Standby, StartOptions, StopOptions};
 pub use log::{LogLine, LogOptions, Logs, Stream as LogStream};
 pub use origin::{CopyCost, CopyDone, Entry, LayerEntry, MountedAt, Origin, Part};
 pub use place::{Containers, Found, Phase};

@@ -155,7 +155,6 @@ pub const GROUPS: &[Group] = &[
         cases: &[
             runtime::volume::CASES,
             runtime::link::CASES,
-            runtime::docker::CASES,
             runtime::flags::CASES,
             runtime::life::CASES,
             runtime::login::CASES,
@@ -169,6 +168,7 @@ pub const GROUPS: &[Group] = &[
             runtime::trouble::CASES,
             runtime::stream::CASES,
             runtime::process::CASES,
+            runtime::running::CASES,
             runtime::neighbor::CASES,
             runtime::full::CASES,
             runtime::access::CASES,

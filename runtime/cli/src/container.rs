@@ -3,7 +3,6 @@
 
 mod change;
 mod create;
-mod fields;
 mod list;
 mod live;
 
@@ -53,8 +52,14 @@ pub(crate) enum Verb {
     Logs(list::LogsArgs),
     /// Ask containers to end, and after a time make them.
     Stop(live::StopArgs),
+    /// Stop containers and start them again; those that do not run are started.
+    Restart(live::RestartArgs),
     /// Send a signal to containers.
     Kill(live::KillArgs),
+    /// Have all processes of containers stand still.
+    Pause(live::NamesArgs),
+    /// Have paused containers go on.
+    Unpause(live::NamesArgs),
     /// Wait until containers end and print their exit statuses.
     Wait(live::NamesArgs),
     /// Remove containers with what they wrote.
@@ -95,7 +100,10 @@ pub(crate) fn verb(verb: &Verb) -> anyhow::Result<u8> {
         Verb::Ps(args) => list::ps(args),
         Verb::Logs(args) => list::logs(args),
         Verb::Stop(args) => live::stop(args),
+        Verb::Restart(args) => live::restart(args),
         Verb::Kill(args) => live::kill(args),
+        Verb::Pause(args) => live::pause(args),
+        Verb::Unpause(args) => live::unpause(args),
         Verb::Wait(args) => live::wait(args),
         Verb::Rm(args) => live::rm(args),
         Verb::Diff(args) => change::diff(args),

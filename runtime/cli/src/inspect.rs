@@ -9,9 +9,8 @@ use cowlab_runtime::{Error as RuntimeError, image::Image};
 use serde_json::Value;
 
 use crate::exit::{self, Stop};
-use crate::format::ObjectFormat;
 use crate::root::RootArgs;
-use crate::{container, image, volume};
+use crate::{container, image};
 
 /// Print all that is known about containers, images and volumes, as JSON.
 ///
@@ -27,8 +26,6 @@ pub(crate) struct Args {
     /// Measure what each container has written.
     #[arg(long, short)]
     size: bool,
-    #[command(flatten)]
-    format: ObjectFormat,
     /// As always: the output is JSON.
     #[arg(long, hide = true)]
     json: bool,
@@ -73,8 +70,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             Err(error) => writeln!(std::io::stderr(), "cowlab: {error:#}")?,
         }
     }
-    let format = &args.format.format;
-    format.documents(&mut std::io::stdout().lock(), &found)?;
+    writeln!(
+        std::io::stdout(),
+        "{}",
+        serde_json::to_string_pretty(&found)?
+    )?;
     first.map_or(Ok(exit::OK), Err)
 }
 
@@ -117,11 +117,10 @@ fn look_up(
         };
         return Err(stop(format!("there is no {words} `{name}`")));
     };
-    let format = &args.format.format;
     match object {
-        Object::Container(found) => container::document(containers, &found, args.size, format),
+        Object::Container(found) => container::document(containers, &found, args.size),
         Object::Image(image) => image::document(root, &image.id.to_string()),
-        Object::Volume => volume::document(&containers.volumes().get(name)?, format),
+        Object::Volume => Ok(serde_json::to_value(containers.volumes().get(name)?)?),
     }
 }
 

@@ -5,7 +5,6 @@
 
 mod container;
 mod exit;
-mod format;
 mod guest;
 mod image;
 mod inspect;

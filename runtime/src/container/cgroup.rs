@@ -72,7 +72,10 @@ pub(super) fn freeze(id: &str, still: bool) -> Result<(), String> {
         }
     }
     match still {
-        true => Err("it has no cgroup that can be frozen".to_owned()),
+        true => Err(format!(
+            "it has no cgroup that can be frozen, `{ROOT}/freezer{0}` or `{ROOT}{0}`: an ordinary user's has one only where cgroups are delegated",
+            path(id)
+        )),
         // What has none was never stopped: an ordinary user's has none where nothing is delegated.
         false => Ok(()),
     }

@@ -1,19 +1,19 @@
 //! What a container changed: told, measured, and written as a layer or as a whole tree.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use cowlab_driver::{CopyUp, Usage};
 use cowlab_reports::result::Timestamp;
 use cowlab_snapshots::{Change, ChangeKind, DiffOptions, Digest, Written};
-use cowlab_sys::lock::FileLock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::Result;
+use super::pause::Paused;
 use super::place::{Containers, Found};
 use super::record::Record;
-use super::{Error, Result, cgroup};
 use crate::image::Name;
 
 impl Containers<'_> {
@@ -66,7 +66,7 @@ impl Containers<'_> {
             false => Some(self.lock(record)?),
         };
         let _paused = match pause && found.phase.is_alive() {
-            true => Some(Paused::pause(self, found)?),
+            true => Some(Paused::during(self, found)?),
             false => None,
         };
         let without_scaffold = |changes: &mut Vec<Change>| {
@@ -80,21 +80,6 @@ impl Containers<'_> {
         Ok(self
             .root()
             .commit(&base, &record.snapshot, without_scaffold, config, about)?)
-    }
-
-    fn pause_lock(&self, id: &str) -> PathBuf {
-        self.dir_of(id).join("pause.lock")
-    }
-
-    /// Has a container go on that is paused and nobody is about to wake: a commit was killed.
-    pub(super) fn wake(&self, id: &str) -> Result<()> {
-        if cgroup::is_frozen(id)
-            && let Some(_lock) = FileLock::try_exclusive(&self.pause_lock(id))?
-            && let Err(reason) = cgroup::freeze(id, false)
-        {
-            tracing::warn!(reason, "it stays paused");
-        }
-        Ok(())
     }
 
     /// Writes the whole tree of a container as a tar, without what is mounted into it.
@@ -195,39 +180,4 @@ fn committed(record: &Record, mut config: Value) -> Value {
     }
     config["created"] = json!(Timestamp::from(SystemTime::now()).to_string());
     config
-}
-
-/// A container whose processes stand still.
-struct Paused<'a> {
-    id: &'a str,
-    /// Whoever finds the container paused, and can have this lock, knows that who paused it is dead.
-    _lock: FileLock,
-}
-
-impl<'a> Paused<'a> {
-    fn pause(containers: &Containers<'_>, found: &'a Found) -> Result<Self> {
-        let record = &found.record;
-        let lock = FileLock::exclusive(&containers.pause_lock(&record.id))?;
-        // Made first: where only some stand still, they go on.
-        let paused = Self {
-            id: &record.id,
-            _lock: lock,
-        };
-        cgroup::freeze(&record.id, true).map_err(|reason| Error::WrongState {
-            name: record.name.clone(),
-            state: found.phase.word().to_owned(),
-            needed: format!(
-                "it cannot be paused ({reason}): stop it first, or take `--pause=false`"
-            ),
-        })?;
-        Ok(paused)
-    }
-}
-
-impl Drop for Paused<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = cgroup::freeze(self.id, false) {
-            tracing::error!(error, "a container is left paused");
-        }
-    }
 }

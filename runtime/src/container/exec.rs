@@ -12,7 +12,7 @@ use libcontainer::syscall::syscall::SyscallType;
 
 use super::launch::Launch;
 use super::monitor::failed;
-use super::place::{Containers, Found};
+use super::place::{Containers, Found, Phase};
 use super::streams::Streams;
 use super::view::View;
 use super::{Error, Result, causes, config, files, prepare, spec, user};
@@ -44,12 +44,11 @@ impl Containers<'_> {
     pub fn exec(&self, found: &Found, options: &ExecOptions) -> Result<i32> {
         let record = &found.record;
         let Some(init) = self.init(found)? else {
-            return Err(Error::WrongState {
-                name: record.name.clone(),
-                state: found.phase.word().to_owned(),
-                needed: "start it first".to_owned(),
-            });
+            return Err(Error::wrong_state(found, "start it first"));
         };
+        if found.phase == Phase::Paused {
+            return Err(Error::wrong_state(found, "unpause it before exec"));
+        }
         self.wake(&record.id)?;
         let root = Root::open(Path::new(&format!("/proc/{}/root", init.pid())))?;
         let view = View::new(&root);

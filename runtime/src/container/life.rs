@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cowlab_sys::channel::{self, Ready};
@@ -15,10 +15,16 @@ use super::attach::Session;
 use super::place::{Containers, Found, Phase};
 use super::record::{self, Record, State, Step};
 use super::{Error, Result};
-use super::{cgroup, config, monitor};
+use super::{config, monitor};
 
 /// SIGKILL, which no process catches.
 const KILL: i32 = 9;
+
+/// SIGTERM, the signal to stop of whoever names none.
+const TERMINATE: i32 = 15;
+
+/// The lock of who waits for a status.
+const WAITERS: &str = "waiters";
 
 /// How long a process that was sent SIGKILL, or a monitor whose container has ended, may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,6 +46,15 @@ pub struct StartOptions {
     pub input_ends: bool,
     /// Whether what the container's layer holds is measured when the program has ended, before a removal.
     pub measure: bool,
+}
+
+/// How a container is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopOptions {
+    /// The signal, if not the container's own.
+    pub signal: Option<i32>,
+    /// How long it may take before it is killed.
+    pub time: Duration,
 }
 
 /// What goes with a container that is removed.
@@ -148,14 +163,12 @@ impl Containers<'_> {
         let _lock = self.lock(record)?;
         let found = self.again(record)?;
         if !matches!(found.phase, Phase::Created | Phase::Exited | Phase::Dead) {
-            return Err(Error::WrongState {
-                name: record.name.clone(),
-                state: found.phase.word().to_owned(),
-                needed: match found.phase.is_alive() {
-                    true => "it is started already".to_owned(),
-                    false => "`rm` removes what is left of it".to_owned(),
-                },
-            });
+            let needed = match found.phase {
+                Phase::Paused => "unpause it instead",
+                phase if phase.is_alive() => "it is started already",
+                _ => "`rm` removes what is left of it",
+            };
+            return Err(Error::wrong_state(&found, needed));
         }
         let Standby { line, .. } = monitor()?;
         let mut session = Session::new(line, &record.name);
@@ -164,7 +177,7 @@ impl Containers<'_> {
         Ok(session)
     }
 
-    fn again(&self, record: &Record) -> Result<Found> {
+    pub(super) fn again(&self, record: &Record) -> Result<Found> {
         self.read(&record.id)?.ok_or_else(|| self.gone(record))
     }
 
@@ -184,11 +197,7 @@ impl Containers<'_> {
     /// [`Error::NotFound`] where it is gone already.
     pub fn wait(&self, record: &Record) -> Result<Option<i32>> {
         // Whoever removes it, as `--rm` has it, leaves its status to be read first.
-        let _waiting =
-            FileLock::shared(&self.waiters(&record.id)).map_err(|error| match error.errno() {
-                Some(Errno::NOENT) => self.gone(record),
-                _ => error.into(),
-            })?;
+        let _waiting = self.hold(record, FileLock::shared, WAITERS)?;
         loop {
             let found = self.again(record)?;
             if !found.phase.is_alive() {
@@ -206,15 +215,24 @@ impl Containers<'_> {
         }
     }
 
-    fn waiters(&self, id: &str) -> PathBuf {
-        self.dir_of(id).join("waiters")
+    /// Takes a lock of a container; one that is removed meanwhile has none.
+    fn hold(
+        &self,
+        record: &Record,
+        take: impl Fn(&Path) -> cowlab_sys::Result<FileLock>,
+        name: &str,
+    ) -> Result<FileLock> {
+        take(&self.dir_of(&record.id).join(name)).map_err(|error| match error.errno() {
+            Some(Errno::NOENT) => self.gone(record),
+            _ => error.into(),
+        })
     }
 
     /// Has those read a container's exit status who wait for it. One who stopped reading is not waited for.
     fn let_waiters_read(&self, id: &str) -> Result<Option<FileLock>> {
         let until = Instant::now() + PATIENCE;
         loop {
-            match FileLock::try_exclusive(&self.waiters(id))? {
+            match FileLock::try_exclusive(&self.dir_of(id).join(WAITERS))? {
                 None if Instant::now() < until => std::thread::sleep(MOMENT),
                 lock => return Ok(lock),
             }
@@ -256,20 +274,34 @@ impl Containers<'_> {
     /// [`Error::WrongState`] for one that does not run.
     pub fn signal(&self, record: &Record, signal: i32) -> Result<()> {
         let found = self.again(record)?;
-        self.wake(&record.id)?;
-        match self.init(&found)? {
-            Some(task) => Ok(task.signal(signal)?),
-            None => Err(Error::WrongState {
-                name: record.name.clone(),
-                state: found.phase.word().to_owned(),
-                needed: "only one that runs gets signals".to_owned(),
-            }),
+        match self.send(&found, signal)? {
+            true => Ok(()),
+            false => Err(Error::wrong_state(
+                &found,
+                "only one that runs gets signals",
+            )),
         }
+    }
+
+    /// Sends a signal; `false` where there is no process to get it. A paused container goes on with it, except with one that is
+    /// not to end it where another is (moby, `killWithSignal`).
+    fn send(&self, found: &Found, signal: i32) -> Result<bool> {
+        let record = &found.record;
+        self.wake(&record.id)?;
+        let Some(task) = self.init(found)? else {
+            return Ok(false);
+        };
+        task.signal(signal)?;
+        let ends = record.stop_signal == TERMINATE || [KILL, record.stop_signal].contains(&signal);
+        if found.phase == Phase::Paused && ends {
+            self.resume(&record.id)?;
+        }
+        Ok(true)
     }
 
     pub(super) fn init(&self, found: &Found) -> Result<Option<Task>> {
         match (&found.state.init, found.phase) {
-            (Some(process), Phase::Running | Phase::Unwatched) => process.open(),
+            (Some(process), Phase::Running | Phase::Paused | Phase::Unwatched) => process.open(),
             _ => Ok(None),
         }
     }
@@ -279,19 +311,38 @@ impl Containers<'_> {
     /// # Errors
     ///
     /// [`Error::WrongState`] for one that cannot be killed.
-    pub fn stop(&self, record: &Record, time: Duration) -> Result<()> {
+    pub fn stop(&self, record: &Record, options: StopOptions) -> Result<()> {
         let found = self.again(record)?;
         if !found.phase.is_alive() {
             return Ok(());
         }
-        self.wake(&record.id)?;
-        if let Some(task) = self.init(&found)? {
-            task.signal(record.stop_signal)?;
-        }
-        if self.wait_for_end(&found, time)? {
+        self.send(&found, options.signal.unwrap_or(record.stop_signal))?;
+        if self.wait_for_end(&found, options.time)? {
             return Ok(());
         }
         self.end_now(record)
+    }
+
+    /// Stops a container that runs, and starts it; one that does not run is started.
+    ///
+    /// # Errors
+    ///
+    /// As [`stop`](Self::stop) and [`start`](Self::start). A container that was stopped and could not be started stays so.
+    pub fn restart(
+        &self,
+        record: &Record,
+        stop: StopOptions,
+        start: &StartOptions,
+    ) -> Result<Session> {
+        let _restarting = self.hold(record, FileLock::exclusive, "restart.lock")?;
+        self.stop(record, stop)?;
+        self.start(record, start)
+    }
+
+    /// Whether somebody is restarting the container: its monitor does not remove it then, whatever was asked for.
+    pub(super) fn is_restarted(&self, id: &str) -> Result<bool> {
+        let lock = self.dir_of(id).join("restart.lock");
+        Ok(FileLock::try_exclusive(&lock)?.is_none())
     }
 
     /// Kills what runs of a container and waits for its end.
@@ -306,10 +357,8 @@ impl Containers<'_> {
             }
             if let Some(task) = self.init(&found)? {
                 task.signal(KILL)?;
-                // A commit that was killed left it paused, and what stands still does not end (cgroups(7), "freezer").
-                if let Err(reason) = cgroup::freeze(&record.id, false) {
-                    tracing::debug!(reason, "it has no cgroup that could be paused");
-                }
+                // What stands still does not end (cgroups(7), "freezer").
+                self.resume(&record.id)?;
             }
             // A monitor that is still starting it writes its number down a moment later.
             self.wait_for_end(&found, Duration::from_millis(100))?;
@@ -363,21 +412,14 @@ impl Containers<'_> {
         let found = self.again(record)?;
         if found.phase == Phase::Damaged {
             if !options.force {
-                return Err(Error::WrongState {
-                    name: record.name.clone(),
-                    state: found.phase.word().to_owned(),
-                    needed: "force the removal with -f".to_owned(),
-                });
+                return Err(Error::wrong_state(&found, "force the removal with -f"));
             }
             self.end_unknown(&record.id, &record.snapshot)?;
         }
         if found.phase.is_alive() {
             if !options.force {
-                return Err(Error::WrongState {
-                    name: record.name.clone(),
-                    state: found.phase.word().to_owned(),
-                    needed: "stop it first, or force the removal with -f".to_owned(),
-                });
+                let needed = "stop it first, or force the removal with -f";
+                return Err(Error::wrong_state(&found, needed));
             }
             self.end_now(record)?;
         }

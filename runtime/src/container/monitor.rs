@@ -162,7 +162,8 @@ fn finish(
         Err(error) => state.error = Some(format!("the exit status is not known: {error}")),
     }
     // The container is gone before anybody reads that it is: what comes next may mount its layer.
-    if measure || !record.remove {
+    let is_removed = record.remove && !containers.is_restarted(&record.id)?;
+    if measure || !is_removed {
         start::let_go(containers, &record.id, &record.snapshot);
     } else {
         take_back(containers, &record.id);
@@ -174,7 +175,7 @@ fn finish(
             Err(error) => tracing::warn!(%error, "what it wrote is not measured"),
         }
     }
-    if record.remove {
+    if is_removed {
         containers.remove_ended(record)?;
     }
     drop(lock);

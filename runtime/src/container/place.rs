@@ -44,6 +44,8 @@ pub enum Phase {
     Starting,
     /// It runs.
     Running,
+    /// It runs, and all of its processes stand still.
+    Paused,
     /// It runs, and its monitor has died: nobody keeps its output or its exit status.
     Unwatched,
     /// It has ended.
@@ -73,6 +75,7 @@ impl Phase {
             Self::Created => "created",
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Unwatched => "running, its monitor has died",
             Self::Exited => "exited",
             Self::Dead => "dead",
@@ -84,7 +87,10 @@ impl Phase {
     /// Whether a process of it is there.
     #[must_use]
     pub const fn is_alive(self) -> bool {
-        matches!(self, Self::Starting | Self::Running | Self::Unwatched)
+        matches!(
+            self,
+            Self::Starting | Self::Running | Self::Paused | Self::Unwatched
+        )
     }
 }
 
@@ -354,6 +360,7 @@ impl<'a> Containers<'a> {
             Step::Exited => Phase::Exited,
             Step::Removing => Phase::Removing,
             Step::Starting if lives(&state.monitor)? => Phase::Starting,
+            Step::Running if self.is_paused(id) && lives(&state.init)? => Phase::Paused,
             Step::Running if lives(&state.monitor)? => Phase::Running,
             Step::Starting | Step::Running if lives(&state.init)? => Phase::Unwatched,
             // The monitor may have written the end between the two looks.

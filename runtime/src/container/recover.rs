@@ -75,7 +75,7 @@ impl Containers<'_> {
         let is_lost = match phase {
             Phase::Creating | Phase::Removing => true,
             Phase::Created => record.ephemeral.as_deref().is_some_and(|made| made != boot),
-            Phase::Starting | Phase::Running | Phase::Unwatched => false,
+            Phase::Starting | Phase::Running | Phase::Paused | Phase::Unwatched => false,
             // Without `--rm` every state was flushed: of one that is damaged its user decides.
             Phase::Exited | Phase::Dead | Phase::Damaged => record.remove,
         };

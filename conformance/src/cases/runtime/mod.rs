@@ -3,7 +3,6 @@
 pub(super) mod access;
 pub(super) mod adapter;
 pub(super) mod change;
-pub(super) mod docker;
 pub(super) mod driver;
 pub(super) mod exchange;
 pub(super) mod explain;
@@ -19,6 +18,7 @@ pub(super) mod maker;
 pub(super) mod neighbor;
 pub(super) mod ordinary;
 pub(super) mod process;
+pub(super) mod running;
 pub(super) mod stream;
 pub(super) mod trouble;
 pub(super) mod volume;

@@ -48,6 +48,9 @@ fn an_ordinary_user_runs(context: &mut Context) -> Result<()> {
     product.ok(&["run", "-d", "--name", "one", BASE, "sleep", "300"])?;
     product.ok(&["exec", "one", "sh", "-c", "echo x >/made; chown 7:8 /made"])?;
     product.says(&["diff", "one"], "A /made")?;
+    // No cgroup is delegated to the user of this suite.
+    let paused = product.run(&["pause", "one"])?;
+    paused.refused(1, "an ordinary user's has one only where")?;
     product.ok(&["commit", "--pause=false", "one", "two"])?;
     product.ok(&["stop", "--time", "1", "one"])?;
     product.ok(&["start", "one"])?;

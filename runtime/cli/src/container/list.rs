@@ -8,9 +8,8 @@ use cowlab_reports::result::Timestamp;
 use cowlab_runtime::container::{Containers, Found, Phase};
 use serde_json::{Value, json};
 
-use super::{Open, each, fields};
+use super::{Open, each};
 use crate::exit;
-use crate::format::{Format, ListFormat, ObjectFormat};
 use crate::root::RootArgs;
 use crate::table;
 
@@ -30,8 +29,6 @@ pub(crate) struct PsArgs {
     /// Print whole ids.
     #[arg(long)]
     no_trunc: bool,
-    #[command(flatten)]
-    format: ListFormat,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -64,8 +61,6 @@ pub(crate) struct InspectArgs {
     /// Measure what each has written.
     #[arg(long, short)]
     size: bool,
-    #[command(flatten)]
-    format: ObjectFormat,
     /// As always: the output is JSON.
     #[arg(long, hide = true)]
     json: bool,
@@ -89,41 +84,16 @@ pub(super) fn ps(args: &PsArgs) -> anyhow::Result<u8> {
         writeln!(out, "{}", Value::from(rows?))?;
         return Ok(exit::OK);
     }
-    let format = &args.format.format;
+    let id = |found: &Found| match args.no_trunc {
+        true => found.record.id.clone(),
+        false => found.record.short_id().to_owned(),
+    };
     if args.quiet {
-        if !format.is_default() {
-            // docker's words and its choice.
-            let warning =
-                "WARNING: Ignoring custom format, because both --format and --quiet are set.";
-            writeln!(std::io::stderr(), "{warning}")?;
-        }
         for found in &all {
-            writeln!(out, "{}", id(found, args.no_trunc))?;
+            writeln!(out, "{}", id(found))?;
         }
         return Ok(exit::OK);
     }
-    if !format.is_default() {
-        let wanted = fields::Wanted {
-            no_trunc: args.no_trunc,
-            size: args.size || format.shows("Size"),
-        };
-        let rows: anyhow::Result<Vec<_>> = all
-            .iter()
-            .map(|found| fields::row(&containers, found, wanted))
-            .collect();
-        format.list(&mut out, &fields::COLUMNS, &rows?)?;
-        return Ok(exit::OK);
-    }
-    print_table(&mut out, args, &containers, &all)?;
-    Ok(exit::OK)
-}
-
-fn print_table(
-    out: &mut impl Write,
-    args: &PsArgs,
-    containers: &Containers<'_>,
-    all: &[Found],
-) -> anyhow::Result<()> {
     let columns = if args.size { 7 } else { 6 };
     let header = [
         "CONTAINER ID",
@@ -135,22 +105,15 @@ fn print_table(
         "SIZE",
     ];
     let mut rows = Vec::new();
-    for found in all {
-        let mut row = cells(found, id(found, args.no_trunc));
+    for found in &all {
+        let mut row = cells(found, id(found));
         if args.size {
             row.push(containers.usage(found)?.exclusive.bytes.to_string());
         }
         rows.push(row);
     }
-    Ok(table::write(out, &header[..columns], &rows)?)
-}
-
-/// An id, or the beginning that people use.
-pub(super) fn id(found: &Found, no_trunc: bool) -> String {
-    match no_trunc {
-        true => found.record.id.clone(),
-        false => found.record.short_id().to_owned(),
-    }
+    table::write(&mut out, &header[..columns], &rows)?;
+    Ok(exit::OK)
 }
 
 fn cells(found: &Found, id: String) -> Vec<String> {
@@ -184,11 +147,12 @@ fn row(containers: &Containers<'_>, found: &Found, size: bool) -> anyhow::Result
     }))
 }
 
-pub(super) fn status_text(found: &Found) -> String {
+fn status_text(found: &Found) -> String {
     let state = &found.state;
     let ago = |time: Option<Timestamp>| time.map(|time| span(since(time))).unwrap_or_default();
     match found.phase {
         Phase::Running => format!("Up {}", ago(state.started)),
+        Phase::Paused => format!("Up {} (Paused)", ago(state.started)),
         Phase::Unwatched => format!("Up {}, its monitor has died", ago(state.started)),
         Phase::Exited => match state.exit_code {
             Some(code) => format!("Exited ({code}) {} ago", ago(state.finished)),
@@ -203,11 +167,11 @@ pub(super) fn status_text(found: &Found) -> String {
     }
 }
 
-pub(super) fn since(time: Timestamp) -> Duration {
+fn since(time: Timestamp) -> Duration {
     Timestamp::from(SystemTime::now()).since(time)
 }
 
-pub(super) fn span(time: Duration) -> String {
+fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..120 => format!("{seconds} seconds"),
@@ -218,7 +182,7 @@ pub(super) fn span(time: Duration) -> String {
 }
 
 /// The start of a text, without control characters.
-pub(super) fn short(text: &str, length: usize) -> String {
+fn short(text: &str, length: usize) -> String {
     let clean: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -292,16 +256,16 @@ fn print(line: &cowlab_runtime::container::LogLine, args: &LogsArgs) -> anyhow::
 pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
     let open = Open::new(&args.root)?;
     let containers = open.containers()?;
-    let (mut all, format) = (Vec::new(), &args.format.format);
+    let mut all = Vec::new();
     let code = each(&containers, &args.names, |found| {
-        all.push(document(&containers, found, args.size, format)?);
+        all.push(document(&containers, found, args.size)?);
         Ok(())
     });
-    format.documents(&mut std::io::stdout().lock(), &all)?;
+    writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&all)?)?;
     code
 }
 
-/// All that is known about a container; for a format, with docker's members.
+/// All that is known about a container.
 ///
 /// # Errors
 ///
@@ -310,12 +274,8 @@ pub(crate) fn document(
     containers: &Containers<'_>,
     found: &Found,
     size: bool,
-    format: &Format,
 ) -> anyhow::Result<Value> {
     let mut facts = facts(containers, found)?;
-    if !format.is_default() {
-        fields::as_dockers(&mut facts, containers, found);
-    }
     if size {
         let usage = containers.usage(found)?;
         facts["SizeRw"] = json!(usage.exclusive.bytes);
@@ -339,6 +299,7 @@ fn facts(containers: &Containers<'_>, found: &Found) -> anyhow::Result<Value> {
         "State": {
             "Status": found.phase,
             "Running": found.phase.is_alive(),
+            "Paused": found.phase == Phase::Paused,
             "Pid": pid,
             "MonitorPid": state.monitor.as_ref().filter(|_| found.phase.is_alive()).map(|monitor| monitor.pid),
             "ExitCode": state.exit_code,
@@ -347,7 +308,6 @@ fn facts(containers: &Containers<'_>, found: &Found) -> anyhow::Result<Value> {
             "FinishedAt": state.finished,
         },
         "Config": {
-            "Image": record.image,
             "Hostname": if record.hostname.is_empty() { record.short_id() } else { &record.hostname },
             "User": record.user,
             "Tty": record.terminal,

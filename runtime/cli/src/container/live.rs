@@ -4,7 +4,9 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use cowlab_runtime::container::{self as runtime, End, ExecOptions, RemoveOptions};
+use cowlab_runtime::container::{
+    self as runtime, Containers, End, ExecOptions, Record, RemoveOptions, StopOptions,
+};
 
 use super::create::with_values;
 use super::{Open, each, each_name, status, unread};
@@ -13,11 +15,11 @@ use crate::root::{RootArgs, monitor_arguments};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct NamesArgs {
-    #[command(flatten)]
-    root: RootArgs,
     /// Names or ids.
     #[arg(required = true, value_name = "CONTAINER")]
     names: Vec<String>,
+    #[command(flatten)]
+    root: RootArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -35,28 +37,65 @@ pub(crate) struct StartArgs {
     names: Vec<String>,
 }
 
+/// How containers are asked to end.
+#[derive(Debug, clap::Args)]
+struct HowToStop {
+    /// The signal that asks it, by name or number [default: the container's own].
+    #[arg(long, short)]
+    signal: Option<String>,
+    /// How many seconds it may take before it is killed; -1 waits for ever.
+    #[arg(
+        long,
+        short,
+        alias = "time",
+        default_value_t = 10,
+        allow_negative_numbers = true
+    )]
+    timeout: i64,
+}
+
+impl HowToStop {
+    fn options(&self) -> anyhow::Result<StopOptions> {
+        Ok(StopOptions {
+            signal: self.signal.as_deref().map(signal_number).transpose()?,
+            // As long as nobody waits for.
+            time: Duration::from_secs(u64::try_from(self.timeout).unwrap_or(u32::MAX.into())),
+        })
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct StopArgs {
     #[command(flatten)]
-    root: RootArgs,
-    /// How many seconds it may take before it is killed.
-    #[arg(long, short, visible_alias = "timeout", default_value_t = 10)]
-    time: u64,
+    how: HowToStop,
     /// Names or ids.
     #[arg(required = true, value_name = "CONTAINER")]
     names: Vec<String>,
+    #[command(flatten)]
+    root: RootArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestartArgs {
+    #[command(flatten)]
+    how: HowToStop,
+    /// Names or ids.
+    #[arg(required = true, value_name = "CONTAINER")]
+    names: Vec<String>,
+    #[command(flatten)]
+    root: RootArgs,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct KillArgs {
-    #[command(flatten)]
-    root: RootArgs,
     /// The signal, by name or number.
     #[arg(long, short, default_value = "KILL")]
     signal: String,
     /// Names or ids.
     #[arg(required = true, value_name = "CONTAINER")]
     names: Vec<String>,
+    #[command(flatten)]
+    root: RootArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -229,26 +268,63 @@ fn exec_detached(args: &ExecArgs) -> anyhow::Result<u8> {
 
 /// `cowlab stop`.
 pub(super) fn stop(args: &StopArgs) -> anyhow::Result<u8> {
-    let open = Open::new(&args.root)?;
-    let containers = open.containers()?;
-    each(&containers, &args.names, |found| {
-        containers.stop(&found.record, Duration::from_secs(args.time))?;
-        Ok(writeln!(std::io::stdout(), "{}", found.record.name)?)
+    let options = args.how.options()?;
+    with_each(&args.root, &args.names, |_, containers, record| {
+        Ok(containers.stop(record, options)?)
+    })
+}
+
+/// `cowlab restart`.
+pub(super) fn restart(args: &RestartArgs) -> anyhow::Result<u8> {
+    let options = args.how.options()?;
+    with_each(&args.root, &args.names, |open, containers, record| {
+        containers.restart(record, options, &open.start_options(false))?;
+        Ok(())
     })
 }
 
 /// `cowlab kill`.
 pub(super) fn kill(args: &KillArgs) -> anyhow::Result<u8> {
-    let signal = cowlab_sys::task::signal_number(&args.signal).ok_or_else(|| Stop {
-        code: exit::USAGE,
-        message: format!("there is no signal `{}`: name it as in `TERM`", args.signal),
-    })?;
-    let open = Open::new(&args.root)?;
-    let containers = open.containers()?;
-    each(&containers, &args.names, |found| {
-        containers.signal(&found.record, signal)?;
-        Ok(writeln!(std::io::stdout(), "{}", found.record.name)?)
+    let signal = signal_number(&args.signal)?;
+    with_each(&args.root, &args.names, |_, containers, record| {
+        Ok(containers.signal(record, signal)?)
     })
+}
+
+/// `cowlab pause`.
+pub(super) fn pause(args: &NamesArgs) -> anyhow::Result<u8> {
+    with_each(&args.root, &args.names, |_, containers, record| {
+        Ok(containers.pause(record)?)
+    })
+}
+
+/// `cowlab unpause`.
+pub(super) fn unpause(args: &NamesArgs) -> anyhow::Result<u8> {
+    with_each(&args.root, &args.names, |_, containers, record| {
+        Ok(containers.unpause(record)?)
+    })
+}
+
+/// Does something with each of the containers, and prints the name that was given for it, as docker does.
+fn with_each(
+    root: &RootArgs,
+    names: &[String],
+    work: impl Fn(&Open, &Containers<'_>, &Record) -> anyhow::Result<()>,
+) -> anyhow::Result<u8> {
+    let open = Open::new(root)?;
+    let containers = open.containers()?;
+    each_name(names, |name| {
+        work(&open, &containers, &containers.find(name)?.record)?;
+        Ok(writeln!(std::io::stdout(), "{name}")?)
+    })
+}
+
+fn signal_number(name: &str) -> anyhow::Result<i32> {
+    let number = cowlab_sys::task::signal_number(name);
+    Ok(number.ok_or_else(|| Stop {
+        code: exit::USAGE,
+        message: format!("there is no signal `{name}`: name it as in `TERM`"),
+    })?)
 }
 
 /// `cowlab wait`.

@@ -1,5 +1,7 @@
 //! `cowlab image inspect`: docker's document about an image, with what its layers are on this disk.
 
+use std::io::Write;
+
 use cowlab_driver::Mounts;
 use cowlab_runtime::Root;
 use cowlab_runtime::image::familiar;
@@ -7,7 +9,6 @@ use cowlab_sys::MountOption;
 use serde_json::{Map, Value, json};
 
 use crate::exit;
-use crate::format::ObjectFormat;
 use crate::root::RootArgs;
 
 /// Shows everything about images: one JSON array.
@@ -16,8 +17,6 @@ pub(crate) struct InspectArgs {
     /// Names, ids or beginnings of ids.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
-    #[command(flatten)]
-    format: ObjectFormat,
     #[command(flatten)]
     root: RootArgs,
 }
@@ -29,8 +28,8 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<u8> {
         .iter()
         .map(|image| document(&root, image))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let format = &args.format.format;
-    format.documents(&mut std::io::stdout().lock(), &documents)?;
+    let text = serde_json::to_string_pretty(&documents)?;
+    writeln!(std::io::stdout(), "{text}")?;
     Ok(exit::OK)
 }
 

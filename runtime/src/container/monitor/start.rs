@@ -67,6 +67,7 @@ fn clear(containers: &Containers<'_>, record: &Record) -> Result<()> {
         files::make_dir(&path)?;
     }
     files::make_dir(&dir.join("rootfs"))?;
+    containers.forget_pause(&record.id)?;
     files::remove(&dir.join("console"))
 }
 

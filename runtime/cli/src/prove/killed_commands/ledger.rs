@@ -168,7 +168,7 @@ impl Turn<'_> {
     /// What a container is after the turn that nobody touched.
     fn rebooted<'a>(&self, state: &'a str) -> &'a str {
         match (self.outcome, state) {
-            (Outcome::Rebooted, "running") => "dead",
+            (Outcome::Rebooted, "running" | "paused") => "dead",
             _ => state,
         }
     }
@@ -216,9 +216,14 @@ impl Turn<'_> {
         let is_cut = self.outcome.is_cut();
         let mut states = match self.plan.effect() {
             // What does not run is left alone.
-            Effect::Is("exited") if self.outcome == Outcome::Done && before.state != "running" => {
+            Effect::Is("exited")
+                if self.outcome == Outcome::Done
+                    && !["running", "paused"].contains(&before.state.as_str()) =>
+            {
                 vec![before.state.as_str()]
             }
+            Effect::Restarted if self.outcome == Outcome::Done => vec!["running"],
+            Effect::Restarted if is_cut => vec![rebooted, "exited", "running"],
             Effect::Is(state) if self.outcome == Outcome::Done => vec![state],
             Effect::Is(state) if is_cut => vec![rebooted, state],
             Effect::Gone if is_cut => vec![rebooted, "exited", "dead", "removing"],
@@ -228,7 +233,9 @@ impl Turn<'_> {
         if before.is_half() {
             states.push(&before.state);
         }
-        if self.outcome == Outcome::Rebooted && states.contains(&"running") {
+        if self.outcome == Outcome::Rebooted
+            && (states.contains(&"running") || states.contains(&"paused"))
+        {
             states.push("dead");
         }
         if !states.contains(&after.state.as_str()) {

@@ -271,7 +271,7 @@ impl Stand {
             let workers = self.workers()?;
             let rows = self.json(&["ps", "-a", "--json"])?;
             let alive = |word: &str| rows.iter().filter(|row| row["state"] == word).count();
-            let running = alive("running");
+            let running = alive("running") + alive("paused");
             let rest = workers
                 .iter()
                 .any(|one| !one.is_monitor() && !one.is_lasting());

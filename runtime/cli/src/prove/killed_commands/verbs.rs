@@ -54,6 +54,8 @@ pub(in crate::prove) enum Effect {
     Passed,
     /// The container is in this state.
     Is(&'static str),
+    /// The container was stopped, if it ran, and runs.
+    Restarted,
     /// The container's file has the text.
     Holds,
     /// The container is gone.
@@ -67,8 +69,9 @@ pub(in crate::prove) enum Effect {
 }
 
 const STOPPED: Need = Need::Is(&["created", "exited", "dead"]);
-const WHOLE: Need = Need::Is(&["created", "exited", "dead", "running"]);
+const WHOLE: Need = Need::Is(&["created", "exited", "dead", "running", "paused"]);
 const RUNNING: Need = Need::Is(&["running"]);
+const ALIVE: Need = Need::Is(&["running", "paused"]);
 
 const fn verb(words: &'static str, needs: &'static [Need], effect: Effect) -> Verb {
     Verb {
@@ -97,11 +100,18 @@ pub(in crate::prove) const VERBS: &[Verb] = &[
     verb("diff {name}", &[WHOLE], Effect::Nothing),
     verb("export -o {out} {name}", &[WHOLE], Effect::Nothing),
     verb("save -o {out} {image}", &[Need::Image], Effect::Nothing),
-    verb("stop -t 0 {name}", &[RUNNING], Effect::Is("exited")),
+    verb("pause {name}", &[RUNNING], Effect::Is("paused")),
+    verb(
+        "unpause {name}",
+        &[Need::Is(&["paused"])],
+        Effect::Is("running"),
+    ),
+    verb("restart -t 0 {name}", &[WHOLE], Effect::Restarted),
+    verb("stop -t 0 {name}", &[ALIVE], Effect::Is("exited")),
     verb(
         "rm -f {name}",
         &[Need::Is(&[
-            "created", "exited", "dead", "running", "creating", "removing",
+            "created", "exited", "dead", "running", "paused", "creating", "removing",
         ])],
         Effect::Gone,
     ),
@@ -115,7 +125,7 @@ pub(in crate::prove) const VERBS: &[Verb] = &[
         &[Need::Image, Need::NameFree],
         Effect::Made("running"),
     ),
-    verb("kill {name}", &[RUNNING], Effect::Is("exited")),
+    verb("kill {name}", &[ALIVE], Effect::Is("exited")),
     verb(
         "volume rm {volume}",
         &[Need::Volume, Need::VolumeFree],
