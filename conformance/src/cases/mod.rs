@@ -155,6 +155,7 @@ pub const GROUPS: &[Group] = &[
         cases: &[
             runtime::volume::CASES,
             runtime::link::CASES,
+            runtime::docker::CASES,
             runtime::flags::CASES,
             runtime::life::CASES,
             runtime::login::CASES,

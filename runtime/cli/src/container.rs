@@ -3,6 +3,7 @@
 
 mod change;
 mod create;
+mod fields;
 mod list;
 mod live;
 

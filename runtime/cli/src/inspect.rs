@@ -9,8 +9,9 @@ use cowlab_runtime::{Error as RuntimeError, image::Image};
 use serde_json::Value;
 
 use crate::exit::{self, Stop};
+use crate::format::ObjectFormat;
 use crate::root::RootArgs;
-use crate::{container, image};
+use crate::{container, image, volume};
 
 /// Print all that is known about containers, images and volumes, as JSON.
 ///
@@ -26,6 +27,8 @@ pub(crate) struct Args {
     /// Measure what each container has written.
     #[arg(long, short)]
     size: bool,
+    #[command(flatten)]
+    format: ObjectFormat,
     /// As always: the output is JSON.
     #[arg(long, hide = true)]
     json: bool,
@@ -70,11 +73,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             Err(error) => writeln!(std::io::stderr(), "cowlab: {error:#}")?,
         }
     }
-    writeln!(
-        std::io::stdout(),
-        "{}",
-        serde_json::to_string_pretty(&found)?
-    )?;
+    let format = &args.format.format;
+    format.documents(&mut std::io::stdout().lock(), &found)?;
     first.map_or(Ok(exit::OK), Err)
 }
 
@@ -117,10 +117,11 @@ fn look_up(
         };
         return Err(stop(format!("there is no {words} `{name}`")));
     };
+    let format = &args.format.format;
     match object {
-        Object::Container(found) => container::document(containers, &found, args.size),
+        Object::Container(found) => container::document(containers, &found, args.size, format),
         Object::Image(image) => image::document(root, &image.id.to_string()),
-        Object::Volume => Ok(serde_json::to_value(containers.volumes().get(name)?)?),
+        Object::Volume => volume::document(&containers.volumes().get(name)?, format),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod container;
 mod exit;
+mod format;
 mod guest;
 mod image;
 mod inspect;

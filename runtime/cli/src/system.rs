@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use cowlab_runtime::Root;
 use cowlab_runtime::image::short;
 use cowlab_runtime::system::{Health, LayerFinding, PruneOptions, Share};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::format::{Column, ListFormat, ObjectFormat, Row};
 use crate::root::RootArgs;
 use crate::{exit, image, table};
 
@@ -20,7 +21,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show what images, snapshots and blobs take on disk, measured, each layer once.
-    Df(ShowArgs),
+    Df(DfArgs),
     /// Check records against what is on disk, and blobs and layers against their digests; exit 1 for a finding.
     Check(CheckArgs),
     /// Remove images without names, and layers and blobs that no image has.
@@ -29,9 +30,22 @@ enum Command {
     Info(ShowArgs),
 }
 
+#[derive(Debug, clap::Args)]
+struct DfArgs {
+    #[command(flatten)]
+    format: ListFormat,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    root: RootArgs,
+}
+
 /// Shows something about the root.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    format: ObjectFormat,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -80,14 +94,48 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
 }
 
-fn df(args: &ShowArgs) -> anyhow::Result<u8> {
+/// The members of a share for `--format`.
+const SHARE: [Column; 5] = [
+    ("Type", "TYPE"),
+    ("TotalCount", "TOTAL"),
+    ("Active", "ACTIVE"),
+    ("Size", "SIZE"),
+    ("Reclaimable", "RECLAIMABLE"),
+];
+
+fn formatted((name, share): (&str, &Share)) -> Row {
+    Row {
+        fields: json!({
+            "Type": name,
+            "TotalCount": share.total.to_string(),
+            "Active": share.active.to_string(),
+            "Size": table::size(share.size.bytes.0),
+            "Reclaimable": table::size(share.reclaimable.bytes.0),
+        }),
+        labels: None,
+    }
+}
+
+fn df(args: &DfArgs) -> anyhow::Result<u8> {
     let used = args.root.open()?.disk_use()?;
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_value(used)?)?;
         return Ok(exit::OK);
     }
-    let row = |name: &str, share: &Share| {
+    let shares = [
+        ("Images", &used.images),
+        ("Snapshots", &used.snapshots),
+        ("Blobs", &used.blobs),
+        ("Recipes", &used.recipes),
+        ("Volumes", &used.volumes),
+    ];
+    let format = &args.format.format;
+    if !format.is_default() {
+        format.list(&mut out, &SHARE, &shares.map(formatted))?;
+        return Ok(exit::OK);
+    }
+    let row = |(name, share): (&str, &Share)| {
         vec![
             name.to_owned(),
             share.total.to_string(),
@@ -97,13 +145,7 @@ fn df(args: &ShowArgs) -> anyhow::Result<u8> {
             table::size(share.reclaimable.bytes.0),
         ]
     };
-    let rows = [
-        row("Images", &used.images),
-        row("Snapshots", &used.snapshots),
-        row("Blobs", &used.blobs),
-        row("Recipes", &used.recipes),
-        row("Volumes", &used.volumes),
-    ];
+    let rows = shares.map(row);
     let header = ["TYPE", "TOTAL", "ACTIVE", "SIZE", "INODES", "RECLAIMABLE"];
     table::write(&mut out, &header, &rows)?;
     Ok(exit::OK)
@@ -231,6 +273,11 @@ pub(crate) fn info(args: &ShowArgs) -> anyhow::Result<u8> {
     let root = args.root.open()?;
     let facts = facts(&root)?;
     let mut out = io::stdout().lock();
+    let format = &args.format.format;
+    if !format.is_default() {
+        format.document(&mut out, &as_dockers(&facts))?;
+        return Ok(exit::OK);
+    }
     if args.json {
         let object: serde_json::Map<_, _> = facts
             .into_iter()
@@ -246,6 +293,31 @@ pub(crate) fn info(args: &ShowArgs) -> anyhow::Result<u8> {
         }
     }
     Ok(exit::OK)
+}
+
+/// The facts under docker's names.
+fn as_dockers(facts: &[(&'static str, Value)]) -> Value {
+    let fact = |wanted: &str| {
+        let found = facts.iter().find(|(name, _)| *name == wanted);
+        found.map_or(Value::Null, |(_, value)| value.clone())
+    };
+    let security = match fact("seccomp").as_bool() {
+        Some(true) => vec!["name=seccomp,profile=builtin"],
+        _ => Vec::new(),
+    };
+    json!({
+        "ServerVersion": fact("version"),
+        "DockerRootDir": fact("root"),
+        "Driver": fact("driver"),
+        "DriverStatus": [["Variant", fact("variant")], ["Root", fact("driver_root")]],
+        "Images": fact("images"),
+        "Containers": fact("containers"),
+        "KernelVersion": fact("kernel"),
+        "OSType": std::env::consts::OS,
+        "Architecture": std::env::consts::ARCH,
+        "SecurityOptions": security,
+        "Warnings": fact("warnings"),
+    })
 }
 
 fn facts(root: &Root) -> anyhow::Result<Vec<(&'static str, serde_json::Value)>> {

@@ -22,7 +22,7 @@ pub(crate) fn write(out: &mut impl Write, header: &[&str], rows: &[Vec<String>])
                 .map(|row| row.iter().map(|cell| shown(cell)).collect()),
         )
         .collect();
-    let columns = rows.first().map_or(0, Vec::len);
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
             let cells = rows.iter().filter_map(|row| row.get(column));

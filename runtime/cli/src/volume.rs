@@ -4,9 +4,10 @@ use std::io::Write;
 
 use clap::Subcommand;
 use cowlab_runtime::container::{Containers, volume::Volume};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::exit;
+use crate::format::{self, Column, Format, ListFormat, ObjectFormat, Row};
 use crate::root::{RootArgs, name_and_value};
 
 /// Work with volumes.
@@ -36,9 +37,13 @@ enum Verb {
         /// Print names only.
         #[arg(long, short)]
         quiet: bool,
+        #[command(flatten)]
+        format: ListFormat,
     },
     /// Print all that is known about volumes, as JSON.
     Inspect {
+        #[command(flatten)]
+        format: ObjectFormat,
         /// Their names.
         #[arg(required = true)]
         names: Vec<String>,
@@ -81,10 +86,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
                 false => writeln!(out, "{}", volume.name)?,
             }
         }
-        Verb::Ls { quiet } => list(&volumes.list()?, *quiet, args.json, &mut out)?,
-        Verb::Inspect { names } => {
-            let found: Result<Vec<_>, _> = names.iter().map(|name| volumes.get(name)).collect();
-            writeln!(out, "{}", serde_json::to_string_pretty(&found?)?)?;
+        Verb::Ls { quiet, format } => {
+            let all = volumes.list()?;
+            match format.format.is_default() {
+                true => list(&all, *quiet, args.json, &mut out)?,
+                false => print(&all, &format.format, &mut out)?,
+            }
+        }
+        Verb::Inspect { names, format } => {
+            let format = &format.format;
+            let found = names
+                .iter()
+                .map(|name| document(&volumes.get(name)?, format));
+            let found: Vec<_> = found.collect::<anyhow::Result<_>>()?;
+            format.documents(&mut out, &found)?;
         }
         Verb::Rm { force, names } => {
             for name in names {
@@ -109,16 +124,74 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
                 return Ok(exit::FINDING);
             }
             let removed = volumes.prune(*all, &containers)?;
-            if args.json {
-                writeln!(out, "{}", json!({"removed": removed}))?;
-            } else {
-                for name in removed {
-                    writeln!(out, "{name}")?;
-                }
+            match args.json {
+                true => writeln!(out, "{}", json!({"removed": removed}))?,
+                false => removed
+                    .iter()
+                    .try_for_each(|name| writeln!(out, "{name}"))?,
             }
         }
     }
     Ok(exit::OK)
+}
+
+/// The members of a volume for `--format` of `ls`.
+const COLUMNS: [Column; 10] = [
+    ("Driver", "DRIVER"),
+    ("Name", "VOLUME NAME"),
+    ("Labels", "LABELS"),
+    ("Mountpoint", "MOUNTPOINT"),
+    ("Scope", "SCOPE"),
+    ("Links", "LINKS"),
+    ("Size", "SIZE"),
+    ("Availability", "AVAILABILITY"),
+    ("Group", "GROUP"),
+    ("Status", "STATUS"),
+];
+
+fn row(volume: &Volume) -> Row {
+    // docker's words for what is not measured, and for what clusters alone have.
+    let unknown = "N/A";
+    Row {
+        fields: json!({
+            "Driver": "local",
+            "Name": volume.name,
+            "Labels": format::labels(&volume.labels),
+            "Mountpoint": volume.mountpoint,
+            "Scope": "local",
+            "Links": unknown,
+            "Size": unknown,
+            "Availability": unknown,
+            "Group": unknown,
+            "Status": unknown,
+        }),
+        labels: Some(volume.labels.clone()),
+    }
+}
+
+/// All that is known about a volume; for a format, with docker's members.
+///
+/// # Errors
+///
+/// None that is known.
+pub(crate) fn document(volume: &Volume, format: &Format) -> anyhow::Result<Value> {
+    if format.is_default() {
+        return Ok(serde_json::to_value(volume)?);
+    }
+    Ok(json!({
+        "CreatedAt": volume.created,
+        "Driver": "local",
+        "Labels": volume.labels,
+        "Mountpoint": volume.mountpoint,
+        "Name": volume.name,
+        "Options": null,
+        "Scope": "local",
+    }))
+}
+
+fn print(all: &[Volume], format: &Format, out: &mut impl Write) -> anyhow::Result<()> {
+    let rows: Vec<_> = all.iter().map(row).collect();
+    format.list(out, &COLUMNS, &rows)
 }
 
 fn list(all: &[Volume], quiet: bool, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {

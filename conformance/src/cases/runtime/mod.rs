@@ -3,6 +3,7 @@
 pub(super) mod access;
 pub(super) mod adapter;
 pub(super) mod change;
+pub(super) mod docker;
 pub(super) mod driver;
 pub(super) mod exchange;
 pub(super) mod explain;

@@ -8,8 +8,9 @@ use cowlab_reports::result::Timestamp;
 use cowlab_runtime::container::{Containers, Found, Phase};
 use serde_json::{Value, json};
 
-use super::{Open, each};
+use super::{Open, each, fields};
 use crate::exit;
+use crate::format::{Format, ListFormat, ObjectFormat};
 use crate::root::RootArgs;
 use crate::table;
 
@@ -29,6 +30,8 @@ pub(crate) struct PsArgs {
     /// Print whole ids.
     #[arg(long)]
     no_trunc: bool,
+    #[command(flatten)]
+    format: ListFormat,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -61,6 +64,8 @@ pub(crate) struct InspectArgs {
     /// Measure what each has written.
     #[arg(long, short)]
     size: bool,
+    #[command(flatten)]
+    format: ObjectFormat,
     /// As always: the output is JSON.
     #[arg(long, hide = true)]
     json: bool,
@@ -84,16 +89,41 @@ pub(super) fn ps(args: &PsArgs) -> anyhow::Result<u8> {
         writeln!(out, "{}", Value::from(rows?))?;
         return Ok(exit::OK);
     }
-    let id = |found: &Found| match args.no_trunc {
-        true => found.record.id.clone(),
-        false => found.record.short_id().to_owned(),
-    };
+    let format = &args.format.format;
     if args.quiet {
+        if !format.is_default() {
+            // docker's words and its choice.
+            let warning =
+                "WARNING: Ignoring custom format, because both --format and --quiet are set.";
+            writeln!(std::io::stderr(), "{warning}")?;
+        }
         for found in &all {
-            writeln!(out, "{}", id(found))?;
+            writeln!(out, "{}", id(found, args.no_trunc))?;
         }
         return Ok(exit::OK);
     }
+    if !format.is_default() {
+        let wanted = fields::Wanted {
+            no_trunc: args.no_trunc,
+            size: args.size || format.shows("Size"),
+        };
+        let rows: anyhow::Result<Vec<_>> = all
+            .iter()
+            .map(|found| fields::row(&containers, found, wanted))
+            .collect();
+        format.list(&mut out, &fields::COLUMNS, &rows?)?;
+        return Ok(exit::OK);
+    }
+    print_table(&mut out, args, &containers, &all)?;
+    Ok(exit::OK)
+}
+
+fn print_table(
+    out: &mut impl Write,
+    args: &PsArgs,
+    containers: &Containers<'_>,
+    all: &[Found],
+) -> anyhow::Result<()> {
     let columns = if args.size { 7 } else { 6 };
     let header = [
         "CONTAINER ID",
@@ -105,15 +135,22 @@ pub(super) fn ps(args: &PsArgs) -> anyhow::Result<u8> {
         "SIZE",
     ];
     let mut rows = Vec::new();
-    for found in &all {
-        let mut row = cells(found, id(found));
+    for found in all {
+        let mut row = cells(found, id(found, args.no_trunc));
         if args.size {
             row.push(containers.usage(found)?.exclusive.bytes.to_string());
         }
         rows.push(row);
     }
-    table::write(&mut out, &header[..columns], &rows)?;
-    Ok(exit::OK)
+    Ok(table::write(out, &header[..columns], &rows)?)
+}
+
+/// An id, or the beginning that people use.
+pub(super) fn id(found: &Found, no_trunc: bool) -> String {
+    match no_trunc {
+        true => found.record.id.clone(),
+        false => found.record.short_id().to_owned(),
+    }
 }
 
 fn cells(found: &Found, id: String) -> Vec<String> {
@@ -147,7 +184,7 @@ fn row(containers: &Containers<'_>, found: &Found, size: bool) -> anyhow::Result
     }))
 }
 
-fn status_text(found: &Found) -> String {
+pub(super) fn status_text(found: &Found) -> String {
     let state = &found.state;
     let ago = |time: Option<Timestamp>| time.map(|time| span(since(time))).unwrap_or_default();
     match found.phase {
@@ -167,11 +204,11 @@ fn status_text(found: &Found) -> String {
     }
 }
 
-fn since(time: Timestamp) -> Duration {
+pub(super) fn since(time: Timestamp) -> Duration {
     Timestamp::from(SystemTime::now()).since(time)
 }
 
-fn span(time: Duration) -> String {
+pub(super) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..120 => format!("{seconds} seconds"),
@@ -182,7 +219,7 @@ fn span(time: Duration) -> String {
 }
 
 /// The start of a text, without control characters.
-fn short(text: &str, length: usize) -> String {
+pub(super) fn short(text: &str, length: usize) -> String {
     let clean: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -256,16 +293,16 @@ fn print(line: &cowlab_runtime::container::LogLine, args: &LogsArgs) -> anyhow::
 pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
     let open = Open::new(&args.root)?;
     let containers = open.containers()?;
-    let mut all = Vec::new();
+    let (mut all, format) = (Vec::new(), &args.format.format);
     let code = each(&containers, &args.names, |found| {
-        all.push(document(&containers, found, args.size)?);
+        all.push(document(&containers, found, args.size, format)?);
         Ok(())
     });
-    writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&all)?)?;
+    format.documents(&mut std::io::stdout().lock(), &all)?;
     code
 }
 
-/// All that is known about a container.
+/// All that is known about a container; for a format, with docker's members.
 ///
 /// # Errors
 ///
@@ -274,8 +311,12 @@ pub(crate) fn document(
     containers: &Containers<'_>,
     found: &Found,
     size: bool,
+    format: &Format,
 ) -> anyhow::Result<Value> {
     let mut facts = facts(containers, found)?;
+    if !format.is_default() {
+        fields::as_dockers(&mut facts, containers, found);
+    }
     if size {
         let usage = containers.usage(found)?;
         facts["SizeRw"] = json!(usage.exclusive.bytes);
@@ -308,6 +349,7 @@ fn facts(containers: &Containers<'_>, found: &Found) -> anyhow::Result<Value> {
             "FinishedAt": state.finished,
         },
         "Config": {
+            "Image": record.image,
             "Hostname": if record.hostname.is_empty() { record.short_id() } else { &record.hostname },
             "User": record.user,
             "Tty": record.terminal,

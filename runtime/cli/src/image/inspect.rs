@@ -1,7 +1,5 @@
 //! `cowlab image inspect`: docker's document about an image, with what its layers are on this disk.
 
-use std::io::Write;
-
 use cowlab_driver::Mounts;
 use cowlab_runtime::Root;
 use cowlab_runtime::image::familiar;
@@ -9,6 +7,7 @@ use cowlab_sys::MountOption;
 use serde_json::{Map, Value, json};
 
 use crate::exit;
+use crate::format::ObjectFormat;
 use crate::root::RootArgs;
 
 /// Shows everything about images: one JSON array.
@@ -17,6 +16,8 @@ pub(crate) struct InspectArgs {
     /// Names, ids or beginnings of ids.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
+    #[command(flatten)]
+    format: ObjectFormat,
     #[command(flatten)]
     root: RootArgs,
 }
@@ -28,8 +29,8 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<u8> {
         .iter()
         .map(|image| document(&root, image))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let text = serde_json::to_string_pretty(&documents)?;
-    writeln!(std::io::stdout(), "{text}")?;
+    let format = &args.format.format;
+    format.documents(&mut std::io::stdout().lock(), &documents)?;
     Ok(exit::OK)
 }
 

@@ -2,9 +2,12 @@
 
 use std::io::Write;
 
+use cowlab_reports::result::Timestamp;
+use cowlab_runtime::Root;
 use cowlab_runtime::image::{Image, Name, familiar, short};
 use serde_json::json;
 
+use crate::format::{Column, ListFormat, Row, moment};
 use crate::root::RootArgs;
 use crate::{exit, table};
 
@@ -20,6 +23,8 @@ pub(crate) struct ListArgs {
     /// Print the digest of the manifest of each name.
     #[arg(long)]
     digests: bool,
+    #[command(flatten)]
+    format: ListFormat,
     /// Print one JSON array.
     #[arg(long)]
     json: bool,
@@ -29,6 +34,20 @@ pub(crate) struct ListArgs {
     #[arg(value_name = "NAME[:TAG]", value_parser = wanted)]
     name: Option<Wanted>,
 }
+
+/// The members of an image for `--format`.
+const COLUMNS: [Column; 10] = [
+    ("Repository", "REPOSITORY"),
+    ("Tag", "TAG"),
+    ("Digest", "DIGEST"),
+    ("ID", "IMAGE ID"),
+    ("CreatedSince", "CREATED"),
+    ("CreatedAt", "CREATED AT"),
+    ("Size", "SIZE"),
+    ("Containers", "CONTAINERS"),
+    ("SharedSize", "SHARED SIZE"),
+    ("UniqueSize", "UNIQUE SIZE"),
+];
 
 /// Which names are listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +109,15 @@ pub(crate) fn run(args: &ListArgs) -> anyhow::Result<u8> {
             false => short(&id).to_owned(),
         }
     };
+    let format = &args.format.format;
+    if !format.is_default() {
+        let mut rows = Vec::new();
+        for (image, name) in named(&images) {
+            rows.push(formatted(&root, image, name, &id(image))?);
+        }
+        format.list(&mut out, &COLUMNS, &rows)?;
+        return Ok(exit::OK);
+    }
     if args.quiet {
         for image in &images {
             writeln!(out, "{}", id(image))?;
@@ -97,26 +125,18 @@ pub(crate) fn run(args: &ListArgs) -> anyhow::Result<u8> {
         return Ok(exit::OK);
     }
     let mut rows = Vec::new();
-    for image in &images {
-        let mut names: Vec<Option<&str>> = image.names.iter().map(|name| Some(&**name)).collect();
-        if names.is_empty() {
-            names.push(None);
+    for (image, name) in named(&images) {
+        let (repository, tag) = split(name);
+        let mut row = vec![repository, tag];
+        if args.digests {
+            row.push(digest(&root, name)?);
         }
-        for name in names {
-            let (repository, tag) = split(name);
-            let mut row = vec![repository, tag];
-            if args.digests {
-                let tag = name.map(|name| root.graph().tag(name)).transpose()?;
-                let digest = tag.flatten().map(|tag| tag.manifest);
-                row.push(digest.unwrap_or_else(|| "<none>".to_owned()));
-            }
-            row.extend([
-                id(image),
-                table::ago(image.added),
-                table::size(image.size()),
-            ]);
-            rows.push(row);
-        }
+        row.extend([
+            id(image),
+            table::ago(image.added),
+            table::size(image.size()),
+        ]);
+        rows.push(row);
     }
     let header: &[&str] = match args.digests {
         true => &["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "ADDED", "SIZE"],
@@ -124,6 +144,53 @@ pub(crate) fn run(args: &ListArgs) -> anyhow::Result<u8> {
     };
     table::write(&mut out, header, &rows)?;
     Ok(exit::OK)
+}
+
+/// A line for each name of each image, and one for an image without a name.
+fn named(images: &[Image]) -> impl Iterator<Item = (&Image, Option<&str>)> {
+    images.iter().flat_map(|image| {
+        let nameless = image.names.is_empty().then_some((image, None));
+        let names = image.names.iter().map(move |name| (image, Some(&**name)));
+        names.chain(nameless)
+    })
+}
+
+/// The digest of the manifest that came with a name.
+fn digest(root: &Root, name: Option<&str>) -> anyhow::Result<String> {
+    let tag = name.map(|name| root.graph().tag(name)).transpose()?;
+    let digest = tag.flatten().map(|tag| tag.manifest);
+    Ok(digest.unwrap_or_else(|| "<none>".to_owned()))
+}
+
+/// When an image was made, as it says itself; where it says nothing, when it came here.
+fn created(image: &Image) -> Timestamp {
+    let said = image.config.created().as_ref();
+    said.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
+        Timestamp::from_millis(u64::try_from(image.added / 1_000_000).unwrap_or(0))
+    })
+}
+
+fn formatted(root: &Root, image: &Image, name: Option<&str>, id: &str) -> anyhow::Result<Row> {
+    let (repository, tag) = split(name);
+    let created = created(image);
+    let nanoseconds = i64::try_from(created.millis())
+        .unwrap_or(0)
+        .saturating_mul(1_000_000);
+    Ok(Row {
+        fields: json!({
+            "Repository": repository,
+            "Tag": tag,
+            "Digest": digest(root, name)?,
+            "ID": id,
+            "CreatedSince": table::ago(nanoseconds),
+            "CreatedAt": moment(created),
+            "Size": table::size(image.size()),
+            "Containers": root.users(Some(&image.id.to_string()))?.len().to_string(),
+            "SharedSize": "N/A",
+            "UniqueSize": "N/A",
+        }),
+        labels: None,
+    })
 }
 
 fn split(name: Option<&str>) -> (String, String) {

@@ -2,8 +2,11 @@
 
 use std::io::Write;
 
-use cowlab_runtime::image::{Name, Removed, familiar, short};
+use cowlab_reports::result::Timestamp;
+use cowlab_runtime::image::{Line, Name, Removed, familiar, short};
+use serde_json::json;
 
+use crate::format::{Column, ListFormat, Row};
 use crate::root::RootArgs;
 use crate::{exit, table};
 
@@ -40,11 +43,48 @@ pub(crate) struct HistoryArgs {
     /// Print commands and ids whole.
     #[arg(long)]
     no_trunc: bool,
+    /// Print ids alone: the image's, and `<missing>` for what it was made of.
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    format: ListFormat,
     /// Print one JSON array.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     root: RootArgs,
+}
+
+/// The members of a step of a history for `--format`.
+const STEP: [Column; 6] = [
+    ("ID", "IMAGE"),
+    ("CreatedAt", "CREATED AT"),
+    ("CreatedSince", "CREATED"),
+    ("CreatedBy", "CREATED BY"),
+    ("Size", "SIZE"),
+    ("Comment", "COMMENT"),
+];
+
+fn step(line: Line, id: &str, no_trunc: bool) -> Row {
+    let created = line.created.unwrap_or_default();
+    let time = created.parse::<Timestamp>().ok();
+    let milliseconds = time.and_then(|time| i64::try_from(time.millis()).ok());
+    let since = milliseconds.map(|milliseconds| table::ago(milliseconds.saturating_mul(1_000_000)));
+    let mut command = line.created_by.unwrap_or_default();
+    if !no_trunc && command.chars().count() > 45 {
+        command = command.chars().take(44).chain(['…']).collect();
+    }
+    Row {
+        fields: json!({
+            "ID": id,
+            "CreatedAt": created,
+            "CreatedSince": since.unwrap_or_else(|| "N/A".to_owned()),
+            "CreatedBy": command,
+            "Size": table::size(line.size),
+            "Comment": line.comment.unwrap_or_default(),
+        }),
+        labels: None,
+    }
 }
 
 /// Runs `cowlab tag`.
@@ -114,10 +154,29 @@ pub(crate) fn tell(removed: &[Removed]) -> anyhow::Result<()> {
 /// As [`cowlab_runtime::Root::image`].
 pub(crate) fn history(args: &HistoryArgs) -> anyhow::Result<u8> {
     let root = args.root.open()?;
-    let lines = root.image(&args.image)?.history();
+    let image = root.image(&args.image)?;
+    let lines = image.history();
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_value(&lines)?)?;
+        return Ok(exit::OK);
+    }
+    let format = &args.format.format;
+    if args.quiet || !format.is_default() {
+        let mut ids = vec!["<missing>".to_owned(); lines.len().max(1)];
+        ids[0] = match args.no_trunc {
+            true => image.id.to_string(),
+            false => short(&image.id.to_string()).to_owned(),
+        };
+        if format.is_default() {
+            writeln!(out, "{}", ids.join("\n"))?;
+            return Ok(exit::OK);
+        }
+        let lines = lines.into_iter().zip(ids);
+        let rows: Vec<_> = lines
+            .map(|(line, id)| step(line, &id, args.no_trunc))
+            .collect();
+        format.list(&mut out, &STEP, &rows)?;
         return Ok(exit::OK);
     }
     let rows: Vec<_> = lines

@@ -1,0 +1,133 @@
+//! Containers with docker's members, for `--format`: of `ps`, and of `inspect` where cowlab's own document has others.
+
+use cowlab_driver::Bytes;
+use cowlab_runtime::container::mounts::Attached;
+use cowlab_runtime::container::{Containers, Found, Phase};
+use serde_json::{Value, json};
+
+use super::list::{id, short, since, span, status_text};
+use crate::format::{self, Column, Row};
+
+/// The members of `ps`.
+pub(super) const COLUMNS: [Column; 14] = [
+    ("ID", "CONTAINER ID"),
+    ("Image", "IMAGE"),
+    ("Command", "COMMAND"),
+    ("CreatedAt", "CREATED AT"),
+    ("RunningFor", "CREATED"),
+    ("Ports", "PORTS"),
+    ("State", "STATE"),
+    ("Status", "STATUS"),
+    ("Size", "SIZE"),
+    ("Names", "NAMES"),
+    ("Labels", "LABELS"),
+    ("Mounts", "MOUNTS"),
+    ("Networks", "NETWORKS"),
+    ("LocalVolumes", "LOCAL VOLUMES"),
+];
+
+/// What a container's row needs to know besides the container.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// Whether texts stay whole.
+    pub no_trunc: bool,
+    /// Whether its layer is measured.
+    pub size: bool,
+}
+
+/// A container of `ps`.
+pub(super) fn row(
+    containers: &Containers<'_>,
+    found: &Found,
+    wanted: Wanted,
+) -> anyhow::Result<Row> {
+    let record = &found.record;
+    let cut = |text: &str, length| match wanted.no_trunc {
+        true => text.to_owned(),
+        false => short(text, length),
+    };
+    let size = match wanted.size {
+        true => containers.usage(found)?.exclusive.bytes,
+        false => Bytes(0),
+    };
+    let mounts: Vec<_> = record
+        .mounts
+        .iter()
+        .filter_map(|mount| match mount {
+            Attached::Volume { name, .. } => Some(cut(name, 15)),
+            Attached::Bind { source, .. } => Some(cut(&source.to_string_lossy(), 15)),
+            Attached::Tmpfs { .. } => None,
+        })
+        .collect();
+    let is_volume = |mount: &&Attached| matches!(mount, Attached::Volume { .. });
+    let volumes = record.mounts.iter().filter(is_volume).count();
+    Ok(Row {
+        fields: json!({
+            "ID": id(found, wanted.no_trunc),
+            "Image": record.image,
+            "Command": format!("{:?}", cut(&record.args.join(" "), 20)),
+            "CreatedAt": format::moment(record.created),
+            "RunningFor": format!("{} ago", span(since(record.created))),
+            "Ports": "",
+            "State": found.phase,
+            "Status": status_text(found),
+            "Size": size.to_string(),
+            "Names": record.name,
+            "Labels": format::labels(&record.labels),
+            "Mounts": mounts.join(","),
+            "Networks": record.network,
+            "LocalVolumes": volumes.to_string(),
+        }),
+        labels: Some(record.labels.clone()),
+    })
+}
+
+/// Has a document about a container say what docker's says where cowlab's own has other members: mounts, and the state of one that
+/// has not ended.
+pub(super) fn as_dockers(document: &mut Value, containers: &Containers<'_>, found: &Found) {
+    /// Go's zero time.
+    const NEVER: &str = "0001-01-01T00:00:00Z";
+    let state = &mut document["State"];
+    for (name, zero) in [
+        ("Pid", json!(0)),
+        ("Error", json!("")),
+        ("StartedAt", json!(NEVER)),
+        ("FinishedAt", json!(NEVER)),
+    ] {
+        if state[name].is_null() {
+            state[name] = zero;
+        }
+    }
+    let has_ended = matches!(found.phase, Phase::Exited | Phase::Dead);
+    if state["ExitCode"].is_null() && !has_ended {
+        state["ExitCode"] = json!(0);
+    }
+    let mounts = found.record.mounts.iter();
+    document["Mounts"] = mounts.map(|mount| mounted(mount, containers)).collect();
+}
+
+fn mounted(mount: &Attached, containers: &Containers<'_>) -> Value {
+    let (kind, name, source, writable) = match mount {
+        Attached::Volume {
+            name, read_only, ..
+        } => {
+            let volume = containers.volumes().get(name).ok();
+            let source = volume.map(|volume| volume.mountpoint);
+            ("volume", name.as_str(), source, !read_only)
+        }
+        Attached::Bind {
+            source, read_only, ..
+        } => ("bind", "", Some(source.clone()), !read_only),
+        Attached::Tmpfs { .. } => ("tmpfs", "", None, true),
+    };
+    json!({
+        "Type": kind,
+        "Name": name,
+        "Source": source.unwrap_or_default(),
+        "Destination": mount.target(),
+        "Driver": if kind == "volume" { "local" } else { "" },
+        "Mode": "",
+        "RW": writable,
+        "Propagation": if kind == "bind" { "rprivate" } else { "" },
+    })
+}
