@@ -6,6 +6,7 @@ mod create;
 mod fields;
 mod list;
 mod live;
+mod select;
 
 use std::io::Write;
 

@@ -18,7 +18,7 @@ use crate::exit;
 
 pub(crate) use import::ImportArgs;
 pub(crate) use inspect::{InspectArgs, document, driver_data};
-pub(crate) use list::ListArgs;
+pub(crate) use list::{ListArgs, pruned};
 pub(crate) use load::LoadArgs;
 pub(crate) use names::{HistoryArgs, RemoveArgs, TagArgs};
 pub(crate) use registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs};

@@ -5,6 +5,7 @@
 
 mod container;
 mod exit;
+mod filter;
 mod format;
 mod guest;
 mod image;

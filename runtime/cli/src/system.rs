@@ -7,6 +7,7 @@ use cowlab_runtime::image::short;
 use cowlab_runtime::system::{Health, LayerFinding, PruneOptions, Share};
 use serde_json::{Value, json};
 
+use crate::filter::{self, Filter};
 use crate::format::{Column, ListFormat, ObjectFormat, Row};
 use crate::root::RootArgs;
 use crate::{exit, image, table};
@@ -70,6 +71,9 @@ struct PruneArgs {
     /// Images with names too, unless containers use them.
     #[arg(long, short)]
     all: bool,
+    /// Only images that fulfil a condition: label, label!, until.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = filter::parse)]
+    filter: Vec<Filter>,
     /// Do not ask: it never does; docker's flag for scripts.
     #[arg(long, short, hide = true)]
     force: bool,
@@ -251,7 +255,9 @@ fn tell_layer(out: &mut impl Write, finding: &LayerFinding) -> io::Result<()> {
 }
 
 fn prune(args: &PruneArgs) -> anyhow::Result<u8> {
-    let pruned = args.root.open()?.prune(PruneOptions { all: args.all })?;
+    let root = args.root.open()?;
+    let wanted = image::pruned(&root, &args.filter)?;
+    let pruned = root.prune(PruneOptions { all: args.all }, &wanted)?;
     if args.json {
         writeln!(io::stdout(), "{}", serde_json::to_value(&pruned)?)?;
         return Ok(exit::OK);

@@ -7,6 +7,7 @@ use cowlab_runtime::container::{Containers, volume::Volume};
 use serde_json::{Value, json};
 
 use crate::exit;
+use crate::filter::{self, Filter, Filters};
 use crate::format::{self, Column, Format, ListFormat, ObjectFormat, Row};
 use crate::root::{RootArgs, name_and_value};
 
@@ -37,6 +38,9 @@ enum Verb {
         /// Print names only.
         #[arg(long, short)]
         quiet: bool,
+        /// Only those that fulfil a condition: dangling, driver, label, name.
+        #[arg(long, short, value_name = "NAME=VALUE", value_parser = filter::parse)]
+        filter: Vec<Filter>,
         #[command(flatten)]
         format: ListFormat,
     },
@@ -59,6 +63,9 @@ enum Verb {
     },
     /// Remove the anonymous volumes that no container has.
     Prune {
+        /// Only those that fulfil a condition: all, label, label!.
+        #[arg(long, value_name = "NAME=VALUE", value_parser = filter::parse)]
+        filter: Vec<Filter>,
         /// Named volumes too.
         #[arg(long, short)]
         all: bool,
@@ -86,8 +93,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
                 false => writeln!(out, "{}", volume.name)?,
             }
         }
-        Verb::Ls { quiet, format } => {
-            let all = volumes.list()?;
+        Verb::Ls {
+            quiet,
+            filter,
+            format,
+        } => {
+            let all = selected(&containers, filter)?;
             match format.format.is_default() {
                 true => list(&all, *quiet, args.json, &mut out)?,
                 false => print(&all, &format.format, &mut out)?,
@@ -102,20 +113,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             format.documents(&mut out, &found)?;
         }
         Verb::Rm { force, names } => {
-            for name in names {
-                match volumes.remove(name, &containers) {
-                    Err(cowlab_runtime::container::Error::NotFound { .. }) if *force => {}
-                    removed => {
-                        removed?;
-                        match args.json {
-                            true => writeln!(out, "{}", json!({"removed": name}))?,
-                            false => writeln!(out, "{name}")?,
-                        }
-                    }
-                }
-            }
+            remove(&containers, names, *force, args.json, &mut out)?;
         }
-        Verb::Prune { all, force } => {
+        Verb::Prune { filter, all, force } => {
             if !force && !crate::sweep::confirmed()? {
                 writeln!(
                     std::io::stderr(),
@@ -123,17 +123,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
                 )?;
                 return Ok(exit::FINDING);
             }
-            let removed = volumes.prune(*all, &containers)?;
-            match args.json {
-                true => writeln!(out, "{}", json!({"removed": removed}))?,
-                false => removed
-                    .iter()
-                    .try_for_each(|name| writeln!(out, "{name}"))?,
+            let removed = prune(&containers, filter, *all)?;
+            let text = match args.json {
+                true => json!({"removed": removed}).to_string(),
+                false => removed.join("\n"),
+            };
+            if !text.is_empty() {
+                writeln!(out, "{text}")?;
             }
         }
     }
     Ok(exit::OK)
 }
+
+/// docker's name for volumes that are directories of the host.
+const DRIVER: &str = "local";
 
 /// The members of a volume for `--format` of `ls`.
 const COLUMNS: [Column; 10] = [
@@ -154,7 +158,7 @@ fn row(volume: &Volume) -> Row {
     let unknown = "N/A";
     Row {
         fields: json!({
-            "Driver": "local",
+            "Driver": DRIVER,
             "Name": volume.name,
             "Labels": format::labels(&volume.labels),
             "Mountpoint": volume.mountpoint,
@@ -169,6 +173,60 @@ fn row(volume: &Volume) -> Row {
     }
 }
 
+fn remove(
+    containers: &Containers<'_>,
+    names: &[String],
+    force: bool,
+    json: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    for name in names {
+        match containers.volumes().remove(name, containers) {
+            Err(cowlab_runtime::container::Error::NotFound { .. }) if force => continue,
+            removed => removed?,
+        }
+        match json {
+            true => writeln!(out, "{}", json!({"removed": name}))?,
+            false => writeln!(out, "{name}")?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes the volumes that nobody has and that fulfil conditions: the anonymous ones, or with `all` the named ones too.
+fn prune(containers: &Containers<'_>, given: &[Filter], all: bool) -> anyhow::Result<Vec<String>> {
+    let filters = Filters::new(given, &["all", "label", "label!"], &[])?;
+    let all = all || filters.flag("all")?.unwrap_or(false);
+    let volumes = containers.volumes();
+    Ok(volumes.prune(containers, |volume| {
+        (all || volume.anonymous) && filters.have_labels(&volume.labels)
+    })?)
+}
+
+/// The volumes that fulfil conditions.
+fn selected(containers: &Containers<'_>, given: &[Filter]) -> anyhow::Result<Vec<Volume>> {
+    let filters = Filters::new(given, &["dangling", "driver", "label", "name"], &[])?;
+    let names = filters.patterns("name")?;
+    let drivers = filters.read("driver", |driver| Ok(driver.to_owned()))?;
+    let dangling = filters.flag("dangling")?;
+    let mut all = containers.volumes().list()?;
+    all.retain(|volume| {
+        filters.have_labels(&volume.labels)
+            && filter::any(&names, |name| name.is_match(&volume.name))
+            && filter::any(&drivers, |driver| driver == DRIVER)
+    });
+    if let Some(dangling) = dangling {
+        let mut fit = Vec::new();
+        for volume in all {
+            if containers.users_of_volume(&volume.name)?.is_empty() == dangling {
+                fit.push(volume);
+            }
+        }
+        return Ok(fit);
+    }
+    Ok(all)
+}
+
 /// All that is known about a volume; for a format, with docker's members.
 ///
 /// # Errors
@@ -180,7 +238,7 @@ pub(crate) fn document(volume: &Volume, format: &Format) -> anyhow::Result<Value
     }
     Ok(json!({
         "CreatedAt": volume.created,
-        "Driver": "local",
+        "Driver": DRIVER,
         "Labels": volume.labels,
         "Mountpoint": volume.mountpoint,
         "Name": volume.name,

@@ -424,8 +424,12 @@ impl<'a> Containers<'a> {
         FileLock::try_exclusive(&path)?.ok_or_else(locked)
     }
 
-    /// The names of the containers that have a volume. A container whose record cannot be read might: that is an error.
-    pub(crate) fn users_of_volume(&self, volume: &str) -> Result<Vec<String>> {
+    /// The names of the containers that have a volume.
+    ///
+    /// # Errors
+    ///
+    /// When a record cannot be read: that container might.
+    pub fn users_of_volume(&self, volume: &str) -> Result<Vec<String>> {
         self.users_of_volume_but(None, volume)
     }
 

@@ -283,18 +283,20 @@ impl Volumes {
         Ok(())
     }
 
-    /// Removes the volumes that no container has: the anonymous ones, or with `all` the named ones too. Returns their
-    /// names.
+    /// Removes of the wanted volumes those that no container has. Returns their names.
     ///
     /// # Errors
     ///
     /// The first that cannot be removed; [`Error::VolumesInUse`].
-    pub fn prune(&self, all: bool, containers: &Containers<'_>) -> Result<Vec<String>> {
+    pub fn prune(
+        &self,
+        containers: &Containers<'_>,
+        wanted: impl Fn(&Volume) -> bool,
+    ) -> Result<Vec<String>> {
         let alone = self.alone_within(PATIENCE)?;
         let (mut removed, mut trash) = (Vec::new(), Vec::new());
         for volume in self.list()? {
-            let wanted = all || volume.anonymous;
-            if wanted && containers.users_of_volume(&volume.name)?.is_empty() {
+            if wanted(&volume) && containers.users_of_volume(&volume.name)?.is_empty() {
                 trash.push(self.set_aside(&volume.name)?);
                 removed.push(volume.name);
             }

@@ -23,21 +23,21 @@ pub struct Pruned {
 }
 
 impl Root {
-    /// Removes images that have no name and that no container uses, then layers and blobs that no image has, then what
+    /// Removes images that have no name and that no container uses, where they are wanted by their id; then layers and blobs that no image has, then what
     /// dead processes left half written. Containers and volumes stay.
     ///
     /// # Errors
     ///
     /// [`Error::Store`](crate::Error::Store), [`Error::Database`](crate::Error::Database); what is removed by then stays so.
-    pub fn prune(&self, options: PruneOptions) -> Result<Pruned> {
-        let mut pruned = Pruned::default();
-        for image in self.graph().images()? {
-            let named = !self.graph().tags(Some(&image.id))?.is_empty();
-            let used = !self.users(Some(&image.id))?.is_empty();
-            if !used && (options.all || !named) {
-                pruned.removed.extend(self.remove_whole(&image.id)?);
-            }
-        }
+    pub fn prune(
+        &self,
+        options: PruneOptions,
+        wanted: impl Fn(&str) -> Result<bool>,
+    ) -> Result<Pruned> {
+        let mut pruned = Pruned {
+            removed: self.prune_images(options, wanted)?,
+            ..Pruned::default()
+        };
         let blobs = self.blobs().list()?;
         let blobs = blobs.into_iter().map(|(digest, _)| digest.to_string());
         let rest = self.collect(|_| true, &blobs.collect())?;
@@ -47,6 +47,27 @@ impl Root {
         pruned.removed.extend(rest);
         self.remove_strays()?;
         Ok(pruned)
+    }
+
+    /// Removes images as [`Self::prune`] does, with what only they have.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::prune`].
+    pub fn prune_images(
+        &self,
+        options: PruneOptions,
+        wanted: impl Fn(&str) -> Result<bool>,
+    ) -> Result<Vec<Removed>> {
+        let mut removed = Vec::new();
+        for image in self.graph().images()? {
+            let named = !self.graph().tags(Some(&image.id))?.is_empty();
+            let used = !self.users(Some(&image.id))?.is_empty();
+            if !used && (options.all || !named) && wanted(&image.id)? {
+                removed.extend(self.remove_whole(&image.id)?);
+            }
+        }
+        Ok(removed)
     }
 
     /// Removes what killed removals and checks left: descriptions of images and layers that are gone, and layers that were

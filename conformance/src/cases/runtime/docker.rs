@@ -25,6 +25,27 @@ pub(in crate::cases) const CASES: &[Case] = &[
         run: Some(plain_fields_of_templates),
         ..super::BASE
     },
+    Case {
+        id: "runtime/ps-lists-what-filters-say",
+        spec: "`ps` lists the containers that fulfil its conditions: several of one name mean or, those on labels and of several names mean and; a state counts whether it runs or not.",
+        see: &["docs.docker.com, docker container ls, --filter"],
+        catalogue: &["S18"],
+        impact: Impact::AppVisible,
+        run: Some(ps_lists_what_filters_say),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/images-and-volumes-are-filtered-and-pruned",
+        spec: "`images`, `volume ls` and the prunes take docker's conditions on names, labels, ages and use, and refuse others by name, with those that there are.",
+        see: &[
+            "docs.docker.com, docker image ls, --filter",
+            "docs.docker.com, docker volume prune, --filter",
+        ],
+        catalogue: &["S18"],
+        impact: Impact::DataLoss,
+        run: Some(images_and_volumes_are_filtered_and_pruned),
+        ..super::BASE
+    },
 ];
 
 /// A line of a list in JSON.
@@ -121,4 +142,133 @@ fn plain_fields_of_templates(context: &mut Context) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Flags of `ps`, and the containers that it lists with them.
+const LISTED: &[(&[&str], &str)] = &[
+    (&[], "one"),
+    (&["-a"], "four three two one"),
+    (&["-l"], "four"),
+    (&["-n", "2"], "four three"),
+    (&["-n", "1", "-f", "name=^t"], "three"),
+    (&["-a", "-f", "label=a=1"], "four two one"),
+    (&["-a", "-f", "label=a", "-f", "label=b=2"], "four two"),
+    (&["-a", "-f", "name=^/t"], "three two"),
+    (&["-a", "-f", "name=one", "-f", "name=wo$"], "two one"),
+    (
+        &["-f", "status=exited", "-f", "status=running"],
+        "three one",
+    ),
+    (&["-f", "status=created"], "four two"),
+    (&["-a", "-f", "exited=3"], "three"),
+    (&["-a", "-f", "exited=0"], ""),
+    (&["-a", "-f", "before=three"], "two one"),
+    (&["-a", "-f", "since=one", "-f", "before=four"], "three two"),
+    (&["-a", "-f", "ancestor=other"], "four three two one"),
+    (&["-a", "-f", "ancestor=made"], "four"),
+    (&["-a", "-f", "ancestor=none"], ""),
+    (&["-a", "-f", "volume=data"], "one"),
+    (&["-f", "volume=/m", "-f", "network=none"], "one"),
+    (&["-a", "-f", "network=host"], ""),
+];
+
+fn ps_lists_what_filters_say(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.ok(&["tag", BASE, "other"])?;
+    let make = |verb: &[&str], rest: &[&str]| product.ok(&[verb, rest].concat());
+    make(
+        &["run", "-d", "--name", "one", "-l", "a=1"],
+        &["-v", "data:/m", BASE, "sleep", "1000"],
+    )?;
+    make(
+        &["create", "--name", "two", "-l", "a=1", "-l", "b=2"],
+        &[BASE, "true"],
+    )?;
+    product
+        .run(&[
+            "run", "--name", "three", "-l", "a=3", BASE, "sh", "-c", "exit 3",
+        ])?
+        .refused(3, "")?;
+    product.ok(&["commit", "two", "made"])?;
+    make(&["create", "--name", "four"], &["made", "true"])?;
+    let id = product.ok(&["inspect", "-f", "{{.Id}}", "three"])?;
+    let id = format!("id={}", &id[..12]);
+    product.says(&["ps", "-a", "-f", &id, "--format", "{{.Names}}"], "three")?;
+    for (flags, wanted) in LISTED {
+        let ps = ["ps", "--format", "{{.Names}}"];
+        let found = product.ok(&[&ps[..], flags].concat())?.replace('\n', " ");
+        expect(format!("ps {}", flags.join(" ")), "names", *wanted, &found)?;
+    }
+    for (filter, word) in [
+        ("health=none", "there are no health checks"),
+        (
+            "color=red",
+            "invalid filter 'color': there are ancestor, before",
+        ),
+        ("status=up", "there are created, running"),
+        ("before=nobody", "nobody"),
+        ("name", "NAME=VALUE"),
+        ("exited=x", "exited=x"),
+    ] {
+        product.run(&["ps", "-f", filter])?.refused(2, word)?;
+    }
+    Ok(())
+}
+
+fn images_and_volumes_are_filtered_and_pruned(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let old = json!({"Labels": {"a": "1"}});
+    product.load("first", &old)?;
+    product.load("second", &json!({"Labels": {"a": "2"}}))?;
+    let lists = |words: &[&str], flags: &[&str], wanted: &str| {
+        let mut found: Vec<_> = product
+            .ok(&[words, flags].concat())?
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        found.sort();
+        expect(
+            [words, flags].concat().join(" "),
+            "names",
+            wanted,
+            &found.join(" "),
+        )
+    };
+    let images = ["images", "--format", "{{.Repository}}", "-f"];
+    lists(&images, &["label=a"], "first second")?;
+    lists(&images, &["label=a=2"], "second")?;
+    lists(
+        &images,
+        &["reference=*:lat*", "-f", "label=a"],
+        "first second",
+    )?;
+    lists(&images, &["reference=f?rst"], "first")?;
+    lists(&images, &["until=24h"], "")?;
+    lists(&images, &["dangling=true"], "")?;
+    product.ok(&["tag", "first", "second"])?;
+    lists(&images, &["dangling=true"], "<none>")?;
+    product
+        .run(&["images", "-f", "health=x"])?
+        .refused(2, "there are before, dangling, label")?;
+    product.ok(&["system", "prune", "-f", "--filter", "until=1h"])?;
+    product.ok(&["system", "prune", "-f", "--filter", "label!=a=2"])?;
+    lists(&images, &["dangling=true"], "<none>")?;
+    product.ok(&["system", "prune", "-f", "--filter", "label=a=2"])?;
+    lists(&images, &["dangling=true"], "")?;
+
+    for (name, label) in [("keep", "a=1"), ("lose", "a=2"), ("used", "a=2")] {
+        product.ok(&["volume", "create", "--label", label, name])?;
+    }
+    product.ok(&["create", "-v", "used:/m", BASE, "true"])?;
+    let volumes = ["volume", "ls", "-q", "-f"];
+    lists(&volumes, &["dangling=true"], "keep lose")?;
+    lists(&volumes, &["dangling=0"], "used")?;
+    lists(&volumes, &["label=a=2", "-f", "name=o"], "lose")?;
+    lists(&volumes, &["driver=local"], "keep lose used")?;
+    product.ok(&["volume", "prune", "-f", "--filter", "label=a=2"])?;
+    lists(&volumes, &["driver=local"], "keep lose used")?;
+    product.ok(&["volume", "prune", "-af", "--filter", "label=a=2"])?;
+    lists(&volumes, &["driver=local"], "keep used")?;
+    let refused = product.run(&["volume", "prune", "-f", "--filter", "dangling=true"])?;
+    refused.refused(2, "there are all, label, label!")
 }

@@ -8,6 +8,7 @@ use cowlab_reports::result::Timestamp;
 use cowlab_runtime::container::{Containers, Found, Phase};
 use serde_json::{Value, json};
 
+use super::select::Selection;
 use super::{Open, each, fields};
 use crate::exit;
 use crate::format::{Format, ListFormat, ObjectFormat};
@@ -18,9 +19,8 @@ use crate::table;
 pub(crate) struct PsArgs {
     #[command(flatten)]
     root: RootArgs,
-    /// Those too that do not run.
-    #[arg(long, short)]
-    all: bool,
+    #[command(flatten)]
+    selection: Selection,
     /// Measure what each has written.
     #[arg(long, short)]
     size: bool,
@@ -78,8 +78,7 @@ pub(crate) struct InspectArgs {
 pub(super) fn ps(args: &PsArgs) -> anyhow::Result<u8> {
     let open = Open::new(&args.root)?;
     let containers = open.containers()?;
-    let mut all = containers.list()?;
-    all.retain(|found| args.all || found.phase.is_alive());
+    let all = args.selection.of(&open.root, &containers)?;
     let mut out = std::io::stdout().lock();
     if args.json {
         let rows: anyhow::Result<Vec<Value>> = all

@@ -1,5 +1,6 @@
 //! `cowlab images`.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use cowlab_reports::result::Timestamp;
@@ -7,6 +8,7 @@ use cowlab_runtime::Root;
 use cowlab_runtime::image::{Image, Name, familiar, short};
 use serde_json::json;
 
+use crate::filter::{self, Filter, Filters};
 use crate::format::{Column, ListFormat, Row, moment};
 use crate::root::RootArgs;
 use crate::{exit, table};
@@ -14,6 +16,12 @@ use crate::{exit, table};
 /// Lists the images, newest first, a line for each name.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListArgs {
+    /// As always: no image is an intermediate one.
+    #[arg(long, short, hide = true)]
+    all: bool,
+    /// Only those that fulfil a condition: dangling, label, before, since, until, reference.
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = filter::parse)]
+    filter: Vec<Filter>,
     /// Print ids alone.
     #[arg(long, short)]
     quiet: bool,
@@ -89,7 +97,7 @@ impl Wanted {
 /// What the runtime says, and when stdout is closed.
 pub(crate) fn run(args: &ListArgs) -> anyhow::Result<u8> {
     let root = args.root.open()?;
-    let mut images = root.images()?;
+    let mut images = selected(&root, &args.filter)?;
     if let Some(wanted) = &args.name {
         for image in &mut images {
             image.names.retain(|name| wanted.has(name));
@@ -144,6 +152,66 @@ pub(crate) fn run(args: &ListArgs) -> anyhow::Result<u8> {
     };
     table::write(&mut out, header, &rows)?;
     Ok(exit::OK)
+}
+
+/// The images that fulfil conditions, with the names that do.
+fn selected(root: &Root, given: &[Filter]) -> anyhow::Result<Vec<Image>> {
+    const KNOWN: [&str; 6] = ["before", "dangling", "label", "reference", "since", "until"];
+    let filters = Filters::new(given, &KNOWN, &[])?;
+    let time = |name: &str| Ok(created(&root.image(name)?));
+    let before = filters.read("before", time)?;
+    let since = filters.read("since", time)?;
+    let (dangling, until) = (filters.flag("dangling")?, filters.until()?);
+    let references = filters.globs("reference")?;
+    let mut images = root.images()?;
+    for image in &mut images {
+        image.names.retain(|name| {
+            let name = familiar(name);
+            let repository = name
+                .rsplit_once(':')
+                .map_or("", |(repository, _)| repository);
+            let fits = |glob: &regex::Regex| glob.is_match(&name) || glob.is_match(repository);
+            filter::any(&references, fits)
+        });
+    }
+    images.retain(|image| {
+        let time = created(image);
+        (references.is_empty() || !image.names.is_empty())
+            && dangling.is_none_or(|dangling| image.names.is_empty() == dangling)
+            && until.is_none_or(|until| time < until)
+            && before.iter().all(|before| time < *before)
+            && since.iter().all(|since| time > *since)
+            && filters.have_labels(&labels(image))
+    });
+    Ok(images)
+}
+
+/// The labels that an image gives its containers.
+pub(crate) fn labels(image: &Image) -> BTreeMap<String, String> {
+    let config = image.config.config().as_ref();
+    let labels = config.and_then(|config| config.labels().clone());
+    labels.into_iter().flatten().collect()
+}
+
+/// Conditions on images that are pruned: `label`, `label!`, `until`.
+///
+/// # Errors
+///
+/// For the first call: a condition that does not exist.
+pub(crate) fn pruned<'a>(
+    root: &'a Root,
+    given: &'a [Filter],
+) -> anyhow::Result<impl Fn(&str) -> cowlab_runtime::Result<bool> + 'a> {
+    let filters = Filters::new(given, &["label", "label!", "until"], &[])?;
+    let until = filters.until()?;
+    Ok(move |id: &str| {
+        if filters.is_empty() {
+            return Ok(true);
+        }
+        let image = root.image(id)?;
+        Ok(until.is_none_or(|until| created(&image) < until)
+            && filters.have_labels(&labels(&image)))
+    })
 }
 
 /// A line for each name of each image, and one for an image without a name.
