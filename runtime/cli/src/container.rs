@@ -40,8 +40,10 @@ enum AnyVerb {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Make a container and start it.
+    #[command(disable_help_flag = true)]
     Run(Box<create::RunArgs>),
     /// Make a container.
+    #[command(disable_help_flag = true)]
     Create(Box<create::CreateArgs>),
     /// Start containers that do not run.
     Start(live::StartArgs),

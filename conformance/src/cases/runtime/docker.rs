@@ -46,6 +46,24 @@ pub(in crate::cases) const CASES: &[Case] = &[
         run: Some(images_and_volumes_are_filtered_and_pruned),
         ..super::BASE
     },
+    Case {
+        id: "runtime/labels-of-images-files-and-flags",
+        spec: "A container has the labels of its image, over them those of --label-file, and over these those of --label; `commit` hands them on.",
+        see: &["docs.docker.com, docker container run, --label, --label-file"],
+        catalogue: &["S06"],
+        impact: Impact::AppVisible,
+        run: Some(labels_of_images_files_and_flags),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/files-of-labels-are-as-written",
+        spec: "A file of labels has a name and all that follows `=` a line, a label without a value has an empty one, and a blank in a name is refused.",
+        see: &["docs.docker.com, docker container run, --label-file"],
+        catalogue: &["S06"],
+        impact: Impact::AppVisible,
+        run: Some(files_of_labels_are_as_written),
+        ..super::BASE
+    },
 ];
 
 /// A line of a list in JSON.
@@ -271,4 +289,60 @@ fn images_and_volumes_are_filtered_and_pruned(context: &mut Context) -> Result<(
     lists(&volumes, &["driver=local"], "keep used")?;
     let refused = product.run(&["volume", "prune", "-f", "--filter", "dangling=true"])?;
     refused.refused(2, "there are all, label, label!")
+}
+
+fn labels_of_images_files_and_flags(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.load(
+        "labeled",
+        &json!({"Labels": {"a": "image", "b": "image", "c": "image"}}),
+    )?;
+    let file = context.dir().join("labels");
+    std::fs::write(&file, "b=file\nc=file\n")?;
+    let path = file.display().to_string();
+    let labels = "{{json .Config.Labels}}";
+    let wanted = "{\"a\":\"image\",\"b\":\"file\",\"c\":\"flag\",\"d\":\"\"}";
+    let flags = ["-l", "c=flag", "--label-file", &path, "--label", "d"];
+    product.ok(&[
+        &["create", "--name", "con"],
+        &flags[..],
+        &["labeled", "true"],
+    ]
+    .concat())?;
+    product.says(&["inspect", "-f", labels, "con"], wanted)?;
+    product.ok(&["commit", "con", "made"])?;
+    product.says(&["image", "inspect", "-f", labels, "made"], wanted)?;
+    product.ok(&["create", "--name", "next", "-h", "host", "made", "true"])?;
+    product.says(&["inspect", "-f", labels, "next"], wanted)?;
+    product.says(&["inspect", "-f", "{{.Config.Hostname}}", "next"], "host")?;
+    product.ok(&["volume", "create", "--label", "a=1", "--label", "b", "data"])?;
+    product.says(
+        &["volume", "inspect", "-f", "{{json .Labels}}", "data"],
+        "{\"a\":\"1\",\"b\":\"\"}",
+    )
+}
+
+fn files_of_labels_are_as_written(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let file = context.dir().join("labels");
+    let path = file.display().to_string();
+    let create = [
+        "create",
+        "--name",
+        "con",
+        "--label-file",
+        &path,
+        BASE,
+        "true",
+    ];
+    std::fs::write(&file, "# none\n  a=\"x\" # y\nHOME\n\nb= z=\n")?;
+    product.ok(&create)?;
+    let wanted = "{\"HOME\":\"\",\"a\":\"\\\"x\\\" # y\",\"b\":\" z=\"}";
+    product.says(&["inspect", "-f", "{{json .Config.Labels}}", "con"], wanted)?;
+    for bad in ["a b=1", "=1"] {
+        std::fs::write(&file, bad)?;
+        product.run(&create)?.refused(2, bad)?;
+    }
+    std::fs::remove_file(&file)?;
+    product.run(&create)?.refused(2, &path)
 }

@@ -1,6 +1,8 @@
 //! `run` and `create`.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -84,7 +86,7 @@ struct Options {
     env: Vec<String>,
     /// Read environment variables from a file, one a line.
     #[arg(long, value_name = "FILE")]
-    env_file: Vec<std::path::PathBuf>,
+    env_file: Vec<PathBuf>,
     /// The working directory.
     #[arg(long, short, value_name = "DIR")]
     workdir: Option<String>,
@@ -95,8 +97,11 @@ struct Options {
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<String>,
     /// Its host name.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, short = 'h', value_name = "NAME")]
     hostname: Option<String>,
+    /// Print help; `-h` is docker's `--hostname`.
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
     /// Make its root file system read-only.
     #[arg(long)]
     read_only: bool,
@@ -124,6 +129,9 @@ struct Options {
     /// A label; may be given more than once.
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = name_and_value)]
     label: Vec<(String, String)>,
+    /// Read labels from a file, one a line, as docker reads it.
+    #[arg(long, value_name = "FILE")]
+    label_file: Vec<PathBuf>,
     /// The signal that asks it to end.
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
@@ -189,22 +197,26 @@ impl Options {
             volumes_from: self.volumes_from.clone(),
             remove: self.rm,
             stop_signal: self.stop_signal.clone(),
-            labels: self.label.iter().cloned().collect(),
+            labels: self.labels()?,
             log: self.log()?,
             standby: None,
         })
     }
 
     fn environment(&self) -> anyhow::Result<Vec<String>> {
-        let mut all = Vec::new();
-        for path in &self.env_file {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| usage(format!("read `{}`: {error}", path.display())))?;
-            let bad = |reason| usage(format!("`{}`: {reason}", path.display()));
-            all.extend(variables(&text).map_err(bad)?);
-        }
+        let mut all = lines_of(&self.env_file)?;
         all.extend(self.env.iter().cloned());
         with_values(&all)
+    }
+
+    /// The labels of files, and those of the command line over them. One without a value has an empty one.
+    fn labels(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let mut all = BTreeMap::new();
+        for line in lines_of(&self.label_file)? {
+            all.extend([name_and_value(&line).map_err(usage)?]);
+        }
+        all.extend(self.label.iter().cloned());
+        Ok(all)
     }
 
     fn seccomp(&self) -> anyhow::Result<Seccomp> {
@@ -270,9 +282,21 @@ impl Options {
     }
 }
 
-/// The variables of a file as docker reads it (docker/cli, pkg/kvfile): a comment begins a line, a value is all that follows `=`,
-/// quotes and blanks as well, and a name alone has the value that it has here.
-fn variables(text: &str) -> Result<Vec<String>, String> {
+/// The lines of files that have a name, `=` and a value each.
+fn lines_of(files: &[PathBuf]) -> anyhow::Result<Vec<String>> {
+    let mut all = Vec::new();
+    for path in files {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| usage(format!("read `{}`: {error}", path.display())))?;
+        let bad = |reason| usage(format!("`{}`: {reason}", path.display()));
+        all.extend(pairs(&text).map_err(bad)?);
+    }
+    Ok(all)
+}
+
+/// The lines of a file of variables or labels as docker reads it (docker/cli, pkg/kvfile): a comment begins a line, a value is
+/// all that follows `=`, quotes and blanks as well.
+fn pairs(text: &str) -> Result<Vec<String>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -451,15 +475,15 @@ fn tell_storage(
 
 #[cfg(test)]
 mod tests {
-    use super::variables;
+    use super::pairs;
 
     #[test]
     fn files_of_variables_are_dockers() {
         let text = "\u{feff}# c\n\n  A=1 # no comment \r\nB=\"x\"\nC\nD=\nE= y=z";
-        let read = variables(text).unwrap();
+        let read = pairs(text).unwrap();
         assert_eq!(read, ["A=1 # no comment ", "B=\"x\"", "C", "D=", "E= y=z"]);
         for bad in ["=x", "export A=1", "A =1", "A "] {
-            assert!(variables(bad).is_err(), "{bad}");
+            assert!(pairs(bad).is_err(), "{bad}");
         }
     }
 }
