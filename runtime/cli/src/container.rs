@@ -50,7 +50,7 @@ pub(crate) enum Verb {
     /// Run another program in a container that runs.
     Exec(live::ExecArgs),
     /// List containers.
-    #[command(alias = "ls")]
+    #[command(aliases = ["ls", "list"])]
     Ps(list::PsArgs),
     /// Print what a container wrote.
     Logs(list::LogsArgs),

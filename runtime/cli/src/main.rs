@@ -4,6 +4,7 @@
 //! [`exit`]; `cargo xtask` builds this program and calls it.
 
 mod container;
+mod docker;
 mod exit;
 mod filter;
 mod format;
@@ -24,7 +25,7 @@ mod unshare;
 mod volume;
 mod words;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -102,6 +103,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Work with volumes.
     Volume(volume::Args),
+    /// Print which of docker's verbs and flags are here, and why others are not.
+    Docker(docker::Args),
     /// Run a program in an ordinary user's user namespace.
     Unshare(unshare::Args),
     /// The monitor of a container; `start` and `run` call it.
@@ -153,6 +156,7 @@ fn main() -> ExitCode {
         Command::Where(args) => place::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Volume(args) => volume::run(&args),
+        Command::Docker(args) => docker::run(&args),
         Command::Unshare(args) => unshare::run(&args),
         Command::Monitor(args) => container::monitor(&args),
         Command::Prove(args) => prove::run(&args),
@@ -199,10 +203,17 @@ fn parsed() -> Result<Command, ExitCode> {
     let words = words::arranged(std::env::args_os().collect(), &Cli::command);
     match Cli::try_parse_from(&words) {
         Ok(cli) => Ok(cli.command),
-        Err(error) if error.use_stderr() && words::is_run(&words) => Err(match error.print() {
-            Ok(()) => ExitCode::from(exit::BEFORE_START),
-            Err(_) => ExitCode::from(exit::FINDING),
-        }),
+        Err(error) if error.use_stderr() => {
+            let printed = match docker::refusal(&error, &words) {
+                Some(refusal) => writeln!(std::io::stderr(), "cowlab: {refusal}"),
+                None => error.print(),
+            };
+            Err(ExitCode::from(match (printed, words::is_run(&words)) {
+                (Err(_), _) => exit::FINDING,
+                (Ok(()), true) => exit::BEFORE_START,
+                (Ok(()), false) => exit::USAGE,
+            }))
+        }
         Err(error) => error.exit(),
     }
 }

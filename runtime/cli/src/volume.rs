@@ -34,6 +34,7 @@ enum Verb {
         name: Option<String>,
     },
     /// List volumes.
+    #[command(alias = "list")]
     Ls {
         /// Print names only.
         #[arg(long, short)]
@@ -53,6 +54,7 @@ enum Verb {
         names: Vec<String>,
     },
     /// Remove volumes with their content.
+    #[command(alias = "remove")]
     Rm {
         /// One that is not there is no error.
         #[arg(long, short)]

@@ -64,6 +64,24 @@ pub(in crate::cases) const CASES: &[Case] = &[
         run: Some(files_of_labels_are_as_written),
         ..super::BASE
     },
+    Case {
+        id: "runtime/what-is-left-out-of-docker-says-so",
+        spec: "A verb or a flag of docker's that is left out is refused by its name, with the reason and what to do instead, before anything is made: with 125 by run, else with 2.",
+        see: &["docs.docker.com, docker container run, Exit status"],
+        catalogue: &["S06"],
+        impact: Impact::AppVisible,
+        run: Some(what_is_left_out_says_so),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/flags-without-an-effect-are-taken",
+        spec: "Flags of docker's that turn off what is not here are taken, exec reads files of variables, and --net is --network.",
+        see: &["docs.docker.com, docker container run, docker container exec"],
+        catalogue: &["S06"],
+        impact: Impact::AppVisible,
+        run: Some(flags_without_an_effect_are_taken),
+        ..super::BASE
+    },
 ];
 
 /// A line of a list in JSON.
@@ -345,4 +363,92 @@ fn files_of_labels_are_as_written(context: &mut Context) -> Result<()> {
     }
     std::fs::remove_file(&file)?;
     product.run(&create)?.refused(2, &path)
+}
+
+fn what_is_left_out_says_so(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    for (flags, instead) in [
+        (&["-p", "80:80"][..], "`--network host`"),
+        (&["--memory=1g"], "/sys/fs/cgroup"),
+        (&["-itm", "1g"], "/sys/fs/cgroup"),
+        (&["--network", "bridge"], "`--network host`"),
+        (&["--health-cmd", "true"], "cowlab exec"),
+        (&["--restart", "always"], "systemd"),
+        (&["--privileged"], "`run --privileged` is not here"),
+        (&["--add-host", "a:1.2.3.4"], "-v FILE:/etc/hosts"),
+    ] {
+        let run = [&["run", "--name", "con", "-d"], flags, &[BASE, "true"]].concat();
+        product.run(&run)?.refused(125, instead)?;
+    }
+    for (words, word) in [
+        (&["network", "create", "net"][..], "`network` is not here"),
+        (&["build", "."], "are not built here yet"),
+        (
+            &["container", "rename", "a", "b"],
+            "`--name` when it is made",
+        ),
+        (&["stats"], "systemd-cgtop"),
+        (
+            &["create", "--cap-add", "ALL", BASE],
+            "`create --cap-add` is not here",
+        ),
+        (&["pull", "--platform", "linux/arm64", BASE], "digest"),
+        (&["-H", "tcp://localhost", "ps"], "no daemon"),
+    ] {
+        product.run(words)?.refused(2, word)?;
+    }
+    product
+        .run(&["ps", "--no-such-flag"])?
+        .refused(2, "unexpected argument")?;
+    product.says(&["ps", "-aq"], "")
+}
+
+fn flags_without_an_effect_are_taken(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let file = context.dir().join("variables");
+    std::fs::write(&file, "A=file\nB=file\n")?;
+    let path = file.display().to_string();
+    let run = [
+        "run",
+        "-d",
+        "--name",
+        "con",
+        "--no-healthcheck",
+        "--disable-content-trust",
+        "--net",
+        "none",
+    ];
+    product.ok(&[&run[..], &[BASE, "sleep", "1000"]].concat())?;
+    product.says(
+        &["inspect", "-f", "{{.HostConfig.NetworkMode}}", "con"],
+        "none",
+    )?;
+    let exec = [
+        "exec",
+        "--env-file",
+        &path,
+        "-e",
+        "B=flag",
+        "con",
+        "sh",
+        "-c",
+        "echo $A $B",
+    ];
+    product.says(&exec, "file flag")?;
+    let detached = [
+        "exec",
+        "-d",
+        "--env-file",
+        &path,
+        "con",
+        "sh",
+        "-c",
+        "echo $A > /tmp/out",
+    ];
+    product.ok(&detached)?;
+    crate::product::until("a program that exec -d started", || {
+        Ok(product.run(&["exec", "con", "cat", "/tmp/out"])?.out == "file\n")
+    })?;
+    product.ok(&["cp", "-q", "con:/tmp/out", &path])?;
+    product.ok(&["images", "-a"]).map(drop)
 }

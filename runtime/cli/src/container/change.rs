@@ -41,6 +41,9 @@ pub(crate) struct CpArgs {
     /// Keep owners.
     #[arg(long, short)]
     archive: bool,
+    /// As always: no progress is printed.
+    #[arg(long, short, hide = true)]
+    quiet: bool,
     /// Copy what a source that is a symbolic link leads to.
     #[arg(long, short = 'L')]
     follow_link: bool,

@@ -14,6 +14,7 @@ use cowlab_runtime::container::{
 };
 
 use super::{Open, status, unread};
+use crate::docker::Ignored;
 use crate::exit::{self, Stop};
 use crate::root::{RootArgs, name_and_value};
 
@@ -109,7 +110,7 @@ struct Options {
     #[arg(long, value_name = "size=BYTES")]
     storage_opt: Vec<String>,
     /// Its network: the host's, or none.
-    #[arg(long, value_enum, default_value_t = NetworkWord::None)]
+    #[arg(long, alias = "net", value_enum, default_value_t = NetworkWord::None)]
     network: NetworkWord,
     /// Its filter of system calls: none, or that of a file, as the OCI runtime specification has it.
     #[arg(long, value_name = "seccomp=unconfined|FILE")]
@@ -138,12 +139,11 @@ struct Options {
     /// How its log is kept: max-size=BYTES, max-file=COUNT.
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     log_opt: Vec<(String, String)>,
-    /// Refused: ports are not published.
-    #[arg(long, short, value_name = "PORT", hide = true)]
-    publish: Vec<String>,
-    /// Refused: ports are not published.
-    #[arg(long, short = 'P', hide = true)]
-    publish_all: bool,
+    /// No health is checked, which this turns off.
+    #[arg(long, hide = true)]
+    no_healthcheck: bool,
+    #[command(flatten)]
+    ignored: Ignored,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -159,13 +159,6 @@ fn usage(message: String) -> anyhow::Error {
 
 impl Options {
     fn read(&self, what: &What) -> anyhow::Result<CreateOptions> {
-        if self.publish_all || !self.publish.is_empty() {
-            return Err(usage(
-                "-p is not supported, for a container has no network of its own to publish ports of: \
-                 `--network host` gives it the host's"
-                    .to_owned(),
-            ));
-        }
         let mut wishes: Vec<Wish> = Vec::new();
         for text in &self.volume {
             wishes.push(mounts::parse_volume(text)?);
@@ -283,7 +276,7 @@ impl Options {
 }
 
 /// The lines of files that have a name, `=` and a value each.
-fn lines_of(files: &[PathBuf]) -> anyhow::Result<Vec<String>> {
+pub(super) fn lines_of(files: &[PathBuf]) -> anyhow::Result<Vec<String>> {
     let mut all = Vec::new();
     for path in files {
         let text = std::fs::read_to_string(path)

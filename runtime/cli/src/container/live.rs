@@ -8,7 +8,7 @@ use cowlab_runtime::container::{
     self as runtime, Containers, End, ExecOptions, Record, RemoveOptions, StopOptions,
 };
 
-use super::create::with_values;
+use super::create::{lines_of, with_values};
 use super::{Open, each, each_name, status, unread};
 use crate::exit::{self, Stop};
 use crate::root::{RootArgs, monitor_arguments};
@@ -129,6 +129,9 @@ pub(crate) struct ExecArgs {
     /// Set an environment variable.
     #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
+    /// Read environment variables from a file, one a line.
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<std::path::PathBuf>,
     /// The working directory.
     #[arg(long, short, value_name = "DIR")]
     workdir: Option<String>,
@@ -205,6 +208,14 @@ pub(super) fn start(args: &StartArgs) -> anyhow::Result<u8> {
     Ok(if code == exit::OK { ended } else { code })
 }
 
+impl ExecArgs {
+    fn environment(&self) -> anyhow::Result<Vec<String>> {
+        let mut all = lines_of(&self.env_file)?;
+        all.extend(self.env.iter().cloned());
+        with_values(&all)
+    }
+}
+
 /// `cowlab exec`.
 pub(super) fn exec(args: &ExecArgs) -> anyhow::Result<u8> {
     if args.detach {
@@ -214,7 +225,7 @@ pub(super) fn exec(args: &ExecArgs) -> anyhow::Result<u8> {
     let containers = open.containers()?;
     let options = ExecOptions {
         args: args.command.clone(),
-        env: with_values(&args.env)?,
+        env: args.environment()?,
         cwd: args.workdir.clone(),
         user: args.user.clone(),
         terminal: args.tty,
@@ -242,7 +253,7 @@ fn exec_detached(args: &ExecArgs) -> anyhow::Result<u8> {
     let mut words = monitor_arguments(&open.root);
     words[0] = "exec".into();
     let mut command = cowlab_sys::Cmd::new(std::env::current_exe()?).args(words);
-    for variable in &args.env {
+    for variable in &args.environment()? {
         command = command.args(["--env", variable]);
     }
     for (flag, value) in [("--workdir", &args.workdir), ("--user", &args.user)] {

@@ -5,12 +5,15 @@ use std::io::{Read, Write};
 use cowlab_runtime::image::{Name, short};
 use cowlab_runtime::registry::{PushStep, RegistryOptions};
 
+use crate::docker::Ignored;
 use crate::exit;
 use crate::root::{BlobArgs, RootArgs};
 
 /// Flags of every command that asks a registry.
 #[derive(Debug, Clone, clap::Args)]
 struct RegistryArgs {
+    #[command(flatten)]
+    ignored: Ignored,
     /// User and password [default: those that docker or podman have].
     #[arg(long, value_name = "USER:PASSWORD", value_parser = credentials)]
     creds: Option<(String, String)>,
