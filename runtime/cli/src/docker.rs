@@ -539,6 +539,10 @@ const VERBS: &[Verb] = &[
         ..VERB
     },
     Verb {
+        names: &["completion"],
+        ..VERB
+    },
+    Verb {
         names: &["info", "system info"],
         here: "-f --format",
         ..VERB
@@ -831,7 +835,7 @@ mod tests {
     }
 
     /// Commands that docker has not.
-    const OWN: &str = "conformance bench report sweep guest layer snapshot where unshare monitor prove docker help check";
+    const OWN: &str = "conformance bench report sweep guest layer snapshot where unshare monitor prove docker man help check";
 
     #[test]
     fn docker_has_what_the_table_has() {

@@ -12,6 +12,7 @@ mod guest;
 mod image;
 mod inspect;
 mod layer;
+mod manual;
 mod output;
 mod place;
 mod prove;
@@ -105,6 +106,10 @@ enum Command {
     Volume(volume::Args),
     /// Print which of docker's verbs and flags are here, and why others are not.
     Docker(docker::Args),
+    /// Print what a shell needs to complete commands and flags.
+    Completion(manual::CompletionArgs),
+    /// Write man pages, one a command.
+    Man(manual::ManArgs),
     /// Run a program in an ordinary user's user namespace.
     Unshare(unshare::Args),
     /// The monitor of a container; `start` and `run` call it.
@@ -157,6 +162,8 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Volume(args) => volume::run(&args),
         Command::Docker(args) => docker::run(&args),
+        Command::Completion(args) => manual::completion(&args, &Cli::command()),
+        Command::Man(args) => manual::man(&args, Cli::command()),
         Command::Unshare(args) => unshare::run(&args),
         Command::Monitor(args) => container::monitor(&args),
         Command::Prove(args) => prove::run(&args),

@@ -9,18 +9,30 @@ use cowlab_snapshots::Duplicates;
 
 /// Flags of every command that works on a root.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Root")]
 pub(crate) struct RootArgs {
     /// Where images, containers and volumes are kept [default: /var/lib/cowlab, an ordinary user's own below
     /// $XDG_DATA_HOME].
-    #[arg(long, value_name = "DIR", env = "COWLAB_ROOT", global = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "COWLAB_ROOT",
+        global = true,
+        help_heading = "Root"
+    )]
     root: Option<PathBuf>,
     /// The storage driver of a new root: `overlay2`, `vfs`, ... or `overlay2/VARIANT` [default: the first that a probe
     /// finds to run of overlay2, btrfs, zfs, devicemapper-thin, vfs].
-    #[arg(long, value_name = "DRIVER", env = "COWLAB_DRIVER", global = true)]
+    #[arg(
+        long,
+        value_name = "DRIVER",
+        env = "COWLAB_DRIVER",
+        global = true,
+        help_heading = "Root"
+    )]
     driver: Option<String>,
     /// What the driver has to know about its place, a pool for example; kept with the root.
-    #[arg(long = "driver-opt", value_name = "NAME=VALUE", value_parser = setting, global = true)]
+    #[arg(long = "driver-opt", value_name = "NAME=VALUE", value_parser = setting, global = true,
+          help_heading = "Root")]
     settings: Vec<(String, String)>,
 }
 

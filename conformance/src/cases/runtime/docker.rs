@@ -82,6 +82,27 @@ pub(in crate::cases) const CASES: &[Case] = &[
         run: Some(flags_without_an_effect_are_taken),
         ..super::BASE
     },
+    Case {
+        id: "runtime/bash-completes-commands-and-flags",
+        spec: "What `completion bash` prints is read by bash without a word, and completes verbs, verbs below verbs, flags, and the values that a flag has.",
+        see: &[
+            "bash(1), Programmable Completion",
+            "docs.docker.com, docker CLI completion",
+        ],
+        catalogue: &["S06"],
+        impact: Impact::Cosmetic,
+        run: Some(bash_completes_commands_and_flags),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/completions-and-man-pages-of-every-command",
+        spec: "There are completions for bash, zsh, fish, elvish and powershell, and a man page of every command that `--help` lists.",
+        see: &["man-pages(7)"],
+        catalogue: &["S06"],
+        impact: Impact::Cosmetic,
+        run: Some(completions_and_man_pages),
+        ..super::BASE
+    },
 ];
 
 /// A line of a list in JSON.
@@ -451,4 +472,84 @@ fn flags_without_an_effect_are_taken(context: &mut Context) -> Result<()> {
     })?;
     product.ok(&["cp", "-q", "con:/tmp/out", &path])?;
     product.ok(&["images", "-a"]).map(drop)
+}
+
+fn bash_completes_commands_and_flags(context: &mut Context) -> Result<()> {
+    const SCRIPT: &str = r#"
+        complete_words() {
+            COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+            _cowlab cowlab "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+            echo "$*: ${COMPREPLY[*]}"
+        }
+        set -u
+        source "$1" || exit 1
+        complete -p cowlab
+        complete_words cowlab imag
+        complete_words cowlab volume ins
+        complete_words cowlab ps --no-t
+        complete_words cowlab container run --net
+        complete_words cowlab run --network h
+        complete_words cowlab moni
+    "#;
+    let product = Product::empty(context)?;
+    let (script, completion) = (
+        context.dir().join("script"),
+        context.dir().join("completion"),
+    );
+    std::fs::write(&script, SCRIPT)?;
+    std::fs::write(&completion, product.ok(&["completion", "bash"])?)?;
+    let line = format!(
+        "bash --norc {} {} 2>&1",
+        script.display(),
+        completion.display()
+    );
+    let wanted = "complete -o bashdefault -o default -o nosort -F _cowlab cowlab
+cowlab imag: image images
+cowlab volume ins: inspect
+cowlab ps --no-t: --no-trunc
+cowlab container run --net: --network
+cowlab run --network h: host
+cowlab moni: ";
+    let said = product.script(&line)?.out;
+    expect("completions", "output", wanted, said.trim_end_matches('\n'))
+}
+
+fn completions_and_man_pages(context: &mut Context) -> Result<()> {
+    let product = Product::empty(context)?;
+    for (shell, word) in [
+        ("bash", "complete -F _cowlab"),
+        ("zsh", "#compdef cowlab"),
+        ("fish", "complete -c cowlab"),
+        ("elvish", "edit:completion:arg-completer[cowlab]"),
+        ("powershell", "Register-ArgumentCompleter"),
+    ] {
+        let text = product.ok(&["completion", shell])?;
+        expect(
+            shell,
+            "is a completion",
+            true,
+            text.contains(word) && text.contains("container"),
+        )?;
+    }
+    product
+        .run(&["completion", "tcsh"])?
+        .refused(2, "possible values")?;
+    let dir = context.dir().join("below/man");
+    product.ok(&["man", &dir.display().to_string()])?;
+    let help = product.ok(&["--help"])?;
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands = commands.take_while(|line| !line.is_empty());
+    let names = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    for name in names.filter(|name| !name.is_empty() && *name != "help") {
+        let page = std::fs::read_to_string(dir.join(format!("cowlab-{name}.1")))?;
+        let title = format!(".TH cowlab-{name} 1");
+        expect(name, "has its title", true, page.contains(&title))?;
+    }
+    let page = std::fs::read_to_string(dir.join("cowlab-volume-prune.1"))?;
+    expect(
+        "a verb below a verb",
+        "has its flag",
+        true,
+        page.contains("\\-\\-filter"),
+    )
 }
