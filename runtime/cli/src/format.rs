@@ -512,6 +512,15 @@ fn printed(value: &Value) -> String {
     }
 }
 
+/// Sets members of an object that are absent or null: Go has empty values there.
+pub(crate) fn fill<const N: usize>(object: &mut Value, members: [(&str, Value); N]) {
+    for (name, empty) in members {
+        if object[name].is_null() {
+            object[name] = empty;
+        }
+    }
+}
+
 /// A moment as Go prints it.
 pub(crate) fn moment(time: Timestamp) -> String {
     let text = time.to_string();

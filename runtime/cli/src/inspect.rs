@@ -120,7 +120,7 @@ fn look_up(
     let format = &args.format.format;
     match object {
         Object::Container(found) => container::document(containers, &found, args.size, format),
-        Object::Image(image) => image::document(root, &image.id.to_string()),
+        Object::Image(image) => image::document(root, &image.id.to_string(), format),
         Object::Volume => volume::document(&containers.volumes().get(name)?, format),
     }
 }

@@ -35,6 +35,8 @@ pub(crate) fn arranged(words: Vec<OsString>, program: &dyn Fn() -> clap::Command
         command = deeper;
         verb += 1;
     }
+    // What is no verb of this program comes first too: it is what is refused, and not the flag.
+    let verb = verb.max(words.len().min(at + 1));
     let parts = [&words[..1], &words[at..verb], &words[1..at], &words[verb..]];
     parts.concat()
 }
@@ -75,6 +77,7 @@ mod tests {
             ("cowlab volume --root /r", "cowlab volume --root /r"),
             ("cowlab --help volume", "cowlab --help volume"),
             ("cowlab --root", "cowlab --root"),
+            ("cowlab --root /r network ls", "cowlab network --root /r ls"),
         ] {
             assert_eq!(arranged(given), wanted);
         }

@@ -170,6 +170,10 @@ fn plain_fields_of_templates(context: &mut Context) -> Result<()> {
         ("{{index .Config.Labels \"a.b/c\"}}", "d".to_owned()),
         ("{{json .Config.Labels}}", "{\"a.b/c\":\"d\"}".to_owned()),
         ("{{.Args}}{{.State.ExitCode}}", "[1000]0".to_owned()),
+        (
+            "{{.Config.Cmd}}{{.Config.Entrypoint}}",
+            "[sleep 1000][]".to_owned(),
+        ),
         ("{{index .Mounts 0 \"Destination\"}}", "/m".to_owned()),
     ] {
         product.says(&["inspect", "--format", template, "con"], &wanted)?;
@@ -179,6 +183,8 @@ fn plain_fields_of_templates(context: &mut Context) -> Result<()> {
     product.says(&["inspect", "-f", "{{.Mountpoint}}", "data"], &place)?;
     let image = product.ok(&["image", "inspect", "-f", "{{.Id}}", BASE])?;
     product.says(&["images", "--no-trunc", "--format", "{{.ID}}"], &image)?;
+    let empty = "{{.Config.Entrypoint}}{{.Config.Labels}}{{.Config.User}}";
+    product.says(&["inspect", "-f", empty, BASE], "[]map[]")?;
     let driver = context.entry().name;
     product.says(&["info", "-f", "{{.Driver}}"], driver)?;
     product.says(
@@ -409,6 +415,7 @@ fn what_is_left_out_says_so(context: &mut Context) -> Result<()> {
             "`--name` when it is made",
         ),
         (&["stats"], "systemd-cgtop"),
+        (&["--json", "network", "ls"], "`network` is not here"),
         (
             &["create", "--cap-add", "ALL", BASE],
             "`create --cap-add` is not here",

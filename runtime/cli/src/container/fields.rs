@@ -82,27 +82,50 @@ pub(super) fn row(
     })
 }
 
-/// Has a document about a container say what docker's says where cowlab's own has other members: mounts, and the state of one that
-/// has not ended.
+/// Has a document about a container say what docker's says where cowlab's own has other members: mounts, the state of one that has
+/// not ended, the parts of its command.
 pub(super) fn as_dockers(document: &mut Value, containers: &Containers<'_>, found: &Found) {
     /// Go's zero time.
     const NEVER: &str = "0001-01-01T00:00:00Z";
+    let record = &found.record;
     let state = &mut document["State"];
-    for (name, zero) in [
-        ("Pid", json!(0)),
-        ("Error", json!("")),
-        ("StartedAt", json!(NEVER)),
-        ("FinishedAt", json!(NEVER)),
-    ] {
-        if state[name].is_null() {
-            state[name] = zero;
-        }
-    }
+    format::fill(
+        state,
+        [
+            ("Pid", json!(0)),
+            ("Error", json!("")),
+            ("StartedAt", json!(NEVER)),
+            ("FinishedAt", json!(NEVER)),
+            ("Dead", json!(found.phase == Phase::Dead)),
+            ("Restarting", json!(false)),
+        ],
+    );
     let has_ended = matches!(found.phase, Phase::Exited | Phase::Dead);
     if state["ExitCode"].is_null() && !has_ended {
         state["ExitCode"] = json!(0);
     }
-    let mounts = found.record.mounts.iter();
+    let config = record.image_config.config().as_ref();
+    let entrypoint = config.and_then(|config| config.entrypoint().clone());
+    let entrypoint = entrypoint.unwrap_or_default();
+    // With `--entrypoint`, nothing tells the two parts apart any more.
+    let (entrypoint, command) = match record.args.strip_prefix(entrypoint.as_slice()) {
+        Some(command) => (entrypoint, command),
+        None => (Vec::new(), record.args.as_slice()),
+    };
+    format::fill(
+        &mut document["Config"],
+        [("Entrypoint", json!(entrypoint)), ("Cmd", json!(command))],
+    );
+    let driver = document["GraphDriver"]["Name"].clone();
+    format::fill(
+        document,
+        [
+            ("Driver", driver),
+            ("Platform", json!("linux")),
+            ("RestartCount", json!(0)),
+        ],
+    );
+    let mounts = record.mounts.iter();
     document["Mounts"] = mounts.map(|mount| mounted(mount, containers)).collect();
 }
 

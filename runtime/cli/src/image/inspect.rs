@@ -7,7 +7,7 @@ use cowlab_sys::MountOption;
 use serde_json::{Map, Value, json};
 
 use crate::exit;
-use crate::format::ObjectFormat;
+use crate::format::{self, Format, ObjectFormat};
 use crate::root::RootArgs;
 
 /// Shows everything about images: one JSON array.
@@ -27,19 +27,19 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<u8> {
     let documents = args
         .images
         .iter()
-        .map(|image| document(&root, image))
+        .map(|image| document(&root, image, &args.format.format))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let format = &args.format.format;
     format.documents(&mut std::io::stdout().lock(), &documents)?;
     Ok(exit::OK)
 }
 
-/// Everything about an image.
+/// Everything about an image; for a format, with docker's empty values for what it leaves out.
 ///
 /// # Errors
 ///
 /// As [`Root::image`], and when its layers cannot be measured.
-pub(crate) fn document(root: &Root, name: &str) -> anyhow::Result<Value> {
+pub(crate) fn document(root: &Root, name: &str, format: &Format) -> anyhow::Result<Value> {
     let image = root.image(name)?;
     let id = image.id.to_string();
     let footprint = root.footprint(&image)?;
@@ -61,7 +61,7 @@ pub(crate) fn document(root: &Root, name: &str) -> anyhow::Result<Value> {
     };
     let identity = root.store().identity();
     let names: Vec<_> = image.names.iter().map(|name| familiar(name)).collect();
-    Ok(json!({
+    let mut document = json!({
         "Id": id,
         "RepoTags": names,
         "RepoDigests": digests,
@@ -84,7 +84,29 @@ pub(crate) fn document(root: &Root, name: &str) -> anyhow::Result<Value> {
             "Layers": image.config.rootfs().diff_ids(),
         },
         "Layers": image.layers,
-    }))
+    });
+    if !format.is_default() {
+        fill(&mut document);
+    }
+    Ok(document)
+}
+
+fn fill(document: &mut Value) {
+    format::fill(document, [("Author", json!("")), ("Config", json!({}))]);
+    format::fill(
+        &mut document["Config"],
+        [
+            ("User", json!("")),
+            ("WorkingDir", json!("")),
+            ("StopSignal", json!("")),
+            ("Env", json!([])),
+            ("Cmd", json!([])),
+            ("Entrypoint", json!([])),
+            ("ExposedPorts", json!({})),
+            ("Volumes", json!({})),
+            ("Labels", json!({})),
+        ],
+    );
 }
 
 /// Where a driver keeps what is mounted, in docker's words where it has them.
