@@ -12,6 +12,7 @@
 //! <root>/containers/<id>/restart.lock     held while the container is restarted: its monitor does not remove it
 //! <root>/containers/<id>/waiters          held by who waits for its status
 //! <root>/containers/<id>/monitor.lock     held by the monitor as long as it lives
+//! <root>/containers/<id>/attach.sock      where the monitor takes commands that attach
 //! <root>/containers/<id>/log.json         output, one JSON line each, with `log.json.1` ... before it
 //! <root>/containers/<id>/bundle/          the OCI runtime bundle of the last start
 //! <root>/containers/<id>/rootfs/          where the monitor mounts the snapshot, in its own mount namespace
@@ -38,6 +39,7 @@ mod create;
 mod error;
 mod exec;
 mod files;
+mod keys;
 mod launch;
 mod life;
 mod log;
@@ -57,12 +59,13 @@ mod user;
 mod view;
 pub mod volume;
 
-pub use attach::{End, Session};
+pub use attach::{AttachOptions, End, Session};
 pub use changes::StorageStats;
 pub use config::{CreateOptions, Network, Source};
 pub use copy::{Links, Owner, copy_from_stream, copy_in, copy_out, copy_to_stream};
 pub use error::{Error, Result};
 pub use exec::ExecOptions;
+pub use keys::DetachKeys;
 pub use life::{RemoveOptions, Standby, StartOptions, StopOptions};
 pub use log::{LogLine, LogOptions, Logs, Stream as LogStream};
 pub use origin::{CopyCost, CopyDone, Entry, LayerEntry, MountedAt, Origin, Part};

@@ -1,6 +1,7 @@
 //! `cowlab run`, `ps`, `exec` and the other verbs about containers, also as `cowlab container ...`. Flags and words are
 //! docker's.
 
+mod attach;
 mod change;
 mod create;
 mod fields;
@@ -12,9 +13,9 @@ use std::io::Write;
 
 use clap::Subcommand;
 use cowlab_runtime::Root;
-use cowlab_runtime::container::{Containers, Found, Record, StartOptions};
+use cowlab_runtime::container::{Containers, Found, StartOptions};
 
-use crate::exit::{self, Stop};
+use crate::exit;
 use crate::root::{RootArgs, monitor_arguments};
 
 pub(crate) use list::document;
@@ -47,6 +48,8 @@ pub(crate) enum Verb {
     Create(Box<create::CreateArgs>),
     /// Start containers that do not run.
     Start(live::StartArgs),
+    /// Attach input and output to a container that runs.
+    Attach(attach::AttachArgs),
     /// Run another program in a container that runs.
     Exec(live::ExecArgs),
     /// List containers.
@@ -100,6 +103,7 @@ pub(crate) fn verb(verb: &Verb) -> anyhow::Result<u8> {
         Verb::Run(args) => create::run(args),
         Verb::Create(args) => create::create(args),
         Verb::Start(args) => live::start(args),
+        Verb::Attach(args) => attach::attach(args),
         Verb::Exec(args) => live::exec(args),
         Verb::Ps(args) => list::ps(args),
         Verb::Logs(args) => list::logs(args),
@@ -164,17 +168,6 @@ fn each_name(
         }
     }
     first.map_or(Ok(exit::OK), Err)
-}
-
-/// What is said where nobody reads the output of a container that goes on; docker's client ends with this status then.
-fn unread(record: &Record) -> Stop {
-    let name = &record.name;
-    Stop {
-        code: exit::FINDING,
-        message: format!(
-            "nobody reads the output of container `{name}` any more, and it goes on: `cowlab logs {name}` prints it, `cowlab stop {name}` ends it"
-        ),
-    }
 }
 
 /// A program's exit status as this process's own.

@@ -112,9 +112,9 @@ const INIT: Reason = Reason {
     instead: "`--entrypoint` an init that the image has",
 };
 const KEYS: Reason = Reason {
-    what: "keys that detach",
-    why: "they are read by `attach` alone",
-    instead: "`cowlab run -d`, then `cowlab attach`",
+    what: "keys that detach from an exec",
+    why: "a program of an exec is a child of the command",
+    instead: "`cowlab exec -d` leaves it running",
 };
 const LIMITS: Reason = Reason {
     what: "limits of resources",
@@ -300,7 +300,6 @@ const OF_CONTAINERS: &[(&str, &Reason)] = &[
     ),
     ("--init", &INIT),
     ("--pull -q --quiet", &IMAGES),
-    ("--detach-keys --sig-proxy", &KEYS),
     ("--platform", &PLATFORMS),
     ("--log-driver", &LOG_DRIVERS),
     ("--volume-driver --runtime", &PLUGINS),
@@ -322,9 +321,9 @@ const RECORD: Reason = Reason {
 const VERBS: &[Verb] = &[
     Verb {
         names: &["run", "container run"],
-        here: "-d --detach -e --env --env-file --entrypoint -h --hostname -i --interactive -l --label --label-file --log-opt \
-               --mount --name --network --read-only --rm --security-opt --stop-signal --storage-opt --tmpfs -t --tty -u --user \
-               -v --volume --volumes-from -w --workdir",
+        here: "-d --detach --detach-keys -e --env --env-file --entrypoint -h --hostname -i --interactive -l --label --label-file \
+               --log-opt --mount --name --network --read-only --rm --security-opt --sig-proxy --stop-signal --storage-opt --tmpfs \
+               -t --tty -u --user -v --volume --volumes-from -w --workdir",
         idle: &[NO_HEALTH, NO_TRUST],
         own: "--storage-stats",
         refused: OF_CONTAINERS,
@@ -346,11 +345,13 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         names: &["start", "container start"],
-        here: "-a --attach -i --interactive",
-        refused: &[
-            ("--checkpoint --checkpoint-dir", &CHECKPOINTS),
-            ("--detach-keys", &KEYS),
-        ],
+        here: "-a --attach --detach-keys -i --interactive",
+        refused: &[("--checkpoint --checkpoint-dir", &CHECKPOINTS)],
+        ..VERB
+    },
+    Verb {
+        names: &["attach", "container attach"],
+        here: "--detach-keys --no-stdin --sig-proxy",
         ..VERB
     },
     Verb {

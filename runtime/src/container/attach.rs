@@ -1,4 +1,5 @@
-//! The line between a monitor and the command that started it: frames over a socket pair, and the command's side.
+//! The line between a monitor and a command, the one that started it or one that attaches: frames over a socket, and the
+//! command's side.
 //!
 //! A frame is a byte for its kind, four bytes for its length (big endian) and that many bytes. The line ends with the
 //! command or with the container, whichever is first; the container goes on without it.
@@ -7,14 +8,19 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cowlab_sys::channel::{self, Ready};
 use cowlab_sys::terminal::{self, Size};
 use cowlab_sys::{Errno, io, signals};
 
+use super::keys::DetachKeys;
 use super::outlet::Outlet;
-use super::{Error, Result, StorageStats};
+use super::{Error, Result, StorageStats, streams};
+
+/// Where a monitor takes commands that attach, in the container's directory.
+pub(super) const SOCKET: &str = "attach.sock";
 
 /// The longest content of a frame, in bytes.
 pub(super) const LONGEST: usize = 64 << 10;
@@ -153,6 +159,21 @@ pub struct Session {
     status: Option<i32>,
     /// Whether the line has ended.
     is_lost: bool,
+    /// Whether the program was started for another command.
+    has_joined: bool,
+}
+
+/// How a command is attached.
+#[derive(Debug, Clone)]
+pub struct AttachOptions {
+    /// Whether the program gets this process's standard input.
+    pub input: bool,
+    /// Whether the program has a terminal. With input the one here is raw meanwhile.
+    pub terminal: bool,
+    /// Whether signals are passed on; else those that end a process end the session.
+    pub passes_signals: bool,
+    /// What is typed at a terminal to end the session.
+    pub detach_keys: DetachKeys,
 }
 
 /// How a session ended.
@@ -164,6 +185,18 @@ pub enum End {
     Lost,
     /// Nobody reads this process's output any more; the program goes on.
     Unread,
+    /// The keys that detach were typed; the program goes on.
+    Detached,
+    /// A signal came that is not passed on; the program goes on.
+    Signal(i32),
+}
+
+/// What becomes of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Input {
+    Goes,
+    Ends,
+    Detaches,
 }
 
 impl Session {
@@ -176,7 +209,16 @@ impl Session {
             measured: None,
             status: None,
             is_lost: false,
+            has_joined: false,
         }
+    }
+
+    /// Joins a container that runs.
+    pub(super) fn join(dir: &Path, name: &str) -> Result<Self> {
+        Ok(Self {
+            has_joined: true,
+            ..Self::new(streams::connect(dir, SOCKET)?, name)
+        })
     }
 
     /// What the container's layer held at the end, where [`StartOptions::measure`](super::StartOptions::measure) asked for
@@ -220,19 +262,15 @@ impl Session {
         }
     }
 
-    /// Passes standard input, if `input`, and both outputs between this process and the program until it ends. With a
-    /// terminal on both sides the one here is raw meanwhile. `signal` gets the signals that come, except a terminal's own.
+    /// Passes standard input, if asked for, and both outputs between this process and the program until it ends. `signal` gets
+    /// the signals that come and are passed on, except a terminal's own.
     ///
     /// # Errors
     ///
     /// When this process's streams or the line break.
-    pub fn attach(
-        &mut self,
-        input: bool,
-        terminal: bool,
-        mut signal: impl FnMut(i32),
-    ) -> Result<End> {
-        let _raw = match terminal && input {
+    pub fn attach(&mut self, options: AttachOptions, mut signal: impl FnMut(i32)) -> Result<End> {
+        let terminal = options.terminal;
+        let _raw = match terminal && options.input {
             true => terminal::RawMode::enter(std::io::stdin()).ok(),
             false => None,
         };
@@ -243,7 +281,8 @@ impl Session {
             self.resize()?;
         }
         let mut outlets = Outlet::both()?;
-        let mut reads_input = input;
+        let mut detach_keys = terminal.then_some(options.detach_keys);
+        let mut reads_input = options.input;
         let mut told = Instant::now();
         let mut unread = None;
         // What came together with the news of the start: of a short program that is all.
@@ -255,7 +294,9 @@ impl Session {
                     (ending, Some(status)) if ENDING.contains(&ending) => {
                         return Ok(End::Status(status));
                     }
-                    (other, _) => signal(other),
+                    (other, _) if options.passes_signals => signal(other),
+                    (ending, _) if ENDING.contains(&ending) => return Ok(End::Signal(ending)),
+                    _ => {}
                 }
             }
             if let Some(end) = self.end(&outlets, &mut unread) {
@@ -266,7 +307,11 @@ impl Session {
                 told = Instant::now();
             }
             if self.pass(&mut outlets, reads_input)? {
-                reads_input = self.give_input()?;
+                match self.give_input(detach_keys.as_mut())? {
+                    Input::Goes => {}
+                    Input::Ends => reads_input = false,
+                    Input::Detaches => return Ok(End::Detached),
+                }
             }
         }
     }
@@ -358,30 +403,47 @@ impl Session {
         Ok(())
     }
 
-    /// Passes on what can be read; `false` once there is nothing more.
-    fn give_input(&mut self) -> Result<bool> {
+    /// Passes on what can be read.
+    fn give_input(&mut self, detach_keys: Option<&mut DetachKeys>) -> Result<Input> {
         let mut buffer = [0; 16 << 10];
         // Not by `Stdin`, whose own buffer poll(2) does not know of.
         let length = match cowlab_sys::file::read_once(std::io::stdin(), &mut buffer) {
             Ok(length) => length,
             // Others may have made it non-blocking, and have read what there was.
-            Err(error) if error.errno() == Some(Errno::AGAIN) => return Ok(true),
+            Err(error) if error.errno() == Some(Errno::AGAIN) => return Ok(Input::Goes),
             // The terminal went away.
             Err(_) => 0,
         };
-        let frame = match length {
-            0 => Frame::InputEnd,
-            length => Frame::Input(buffer[..length].to_vec()),
+        if length == 0 {
+            self.send(&Frame::InputEnd)?;
+            return Ok(Input::Ends);
+        }
+        let typed = &buffer[..length];
+        let (content, detaches) = match detach_keys {
+            Some(keys) => keys.take(typed),
+            None => (typed.to_vec(), false),
         };
-        self.send(&frame)?;
-        Ok(length > 0)
+        if !content.is_empty() {
+            self.send(&Frame::Input(content))?;
+        }
+        match detaches {
+            true => Ok(Input::Detaches),
+            false => Ok(Input::Goes),
+        }
     }
 
     fn resize(&mut self) -> Result<()> {
-        match terminal::size(std::io::stdout()) {
-            Some(Size { rows, columns }) => self.send(&Frame::Resize(rows, columns)),
-            None => Ok(()),
+        let Some(Size { rows, columns }) = terminal::size(std::io::stdout()) else {
+            return Ok(());
+        };
+        // The size may be the same, and a program draws anew only when it changes: docker changes it first as well.
+        if std::mem::take(&mut self.has_joined) {
+            self.send(&Frame::Resize(
+                rows.saturating_add(1),
+                columns.saturating_add(1),
+            ))?;
         }
+        self.send(&Frame::Resize(rows, columns))
     }
 
     fn send(&mut self, frame: &Frame) -> Result<()> {

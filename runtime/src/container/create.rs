@@ -44,7 +44,7 @@ impl Containers<'_> {
         let attaching = self.volumes().attaching()?;
         let mut anonymous = Vec::new();
         let made = self
-            .attach(wishes, &mut anonymous)
+            .attach_mounts(wishes, &mut anonymous)
             .and_then(|mounts| config::record(id, source, options, mounts))
             .and_then(|record| self.make(record, attaching));
         made.inspect_err(|_| {
@@ -217,7 +217,7 @@ impl Containers<'_> {
     }
 
     /// Makes the volumes that are wanted; the names of the anonymous ones go to `made`.
-    fn attach(&self, wishes: Vec<Wish>, made: &mut Vec<String>) -> Result<Vec<Attached>> {
+    fn attach_mounts(&self, wishes: Vec<Wish>, made: &mut Vec<String>) -> Result<Vec<Attached>> {
         let mut attached = Vec::new();
         for wish in wishes {
             attached.push(match wish {

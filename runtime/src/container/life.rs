@@ -177,6 +177,31 @@ impl Containers<'_> {
         Ok(session)
     }
 
+    /// Attaches to a container that runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`] for one that does not, that is paused, or that has no monitor.
+    pub fn attach(&self, found: &Found) -> Result<Session> {
+        let record = &found.record;
+        let needed = match found.phase {
+            Phase::Paused => "unpause it before you attach to it",
+            Phase::Unwatched => "nobody passes its streams on: `restart` gives it a new monitor",
+            phase if phase.is_alive() => {
+                match Session::join(&self.dir_of(&record.id), &record.name) {
+                    Err(Error::Sys(error))
+                        if matches!(error.errno(), Some(Errno::NOENT | Errno::CONNREFUSED)) =>
+                    {
+                        "it ends just now, or an older cowlab started it"
+                    }
+                    joined => return joined,
+                }
+            }
+            _ => "start it before you attach to it",
+        };
+        Err(Error::wrong_state(found, needed))
+    }
+
     pub(super) fn again(&self, record: &Record) -> Result<Found> {
         self.read(&record.id)?.ok_or_else(|| self.gone(record))
     }

@@ -11,7 +11,7 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use cowlab_reports::result::Timestamp;
@@ -19,10 +19,10 @@ use cowlab_sys::lock::FileLock;
 use cowlab_sys::terminal::Size;
 use cowlab_sys::{io, signals, task};
 
-use super::attach::Frame;
+use super::attach::{self, Frame};
 use super::place::{Containers, Found};
 use super::record::{Process, State, Step};
-use super::{Error, Result};
+use super::{Error, Result, files, streams};
 use relay::{Client, Relay};
 pub(super) use start::failed;
 
@@ -50,14 +50,14 @@ pub fn run(
     complain_to(&containers.dir_of(id).join("monitor.log"))?;
     let mut client = Client::new(line, input_ends)?;
     match begin(containers, id, size) {
-        Ok(begun) => finish(containers, &begun.0, begun.1, client, measure),
+        Ok(begun) => finish(containers, begun, client, measure),
         Err(error) => {
             let status = match &error {
                 Error::Start { status, .. } => *status,
                 _ => 125,
             };
             client.send(&Frame::Failed(status, reason(&error)));
-            client.flush_at_last();
+            relay::flush_at_last(&mut vec![client]);
             Ok(())
         }
     }
@@ -93,12 +93,16 @@ fn reason(error: &Error) -> String {
     }
 }
 
+/// A program that was started.
+struct Begun {
+    found: Found,
+    started: start::Started,
+    listener: UnixListener,
+    lock: FileLock,
+}
+
 /// Starts the program; whatever fails is written down as well.
-fn begin(
-    containers: &Containers<'_>,
-    id: &str,
-    size: Size,
-) -> Result<(Found, (start::Started, FileLock))> {
+fn begin(containers: &Containers<'_>, id: &str, size: Size) -> Result<Begun> {
     let found = containers.read(id)?.ok_or_else(|| Error::NotFound {
         what: "container",
         name: id.to_owned(),
@@ -122,10 +126,19 @@ fn begin(
         ..found.state.clone()
     };
     containers.keep_room(id)?;
+    // Before anybody reads that it runs: whoever attaches early waits to be taken.
+    let dir = containers.dir_of(id);
+    files::remove(&dir.join(attach::SOCKET))?;
+    let listener = streams::listen(&dir, attach::SOCKET)?;
     containers.write_state(&found.record, &state)?;
     let started = start::start(containers, &found.record, &mut state, size);
     match started {
-        Ok(started) => Ok((found, (started, lock))),
+        Ok(started) => Ok(Begun {
+            found,
+            started,
+            listener,
+            lock,
+        }),
         Err(error) => {
             state.step = Step::Exited;
             state.finished = Some(now());
@@ -142,17 +155,11 @@ fn begin(
 }
 
 /// Passes the output on until the program ends, and writes down how.
-fn finish(
-    containers: &Containers<'_>,
-    found: &Found,
-    (started, lock): (start::Started, FileLock),
-    client: Client,
-    measure: bool,
-) -> Result<()> {
-    let record = &found.record;
+fn finish(containers: &Containers<'_>, begun: Begun, client: Client, measure: bool) -> Result<()> {
+    let record = &begun.found.record;
     let log = containers.dir_of(&record.id).join("log.json");
-    let mut relay = Relay::new(client, started, &log, record.log)?;
-    relay.client.send(&Frame::Started);
+    let mut relay = Relay::new(client, begun.listener, begun.started, &log, record.log)?;
+    relay.send(&Frame::Started);
     let status = relay.run();
     let mut state = containers.state(&record.id)?;
     state.step = Step::Exited;
@@ -171,18 +178,18 @@ fn finish(
     containers.write_state(record, &state)?;
     if measure {
         match containers.storage(record) {
-            Ok(stats) => relay.client.send(&Frame::Measured(stats.to_json())),
+            Ok(stats) => relay.send(&Frame::Measured(stats.to_json())),
             Err(error) => tracing::warn!(%error, "what it wrote is not measured"),
         }
     }
     if is_removed {
         containers.remove_ended(record)?;
     }
-    drop(lock);
+    drop(begun.lock);
     if let Ok(status) = status {
-        relay.client.send(&Frame::Ended(status));
+        relay.send(&Frame::Ended(status));
     }
-    relay.client.flush_at_last();
+    relay.flush_at_last();
     Ok(())
 }
 

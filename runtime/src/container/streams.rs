@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use cowlab_sys::{channel, io};
@@ -37,12 +37,8 @@ impl Streams {
         dir: &Path,
     ) -> Result<(ContainerBuilder, Self)> {
         if terminal {
-            let path = dir.join("console");
-            // By way of the open directory: a socket's path has 107 bytes at most (unix(7)).
-            let place = io("open", dir, File::open(dir))?;
-            let short = cowlab_sys::at::descriptor_path(&place).join("console");
-            let listener = io("bind", &path, UnixListener::bind(short))?;
-            let builder = builder.with_console_socket(Some(path));
+            let listener = listen(dir, "console")?;
+            let builder = builder.with_console_socket(Some(dir.join("console")));
             return Ok((builder, Self::Terminal(listener)));
         }
         let (their_input, input): (OwnedFd, _) = if interactive {
@@ -85,6 +81,28 @@ impl Streams {
             errors: None,
         })
     }
+}
+
+/// Listens at a name in a directory.
+pub(super) fn listen(dir: &Path, name: &str) -> Result<UnixListener> {
+    at_name(dir, name, "bind", |path| UnixListener::bind(path))
+}
+
+/// Connects to who listens at a name in a directory.
+pub(super) fn connect(dir: &Path, name: &str) -> Result<UnixStream> {
+    at_name(dir, name, "connect", |path| UnixStream::connect(path))
+}
+
+/// By way of the open directory: a socket's path has 107 bytes at most (unix(7)).
+fn at_name<T>(
+    dir: &Path,
+    name: &str,
+    call: &'static str,
+    work: impl Fn(&Path) -> std::io::Result<T>,
+) -> Result<T> {
+    let place = io("open", dir, File::open(dir))?;
+    let short = cowlab_sys::at::descriptor_path(&place).join(name);
+    Ok(io(call, dir.join(name), work(&short))?)
 }
 
 impl Ends {

@@ -1,4 +1,4 @@
-//! Verbs about containers that run: restart, pause and unpause.
+//! Verbs about containers that run: restart, pause, unpause and attach.
 
 use std::fs;
 use std::time::Duration;
@@ -43,6 +43,28 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S07"],
         impact: Impact::AppVisible,
         run: Some(a_paused_container_can_be_ended),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/attach-joins-a-container",
+        spec: "Several commands attach to one container, each gets its output and gives it input, passes signals on or leaves by them, and ends with its status.",
+        see: &["docs.docker.com, docker container attach"],
+        catalogue: &["S07"],
+        impact: Impact::AppVisible,
+        run: Some(attach_joins_a_container),
+        ..super::BASE
+    },
+    Case {
+        id: "runtime/keys-detach-from-a-terminal",
+        spec: "Ctrl-P and Ctrl-Q, or the keys that were named, typed at a terminal leave a run with 0 and an attach with 1, and the container goes on.",
+        see: &[
+            "docs.docker.com, docker container attach, --detach-keys",
+            "docker/cli, cli/command/container/hijack.go",
+        ],
+        catalogue: &["S07"],
+        impact: Impact::AppVisible,
+        needs: &[Need::Program("script")],
+        run: Some(keys_detach_from_a_terminal),
         ..super::BASE
     },
 ];
@@ -149,4 +171,82 @@ fn a_paused_container_can_be_ended(context: &mut Context) -> Result<()> {
     product.ok(&["pause", "con"])?;
     product.ok(&["rm", "-f", "con"])?;
     product.says(&["ps", "-aq"], "")
+}
+
+fn attach_joins_a_container(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    product.run(&["attach", "con"])?.refused(2, "`con`")?;
+    let program = "echo begun; while read line; do echo got $line; [ $line = end ] && exit 5; done";
+    product.ok(&[
+        "run", "-d", "-i", "--name", "con", BASE, "sh", "-c", program,
+    ])?;
+    // One that only reads, one whose input ends before the program does, and one that ends the program.
+    let dir = context.dir().display().to_string();
+    let script = format!(
+        r#"cd {dir}; attach="timeout -k 1 60 $COWLAB attach --sig-proxy=false"
+        $attach --no-stdin con >reader & reader=$!
+        until [ -s reader ]; do echo tick | timeout -s KILL 0.5 "$COWLAB" attach con >writer; done
+        (sleep 1; echo end) | $attach con >last; echo $?; wait $reader; echo $?; tail -n 1 reader; cat last"#
+    );
+    // A reader that attached has what was written since.
+    let said = product.script(&script)?.ok()?;
+    expect(
+        "attach",
+        "statuses and output",
+        "5\n5\ngot end\ngot end",
+        &said,
+    )?;
+    product
+        .run(&["attach", "con"])?
+        .refused(1, "start it before")?;
+    product.ok(&["rm", "con"])?;
+    start(&product, &[])?;
+    product.ok(&["pause", "con"])?;
+    product
+        .run(&["attach", "con"])?
+        .refused(1, "unpause it before")?;
+    product.ok(&["unpause", "con"])?;
+    let killed = |flags: &str| -> Result<i32> {
+        let script = format!(r#""$COWLAB" attach {flags} con & sleep 2; kill -TERM $!; wait $!"#);
+        Ok(product.script(&script)?.code)
+    };
+    expect(
+        "--sig-proxy=false",
+        "status",
+        143,
+        killed("--sig-proxy=false")?,
+    )?;
+    expect("con", "state", "running", &state(&product, "con")?)?;
+    expect("attach", "status", 3, killed("")?)?;
+    expect("con", "state", "exited", &state(&product, "con")?)
+}
+
+fn keys_detach_from_a_terminal(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let shown = context.dir().join("shown").display().to_string();
+    // What the program prints is there once the terminal takes every key.
+    let typed = |words: &str, keys: &str| -> Result<i32> {
+        let script = format!(
+            r#": >{shown}; {{ until grep -q ready {shown}; do sleep 0.1; done; printf '{keys}'; sleep 5; }} | timeout 60 script -qefc '"$COWLAB" {words}' /dev/null >{shown}"#
+        );
+        Ok(product.script(&script)?.code)
+    };
+    let program = r#"sh -c "while :; do echo ready; sleep 0.1; done""#;
+    let run = format!("run -it --name con base {program}");
+    expect("run -it", "status", 0, typed(&run, r"\020\021")?)?;
+    expect("con", "state", "running", &state(&product, "con")?)?;
+    expect(
+        "attach",
+        "status",
+        1,
+        typed("attach con", r"x\020\020\021")?,
+    )?;
+    let keys = typed("attach --detach-keys ctrl-a,b con", r"\020\021\001b")?;
+    expect("attach --detach-keys", "status", 1, keys)?;
+    product.ok(&["stop", "-t", "0", "con"])?;
+    let start = typed("start -ai --detach-keys Q con", "Q")?;
+    expect("start -ai", "status", 0, start)?;
+    expect("con", "state", "running", &state(&product, "con")?)?;
+    let bad = product.run(&["attach", "--detach-keys", "ab", "con"])?;
+    bad.refused(2, "ctrl-LETTER")
 }

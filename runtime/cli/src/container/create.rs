@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::ValueEnum;
 use cowlab_driver::Bytes;
 use cowlab_runtime::container::mounts::{self, Wish};
 use cowlab_runtime::container::{
-    Containers, CreateOptions, End, LogOptions, Network, Phase, Record, Seccomp, Source,
-    StartOptions, StorageStats,
+    CreateOptions, LogOptions, Network, Record, Seccomp, Source, StartOptions, StorageStats,
 };
 
-use super::{Open, status, unread};
+use super::Open;
+use super::attach::{KeyArgs, ProxyArgs, hold};
 use crate::docker::Ignored;
 use crate::exit::{self, Stop};
 use crate::root::{RootArgs, name_and_value};
@@ -40,6 +39,10 @@ pub(crate) struct RunArgs {
     /// Leave it running and print its id.
     #[arg(long, short)]
     detach: bool,
+    #[command(flatten)]
+    keys: KeyArgs,
+    #[command(flatten)]
+    proxy: ProxyArgs,
     /// Print to stderr, when it has ended, what it copied up and removed and what its layer allocates: as text, or as a line
     /// of JSON.
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true,
@@ -402,39 +405,12 @@ fn run_program(args: &RunArgs, has_started: &mut bool) -> anyhow::Result<u8> {
         writeln!(std::io::stdout(), "{}", record.id)?;
         return Ok(exit::OK);
     }
-    let pass_on = |signal| {
-        if let Err(error) = containers.signal(&record, signal) {
-            tracing::debug!(%error, "a signal came too late");
-        }
-    };
-    match session.attach(options.interactive, options.tty, pass_on)? {
-        End::Status(code) => {
-            if let Some(format) = args.storage_stats {
-                tell_storage(&open, session.measured(), format)?;
-            }
-            Ok(status(code))
-        }
-        End::Lost => Err(lost(&containers, &record)?.into()),
-        End::Unread => Err(unread(&record).into()),
+    let (input, keys, proxy) = (options.interactive, &args.keys, &args.proxy);
+    let ended = hold(&containers, &record, &mut session, input, keys, proxy)?;
+    if let (Some(format), Some(_)) = (args.storage_stats, ended) {
+        tell_storage(&open, session.measured(), format)?;
     }
-}
-
-/// What is known of a container whose monitor died, or detached a command that read nothing.
-fn lost(containers: &Containers<'_>, record: &Record) -> anyhow::Result<Stop> {
-    let name = &record.name;
-    let is_watched = containers
-        .find(&record.id)
-        .is_ok_and(|found| found.phase == Phase::Running);
-    let code = containers.wait(record).context("wait for the container")?;
-    Ok(Stop {
-        code: code.map_or(125, status),
-        message: match is_watched {
-            true => format!(
-                "the output of container `{name}` was not read for too long: `cowlab logs {name}` has the rest"
-            ),
-            false => format!("the monitor of container `{name}` died: its last output is lost"),
-        },
-    })
+    Ok(ended.unwrap_or(exit::OK))
 }
 
 /// Prints what a container's layer held at its end.

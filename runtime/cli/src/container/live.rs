@@ -5,11 +5,12 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use cowlab_runtime::container::{
-    self as runtime, Containers, End, ExecOptions, Record, RemoveOptions, StopOptions,
+    self as runtime, Containers, ExecOptions, Record, RemoveOptions, StopOptions,
 };
 
+use super::attach::{KeyArgs, ProxyArgs, hold};
 use super::create::{lines_of, with_values};
-use super::{Open, each, each_name, status, unread};
+use super::{Open, each, each_name, status};
 use crate::exit::{self, Stop};
 use crate::root::{RootArgs, monitor_arguments};
 
@@ -29,6 +30,8 @@ pub(crate) struct StartArgs {
     /// Print the output until it ends, and take its exit status.
     #[arg(long, short)]
     attach: bool,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// Attach standard input as well.
     #[arg(long, short)]
     interactive: bool,
@@ -192,17 +195,10 @@ pub(super) fn start(args: &StartArgs) -> anyhow::Result<u8> {
             writeln!(std::io::stdout(), "{}", record.name)?;
             return Ok(());
         }
-        let pass_on = |signal| {
-            if let Err(error) = containers.signal(record, signal) {
-                tracing::debug!(%error, "a signal came too late");
-            }
-        };
         let input = args.interactive && record.interactive;
-        ended = match session.attach(input, record.terminal, pass_on)? {
-            End::Status(code) => status(code),
-            End::Lost => containers.wait(record)?.map_or(125, status),
-            End::Unread => return Err(unread(record).into()),
-        };
+        let proxy = ProxyArgs::default();
+        let held = hold(&containers, record, &mut session, input, &args.keys, &proxy)?;
+        ended = held.unwrap_or(exit::OK);
         Ok(())
     })?;
     Ok(if code == exit::OK { ended } else { code })

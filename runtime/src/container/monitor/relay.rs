@@ -1,14 +1,15 @@
-//! Between a program's streams, the log and the command that watches: nothing waits for anybody for ever.
+//! Between a program's streams, the log and the commands that watch: nothing waits for anybody for ever.
 //!
-//! Output goes to the log first, then into a bounded queue for the command. A command that reads slowly slows the program down, as
+//! Output goes to the log first, then into a bounded queue for each command, the one that started the container and those that
+//! attached since. A command that reads slowly slows the program down, as
 //! a pipe does, and loses nothing. One that itself does nothing any more while its queue is full is detached: the program and the
 //! log go on.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ const ROOM: usize = 4 << 20;
 /// How long a command with a full queue may give no sign of life before it is detached: it was stopped, or hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The command at the other end of the line, as long as it is there.
+/// A command at the other end of its line, as long as it is there.
 #[derive(Debug)]
 pub(super) struct Client {
     socket: Option<UnixStream>,
@@ -78,20 +79,14 @@ impl Client {
         }
     }
 
-    /// Sends what is left, however long the command takes to read it: the container has ended, and nobody waits for this process.
-    pub(super) fn flush_at_last(&mut self) {
-        while let Some(socket) = &self.socket
-            && !self.to_send.is_empty()
-        {
-            let wish = Ready {
-                readable: false,
-                writable: true,
-            };
-            if channel::wait(&[(socket.as_fd(), wish)], None).is_err() {
-                return;
-            }
-            self.flush();
-        }
+    /// What there is to wait for at the line: poll(2) reports a closed one even where nothing is asked of it.
+    fn wish(&self, takes: bool) -> Option<(BorrowedFd<'_>, Ready)> {
+        let wish = Ready {
+            readable: takes,
+            writable: !self.to_send.is_empty(),
+        };
+        let socket = self.socket.as_ref().filter(|_| wish != Ready::default())?;
+        Some((socket.as_fd(), wish))
     }
 
     /// Whether more output may be queued.
@@ -143,14 +138,33 @@ impl Client {
     }
 }
 
+/// Sends what is left, however long a command takes to read it: the container has ended, and nobody waits for this process.
+pub(super) fn flush_at_last(clients: &mut Vec<Client>) {
+    loop {
+        clients.retain(|client| !client.to_send.is_empty());
+        let wishes: Vec<_> = clients
+            .iter()
+            .filter_map(|client| client.wish(false))
+            .collect();
+        if wishes.is_empty() || channel::wait(&wishes, None).is_err() {
+            return;
+        }
+        clients.iter_mut().for_each(Client::flush);
+    }
+}
+
 /// All that a monitor passes on.
 #[derive(Debug)]
 pub(super) struct Relay {
-    pub(super) client: Client,
+    clients: Vec<Client>,
+    /// Where commands attach.
+    listener: UnixListener,
     log: LogWriter,
     init: Task,
     input: Option<File>,
     to_input: VecDeque<u8>,
+    /// Whether the input ends with that of a command, as it does where the container was started for one that has input.
+    input_ends: bool,
     /// Whether the input ends when all of `to_input` is written.
     input_ended: bool,
     terminal: bool,
@@ -162,7 +176,8 @@ pub(super) struct Relay {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Init,
-    Client,
+    Listener,
+    Client(usize),
     Input,
     Output(Stream),
 }
@@ -170,12 +185,14 @@ enum Source {
 impl Relay {
     pub(super) fn new(
         client: Client,
+        listener: UnixListener,
         started: Started,
         log: &Path,
         options: LogOptions,
     ) -> Result<Self> {
         let Started { init, ends } = started;
         ends.set_nonblocking()?;
+        channel::set_nonblocking(&listener)?;
         let terminal = ends.has_terminal();
         let Ends {
             input,
@@ -183,7 +200,9 @@ impl Relay {
             errors,
         } = ends;
         Ok(Self {
-            client,
+            input_ends: client.input_ends,
+            clients: vec![client],
+            listener,
             log: LogWriter::open(log, options)?,
             init,
             input,
@@ -193,6 +212,18 @@ impl Relay {
             output: Some(output),
             errors,
         })
+    }
+
+    /// Has a frame sent to every command.
+    pub(super) fn send(&mut self, frame: &Frame) {
+        for client in &mut self.clients {
+            client.send(frame);
+        }
+    }
+
+    /// Sends what is left.
+    pub(super) fn flush_at_last(mut self) {
+        flush_at_last(&mut self.clients);
     }
 
     /// Passes on until the container's first process has ended; returns its status.
@@ -213,32 +244,41 @@ impl Relay {
 
     /// Waits until there is something to pass on, and does so; returns the status of the first process once it has ended.
     fn pass_what_is_ready(&mut self) -> Result<Option<i32>> {
-        if self.client.time_left() == Some(Duration::ZERO) {
-            tracing::warn!("the command gives no sign of life: it is detached");
-            self.client.leave();
-            self.serve();
+        for client in &mut self.clients {
+            if client.time_left() == Some(Duration::ZERO) {
+                tracing::warn!("a command gives no sign of life: it is detached");
+                client.leave();
+            }
         }
+        self.see_off();
         let mut status = None;
         for source in self.ready()? {
             match source {
                 Source::Init => status = Some(self.reap()?),
-                Source::Client => self.serve(),
+                Source::Listener => self.welcome()?,
+                Source::Client(place) => self.serve(place),
                 Source::Input => self.feed(),
                 Source::Output(stream) => drop(self.pass(stream)),
             }
         }
+        self.see_off();
         Ok(status)
     }
 
     fn ready(&self) -> Result<Vec<Source>> {
         let wish = |readable, writable| Ready { readable, writable };
-        let has_room = self.client.has_room();
-        let mut wishes = vec![(self.init.as_fd(), wish(true, false))];
-        let mut sources = vec![Source::Init];
-        if let Some(socket) = &self.client.socket {
-            let takes = self.to_input.len() < ROOM;
-            wishes.push((socket.as_fd(), wish(takes, !self.client.to_send.is_empty())));
-            sources.push(Source::Client);
+        let has_room = self.clients.iter().all(Client::has_room);
+        let takes = self.to_input.len() < ROOM;
+        let mut wishes = vec![
+            (self.init.as_fd(), wish(true, false)),
+            (self.listener.as_fd(), wish(true, false)),
+        ];
+        let mut sources = vec![Source::Init, Source::Listener];
+        for (place, client) in self.clients.iter().enumerate() {
+            if let Some(wish) = client.wish(takes) {
+                wishes.push(wish);
+                sources.push(Source::Client(place));
+            }
         }
         let terminal = self.output.as_ref().filter(|_| self.terminal);
         if let Some(input) = self.input.as_ref().or(terminal)
@@ -259,7 +299,8 @@ impl Relay {
                 sources.push(Source::Output(stream));
             }
         }
-        let ready = channel::wait(&wishes, self.client.time_left())?;
+        let time_left = self.clients.iter().filter_map(Client::time_left).min();
+        let ready = channel::wait(&wishes, time_left)?;
         let came = |ready: &Ready| ready.readable || ready.writable;
         let pairs = sources.into_iter().zip(ready);
         Ok(pairs
@@ -283,12 +324,37 @@ impl Relay {
         }
     }
 
-    fn serve(&mut self) {
-        self.client.flush();
-        for frame in self.client.receive() {
+    /// Takes a command that attaches.
+    fn welcome(&mut self) -> Result<()> {
+        match self.listener.accept() {
+            Ok((socket, _)) => self.clients.push(Client::new(socket, false)?),
+            // It is gone again.
+            Err(error) => tracing::debug!(%error, "nobody attaches"),
+        }
+        Ok(())
+    }
+
+    /// Removes commands that have left.
+    fn see_off(&mut self) {
+        let has_left = |client: &Client| client.socket.is_none();
+        if self
+            .clients
+            .iter()
+            .any(|one| has_left(one) && one.input_ends)
+        {
+            self.input_ended = true;
+            self.feed();
+        }
+        self.clients.retain(|client| !has_left(client));
+    }
+
+    fn serve(&mut self, place: usize) {
+        let client = &mut self.clients[place];
+        client.flush();
+        for frame in client.receive() {
             match frame {
                 Frame::Input(bytes) => self.to_input.extend(bytes),
-                Frame::InputEnd => self.input_ended = true,
+                Frame::InputEnd => self.input_ended |= self.input_ends,
                 Frame::Resize(rows, columns) => {
                     if let Some(output) = self.output.as_ref().filter(|_| self.terminal)
                         && let Err(error) = terminal::set_size(output, Size { rows, columns })
@@ -298,9 +364,6 @@ impl Relay {
                 }
                 _ => {}
             }
-        }
-        if self.client.socket.is_none() && self.client.input_ends {
-            self.input_ended = true;
         }
         self.feed();
     }
@@ -356,7 +419,7 @@ impl Relay {
         if let Err(error) = self.log.write(stream, &buffer) {
             tracing::error!(%error, "output is not in the log");
         }
-        self.client.send(&match stream {
+        self.send(&match stream {
             Stream::Stdout => Frame::Output(buffer),
             Stream::Stderr => Frame::Errors(buffer),
         });
@@ -390,7 +453,8 @@ mod tests {
             },
         };
         let log = place.join("log.json");
-        let relay = Relay::new(client, started, &log, LogOptions::default()).unwrap();
+        let listener = UnixListener::bind(place.join("attach")).unwrap();
+        let relay = Relay::new(client, listener, started, &log, LogOptions::default()).unwrap();
         (there, relay)
     }
 
@@ -412,7 +476,7 @@ mod tests {
         let size = ROOM + (2 << 20);
         let (there, mut relay) = relay(place.path(), size, Duration::from_millis(50));
         pass_all(&mut relay);
-        assert!(relay.client.socket.is_none());
+        assert!(relay.clients.is_empty());
         assert_eq!(logged(place.path()), size);
         drop(there);
     }
@@ -438,8 +502,7 @@ mod tests {
             }
         });
         pass_all(&mut relay);
-        relay.client.flush_at_last();
-        drop(relay);
+        relay.flush_at_last();
         assert_eq!(reader.join().unwrap(), size);
     }
 }

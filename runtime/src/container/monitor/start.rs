@@ -13,7 +13,7 @@ use crate::container::launch::{Launch, Launched};
 use crate::container::place::Containers;
 use crate::container::record::{Process, Record, State, Step};
 use crate::container::streams::{Ends, Streams};
-use crate::container::{Error, Result, causes, cgroup, files, prepare};
+use crate::container::{Error, Result, attach, causes, cgroup, files, prepare};
 
 /// A program that was started, and our ends of its streams.
 #[derive(Debug)]
@@ -193,9 +193,11 @@ pub(super) fn take_back(containers: &Containers<'_>, id: &str) {
             }
         }
     }
-    match files::remove(&dir.join("console")) {
-        Err(Error::Sys(error)) if error.errno() == Some(Errno::NOENT) => {}
-        Err(error) => tracing::warn!(%error, "left behind"),
-        Ok(()) => {}
+    for name in ["console", attach::SOCKET] {
+        match files::remove(&dir.join(name)) {
+            Err(Error::Sys(error)) if error.errno() == Some(Errno::NOENT) => {}
+            Err(error) => tracing::warn!(%error, "left behind"),
+            Ok(()) => {}
+        }
     }
 }
