@@ -570,7 +570,8 @@ fn has(flags: &str, flag: &str) -> bool {
 
 /// The verbs that begin a command line, up to two of them.
 fn verb_of(words: &[OsString]) -> Vec<&str> {
-    let verbs = words.iter().skip(1).map_while(|word| word.to_str());
+    let words = words.iter().skip(1).skip_while(|word| *word == "help");
+    let verbs = words.map_while(|word| word.to_str());
     let verbs: Vec<_> = verbs.take_while(|word| !word.starts_with('-')).collect();
     let count = match verbs.first() {
         Some(&("container" | "image" | "volume" | "system")) => 2,
@@ -890,6 +891,7 @@ mod tests {
             ("network create x", "`network` is not here"),
             ("container port x", "`container port` is not here"),
             ("build .", "not built here yet"),
+            ("help stats", "systemd-cgtop"),
             ("-H tcp://x ps", "no daemon"),
             ("pull --platform linux/arm64 x", "digest"),
         ] {

@@ -22,7 +22,7 @@ impl Containers<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Store`].
+    /// [`Error::Store`](super::Error::Store).
     pub fn changes(&self, found: &Found) -> Result<Vec<Change>> {
         let mut changes = self.store().changes(&found.record.snapshot)?;
         let scaffold = self.only_scaffold(found, &changes);
@@ -49,7 +49,7 @@ impl Containers<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Store`], [`Error::Root`]; [`Error::WrongState`] where it cannot be paused.
+    /// [`Error::Store`](super::Error::Store), [`Error::Root`](super::Error::Root); [`Error::WrongState`](super::Error::WrongState) where it cannot be paused.
     pub fn commit(
         &self,
         found: &Found,
@@ -86,7 +86,7 @@ impl Containers<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Store`].
+    /// [`Error::Store`](super::Error::Store).
     pub fn export(&self, found: &Found, sink: &mut dyn Write) -> Result<Written> {
         // Other tools read it: none needs to know sparse members.
         let options = DiffOptions {
@@ -101,7 +101,7 @@ impl Containers<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Store`].
+    /// [`Error::Store`](super::Error::Store).
     pub fn storage(&self, record: &Record) -> Result<StorageStats> {
         let store = self.store();
         let copied = store.copied(&record.snapshot)?;
@@ -123,7 +123,7 @@ impl Containers<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Store`].
+    /// [`Error::Store`](super::Error::Store).
     pub fn usage(&self, found: &Found) -> Result<Usage> {
         Ok(self.store().usage(&found.record.snapshot)?)
     }
