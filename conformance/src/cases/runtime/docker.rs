@@ -141,6 +141,8 @@ fn lists_in_json_have_dockers_members(context: &mut Context) -> Result<()> {
             expect(what, "value", wanted, &found[name])?;
         }
     }
+    let whole = product.ok(&["images", "--format", "json"])?;
+    product.says(&["images", "--format", "{{json .}}"], &whole)?;
     let table = [
         "ps",
         "-a",
