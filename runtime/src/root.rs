@@ -194,7 +194,10 @@ impl Root {
 
     /// Allows to remove what no image names, or `None` while somebody adds something.
     pub(crate) fn removing(&self) -> Result<Option<FileLock>> {
-        Ok(FileLock::try_exclusive(&self.dir.join("locks/content"))?)
+        let lock = FileLock::try_exclusive(&self.dir.join("locks/content"))?;
+        // From here on rows that nobody sees decide what goes: none may be seen later (`take_place_in_log`).
+        self.graph.write_unflushed(|_tx| Ok(()))?;
+        Ok(lock)
     }
 
     /// Keeps others from unpacking or removing a layer. One of 256 locks, for lock files stay.

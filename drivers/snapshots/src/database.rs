@@ -134,6 +134,22 @@ pub fn empty_failed_log(connection: &Connection, error: &rusqlite::Error) {
     }
 }
 
+/// Has a write transaction add to the log whatever else it changes.
+///
+/// A process that is killed between its last write to the log and its change of the log's index has a transaction that nobody
+/// sees while another process has the database open, and everybody once the last of them has closed it: the index is made
+/// anew of the whole log then (SQLite, "WAL-mode File Format", section 4.6). The next transaction takes its place in
+/// the log, but not one that finds all as it wants it and so writes no page: what it answered for would change later.
+///
+/// # Errors
+///
+/// SQLite's.
+pub fn take_place_in_log(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO meta (name, value) VALUES ('transactions', '1')
+               ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)";
+    transaction.prepare_cached(sql)?.execute([]).map(drop)
+}
+
 /// An open database.
 #[derive(Debug)]
 pub(crate) struct Database {
@@ -221,6 +237,9 @@ impl Database {
             }
             let transaction = connection.transaction_with_behavior(behavior)?;
             let value = work(&transaction)?;
+            if self.has_log && matches!(behavior, TransactionBehavior::Immediate) {
+                take_place_in_log(&transaction)?;
+            }
             transaction.commit()?;
             Ok(value)
         };

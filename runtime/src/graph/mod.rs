@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use cowlab_snapshots::database::{Flush, LOG, LOG_PAGES, empty_failed_log, journal_of};
+use cowlab_snapshots::database::{
+    Flush, LOG, LOG_PAGES, empty_failed_log, journal_of, take_place_in_log,
+};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
@@ -227,6 +229,9 @@ impl Graph {
             }
             let transaction = connection.transaction_with_behavior(behavior)?;
             let value = work(&transaction)?;
+            if self.has_log && matches!(behavior, TransactionBehavior::Immediate) {
+                take_place_in_log(&transaction)?;
+            }
             transaction.commit()?;
             Ok(value)
         };
@@ -349,5 +354,25 @@ mod tests {
         drop(raw);
         let refused = Graph::open(&path).unwrap_err().to_string();
         assert!(refused.contains("schema version 9"), "{refused}");
+    }
+
+    /// The index of the log gets back what it had before a transaction: so a process leaves it that is killed in between.
+    #[test]
+    fn a_write_that_changes_nothing_outlives_one_that_was_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("graph.db");
+        let index = dir.path().join("graph.db-shm");
+        let holder = Graph::open(&path).unwrap();
+        holder.set_meta(&[("a", "1")]).unwrap();
+        let before = std::fs::read(&index).unwrap();
+        Graph::open(&path).unwrap().set_meta(&[("a", "2")]).unwrap();
+        let file = std::fs::File::options().write(true).open(&index).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &before, 0).unwrap();
+        let value = |graph: &Graph| graph.meta("a").unwrap();
+        assert_eq!(value(&holder).as_deref(), Some("1"), "it was not killed");
+        // It finds all as it wants it.
+        Graph::open(&path).unwrap().set_meta(&[("a", "1")]).unwrap();
+        drop(holder);
+        assert_eq!(value(&Graph::open(&path).unwrap()).as_deref(), Some("1"));
     }
 }

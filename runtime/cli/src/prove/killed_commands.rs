@@ -209,7 +209,9 @@ impl<'a> Proof<'a> {
                 self.ids.push(id);
             }
         }
-        let looked = self.stand.settle().and_then(|()| self.stand.look());
+        let settled = self.stand.settle();
+        let settled = settled.and_then(|()| self.stand.end_transactions());
+        let looked = settled.and_then(|()| self.stand.look());
         let mut after = match looked {
             Ok(after) => after,
             Err(error) => {

@@ -24,6 +24,8 @@ pub(in crate::prove) struct OneContainer {
     pub(in crate::prove) state: String,
     /// The id of its image.
     pub(in crate::prove) image: String,
+    /// Whether it is removed when its program has ended; that of `run --rm` ends at once.
+    pub(in crate::prove) is_removed_at_end: bool,
     /// Its volumes, named and anonymous.
     pub(in crate::prove) volumes: Vec<String>,
     /// What its file holds; nothing of one that is half made or half removed.
@@ -186,6 +188,7 @@ impl Turn<'_> {
             match after.get(id) {
                 Some(now) => self.judge_change(one, now, wrong),
                 None if effect == Effect::Gone && self.outcome != Outcome::Refused => {}
+                None if effect == Effect::Is("running") && one.is_removed_at_end => {}
                 None => wrong.push(format!("container `{}` is gone", one.name)),
             }
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use cowlab_driver::Settings;
+use cowlab_runtime::graph::Graph;
 use cowlab_sys::fault::{self, Fault};
 use cowlab_sys::task::{self, Task};
 use cowlab_sys::{Cmd, Errno, durability, process};
@@ -264,6 +265,12 @@ impl Stand {
         Ok(())
     }
 
+    /// Has the graph written to, as the next command does: from then on a killed command's transaction is seen or never will be.
+    pub(in crate::prove) fn end_transactions(&self) -> anyhow::Result<()> {
+        let graph = Graph::open(&self.root.join("graph.db"))?;
+        Ok(graph.set_meta(&[("proof", "killed-commands")])?)
+    }
+
     /// Waits until nothing works on the root but containers that run, with their monitors.
     pub(in crate::prove) fn settle(&self) -> anyhow::Result<()> {
         let until = Instant::now() + PATIENCE;
@@ -353,6 +360,7 @@ impl Stand {
             name,
             state,
             image: found["Image"].as_str().unwrap_or_default().to_owned(),
+            is_removed_at_end: found["HostConfig"]["AutoRemove"] == true,
             volumes: volumes.map(str::to_owned).collect(),
             text: None,
         };
