@@ -342,17 +342,22 @@ impl Store {
     /// Refuses to freeze a snapshot that somebody can still write to, and releases what its last
     /// mount needed.
     pub(crate) fn refuse_writers(&self, row: &Row) -> Result<()> {
-        self.refuse_users(row)?;
+        let uses = match row.kind {
+            Kind::Active => Uses::MountsAndWriters,
+            Kind::View | Kind::Committed => Uses::Mounts,
+        };
+        self.refuse_users(row, uses)?;
         self.driver
             .deactivate(row.id)
             .map_err(Error::driver("deactivate", &row.name))
     }
 
-    /// Refuses to remove a snapshot that is in use.
+    /// Refuses to remove a snapshot that is in use. A file that is open without a mount is as one that is removed by name: who has it
+    /// keeps it (unlink(2)).
     ///
     /// A snapshot that is damaged can be removed all the same: only a driver that says that it is busy is believed.
     fn refuse_in_use(&self, row: &Row) -> Result<()> {
-        self.refuse_users(row)?;
+        self.refuse_users(row, Uses::Mounts)?;
         match self.driver.deactivate(row.id) {
             Err(reason @ cowlab_driver::Error::Busy { .. }) => {
                 Err(Error::driver("remove", &row.name)(reason))
@@ -365,13 +370,8 @@ impl Store {
         }
     }
 
-    /// Refuses a snapshot that is mounted in any mount namespace or, if it can be written at all, is
-    /// open for writing. The caller holds its lock alone.
-    pub(crate) fn refuse_users(&self, row: &Row) -> Result<()> {
-        let uses = match row.kind {
-            Kind::Active => Uses::MountsAndWriters,
-            Kind::View | Kind::Committed => Uses::Mounts,
-        };
+    /// Refuses a snapshot that is in use in any mount namespace. The caller holds its lock alone.
+    pub(crate) fn refuse_users(&self, row: &Row, uses: Uses) -> Result<()> {
         let holders =
             in_use::holders(&self.matchers(row)?, uses).map_err(Error::use_unknown(&row.name))?;
         if holders.is_empty() {

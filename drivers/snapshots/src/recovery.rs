@@ -15,6 +15,7 @@ use rusqlite::Transaction;
 
 use crate::database::Flush;
 use crate::decision::{Decision, Evidence, decide};
+use crate::in_use::Uses;
 use crate::locks::Hold;
 use crate::row::{self, Operation, Row};
 use crate::store::Store;
@@ -243,13 +244,13 @@ impl Store {
             (Operation::Commit, Decision::Finish) => self.finish_commit(&row)?,
             (Operation::Commit, Decision::RollBack) => self.cancel_commit(&row)?,
             (Operation::Create | Operation::Apply, _) => {
-                self.refuse_users(&row)?;
+                self.refuse_users(&row, Uses::Mounts)?;
                 self.undo_creation(id)?;
                 lock.retire();
             }
             (Operation::Remove, _) => {
                 // It may have been mounted by hand since.
-                self.refuse_users(&row)?;
+                self.refuse_users(&row, Uses::Mounts)?;
                 self.finish_removal(&row)?;
                 lock.retire();
             }

@@ -112,12 +112,16 @@ enum Command {
     Man(manual::ManArgs),
     /// Run a program in an ordinary user's user namespace.
     Unshare(unshare::Args),
-    /// The monitor of a container; `start` and `run` call it.
-    #[command(hide = true)]
-    Monitor(container::MonitorArgs),
     /// Prove a claim of the README; `cargo xtask verify` calls it.
     #[command(hide = true)]
     Prove(prove::Args),
+}
+
+/// What only cowlab itself calls, and with every container: to build the tree of all commands takes longer than what it has to do.
+#[derive(Debug, Parser)]
+enum OwnCommand {
+    /// The monitor of a container; `start` and `run` call it.
+    Monitor(container::MonitorArgs),
 }
 
 fn main() -> ExitCode {
@@ -125,6 +129,13 @@ fn main() -> ExitCode {
     log();
     if let Err(error) = cowlab_sys::process::raise_open_files_limit() {
         tracing::debug!(%error, "the limit of open descriptors stays");
+    }
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == "monitor")
+    {
+        let OwnCommand::Monitor(args) = OwnCommand::parse();
+        return end(container::monitor(&args), exit::Output::Text);
     }
     let command = match parsed() {
         Ok(command) => command,
@@ -165,9 +176,12 @@ fn main() -> ExitCode {
         Command::Completion(args) => manual::completion(&args, &Cli::command()),
         Command::Man(args) => manual::man(&args, Cli::command()),
         Command::Unshare(args) => unshare::run(&args),
-        Command::Monitor(args) => container::monitor(&args),
         Command::Prove(args) => prove::run(&args),
     };
+    end(result, output)
+}
+
+fn end(result: anyhow::Result<u8>, output: exit::Output) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => exit::report(&error, output),
