@@ -337,8 +337,17 @@ impl<'a> Containers<'a> {
             }
             read => {
                 let state = read?.unwrap_or_else(State::new);
-                let phase = self.phase(id, &state)?;
-                (state, phase)
+                match self.phase(id, &state)? {
+                    // The monitor may have ended between the two looks; its last words say how the program did.
+                    Phase::Dead => {
+                        let Some(state) = files::read::<State>(&dir.join("state.json"))? else {
+                            return Ok(None);
+                        };
+                        let phase = self.phase(id, &state)?;
+                        (state, phase)
+                    }
+                    phase => (state, phase),
+                }
             }
         };
         Ok(Some(Found {
@@ -363,13 +372,7 @@ impl<'a> Containers<'a> {
             Step::Running if self.is_paused(id) && lives(&state.init)? => Phase::Paused,
             Step::Running if lives(&state.monitor)? => Phase::Running,
             Step::Starting | Step::Running if lives(&state.init)? => Phase::Unwatched,
-            // The monitor may have written the end between the two looks.
-            Step::Starting | Step::Running => {
-                match files::read::<State>(&self.dir_of(id).join("state.json"))? {
-                    Some(now) if now.step == Step::Exited => Phase::Exited,
-                    _ => Phase::Dead,
-                }
-            }
+            Step::Starting | Step::Running => Phase::Dead,
         })
     }
 
