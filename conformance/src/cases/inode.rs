@@ -7,8 +7,14 @@ use cowlab_snapshots::{CommitOptions, PrepareOptions};
 use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::{MountAttributes, file, id_map, process};
 
+use super::layer::apply_entries;
 use crate::context::Result;
+use crate::manifest::Manifest;
 use crate::prelude::*;
+use crate::tarball::Entry;
+
+/// The case about numbers in a listing of many entries.
+pub const LISTED_NUMBERS: &str = "inode/listing-of-many-entries-shows-the-same-numbers-as-stat";
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -166,6 +172,15 @@ pub(super) const CASES: &[Case] = &[
         ..Case::BASE
     },
     Case {
+        id: LISTED_NUMBERS,
+        spec: "The inode numbers that a directory of 600 entries lists are those that stat shows, for files that an upper layer replaces too.",
+        see: &["overlayfs.rst, Inode properties", "readdir(3), d_ino"],
+        catalogue: &["H04", "A21"],
+        impact: Impact::AppVisible,
+        run: Some(listed_numbers),
+        ..Case::BASE
+    },
+    Case {
         id: "inode/link-count-of-a-directory",
         spec: "The link count of a directory is what the backing file system gives a directory with as many subdirectories.",
         see: &["inode(7), st_nlink", "pjdfstest rename/24"],
@@ -179,6 +194,28 @@ pub(super) const CASES: &[Case] = &[
         ..Case::BASE
     },
 ];
+
+/// More entries than one answer to readdir has: of those in the first, FUSE asks for the attributes as well (READDIRPLUS).
+fn listed_numbers(context: &mut Context) -> Result<()> {
+    let files = |step: usize| -> Vec<_> {
+        let numbers = (0..600).step_by(step);
+        numbers
+            .map(|number| {
+                Entry::file(
+                    format!("a-file-of-a-large-directory-{number}"),
+                    step.to_string(),
+                )
+            })
+            .collect()
+    };
+    apply_entries(context, "base", None, &files(1))?;
+    apply_entries(context, "top", Some("base"), &files(3))?;
+    context.with_view("top", |dir| {
+        let seen = Manifest::capture(dir)?;
+        let agree = seen.entries.values().all(|entry| entry.inode_agrees);
+        expect("/", "listed numbers are those of stat", true, agree)
+    })
+}
 
 fn verity_in_a_child(context: &mut Context) -> Result<()> {
     let store = context.store();

@@ -6,7 +6,7 @@ mod diff;
 mod entry;
 mod full;
 mod hostile;
-mod inode;
+pub mod inode;
 mod layer;
 mod life;
 mod link;

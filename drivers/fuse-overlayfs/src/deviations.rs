@@ -152,6 +152,12 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         Impact::DataLoss,
     ),
     program(
+        "inode/listing-of-many-entries-shows-the-same-numbers-as-stat",
+        "/: listed numbers are those of stat: expected true, got false",
+        "stat has the number of the lowest layer's file and a listing that of the uppermost one's; only the first entries of a listing are asked for both",
+        Impact::AppVisible,
+    ),
+    program(
         "layer/long-names-can-be-removed",
         "a name of 252 bytes: remove: expected ok, got ECONNABORTED",
         "the program has no room for the whiteout `.wh.` of the name and dies, and the mount with it until it is unmounted",
