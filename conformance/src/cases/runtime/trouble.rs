@@ -444,7 +444,7 @@ const UNSUPPORTED: &[(&[&str], &str)] = &[
     (&["--link", "other"], "--link"),
     (&["--security-opt", "apparmor=x"], "apparmor=x"),
     (&["--device", "/dev/null"], "--device"),
-    (&["-p", "80:80"], "-p is not supported"),
+    (&["-p", "80:80"], "`run -p` is not here"),
     (&["--storage-opt", "speed=1"], "speed"),
     (&["--log-opt", "tag=x"], "tag"),
     (&["--mount", "type=npipe,target=/x"], "npipe"),
