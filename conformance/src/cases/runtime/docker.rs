@@ -308,6 +308,10 @@ fn images_and_volumes_are_filtered_and_pruned(context: &mut Context) -> Result<(
         "first second",
     )?;
     lists(&images, &["reference=f?rst"], "first")?;
+    product.says(
+        &["images", "--format", "{{.Repository}}", "f[h-j]*"],
+        "first",
+    )?;
     lists(&images, &["until=24h"], "")?;
     lists(&images, &["dangling=true"], "")?;
     product.ok(&["tag", "first", "second"])?;

@@ -38,7 +38,7 @@ pub(crate) struct ListArgs {
     json: bool,
     #[command(flatten)]
     root: RootArgs,
-    /// Only names of this repository, or this one name; without a registry, docker.io's.
+    /// Only names of this repository, this one name, or names that fit a pattern such as `deb*`; without a registry, docker.io's.
     #[arg(value_name = "NAME[:TAG]", value_parser = wanted)]
     name: Option<Wanted>,
 }
@@ -64,10 +64,15 @@ enum Wanted {
     Repository(String),
     /// One, with registry and tag.
     Name(String),
+    /// Those that fit a pattern, as the filter `reference` has it.
+    Pattern(Filter),
 }
 
 /// Reads what docker's `image ls` takes: a text to which no tag can be added has one.
 fn wanted(text: &str) -> Result<Wanted, String> {
+    if text.contains(['*', '?', '[']) {
+        return filter::parse(&format!("reference={text}")).map(Wanted::Pattern);
+    }
     let name: Name = text.parse().map_err(|error| format!("{error}"))?;
     let has_tag = format!("{text}:latest").parse::<Name>().is_err();
     match name.tagged() {
@@ -86,6 +91,7 @@ impl Wanted {
                 repository == Some(wanted)
             }
             Self::Name(wanted) => name == wanted,
+            Self::Pattern(_) => true,
         }
     }
 }
@@ -97,7 +103,11 @@ impl Wanted {
 /// What the runtime says, and when stdout is closed.
 pub(crate) fn run(args: &ListArgs) -> anyhow::Result<u8> {
     let root = args.root.open()?;
-    let mut images = selected(&root, &args.filter)?;
+    let mut filters = args.filter.clone();
+    if let Some(Wanted::Pattern(pattern)) = &args.name {
+        filters.push(pattern.clone());
+    }
+    let mut images = selected(&root, &filters)?;
     if let Some(wanted) = &args.name {
         for image in &mut images {
             image.names.retain(|name| wanted.has(name));
