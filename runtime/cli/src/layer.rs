@@ -8,6 +8,7 @@ use cowlab_runtime::graph::{LayerRow, LayerState};
 use cowlab_runtime::image::{Image, short};
 use serde_json::json;
 
+use crate::format::{Column, ListFormat, Row};
 use crate::image::driver_data;
 use crate::root::RootArgs;
 use crate::{exit, table};
@@ -23,7 +24,7 @@ pub(crate) struct Args {
 enum Command {
     /// List the layers, parents before children.
     #[command(visible_alias = "list")]
-    Ls(ListArgs),
+    Ls(RowArgs),
     /// Draw the layers as a tree, with the images on top: what images share is drawn once.
     Tree(ListArgs),
     /// Show everything about a layer, as JSON.
@@ -40,6 +41,14 @@ struct ListArgs {
     json: bool,
     #[command(flatten)]
     root: RootArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct RowArgs {
+    #[command(flatten)]
+    format: ListFormat,
+    #[command(flatten)]
+    list: ListArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -63,7 +72,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
 }
 
-fn list(args: &ListArgs) -> anyhow::Result<u8> {
+/// The members of a layer for `--format`, and its columns.
+const COLUMNS: [Column; 8] = [
+    ("ChainID", "CHAIN ID"),
+    ("DiffID", "DIFF ID"),
+    ("CacheID", "CACHE ID"),
+    ("Parent", "PARENT"),
+    ("Blob", "BLOB"),
+    ("Packed", "PACKED"),
+    ("Size", "SIZE"),
+    ("Images", "IMAGES"),
+];
+
+fn list(RowArgs { format, list: args }: &RowArgs) -> anyhow::Result<u8> {
     let root = args.root.open()?;
     let layers = root.graph().layers()?;
     let users = root.layer_images()?;
@@ -91,10 +112,16 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
             ]
         })
         .collect();
-    let header = [
-        "CHAIN ID", "DIFF ID", "CACHE ID", "PARENT", "BLOB", "PACKED", "SIZE", "IMAGES",
-    ];
-    table::write(&mut out, &header, &rows)?;
+    let format = &format.format;
+    if format.is_default() {
+        table::write(&mut out, &COLUMNS.map(|(_, column)| column), &rows)?;
+        return Ok(exit::OK);
+    }
+    let objects = rows.into_iter().map(|cells| Row {
+        fields: COLUMNS.iter().map(|(name, _)| *name).zip(cells).collect(),
+        labels: None,
+    });
+    format.list(&mut out, &COLUMNS, &objects.collect::<Vec<_>>())?;
     Ok(exit::OK)
 }
 

@@ -130,6 +130,7 @@ fn lists_in_json_have_dockers_members(context: &mut Context) -> Result<()> {
             json!({"Name": "data", "Driver": "local", "Scope": "local", "Labels": ""}),
         ),
         (&["history", BASE], json!({"CreatedBy": "Imported"})),
+        (&["layer", "ls"], json!({"Parent": "<base>", "Images": "1"})),
         (
             &["system", "df"],
             json!({"Type": "Images", "TotalCount": "1", "Active": "1"}),
