@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
-use cowlab_sys::terminal::{self, RawMode};
+use cowlab_sys::terminal::{self, TerminalMode};
 use cowlab_sys::{Guard, interrupt, io};
 
 use crate::console::{self, Panic};
@@ -76,7 +76,7 @@ pub(crate) fn run(
 
 /// Connects this process's terminal with the guest's to the end of its command.
 pub(crate) fn interact(started: Started, machine: &Machine, accel: Accel) -> Result<Exit> {
-    let mut raw = RawMode::enter(std::io::stdin())?;
+    let mut raw = TerminalMode::raw(std::io::stdin())?;
     let exit = connect(&started).and_then(|()| {
         let sinks = Sinks {
             stdout: &mut std::io::sink(),

@@ -1,9 +1,9 @@
-//! The terminal that a person sits at: raw mode and its size.
+//! The terminal that a person sits at: its modes and its size.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::termios::{
-    OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+    LocalModes, OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
 
 use crate::guard::{Guard, Leak, close_in_drop};
@@ -52,28 +52,44 @@ pub fn set_size(fd: impl AsFd, size: Size) -> Result<()> {
     sys("tcsetwinsize", "", tcsetwinsize(fd, size))
 }
 
-/// A terminal in raw mode: every key goes to the program, Ctrl-C as well. Closing it restores what was before.
+/// A terminal in another mode. Closing it restores what was before.
 #[derive(Debug)]
-pub struct RawMode {
+pub struct TerminalMode {
     terminal: OwnedFd,
     before: Option<Termios>,
 }
 
-impl RawMode {
-    /// Switches a terminal to raw mode.
+impl TerminalMode {
+    /// Switches a terminal to raw mode: every key goes to the program, Ctrl-C as well.
     ///
     /// # Errors
     ///
     /// Returns [`crate::Error::Sys`]: `ENOTTY` where the descriptor is no terminal.
-    pub fn enter(fd: impl AsFd) -> Result<Self> {
+    pub fn raw(fd: impl AsFd) -> Result<Self> {
+        Self::enter(fd, Termios::make_raw)
+    }
+
+    /// Has a terminal not show what is typed, but for the end of the line.
+    ///
+    /// # Errors
+    ///
+    /// As [`raw`](Self::raw).
+    pub fn silent(fd: impl AsFd) -> Result<Self> {
+        Self::enter(fd, |mode| {
+            mode.local_modes.remove(LocalModes::ECHO);
+            mode.local_modes.insert(LocalModes::ECHONL);
+        })
+    }
+
+    fn enter(fd: impl AsFd, change: impl Fn(&mut Termios)) -> Result<Self> {
         let terminal = io("dup", "", fd.as_fd().try_clone_to_owned())?;
         let before = sys("tcgetattr", "", tcgetattr(&terminal))?;
-        let mut raw = before.clone();
-        raw.make_raw();
+        let mut mode = before.clone();
+        change(&mut mode);
         sys(
             "tcsetattr",
             "",
-            tcsetattr(&terminal, OptionalActions::Now, &raw),
+            tcsetattr(&terminal, OptionalActions::Now, &mode),
         )?;
         Ok(Self {
             terminal,
@@ -82,9 +98,9 @@ impl RawMode {
     }
 }
 
-impl Guard for RawMode {
+impl Guard for TerminalMode {
     fn describe(&self) -> String {
-        "the terminal's raw mode".to_owned()
+        "the terminal's mode".to_owned()
     }
 
     fn close(&mut self) -> std::result::Result<(), Leak> {
@@ -103,7 +119,7 @@ impl Guard for RawMode {
     }
 }
 
-impl Drop for RawMode {
+impl Drop for TerminalMode {
     fn drop(&mut self) {
         close_in_drop(self);
     }

@@ -271,7 +271,7 @@ impl Session {
     pub fn attach(&mut self, options: AttachOptions, mut signal: impl FnMut(i32)) -> Result<End> {
         let terminal = options.terminal;
         let _raw = match terminal && options.input {
-            true => terminal::RawMode::enter(std::io::stdin()).ok(),
+            true => terminal::TerminalMode::raw(std::io::stdin()).ok(),
             false => None,
         };
         signals::catch(signals::passed_on())?;

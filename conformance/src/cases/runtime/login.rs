@@ -90,6 +90,16 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ..super::BASE
     },
     Case {
+        id: "runtime/login-asks-at-a-terminal",
+        spec: "A login at a terminal asks for user and password and does not show the password; without a terminal it says which flags do.",
+        see: &["docs.docker.com, docker login", "termios(3), ECHO"],
+        catalogue: &["S09"],
+        impact: Impact::Isolation,
+        needs: &[Need::Program("docker-registry"), Need::Program("script")],
+        run: Some(login_asks),
+        ..super::BASE
+    },
+    Case {
         id: "runtime/a-registry-at-an-ipv6-address",
         spec: "An image is pushed to and pulled from a registry whose name is an IPv6 address in brackets.",
         see: &["RFC 3986, 3.2.2, Host", "distribution/reference, regexp.go"],
@@ -389,6 +399,38 @@ fn login_and_logout(context: &mut Context) -> Result<()> {
         again,
     )?;
     login_with_a_helper(&fixture, host, &words("secret"))?;
+    fixture.registry.stop()
+}
+
+fn login_asks(context: &mut Context) -> Result<()> {
+    let shown = context.dir().join("shown").display().to_string();
+    let fixture = guarded(context)?;
+    let name = fixture.registry.name("x");
+    let host = name.split('/').next().unwrap_or_default();
+    fixture
+        .run(&["login", INSECURE, host])?
+        .refused(2, "--password-stdin")?;
+    let home = fixture.home.display();
+    // Each answer after its question: what is typed before is shown.
+    let script = format!(
+        r#": >{shown}; answer() {{ until grep -q "$1" {shown}; do sleep 0.1; done; sleep 1; echo "$2"; }}
+        {{ answer Username: user; answer Password: secret; sleep 3; }} |
+            DOCKER_CONFIG={home} timeout 60 script -qefc '"$COWLAB" login {INSECURE} {host}; stty -a' /dev/null >{shown}
+        cat {shown}"#
+    );
+    let said = fixture.product.script(&script)?.out;
+    for (words, is_there) in [
+        ("user", true),
+        ("secret", false),
+        ("Login Succeeded", true),
+        // The terminal is as before.
+        ("-echo ", false),
+    ] {
+        expect("login", words, is_there, said.contains(words))?;
+    }
+    let file = fixture.configured()?;
+    let auth = file["auths"][host]["auth"].clone();
+    expect("config.json", "auth", json!(CREDENTIALS), auth)?;
     fixture.registry.stop()
 }
 

@@ -1,12 +1,17 @@
 //! `cowlab pull` and `cowlab push`, `cowlab login` and `cowlab logout`.
 
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use cowlab_runtime::image::{Name, short};
 use cowlab_runtime::registry::{PushStep, RegistryOptions};
 
 use crate::docker::Ignored;
-use crate::exit;
+use cowlab_sys::channel::{self, Ready};
+use cowlab_sys::terminal::TerminalMode;
+
+use crate::exit::{self, Stop};
 use crate::root::{BlobArgs, RootArgs};
 
 /// Flags of every command that asks a registry.
@@ -81,19 +86,19 @@ pub(crate) struct PushArgs {
 
 /// Proves user and password to a registry, and keeps them in docker's configuration or with the program that it names.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("secret").required(true))]
+#[command(group = clap::ArgGroup::new("secret"))]
 pub(crate) struct LoginArgs {
     /// The registry.
     #[arg(value_name = "HOST[:PORT]", default_value = "docker.io")]
     registry: String,
-    /// The user.
+    /// The user; asked for at a terminal.
     #[arg(long, short, value_name = "USER")]
-    username: String,
-    /// The password, which everybody on this machine can see in the list of processes.
+    username: Option<String>,
+    /// The password, which everybody on this machine can see in the list of processes; asked for at a terminal.
     #[arg(long, short, value_name = "PASSWORD", group = "secret")]
     password: Option<String>,
     /// Read the password from stdin.
-    #[arg(long, group = "secret")]
+    #[arg(long, group = "secret", requires = "username")]
     password_stdin: bool,
     #[command(flatten)]
     tls: TlsArgs,
@@ -114,23 +119,76 @@ pub(crate) struct LogoutArgs {
 /// As [`cowlab_runtime::registry::login`].
 pub(crate) fn login(args: &LoginArgs) -> anyhow::Result<u8> {
     cowlab_sys::interrupt::watch()?;
+    let username = match &args.username {
+        Some(user) => user.clone(),
+        None => asked("Username")?,
+    };
     let password = match &args.password {
         Some(password) => password.clone(),
-        None => {
+        None if args.password_stdin => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text)?;
-            // The end of the line is the shell's, not the password's.
-            let text = text.strip_suffix('\n').unwrap_or(&text);
-            text.strip_suffix('\r').unwrap_or(text).to_owned()
+            without_end(text)
+        }
+        None => {
+            let _silent = TerminalMode::silent(std::io::stdin()).ok();
+            asked("Password")?
         }
     };
     let options = RegistryOptions {
-        credentials: Some((args.username.clone(), password)),
+        credentials: Some((username, password)),
         insecure: !args.tls.tls_verify,
     };
     cowlab_runtime::registry::login(&args.registry, &options)?;
     writeln!(std::io::stdout(), "Login Succeeded")?;
     Ok(exit::OK)
+}
+
+/// The end of the line is the shell's or the terminal's.
+fn without_end(mut text: String) -> String {
+    let length = text.trim_end_matches(['\r', '\n']).len();
+    text.truncate(length);
+    text
+}
+
+/// Asks for something at the terminal.
+///
+/// # Errors
+///
+/// [`Stop`] where there is no terminal, or no answer; Ctrl-C.
+fn asked(what: &str) -> anyhow::Result<String> {
+    const TICK: Duration = Duration::from_millis(200);
+    const READABLE: Ready = Ready {
+        readable: true,
+        writable: false,
+    };
+    let usage = |message: String| Stop {
+        code: exit::USAGE,
+        message,
+    };
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        let flags = "`-u USER` with `--password-stdin` or `-p PASSWORD` say what is asked for";
+        return Err(usage(format!("no interactive login without a terminal: {flags}")).into());
+    }
+    let mut out = std::io::stdout();
+    write!(out, "{what}: ")?;
+    out.flush()?;
+    // In pieces: a signal that comes just before a wait does not end it.
+    while !channel::wait(&[(stdin.as_fd(), READABLE)], Some(TICK))?[0].readable {
+        if cowlab_sys::interrupt::requested() {
+            return Err(cowlab_runtime::Error::Interrupted.into());
+        }
+    }
+    // A terminal gives a line at once (termios(3), Canonical mode).
+    let mut line = vec![0; 4096];
+    let length = cowlab_sys::file::read_once(&stdin, &mut line)?;
+    line.truncate(length);
+    let answer = without_end(String::from_utf8_lossy(&line).into_owned());
+    match answer.is_empty() {
+        true => Err(usage(format!("{} is required", what.to_lowercase())).into()),
+        false => Ok(answer),
+    }
 }
 
 /// Runs `cowlab logout`.

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use cowlab_sys::channel::{self, Ready};
 use cowlab_sys::task::Task;
-use cowlab_sys::terminal::{self, RawMode};
+use cowlab_sys::terminal::{self, TerminalMode};
 use cowlab_sys::{Errno, file, signals};
 
 use crate::container::Result;
@@ -36,7 +36,7 @@ pub(super) struct Conversation<'a> {
     outlets: [Outlet; 2],
     to_input: VecDeque<u8>,
     reads_input: bool,
-    _raw: Option<RawMode>,
+    _raw: Option<TerminalMode>,
 }
 
 /// What there is to wait for.
@@ -66,7 +66,7 @@ impl<'a> Conversation<'a> {
             to_input: VecDeque::new(),
             reads_input: interactive,
             _raw: match terminal && interactive {
-                true => RawMode::enter(std::io::stdin()).ok(),
+                true => TerminalMode::raw(std::io::stdin()).ok(),
                 false => None,
             },
         })
