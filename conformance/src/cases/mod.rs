@@ -169,6 +169,7 @@ pub const GROUPS: &[Group] = &[
             runtime::trouble::CASES,
             runtime::stream::CASES,
             runtime::process::CASES,
+            runtime::prune::CASES,
             runtime::running::CASES,
             runtime::neighbor::CASES,
             runtime::full::CASES,

@@ -15,8 +15,9 @@ use clap::Subcommand;
 use cowlab_runtime::Root;
 use cowlab_runtime::container::{Containers, Found, StartOptions};
 
-use crate::exit;
+use crate::filter::Filters;
 use crate::root::{RootArgs, monitor_arguments};
+use crate::{exit, prune};
 
 pub(crate) use list::document;
 pub(crate) use live::{MonitorArgs, monitor};
@@ -28,13 +29,15 @@ pub(crate) struct Args {
     verb: AnyVerb,
 }
 
-/// All verbs; `inspect` alone has a short form that is about more than containers.
+/// All verbs; `inspect` has a short form that is about more than containers, and `prune` none.
 #[derive(Debug, Subcommand)]
 enum AnyVerb {
     #[command(flatten)]
     Common(Verb),
     /// Print all that is known about containers, as JSON.
     Inspect(list::InspectArgs),
+    /// Remove all containers that do not run.
+    Prune(PruneArgs),
 }
 
 /// What can be done with containers.
@@ -90,6 +93,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     match &args.verb {
         AnyVerb::Common(common) => verb(common),
         AnyVerb::Inspect(args) => list::inspect(args),
+        AnyVerb::Prune(args) => prune(args),
     }
 }
 
@@ -119,6 +123,31 @@ pub(crate) fn verb(verb: &Verb) -> anyhow::Result<u8> {
         Verb::Commit(args) => change::commit(args),
         Verb::Export(args) => change::export(args),
     }
+}
+
+/// Flags of `cowlab container prune`.
+#[derive(Debug, clap::Args)]
+struct PruneArgs {
+    #[command(flatten)]
+    asked: prune::Args,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    root: RootArgs,
+}
+
+fn prune(args: &PruneArgs) -> anyhow::Result<u8> {
+    let filters = Filters::new(&args.asked.filter, &["label", "label!", "until"], &[])?;
+    let until = filters.until()?;
+    args.asked.confirm("all stopped containers")?;
+    let open = Open::new(&args.root)?;
+    let pruned = open.containers()?.prune(|found| {
+        let record = &found.record;
+        until.is_none_or(|until| record.created < until) && filters.have_labels(&record.labels)
+    })?;
+    prune::tell("Containers", &pruned, args.json)?;
+    Ok(exit::OK)
 }
 
 /// An open root.

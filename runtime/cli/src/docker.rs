@@ -79,7 +79,7 @@ const CLIENT: Reason = Reason {
 const LOGGING: Reason = Reason {
     what: "the client's log",
     why: "the environment says it for every command",
-    instead: "`COWLAB_LOG=debug`; the version is `cowlab --version`",
+    instead: "`COWLAB_LOG=debug`; the version is `cowlab version`",
 };
 const EVENTS: Reason = Reason {
     what: "events",
@@ -540,7 +540,22 @@ const VERBS: &[Verb] = &[
         ..VERB
     },
     Verb {
+        names: &["container prune"],
+        here: "--filter -f --force",
+        ..VERB
+    },
+    Verb {
+        names: &["image prune"],
+        here: "-a --all --filter -f --force",
+        ..VERB
+    },
+    Verb {
         names: &["completion"],
+        ..VERB
+    },
+    Verb {
+        names: &["version"],
+        here: "-f --format",
         ..VERB
     },
     Verb {

@@ -56,6 +56,8 @@ enum Command {
     /// Take names away, and remove images that have none left.
     #[command(visible_alias = "remove")]
     Rm(RemoveArgs),
+    /// Remove images without names that no container uses.
+    Prune(names::PruneArgs),
 }
 
 /// Runs the command.
@@ -75,6 +77,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Command::Import(args) => import(args),
         Command::Tag(args) => tag(args),
         Command::Rm(args) => remove(args),
+        Command::Prune(args) => names::prune(args),
     }
 }
 

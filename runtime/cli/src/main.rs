@@ -16,6 +16,7 @@ mod manual;
 mod output;
 mod place;
 mod prove;
+mod prune;
 mod report;
 mod root;
 mod snapshot;
@@ -23,6 +24,7 @@ mod sweep;
 mod system;
 mod table;
 mod unshare;
+mod version;
 mod volume;
 mod words;
 
@@ -92,6 +94,8 @@ enum Command {
     System(system::Args),
     /// Show the root, its driver and what it keeps.
     Info(system::ShowArgs),
+    /// Print the version of the program, of the kernel and of the specifications, and the drivers.
+    Version(version::Args),
     /// Work on the snapshot store by hand: prepare, mount, commit, compare.
     Snapshot(snapshot::Args),
     /// Work with containers.
@@ -166,6 +170,7 @@ fn main() -> ExitCode {
         Command::Layer(args) => layer::run(&args),
         Command::System(args) => system::run(&args),
         Command::Info(args) => system::info(&args),
+        Command::Version(args) => version::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Container(args) => container::run(&args),
         Command::Containers(verb) => container::verb(&verb),

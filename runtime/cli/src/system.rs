@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::filter::{self, Filter};
 use crate::format::{Column, ListFormat, ObjectFormat, Row};
 use crate::root::RootArgs;
-use crate::{exit, image, table};
+use crate::{exit, image, prune, table};
 
 /// Keeps the root in order.
 #[derive(Debug, clap::Args)]
@@ -267,6 +267,7 @@ fn prune(args: &PruneArgs) -> anyhow::Result<u8> {
         let size = table::size(pruned.unfinished);
         writeln!(io::stdout(), "Deleted unfinished downloads: {size}")?;
     }
+    prune::tell_reclaimed(&mut io::stdout(), pruned.reclaimed)?;
     Ok(exit::OK)
 }
 

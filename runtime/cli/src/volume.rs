@@ -3,12 +3,13 @@
 use std::io::Write;
 
 use clap::Subcommand;
-use cowlab_runtime::container::{Containers, volume::Volume};
+use cowlab_runtime::container::{Containers, Pruned, volume::Volume};
 use serde_json::{Value, json};
 
 use crate::exit;
 use crate::filter::{self, Filter, Filters};
 use crate::format::{self, Column, Format, ListFormat, ObjectFormat, Row};
+use crate::prune;
 use crate::root::{RootArgs, name_and_value};
 
 /// Work with volumes.
@@ -65,15 +66,11 @@ enum Verb {
     },
     /// Remove the anonymous volumes that no container has.
     Prune {
-        /// Only those that fulfil a condition: all, label, label!.
-        #[arg(long, value_name = "NAME=VALUE", value_parser = filter::parse)]
-        filter: Vec<Filter>,
         /// Named volumes too.
         #[arg(long, short)]
         all: bool,
-        /// Do not ask.
-        #[arg(long, short)]
-        force: bool,
+        #[command(flatten)]
+        args: prune::Args,
     },
 }
 
@@ -117,22 +114,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Verb::Rm { force, names } => {
             remove(&containers, names, *force, args.json, &mut out)?;
         }
-        Verb::Prune { filter, all, force } => {
-            if !force && !crate::sweep::confirmed()? {
-                writeln!(
-                    std::io::stderr(),
-                    "nothing removed; `--force` removes without asking"
-                )?;
-                return Ok(exit::FINDING);
-            }
-            let removed = prune(&containers, filter, *all)?;
-            let text = match args.json {
-                true => json!({"removed": removed}).to_string(),
-                false => removed.join("\n"),
-            };
-            if !text.is_empty() {
-                writeln!(out, "{text}")?;
-            }
+        Verb::Prune { all, args: asked } => {
+            drop(out);
+            let kind = if *all { "all" } else { "anonymous" };
+            asked.confirm(&format!(
+                "{kind} local volumes not used by at least one container"
+            ))?;
+            let pruned = prune(&containers, &asked.filter, *all)?;
+            prune::tell("Volumes", &pruned, args.json)?;
         }
     }
     Ok(exit::OK)
@@ -196,7 +185,7 @@ fn remove(
 }
 
 /// Removes the volumes that nobody has and that fulfil conditions: the anonymous ones, or with `all` the named ones too.
-fn prune(containers: &Containers<'_>, given: &[Filter], all: bool) -> anyhow::Result<Vec<String>> {
+fn prune(containers: &Containers<'_>, given: &[Filter], all: bool) -> anyhow::Result<Pruned> {
     let filters = Filters::new(given, &["all", "label", "label!"], &[])?;
     let all = all || filters.flag("all")?.unwrap_or(false);
     let volumes = containers.volumes();

@@ -10,6 +10,9 @@ use super::record::Record;
 use super::seccomp::Seccomp;
 use super::user::User;
 
+/// The version of the OCI runtime specification that containers are described by.
+pub const SPECIFICATION: &str = "1.0.2";
+
 /// What docker lets a container's root do (moby, `oci/caps/defaults.go`).
 const CAPABILITIES: [&str; 14] = [
     "CAP_CHOWN",
@@ -103,7 +106,7 @@ pub(super) fn spec(record: &Record, user: &User, rootfs: &Path, extra: &[SpecMou
         user,
     );
     json!({
-        "ociVersion": "1.0.2",
+        "ociVersion": SPECIFICATION,
         "root": {"path": rootfs, "readonly": record.read_only},
         "hostname": record.host_name(),
         "process": process,

@@ -21,6 +21,7 @@ use cowlab_sys::{Errno, at, durability, io};
 use serde::{Deserialize, Serialize};
 
 use super::place::Containers;
+use super::prune::Pruned;
 use super::{Error, Result, files, record};
 
 /// What is kept about a volume.
@@ -283,7 +284,7 @@ impl Volumes {
         Ok(())
     }
 
-    /// Removes of the wanted volumes those that no container has. Returns their names.
+    /// Removes of the wanted volumes those that no container has.
     ///
     /// # Errors
     ///
@@ -292,18 +293,22 @@ impl Volumes {
         &self,
         containers: &Containers<'_>,
         wanted: impl Fn(&Volume) -> bool,
-    ) -> Result<Vec<String>> {
+    ) -> Result<Pruned> {
         let alone = self.alone_within(PATIENCE)?;
-        let (mut removed, mut trash) = (Vec::new(), Vec::new());
+        let (mut pruned, mut trash) = (Pruned::default(), Vec::new());
         for volume in self.list()? {
             if wanted(&volume) && containers.users_of_volume(&volume.name)?.is_empty() {
                 trash.push(self.set_aside(&volume.name)?);
-                removed.push(volume.name);
+                pruned.removed.push(volume.name);
             }
         }
         drop(alone);
+        for place in &trash {
+            let allocated = cowlab_driver::tree::allocation(place);
+            pruned.reclaimed += allocated.map_or(0, |allocated| allocated.bytes.0);
+        }
         self.empty(&trash)?;
-        Ok(removed)
+        Ok(pruned)
     }
 
     /// Gives a volume its first content: what an image has at `from`, with owners, modes, times and extended attributes. That

@@ -35,6 +35,15 @@ pub use remove::Removed;
 pub use save::SaveFormat;
 pub use sharing::Footprint;
 
+/// The version of the OCI image specification that images are read and written by.
+pub const SPECIFICATION: &str = "1.1.0";
+
+/// The architecture of this machine, in the words of that specification.
+#[must_use]
+pub fn architecture() -> String {
+    oci_spec::image::Arch::default().to_string()
+}
+
 /// An image that is here.
 #[derive(Debug, Clone)]
 pub struct Image {

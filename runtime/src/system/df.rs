@@ -57,7 +57,7 @@ impl Root {
         })
     }
 
-    fn image_share(&self) -> Result<Share> {
+    pub(super) fn image_share(&self) -> Result<Share> {
         let users = self.users(None)?;
         let used: BTreeSet<_> = users.into_iter().map(|user| user.image).collect();
         let images = self.layer_images()?;
@@ -82,7 +82,7 @@ impl Root {
         Ok(share)
     }
 
-    fn recipe_share(&self) -> Result<Share> {
+    pub(super) fn recipe_share(&self) -> Result<Share> {
         let images = self.layer_images()?;
         let mut share = Share::default();
         for layer in self.graph().layers()? {
@@ -137,7 +137,7 @@ impl Root {
         Ok(share)
     }
 
-    fn blob_share(&self) -> Result<Share> {
+    pub(super) fn blob_share(&self) -> Result<Share> {
         let used = self.graph().used_blobs()?;
         let blobs: BTreeMap<_, _> = self.blobs().list()?.into_iter().collect();
         let mut share = Share::default();

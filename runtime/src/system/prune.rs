@@ -20,6 +20,8 @@ pub struct Pruned {
     pub removed: Vec<Removed>,
     /// Bytes of cut-off downloads and other unfinished blobs.
     pub unfinished: u64,
+    /// Bytes that all of it allocated.
+    pub reclaimed: u64,
 }
 
 impl Root {
@@ -34,8 +36,9 @@ impl Root {
         options: PruneOptions,
         wanted: impl Fn(&str) -> Result<bool>,
     ) -> Result<Pruned> {
+        let before = self.stored()?;
         let mut pruned = Pruned {
-            removed: self.prune_images(options, wanted)?,
+            removed: self.remove_unused(options, wanted)?,
             ..Pruned::default()
         };
         let blobs = self.blobs().list()?;
@@ -46,6 +49,7 @@ impl Root {
         }
         pruned.removed.extend(rest);
         self.remove_strays()?;
+        pruned.reclaimed = before.saturating_sub(self.stored()?) + pruned.unfinished;
         Ok(pruned)
     }
 
@@ -55,6 +59,20 @@ impl Root {
     ///
     /// As [`Self::prune`].
     pub fn prune_images(
+        &self,
+        options: PruneOptions,
+        wanted: impl Fn(&str) -> Result<bool>,
+    ) -> Result<Pruned> {
+        let before = self.stored()?;
+        let removed = self.remove_unused(options, wanted)?;
+        Ok(Pruned {
+            removed,
+            unfinished: 0,
+            reclaimed: before.saturating_sub(self.stored()?),
+        })
+    }
+
+    fn remove_unused(
         &self,
         options: PruneOptions,
         wanted: impl Fn(&str) -> Result<bool>,
@@ -68,6 +86,16 @@ impl Root {
             }
         }
         Ok(removed)
+    }
+
+    /// What layers, their recipes and blobs allocate, in bytes.
+    fn stored(&self) -> Result<u64> {
+        let shares = [
+            self.image_share()?,
+            self.recipe_share()?,
+            self.blob_share()?,
+        ];
+        Ok(shares.iter().map(|share| share.size.bytes.0).sum())
     }
 
     /// Removes what killed removals and checks left: descriptions of images and layers that are gone, and layers that were

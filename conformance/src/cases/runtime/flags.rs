@@ -83,6 +83,15 @@ pub(in crate::cases) const CASES: &[Case] = &[
         run: Some(a_root_with_a_long_path_is_refused),
         ..super::BASE
     },
+    Case {
+        id: "runtime/version-of-the-program-alone",
+        spec: "The version is told with kernel, drivers and specifications, as JSON and by a template with docker's members, and there is no server.",
+        see: &["docs.docker.com, docker version"],
+        catalogue: &["S07"],
+        impact: Impact::Cosmetic,
+        run: Some(version_of_the_program),
+        ..super::BASE
+    },
 ];
 
 fn read_only_binds_to_the_bottom(context: &mut Context) -> Result<()> {
@@ -292,4 +301,23 @@ fn a_root_with_a_long_path_is_refused(context: &mut Context) -> Result<()> {
     let (_, said) = run(481)?;
     let says = said.contains("481 bytes") && said.contains("more than 480");
     expect("481 bytes", "says the length", true, says)
+}
+
+fn version_of_the_program(context: &mut Context) -> Result<()> {
+    let product = Product::empty(context)?;
+    let told = product.json(&["version", "--format", "json"])?;
+    let client = &told["Client"];
+    for name in ["Version", "Os", "Arch", "KernelVersion", "RuntimeSpec"] {
+        let is_told = client[name].as_str().is_some_and(|text| !text.is_empty());
+        expect("version", name, true, is_told)?;
+    }
+    expect("version", "Server", true, told["Server"].is_null())?;
+    let drivers = client["Drivers"].as_array().into_iter().flatten();
+    let own = context.entry().name;
+    let has_own = drivers.into_iter().any(|driver| *driver == own);
+    expect("version", "this driver", true, has_own)?;
+    let version = client["Version"].as_str().unwrap_or_default();
+    product.says(&["version", "-f", "{{.Client.Version}}"], version)?;
+    let text = product.ok(&["version"])?;
+    expect("version", "text", true, text.starts_with("Client: cowlab"))
 }

@@ -19,6 +19,7 @@ pub(super) mod maker;
 pub(super) mod neighbor;
 pub(super) mod ordinary;
 pub(super) mod process;
+pub(super) mod prune;
 pub(super) mod running;
 pub(super) mod stream;
 pub(super) mod trouble;

@@ -4,11 +4,12 @@ use std::io::Write;
 
 use cowlab_reports::result::Timestamp;
 use cowlab_runtime::image::{Line, Name, Removed, familiar, short};
+use cowlab_runtime::system::PruneOptions;
 use serde_json::json;
 
 use crate::format::{Column, ListFormat, Row};
 use crate::root::RootArgs;
-use crate::{exit, table};
+use crate::{exit, prune, table};
 
 /// Gives an image a further name. An image that had the name loses it.
 #[derive(Debug, clap::Args)]
@@ -31,6 +32,21 @@ pub(crate) struct RemoveArgs {
     /// Remove an image named by its id although it has several names.
     #[arg(long, short)]
     force: bool,
+    #[command(flatten)]
+    root: RootArgs,
+}
+
+/// Removes images without names that no container uses, with what only they have.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PruneArgs {
+    /// Images with names too, unless containers use them.
+    #[arg(long, short)]
+    all: bool,
+    #[command(flatten)]
+    asked: prune::Args,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     root: RootArgs,
 }
@@ -123,6 +139,28 @@ pub(crate) fn remove(args: &RemoveArgs) -> anyhow::Result<u8> {
         Some(error) => Err(error.into()),
         None => Ok(exit::OK),
     }
+}
+
+/// Runs `cowlab image prune`.
+///
+/// # Errors
+///
+/// As [`cowlab_runtime::Root::prune_images`].
+pub(super) fn prune(args: &PruneArgs) -> anyhow::Result<u8> {
+    let root = args.root.open()?;
+    let wanted = super::pruned(&root, &args.asked.filter)?;
+    args.asked.confirm(match args.all {
+        true => "all images without at least one container associated to them",
+        false => "all dangling images",
+    })?;
+    let pruned = root.prune_images(PruneOptions { all: args.all }, wanted)?;
+    if args.json {
+        writeln!(std::io::stdout(), "{}", serde_json::to_value(&pruned)?)?;
+        return Ok(exit::OK);
+    }
+    tell(&pruned.removed)?;
+    prune::tell_reclaimed(&mut std::io::stdout(), pruned.reclaimed)?;
+    Ok(exit::OK)
 }
 
 /// Tells what was removed, in docker's words.

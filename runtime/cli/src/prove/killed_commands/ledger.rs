@@ -154,7 +154,22 @@ impl Turn<'_> {
             all.retain(|_, one| !self.plan.is_about(&one.name));
             all
         };
-        let (mut before, after) = (others(self.before), others(self.after));
+        let (mut before, mut after) = (others(self.before), others(self.after));
+        if self.plan.effect() == Effect::ContainersPruned && self.outcome != Outcome::Refused {
+            let has_ended =
+                |one: &OneContainer| ["created", "exited", "dead"].contains(&one.state.as_str());
+            before.retain(|id, one| {
+                let is_gone = match after.get(id) {
+                    None => true,
+                    Some(now) => self.outcome.is_cut() && now.state == "removing",
+                };
+                let is_pruned = has_ended(one) && (is_gone || self.outcome == Outcome::Done);
+                if is_pruned && is_gone {
+                    after.remove(id);
+                }
+                !is_pruned
+            });
+        }
         for one in before.values_mut() {
             one.state = self.rebooted(&one.state).to_owned();
         }

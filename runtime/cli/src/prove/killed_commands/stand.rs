@@ -59,7 +59,7 @@ impl Stand {
         let root = self.root.display().to_string();
         // Behind the verb, and before what `exec` and `run` pass on.
         let verbs = match words {
-            ["volume" | "system", ..] => 2,
+            ["container" | "image" | "volume" | "system", ..] => 2,
             _ => 1,
         };
         let (verb, rest) = words.split_at(verbs);

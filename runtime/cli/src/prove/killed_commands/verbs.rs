@@ -66,6 +66,8 @@ pub(in crate::prove) enum Effect {
     VolumeGone,
     /// Images without names are gone.
     Pruned,
+    /// Containers that do not run are gone.
+    ContainersPruned,
 }
 
 const STOPPED: Need = Need::Is(&["created", "exited", "dead"]);
@@ -138,6 +140,8 @@ pub(in crate::prove) const VERBS: &[Verb] = &[
         Effect::Unnamed,
     ),
     verb("system prune -f", &[], Effect::Pruned),
+    verb("image prune -f", &[], Effect::Pruned),
+    verb("container prune -f", &[], Effect::ContainersPruned),
     verb("system check", &[], Effect::Nothing),
 ];
 
