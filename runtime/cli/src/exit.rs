@@ -61,11 +61,13 @@ Exit codes:
   69   a missing prerequisite
   75   stopped by the host guard
   77   needs privilege
-  125  of run: it failed before its program started, whatever the reason
-  126  of run and exec: a program that cannot be run
-  127  of run and exec: a program that is not there
+  125  of run: it failed before its program started, whatever the reason; of start, restart and
+       exec: the start failed, and not for the program
+  126  of run, start, restart and exec: a program that cannot be run
+  127  of run, start, restart and exec: a program that is not there
   130  interrupted
-  of run, exec and wait else the program's own, 128 and the number of a signal that ended it
+  where docker's create, start, exec and the like end with 1, the codes from 1 to 77 tell more
+  of run, exec, attach, start -a and wait else the program's own, 128 and the number of a signal that ended it
 
 Environment:
   COWLAB_CONFIG    the configuration file (default /etc/cowlab/config.json, or cowlab/config.json in
