@@ -195,7 +195,9 @@ impl Product {
     /// When the user's place cannot be made.
     pub fn of_an_ordinary_user(context: &Context) -> Result<Self> {
         Ok(Self {
-            root: person::home().join("root"),
+            // Of another name in each column: all have the same home, and an overlay in another namespace that names the same
+            // path counts as a use.
+            root: person::home().join(context.dir().to_string_lossy().replace('/', "-")),
             driver: context.entry().name.to_owned(),
             person: Some(Person::make(&context.dir().join("person"))?),
         })

@@ -508,8 +508,12 @@ const VERBS: &[Verb] = &[
     Verb {
         names: &["volume create"],
         here: "--label",
+        idle: &[(
+            "--driver",
+            "`local` is the only driver of volumes, and any other name is a driver of the root",
+        )],
         refused: &[
-            ("-d --driver -o --opt", &PLUGINS),
+            ("-d -o --opt", &PLUGINS),
             (
                 "--availability --group --limit-bytes --required-bytes --scope --secret --sharing --topology-preferred \
                  --topology-required --type",

@@ -37,6 +37,13 @@ pub(crate) struct RootArgs {
 }
 
 impl RootArgs {
+    /// The same, but without a driver where it names this one, which is none of storage.
+    pub(crate) fn without_driver(&self, name: &str) -> Self {
+        let mut args = self.clone();
+        args.driver = args.driver.filter(|driver| driver != name);
+        args
+    }
+
     /// Opens the root; an ordinary user's, in a user namespace.
     ///
     /// # Errors
@@ -113,6 +120,17 @@ fn setting(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_driver_of_volumes_is_none_of_storage() {
+        let args = |driver: &str| RootArgs {
+            driver: Some(driver.to_owned()),
+            ..RootArgs::default()
+        };
+        let left = |driver: &str| args(driver).without_driver("local").driver;
+        assert_eq!(left("local"), None);
+        assert_eq!(left("vfs").as_deref(), Some("vfs"));
+    }
 
     #[test]
     fn labels_have_names() {

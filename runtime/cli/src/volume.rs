@@ -80,7 +80,11 @@ enum Verb {
 ///
 /// What the volumes refused.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
-    let root = args.root.open()?;
+    let root = match &args.verb {
+        // Of docker's flag `--driver` the only driver of volumes that is here.
+        Verb::Create { .. } => args.root.without_driver(DRIVER).open()?,
+        _ => args.root.open()?,
+    };
     let containers = Containers::open(&root)?;
     let volumes = containers.volumes();
     let mut out = std::io::stdout().lock();
