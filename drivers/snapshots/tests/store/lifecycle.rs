@@ -136,7 +136,6 @@ fn a_commit_with_an_open_writer_names_the_process() {
             .iter()
             .any(|holder| holder.pid == std::process::id() && holder.path == path)
     );
-    assert!(matches!(store.remove("key"), Err(Error::Busy { .. })));
     assert_eq!(store.stat("key").unwrap().kind, Kind::Active);
     drop(writer);
     let reader = std::fs::File::open(&path).unwrap();
@@ -144,6 +143,23 @@ fn a_commit_with_an_open_writer_names_the_process() {
         .commit("key", "name", &CommitOptions::default())
         .unwrap();
     drop(reader);
+}
+
+#[test]
+fn a_removal_leaves_a_file_to_who_has_it_open() {
+    let place = Place::new();
+    let store = place.open();
+    prepare(&store, "key", None, "file");
+    let path = directory(&store, "key").join("file");
+    let mut file = std::fs::OpenOptions::new()
+        .read(true)
+        .append(true)
+        .open(&path)
+        .unwrap();
+    store.remove("key").unwrap();
+    assert!(place.data().is_empty());
+    std::io::Write::write_all(&mut file, b"more").unwrap();
+    assert!(file.metadata().unwrap().len() >= 4);
 }
 
 #[test]
