@@ -64,6 +64,8 @@ pub(super) struct LogWriter {
     size: u64,
     /// Lines that have not ended, by stream.
     open: [Vec<u8>; 2],
+    /// Lines as they are kept, of one call: one write takes them all.
+    lines: Vec<u8>,
 }
 
 impl LogWriter {
@@ -87,6 +89,7 @@ impl LogWriter {
             file,
             size,
             open: [Vec::new(), Vec::new()],
+            lines: Vec::new(),
         })
     }
 
@@ -102,7 +105,7 @@ impl LogWriter {
                 }
             }
         }
-        Ok(())
+        self.put()
     }
 
     /// Writes lines that never ended.
@@ -113,7 +116,16 @@ impl LogWriter {
                 self.line(stream, &text)?;
             }
         }
-        Ok(())
+        self.put()
+    }
+
+    fn put(&mut self) -> Result<()> {
+        let lines = std::mem::take(&mut self.lines);
+        Ok(cowlab_sys::io(
+            "write",
+            &self.path,
+            self.file.write_all(&lines),
+        )?)
     }
 
     fn line(&mut self, stream: Stream, text: &[u8]) -> Result<()> {
@@ -126,9 +138,10 @@ impl LogWriter {
         line.push(b'\n');
         let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
         if self.size > 0 && self.size.saturating_add(length) > self.options.max_size {
+            self.put()?;
             self.rotate()?;
         }
-        cowlab_sys::io("write", &self.path, self.file.write_all(&line))?;
+        self.lines.append(&mut line);
         self.size = self.size.saturating_add(length);
         Ok(())
     }
