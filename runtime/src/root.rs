@@ -195,8 +195,10 @@ impl Root {
     /// Allows to remove what no image names, or `None` while somebody adds something.
     pub(crate) fn removing(&self) -> Result<Option<FileLock>> {
         let lock = FileLock::try_exclusive(&self.dir.join("locks/content"))?;
-        // From here on rows that nobody sees decide what goes: none may be seen later (`take_place_in_log`).
-        self.graph.write_unflushed(|_tx| Ok(()))?;
+        if lock.is_some() {
+            // What no row names is removed now, so no transaction of a killed process may be seen later (`take_place_in_log`).
+            self.graph.write_unflushed(|_tx| Ok(()))?;
+        }
         Ok(lock)
     }
 

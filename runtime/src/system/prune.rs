@@ -25,8 +25,8 @@ pub struct Pruned {
 }
 
 impl Root {
-    /// Removes images that have no name and that no container uses, where they are wanted by their id; then layers and blobs that no image has, then what
-    /// dead processes left half written. Containers and volumes stay.
+    /// Removes the images that `wanted` takes by their ids, of those that have no name and that no container uses; then layers and
+    /// blobs that no image has, then what dead processes left half written. Containers and volumes stay.
     ///
     /// # Errors
     ///

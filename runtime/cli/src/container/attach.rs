@@ -62,7 +62,7 @@ pub(super) fn attach(args: &AttachArgs) -> anyhow::Result<u8> {
     let record = &found.record;
     let input = !args.no_stdin && record.interactive;
     if record.terminal && !args.no_stdin && !std::io::stdin().is_terminal() {
-        let message = "the container has a terminal and the input here is none: leave it out with `--no-stdin`";
+        let message = "the container has a terminal, and standard input is not a terminal: `--no-stdin` attaches the output alone";
         return Err(stop(exit::USAGE, message.to_owned()));
     }
     let mut session = containers.attach(&found)?;
