@@ -67,9 +67,29 @@ pub(crate) fn ago(nanoseconds: i64) -> String {
     format!("{count} {unit}{plural} ago")
 }
 
+/// The start of a text, without control characters.
+pub(crate) fn short(text: &str, length: usize) -> String {
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if clean.chars().count() <= length {
+        return clean;
+    }
+    let mut start: String = clean.chars().take(length - 1).collect();
+    start.push('…');
+    start
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_cut_and_clean() {
+        assert_eq!(short("a\u{1b}b", 10), "a b");
+        assert_eq!(short("abcdef", 4), "abc…");
+    }
 
     #[test]
     fn columns_line_up_and_control_characters_stay_out() {

@@ -5,8 +5,9 @@ use cowlab_runtime::container::mounts::Attached;
 use cowlab_runtime::container::{Containers, Found, Phase};
 use serde_json::{Value, json};
 
-use super::list::{id, short, since, span, status_text};
+use super::list::{id, since, span, status_text};
 use crate::format::{self, Column, Row};
+use crate::table;
 
 /// The members of `ps`.
 pub(super) const COLUMNS: [Column; 14] = [
@@ -44,7 +45,7 @@ pub(super) fn row(
     let record = &found.record;
     let cut = |text: &str, length| match wanted.no_trunc {
         true => text.to_owned(),
-        false => short(text, length),
+        false => table::short(text, length),
     };
     let size = match wanted.size {
         true => containers.usage(found)?.exclusive.bytes,

@@ -156,8 +156,8 @@ fn cells(found: &Found, id: String) -> Vec<String> {
     let record = &found.record;
     vec![
         id,
-        short(&record.image, 30),
-        short(&record.args.join(" "), 20),
+        table::short(&record.image, 30),
+        table::short(&record.args.join(" "), 20),
         format!("{} ago", span(since(record.created))),
         status_text(found),
         record.name.clone(),
@@ -215,20 +215,6 @@ pub(super) fn span(time: Duration) -> String {
         7200..172_800 => format!("{} hours", seconds / 3600),
         _ => format!("{} days", seconds / 86_400),
     }
-}
-
-/// The start of a text, without control characters.
-pub(super) fn short(text: &str, length: usize) -> String {
-    let clean: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if clean.chars().count() <= length {
-        return clean;
-    }
-    let mut start: String = clean.chars().take(length - 1).collect();
-    start.push('…');
-    start
 }
 
 /// `cowlab logs`.
@@ -401,9 +387,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_cut_and_clean() {
-        assert_eq!(short("a\u{1b}b", 10), "a b");
-        assert_eq!(short("abcdef", 4), "abc…");
+    fn spans_read_as_dockers() {
         assert_eq!(span(Duration::from_secs(200)), "3 minutes");
     }
 }

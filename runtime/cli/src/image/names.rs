@@ -87,8 +87,8 @@ fn step(line: Line, id: &str, no_trunc: bool) -> Row {
     let milliseconds = time.and_then(|time| i64::try_from(time.millis()).ok());
     let since = milliseconds.map(|milliseconds| table::ago(milliseconds.saturating_mul(1_000_000)));
     let mut command = line.created_by.unwrap_or_default();
-    if !no_trunc && command.chars().count() > 45 {
-        command = command.chars().take(44).chain(['…']).collect();
+    if !no_trunc {
+        command = table::short(&command, 45);
     }
     Row {
         fields: json!({
