@@ -86,7 +86,7 @@ impl Driver for Btrfs {
         options: &CreateOptions,
     ) -> Result<()> {
         let parent = parent.map(|chain| self.path(chain.head())).transpose()?;
-        self.home.create(id, |snapshot| {
+        self.home.create(id, options.durability, |snapshot| {
             make_dir(snapshot, 0o700)?;
             let path = snapshot.join("fs");
             match &parent {

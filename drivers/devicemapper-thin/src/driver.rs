@@ -206,7 +206,8 @@ impl Driver for DeviceMapperThin {
             None => (BASE, record.inodes.unwrap_or(0)),
         };
         self.thin.pool.require_space(record.mark)?;
-        self.home.create(id, |snapshot| {
+        // No flush of the device reaches the record that the device is ours.
+        self.home.create(id, Durability::Commit, |snapshot| {
             // The record first: what is in the pool is then known to be ours, whenever this is cut off.
             make_dir(snapshot, 0o700)?;
             write_flushed(&snapshot.join("inodes"), &format!("{inodes}\n"))?;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use cowlab_sys::durability::{create_dir_all, fsync, fsync_dir};
 
-use crate::{Error, Result, SnapshotId};
+use crate::{Durability, Error, Result, SnapshotId};
 
 /// Makes a directory with these permissions, whatever the umask.
 ///
@@ -151,22 +151,32 @@ impl Home {
     }
 
     /// Makes a snapshot: `make` fills the path it is given, which does not exist yet; what it made is then renamed
-    /// into place.
+    /// into place. With [`Durability::None`] a power cut may take it back, until the next flush of the snapshot.
     ///
     /// # Errors
     ///
     /// [`Error::Exists`], or what `make` returned: then the snapshot is not there, and what was half
     /// made waits for [`destroy`](Self::destroy).
-    pub fn create(&self, id: SnapshotId, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    pub fn create(
+        &self,
+        id: SnapshotId,
+        durability: Durability,
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
         let path = self.path(id);
         if path.symlink_metadata().is_ok() {
             return Err(Error::Exists(id));
         }
         let fresh = self.root.join("tmp").join(id.to_string());
         make(&fresh)?;
-        fsync_dir(&fresh)?;
+        let is_promised = durability >= Durability::Commit;
+        if is_promised {
+            fsync_dir(&fresh)?;
+        }
         cowlab_sys::io("rename", &path, fs::rename(&fresh, &path))?;
-        fsync_dir(&self.root)?;
+        if is_promised {
+            fsync_dir(&self.root)?;
+        }
         Ok(())
     }
 
@@ -283,8 +293,8 @@ mod tests {
     #[test]
     fn what_is_cut_off_is_listed_and_destroyed() {
         let (_dir, home) = home();
-        home.create(id(1), make).unwrap();
-        let cut = home.create(id(2), |path| {
+        home.create(id(1), Durability::Commit, make).unwrap();
+        let cut = home.create(id(2), Durability::Commit, |path| {
             make(path)?;
             Err(Error::NotFound(id(9)))
         });
@@ -303,16 +313,19 @@ mod tests {
     #[test]
     fn ids_are_not_overwritten() {
         let (_dir, home) = home();
-        home.create(id(1), make).unwrap();
-        assert!(matches!(home.create(id(1), make), Err(Error::Exists(_))));
+        home.create(id(1), Durability::Commit, make).unwrap();
+        assert!(matches!(
+            home.create(id(1), Durability::Commit, make),
+            Err(Error::Exists(_))
+        ));
     }
 
     #[test]
     fn quarantine_keeps_every_object() {
         let (_dir, home) = home();
-        home.create(id(1), make).unwrap();
+        home.create(id(1), Durability::Commit, make).unwrap();
         let first = home.quarantine(id(1)).unwrap();
-        home.create(id(1), make).unwrap();
+        home.create(id(1), Durability::Commit, make).unwrap();
         let second = home.quarantine(id(1)).unwrap();
         assert!(first.is_dir() && second.is_dir() && first != second);
         assert!(home.inventory().unwrap().is_empty());

@@ -100,7 +100,7 @@ impl Layers {
         if let Some(chain) = parent {
             self.home.existing(chain.head())?;
         }
-        self.home.create(id, |snapshot| {
+        self.home.create(id, options.durability, |snapshot| {
             make_dir(snapshot, 0o700)?;
             let (work, diff) = (snapshot.join("work"), snapshot.join("diff"));
             make_dir(&work, 0o700)?;

@@ -72,7 +72,7 @@ use std::path::{Path, PathBuf};
 pub struct CreateOptions {
     /// The most the snapshot may hold of its own. A driver that cannot enforce it refuses it.
     pub size_limit: Option<Bytes>,
-    /// What the parent's content in it survives, where the driver copies that.
+    /// What it survives as it is made, with the parent's content where the driver copies that.
     pub durability: Durability,
 }
 

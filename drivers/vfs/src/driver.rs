@@ -66,7 +66,7 @@ impl Driver for Vfs {
         options: &CreateOptions,
     ) -> Result<()> {
         let parent = parent.map(|chain| self.tree(chain.head())).transpose()?;
-        self.home.create(id, |snapshot| {
+        self.home.create(id, options.durability, |snapshot| {
             make_dir(snapshot, 0o700)?;
             let tree = snapshot.join("fs");
             make_dir(&tree, 0o755)?;
