@@ -13,6 +13,7 @@ pub struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Measure on throw-away file systems.
     Run(Box<RunArgs>),

@@ -16,6 +16,7 @@ pub struct Args {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Runs the cases; the same as no command.
     Run(Box<RunArgs>),

@@ -31,6 +31,7 @@ pub(crate) struct Args {
 
 /// All verbs; `inspect` has a short form that is about more than containers, and `prune` none.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum AnyVerb {
     #[command(flatten)]
     Common(Verb),
@@ -42,6 +43,7 @@ enum AnyVerb {
 
 /// What can be done with containers.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Verb {
     /// Make a container and start it.
     #[command(disable_help_flag = true)]

@@ -15,6 +15,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Command {
     /// Run a command in a new guest, as root, and exit with its exit status.
     ///

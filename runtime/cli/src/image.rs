@@ -33,6 +33,7 @@ pub(crate) struct Args {
 
 /// The commands about images. `cowlab image COMMAND` has them all; docker's short forms stand beside it.
 #[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
 enum Command {
     /// List the images.
     #[command(visible_alias = "list")]

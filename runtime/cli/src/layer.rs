@@ -21,6 +21,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
 enum Command {
     /// List the layers, parents before children.
     #[command(visible_alias = "list")]

@@ -52,7 +52,9 @@ struct Cli {
     command: Command,
 }
 
+// The flags of a command are built when it is called: those of all take longer than most commands.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Command {
     /// Check union, copy-on-write and whiteout semantics of every driver.
     Conformance(Box<cowlab_conformance::Args>),

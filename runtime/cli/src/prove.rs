@@ -51,6 +51,7 @@ pub(crate) struct Args {
 const LONGEST_IN_GUEST: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Claim {
     /// A store survives kill -9 of any of its processes, and another store does not notice.
     KillNine(kill_nine::Args),

@@ -42,6 +42,7 @@ impl Args {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// Make a writable snapshot, empty or with the content of a committed one. `--json` prints its mounts.
     Prepare {

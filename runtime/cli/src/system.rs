@@ -20,6 +20,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
 enum Command {
     /// Show what images, snapshots and blobs take on disk, measured, each layer once.
     Df(DfArgs),

@@ -26,7 +26,9 @@ pub(crate) fn arranged(words: Vec<OsString>, program: &dyn Fn() -> clap::Command
     if at == 1 {
         return words;
     }
-    let mut command = &program();
+    let mut program = program();
+    program.build();
+    let mut command = &program;
     let mut verb = at;
     while let Some(deeper) = words
         .get(verb)

@@ -1,5 +1,6 @@
 //! A root, its commands as processes, and what they leave.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -314,40 +315,48 @@ impl Stand {
             let held = fs::read_to_string(marker).unwrap_or_else(|_| "nothing".to_owned());
             seen.volumes.insert(name, held);
         }
-        for row in self.json(&["ps", "-a", "--json"])? {
-            let (id, name, state) = (text(&row["id"])?, text(&row["name"])?, text(&row["state"])?);
-            let one = self.look_at_container(&id, name, state)?;
-            seen.containers.insert(id, one);
-        }
-        self.compare_with_inspect("image", seen.images.iter())?;
-        self.compare_with_inspect("volume", seen.volumes.keys())?;
+        seen.containers = self.look_at_containers()?;
+        let images: Vec<_> = seen.images.iter().map(String::as_str).collect();
+        self.inspected("image", &images)?;
+        let volumes: Vec<_> = seen.volumes.keys().map(String::as_str).collect();
+        self.inspected("volume", &volumes)?;
         Ok(seen)
     }
 
-    fn compare_with_inspect<'a>(
-        &self,
-        kind: &str,
-        names: impl Iterator<Item = &'a String>,
-    ) -> anyhow::Result<()> {
-        let names: Vec<_> = names.map(String::as_str).collect();
-        if names.is_empty() {
-            return Ok(());
+    fn look_at_containers(&self) -> anyhow::Result<BTreeMap<String, OneContainer>> {
+        let rows = self.json(&["ps", "-a", "--json"])?;
+        let ids = rows.iter().map(|row| text(&row["id"]));
+        let ids = ids.collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+        let mut seen = BTreeMap::new();
+        for (row, found) in rows.iter().zip(self.inspected("container", &ids)?) {
+            let one = self.look_at_container(row, &found)?;
+            seen.insert(text(&row["id"])?, one);
         }
-        let found = self.json(&[&["inspect", "--type", kind], &names[..]].concat())?;
+        let whole = seen.iter().filter(|(_, one)| !one.is_half());
+        let (ids, names): (Vec<_>, Vec<_>) = whole.map(|(id, one)| (id, one.name.as_str())).unzip();
+        for (id, found) in ids.into_iter().zip(self.inspected("container", &names)?) {
+            if found["Id"] != id.as_str() {
+                bail!("container {id} is not found by its name");
+            }
+        }
+        Ok(seen)
+    }
+
+    /// What `inspect` tells of each of these names, in their order.
+    fn inspected(&self, kind: &str, names: &[&str]) -> anyhow::Result<Vec<Value>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self.json(&[&["inspect", "--type", kind], names].concat())?;
         if found.len() != names.len() {
             bail!("`inspect` tells of {} {kind}s among {names:?}", found.len());
         }
-        Ok(())
+        Ok(found)
     }
 
-    fn look_at_container(
-        &self,
-        id: &str,
-        name: String,
-        state: String,
-    ) -> anyhow::Result<OneContainer> {
-        let found = self.json(&["inspect", "--type", "container", id])?;
-        let found = found.first().context("`inspect` tells nothing")?;
+    fn look_at_container(&self, row: &Value, found: &Value) -> anyhow::Result<OneContainer> {
+        let (id, name, state) = (text(&row["id"])?, text(&row["name"])?, text(&row["state"])?);
         if found["State"]["Status"] != state.as_str() {
             bail!(
                 "`ps` says that `{name}` is {state}, `inspect` {}",
@@ -365,10 +374,6 @@ impl Stand {
             text: None,
         };
         if !one.is_half() {
-            let by_name = self.json(&["inspect", "--type", "container", &one.name])?;
-            if by_name.first().is_none_or(|found| found["Id"] != id) {
-                bail!("container {id} is not found by its name `{}`", one.name);
-            }
             let copy = self.scratch.join("out-text");
             self.ok(&["cp", &format!("{id}:{FILE}"), &copy.display().to_string()])?;
             one.text = Some(fs::read_to_string(&copy)?);
