@@ -4,8 +4,9 @@
 //! it is in no cache file. Its name is the run's, and the journal has it before it is made.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use cowlab_sys::{Cmd, Error as SysError, Guard, Leak};
+use cowlab_sys::{Cmd, Errno, Error as SysError, Guard, Leak};
 
 use crate::{Error, Result};
 
@@ -131,20 +132,38 @@ impl Drop for Pool {
     }
 }
 
-/// Has a pool use all of its device, which has grown.
-pub(crate) fn expand(name: &str, device: &Path) -> cowlab_sys::Result<()> {
+/// The longest that a pool takes to grow.
+const GROWTH: Duration = Duration::from_secs(30);
+
+/// Has a pool use all of its device, which has grown, and waits until it does: a thread of the kernel's adds the space, after the
+/// command has ended (OpenZFS, module/zfs/spa.c, `spa_async_autoexpand`).
+pub(crate) fn expand(name: &str, device: &Path) -> Result<()> {
+    let before = number(name, "size")?;
     let line = Cmd::new("zpool").args(["online", "-e"]).arg(name);
-    line.arg(device).run()
+    line.arg(device).run()?;
+    let until = Instant::now() + GROWTH;
+    while number(name, "size")? <= before {
+        if Instant::now() > until {
+            let late = Err(Errno::TIMEDOUT.into());
+            return Ok(cowlab_sys::io("grow the pool", name, late)?);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(Cmd::new("zpool").args(["sync", name]).run()?)
 }
 
 /// How many bytes of a pool are in use on disk.
 pub(crate) fn used(name: &str) -> Result<u64> {
     Cmd::new("zpool").args(["sync", name]).run()?;
-    let text = Cmd::new("zpool")
-        .args(["list", "-H", "-p", "-o", "allocated", name])
-        .read()?;
-    let used = text.trim().parse().ok();
-    Ok(used.ok_or_else(|| SysError::parse("the allocated bytes of a pool", text))?)
+    number(name, "allocated")
+}
+
+/// A property of a pool that is a number of bytes (zpoolprops(7)).
+fn number(name: &str, property: &str) -> Result<u64> {
+    let line = Cmd::new("zpool").args(["list", "-H", "-p", "-o", property, name]);
+    let text = line.read()?;
+    let number = text.trim().parse().ok();
+    Ok(number.ok_or_else(|| SysError::parse("a number of bytes of a pool", text))?)
 }
 
 /// Names a pool in words.
