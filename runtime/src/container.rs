@@ -77,3 +77,4 @@ pub use record::{Record, State};
 pub(crate) use recover::recover;
 pub use seccomp::Seccomp;
 pub use spec::SPECIFICATION;
+pub use user::owner;

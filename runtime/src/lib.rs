@@ -1,10 +1,11 @@
 //! Images, containers and volumes on any storage driver.
 //!
 //! [`Root`] is the one directory that everything is kept in: blobs as they came, a graph of layers, images and names, and
-//! a snapshot store. [`image`] is what happens to images, [`registry`] where they come from and go to, [`container`] what
+//! a snapshot store. [`image`] is what happens to images, [`build`] what builds of images keep here, [`registry`] where they come from and go to, [`container`] what
 //! happens to containers and volumes, [`system`] what keeps the root in order.
 
 pub mod blobs;
+pub mod build;
 pub mod container;
 mod error;
 pub mod fingerprint;

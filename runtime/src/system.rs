@@ -6,4 +6,4 @@ mod prune;
 
 pub use check::{Health, LayerFinding};
 pub use df::{DiskUse, Share};
-pub use prune::{PruneOptions, Pruned};
+pub use prune::{PruneOptions, Pruned, PrunedBuilds};

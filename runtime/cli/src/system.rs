@@ -134,6 +134,7 @@ fn df(args: &DfArgs) -> anyhow::Result<u8> {
         ("Blobs", &used.blobs),
         ("Recipes", &used.recipes),
         ("Volumes", &used.volumes),
+        ("Build Cache", &used.build_cache),
     ];
     let format = &args.format.format;
     if !format.is_default() {

@@ -16,6 +16,7 @@ use cowlab_sys::terminal::{self, Size};
 use cowlab_sys::{Errno, io, signals};
 
 use super::keys::DetachKeys;
+use super::log::Stream;
 use super::outlet::Outlet;
 use super::{Error, Result, StorageStats, streams};
 
@@ -312,6 +313,32 @@ impl Session {
                     Input::Ends => reads_input = false,
                     Input::Detaches => return Ok(End::Detached),
                 }
+            }
+        }
+    }
+
+    /// Hands both outputs to `sink` until the program ends; returns its status, `None` where its monitor died.
+    ///
+    /// # Errors
+    ///
+    /// When the line breaks.
+    pub fn outputs(&mut self, mut sink: impl FnMut(Stream, &[u8])) -> Result<Option<i32>> {
+        loop {
+            while let Some(frame) = Frame::decode(&mut self.received)? {
+                match frame {
+                    Frame::Output(bytes) => sink(Stream::Stdout, &bytes),
+                    Frame::Errors(bytes) => sink(Stream::Stderr, &bytes),
+                    Frame::Ended(status) => return Ok(Some(status)),
+                    _ => {}
+                }
+            }
+            let mut buffer = [0; 32 << 10];
+            match self.socket.read(&mut buffer) {
+                Ok(0) => return Ok(None),
+                Ok(length) => self.received.extend_from_slice(&buffer[..length]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => io("read", "the monitor", Err(error))?,
             }
         }
     }

@@ -75,6 +75,9 @@ pub struct CreateOptions {
     /// The id that a monitor stands by for: the container is started at once, and of one that is removed when it ends
     /// nothing has to survive a power cut.
     pub standby: Option<String>,
+    /// An active snapshot of the caller's in place of a layer of its own, which the container leaves behind. Such a container
+    /// ends with the command that started it, and the caller removes it: a step of a build.
+    pub borrowed: Option<String>,
     /// The signal that asks the program to end, by name or number.
     pub stop_signal: Option<String>,
     /// Labels, added to the image's.
@@ -118,7 +121,7 @@ pub(super) fn record(
         .collect();
     labels.extend(options.labels.clone());
     Ok(Record {
-        snapshot: snapshot_of(&id),
+        snapshot: options.borrowed.clone().unwrap_or_else(|| snapshot_of(&id)),
         name,
         image: source.reference.clone(),
         image_id: source.id.clone(),

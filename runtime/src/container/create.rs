@@ -71,8 +71,10 @@ impl Containers<'_> {
                 },
                 ..PrepareOptions::default()
             };
-            self.store()
-                .prepare(&record.snapshot, record.parent.as_deref(), &options)?;
+            if !record.is_borrower() {
+                self.store()
+                    .prepare(&record.snapshot, record.parent.as_deref(), &options)?;
+            }
             // That takes its time, and others may remove volumes meanwhile.
             drop(attaching);
             prepare::fill_volumes(self, &record)?;

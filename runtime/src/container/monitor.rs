@@ -159,6 +159,7 @@ fn finish(containers: &Containers<'_>, begun: Begun, client: Client, measure: bo
     let record = &begun.found.record;
     let log = containers.dir_of(&record.id).join("log.json");
     let mut relay = Relay::new(client, begun.listener, begun.started, &log, record.log)?;
+    relay.ends_with_command = record.is_borrower();
     relay.send(&Frame::Started);
     let status = relay.run();
     let mut state = containers.state(&record.id)?;
@@ -169,7 +170,8 @@ fn finish(containers: &Containers<'_>, begun: Begun, client: Client, measure: bo
         Err(error) => state.error = Some(format!("the exit status is not known: {error}")),
     }
     // The container is gone before anybody reads that it is: what comes next may mount its layer.
-    let is_removed = record.remove && !containers.is_restarted(&record.id)?;
+    let is_removed =
+        record.remove && !record.is_borrower() && !containers.is_restarted(&record.id)?;
     if measure || !is_removed {
         start::let_go(containers, &record.id, &record.snapshot);
     } else {

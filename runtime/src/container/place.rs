@@ -210,9 +210,12 @@ impl<'a> Containers<'a> {
     /// Removes what a container is made of, in the order in which a crash leaves something that `rm` finds.
     /// Without a name, the names are searched for the container's.
     pub(super) fn discard(&self, id: &str, snapshot: &str, name: Option<&str>) -> Result<()> {
-        match self.store().remove(snapshot) {
-            Ok(()) | Err(cowlab_snapshots::Error::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
+        // One that was borrowed is its owner's to remove.
+        if snapshot == super::config::snapshot_of(id) {
+            match self.store().remove(snapshot) {
+                Ok(()) | Err(cowlab_snapshots::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         // The database may need the room.
         files::remove(&self.dir_of(id).join(RESERVE))?;

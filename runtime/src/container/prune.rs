@@ -23,7 +23,8 @@ impl Containers<'_> {
         let mut pruned = Pruned::default();
         for found in self.list()? {
             let has_ended = matches!(found.phase, Phase::Created | Phase::Exited | Phase::Dead);
-            if !has_ended || !wanted(&found) {
+            // The build that a borrower belongs to removes it.
+            if !has_ended || found.record.is_borrower() || !wanted(&found) {
                 continue;
             }
             let usage = self.usage(&found);

@@ -79,6 +79,12 @@ impl Record {
         self.id.get(..12).unwrap_or(&self.id)
     }
 
+    /// Whether its layer is a snapshot of somebody else's: see [`CreateOptions::borrowed`](super::CreateOptions::borrowed).
+    #[must_use]
+    pub fn is_borrower(&self) -> bool {
+        self.snapshot != super::config::snapshot_of(&self.id)
+    }
+
     /// The name of the host that it sees.
     pub(super) fn host_name(&self) -> &str {
         match self.hostname.as_str() {

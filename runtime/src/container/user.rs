@@ -27,6 +27,27 @@ pub(super) fn resolve(view: &View<'_>, text: &str) -> Result<User> {
     find(text, &read("/etc/passwd")?, &read("/etc/group")?)
 }
 
+/// Resolves the owner that `COPY --chown` names in a tree: a user without a group has its own group where it is named, and the
+/// group of the same number where it is a number (BuildKit, `user_linux.go`).
+///
+/// # Errors
+///
+/// [`Error::Invalid`] for a name that the tree does not know.
+pub fn owner(root: &cowlab_sys::Root, text: &str) -> Result<(u32, u32)> {
+    let read = |path| -> Result<String> {
+        let bytes = root.read_inside(Path::new(path), LIMIT)?;
+        Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
+    };
+    let (name, group) = text.split_once(':').unwrap_or((text, ""));
+    let whole = match (number(text, name)?, group) {
+        (Some(uid), "") => format!("{uid}:{uid}"),
+        _ => text.to_owned(),
+    };
+    // Numbers need no files, which an image may not have.
+    let found = find(&whole, &read("/etc/passwd")?, &read("/etc/group")?)?;
+    Ok((found.uid, found.gid))
+}
+
 /// A line of either file as others read it (moby/sys/user, `parseLine`): blanks around it do not count, and what a short line lacks
 /// is empty.
 fn lines(text: &str) -> impl Iterator<Item = [&str; 6]> {

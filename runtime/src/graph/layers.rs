@@ -192,7 +192,7 @@ impl Graph {
         })
     }
 
-    /// Layers that no image has, children before parents.
+    /// Layers that neither an image nor the build cache has, children before parents.
     ///
     /// # Errors
     ///
@@ -203,6 +203,8 @@ impl Graph {
                 tx,
                 "WITH RECURSIVE used (id) AS (
                      SELECT top FROM images WHERE top IS NOT NULL
+                     UNION
+                     SELECT top FROM build_steps WHERE top IS NOT NULL
                      UNION
                      SELECT parent FROM layers JOIN used ON chain_id = id WHERE parent IS NOT NULL)
                  SELECT id FROM used",

@@ -7,6 +7,7 @@
 
 mod images;
 mod layers;
+mod steps;
 mod users;
 
 use std::path::{Path, PathBuf};
@@ -23,10 +24,11 @@ use crate::{Error, Result};
 
 pub use images::{ImageRow, ManifestRow, TagRow};
 pub use layers::{LayerRow, LayerState};
+pub use steps::StepRow;
 pub use users::UserRow;
 
 /// The schema version that this program writes and the newest that it reads.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 /// "cwgr": marks the file as ours (SQLite file format, "Application ID").
 const APPLICATION_ID: i64 = 0x6377_6772;
@@ -109,6 +111,25 @@ CREATE TABLE users (
     created INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX users_by_image ON users (image);
+";
+
+/// What version 2 added: the build cache.
+const BUILD_CACHE: &str = "
+CREATE TABLE build_steps (
+    -- A digest of everything that the step's result depends on.
+    key TEXT PRIMARY KEY,
+    -- The topmost layer after the step; null where there is none yet.
+    top TEXT REFERENCES layers (chain_id) ON DELETE CASCADE,
+    -- Whether the step made that layer.
+    has_layer INTEGER NOT NULL,
+    -- The instruction, for people.
+    text TEXT NOT NULL,
+    -- When it was run, as the history of images tells, and how long that took.
+    created TEXT NOT NULL,
+    nanoseconds INTEGER NOT NULL,
+    used INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX build_steps_by_top ON build_steps (top);
 ";
 
 /// An open graph database.
@@ -283,10 +304,17 @@ fn connect(path: &Path) -> Result<Connection> {
     // Most commands are one process: each would move its few pages at its end, and flush both files for it.
     let keep_log = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
     connection.set_db_config(keep_log, true).map_err(failed)?;
-    if version == 0 {
+    if version < SCHEMA_VERSION {
         let make = |connection: &mut Connection| {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            tx.execute_batch(SCHEMA)?;
+            // Another process may have migrated it meanwhile.
+            let version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            if version == 0 {
+                tx.execute_batch(SCHEMA)?;
+            }
+            if version < 2 {
+                tx.execute_batch(BUILD_CACHE)?;
+            }
             tx.pragma_update(None, "application_id", APPLICATION_ID)?;
             tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             tx.commit()
@@ -354,6 +382,22 @@ mod tests {
         drop(raw);
         let refused = Graph::open(&path).unwrap_err().to_string();
         assert!(refused.contains("schema version 9"), "{refused}");
+    }
+
+    #[test]
+    fn a_database_of_the_first_version_gets_the_build_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("graph.db");
+        let raw = Connection::open(&path).unwrap();
+        raw.execute_batch(SCHEMA).unwrap();
+        raw.pragma_update(None, "application_id", APPLICATION_ID)
+            .unwrap();
+        raw.pragma_update(None, "user_version", 1).unwrap();
+        drop(raw);
+        let graph = Graph::open(&path).unwrap();
+        assert!(graph.steps().unwrap().is_empty());
+        drop(graph);
+        assert!(Graph::open(&path).is_ok());
     }
 
     /// The index of the log gets back what it had before a transaction: so a process leaves it that is killed in between.

@@ -3,7 +3,8 @@
 //! Layers in registries are packed with gzip or zstd (image specification, `layer.md`); what comes in another packing is
 //! packed anew when it is kept as a layer.
 
-use std::io::{self, BufReader, Cursor, Read};
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read, Seek};
 
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
@@ -37,6 +38,41 @@ pub(super) fn detect<R: Read>(mut source: R) -> io::Result<(Packing, impl Read +
         start => Packing::Layer(Compression::detect(start).map_err(io::Error::other)?),
     };
     Ok((packing, Cursor::new(start).chain(source)))
+}
+
+/// Opens a file as an archive: what is in it, unpacked, if that is a tar; `None` for any other file. docker tells archives by
+/// their first header as well (moby, `pkg/archive`, `IsArchivePath`).
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn open_archive(file: &File) -> io::Result<Option<Box<dyn Read + Send>>> {
+    let mut whole = file.try_clone()?;
+    let mut first = Vec::new();
+    whole.rewind()?;
+    let Ok((packing, source)) = detect(&whole) else {
+        return Ok(None);
+    };
+    let header =
+        unpacked(packing, source).and_then(|stream| stream.take(512).read_to_end(&mut first));
+    if header.is_err() || !is_header(&first) {
+        return Ok(None);
+    }
+    whole.rewind()?;
+    let (packing, source) = detect(whole)?;
+    unpacked(packing, source).map(Some)
+}
+
+/// Whether a block is the header of a tar's entry: its checksum counts the bytes with its own field blank (POSIX.1-2017, pax).
+fn is_header(block: &[u8]) -> bool {
+    let Some(field) = block.get(148..156).filter(|_| block.len() == 512) else {
+        return false;
+    };
+    let digits = String::from_utf8_lossy(field);
+    let digits = digits.trim_matches([' ', '\0']);
+    let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+    let found = sum(&block[..148]) + 8 * u32::from(b' ') + sum(&block[156..]);
+    u32::from_str_radix(digits, 8).is_ok_and(|told| told == found)
 }
 
 /// Reads what is packed so.

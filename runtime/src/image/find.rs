@@ -99,7 +99,11 @@ impl Root {
     }
 
     /// The configuration of an image as its maker wrote it.
-    pub(crate) fn configuration_of(&self, image: &Image) -> Result<serde_json::Value> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoBlob`] and [`Error::BadBlob`] where it was changed from outside.
+    pub fn configuration_of(&self, image: &Image) -> Result<serde_json::Value> {
         let bytes = self.blobs().document(&image.id, DOCUMENT_LIMIT)?;
         document::whole(&bytes).map_err(|reason| Error::BadImage {
             name: image.shown(),

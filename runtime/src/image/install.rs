@@ -44,7 +44,7 @@ impl Root {
     }
 
     /// Records that a layer is being unpacked, unless it is there already, and returns its record.
-    fn begin_layer(&self, layer: &PlannedLayer) -> Result<LayerRow> {
+    pub(super) fn begin_layer(&self, layer: &PlannedLayer) -> Result<LayerRow> {
         self.graph().begin_layer(&LayerRow {
             chain_id: layer.chain_id.to_string(),
             diff_id: layer.diff_id.to_string(),

@@ -16,9 +16,10 @@ use super::compression::{self, Packing};
 use super::document;
 use super::history::UNTOLD;
 use super::pack::spec_digest;
-use super::plan::{DOCUMENT_LIMIT, Manifest};
+use super::plan::{DOCUMENT_LIMIT, Manifest, Plan};
 use super::{Image, Name};
 use crate::blobs::Stored;
+use crate::graph::{LayerRow, TagRow};
 use crate::{Error, Result, Root};
 
 /// A layer that was made here: its blob and the digest of the archive in it.
@@ -149,7 +150,7 @@ impl Root {
         }))
     }
 
-    /// Writes configuration and manifest of a new image, unpacks its new layer and records it.
+    /// Makes the image of a new layer on those of a base.
     fn add(
         &self,
         config: Value,
@@ -158,12 +159,8 @@ impl Root {
         name: Option<&Name>,
         (from, message): (&str, &str),
     ) -> Result<Digest> {
-        let bad = |error: oci_spec::OciSpecError| Error::BadImage {
-            name: from.to_owned(),
-            reason: format!("no image can be made of it: {error}"),
-        };
         let mut layers: Vec<Descriptor> = match base {
-            Some(base) => self.layer_descriptors(base)?,
+            Some(base) => self.layer_descriptors(&base.layers)?,
             None => Vec::new(),
         };
         if let Some(fresh) = fresh {
@@ -174,6 +171,42 @@ impl Root {
             ));
         }
         let config = configuration(config, base, fresh, message);
+        let names: Vec<Name> = name.into_iter().cloned().collect();
+        self.write_image(&config, layers, fresh.map(|fresh| fresh.blob), &names, from)
+    }
+
+    /// Makes an image of layers that are here, with a configuration that tells of them, and gives it names. Returns its id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadImage`] for a configuration that is of other layers, [`Error::InvalidName`].
+    pub fn assemble(
+        &self,
+        mut config: Value,
+        layers: &[LayerRow],
+        names: &[Name],
+        from: &str,
+    ) -> Result<Digest> {
+        if let Some(members) = config.as_object_mut() {
+            document::amend_platform(members);
+        }
+        let layers = self.layer_descriptors(layers)?;
+        self.write_image(&config, layers, None, names, from)
+    }
+
+    /// Writes configuration and manifest of a new image, unpacks its new layer and records it.
+    fn write_image(
+        &self,
+        config: &Value,
+        layers: Vec<Descriptor>,
+        fresh: Option<Stored>,
+        names: &[Name],
+        from: &str,
+    ) -> Result<Digest> {
+        let bad = |error: oci_spec::OciSpecError| Error::BadImage {
+            name: from.to_owned(),
+            reason: format!("no image can be made of it: {error}"),
+        };
         let config = self.blobs().keep_bytes(config.to_string().as_bytes())?;
         let manifest = ImageManifestBuilder::default()
             .schema_version(2_u32)
@@ -188,19 +221,33 @@ impl Root {
             .and_then(|manifest| manifest.to_string())
             .map_err(bad)?;
         let mut stored = vec![config, self.blobs().keep_bytes(manifest.as_bytes())?];
-        stored.extend(fresh.map(|fresh| fresh.blob));
+        stored.extend(fresh);
         let document = self.blobs().document(&config.digest, DOCUMENT_LIMIT)?;
         let plan = Manifest::read(from, manifest.as_bytes(), None)?.plan(&document)?;
-        let installed = self.install(&plan, &|_, _| {});
-        if installed.is_err() {
-            let used = self.graph().used_blobs()?;
-            self.blobs().take_back(&stored, &used)?;
+        if !self.is_recorded(&plan)? {
+            let installed = self.install(&plan, &|_, _| {});
+            if installed.is_err() {
+                let used = self.graph().used_blobs()?;
+                self.blobs().take_back(&stored, &used)?;
+            }
+            installed?;
         }
-        installed?;
-        if let Some(tagged) = name.and_then(Name::tagged) {
-            self.name_image(&tagged, &plan)?;
+        for tagged in names.iter().filter_map(Name::tagged) {
+            let before = self.graph().tag(&tagged)?;
+            let is_new = |tag: &TagRow| {
+                tag.image != plan.id.to_string() || tag.manifest != plan.manifest.to_string()
+            };
+            if before.as_ref().is_none_or(is_new) {
+                self.name_image(&tagged, &plan)?;
+            }
         }
         Ok(plan.id)
+    }
+
+    /// Whether an image is here with this manifest: then nothing has to be written.
+    fn is_recorded(&self, plan: &Plan) -> Result<bool> {
+        let of_manifest = self.graph().image_of_manifest(&plan.manifest.to_string())?;
+        Ok(of_manifest.is_some_and(|image| image == plan.id.to_string()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Images: configurations with layers, names for them, and ways in and out.
 
+mod adopt;
 mod archive;
 mod compression;
 mod discard;
@@ -24,6 +25,7 @@ use cowlab_snapshots::Digest;
 
 use crate::graph::LayerRow;
 
+pub use compression::open_archive;
 pub use history::Line;
 pub use install::{Progress, Step};
 pub use load::Loaded;

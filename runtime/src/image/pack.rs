@@ -100,13 +100,13 @@ impl Root {
         Ok(descriptors)
     }
 
-    /// The layers of an image as a manifest has them, whether or not their blobs are here.
-    pub(crate) fn layer_descriptors(&self, image: &Image) -> Result<Vec<Descriptor>> {
+    /// Layers as a manifest has them, whether or not their blobs are here.
+    pub(crate) fn layer_descriptors(&self, layers: &[LayerRow]) -> Result<Vec<Descriptor>> {
         let describe = |layer: &LayerRow| {
             let digest = root::digest(&layer.blob, self.graph())?;
             described(&layer.media_type, &digest, layer.blob_size)
         };
-        image.layers.iter().map(describe).collect()
+        layers.iter().map(describe).collect()
     }
 
     /// The image as a manifest of it says, if every blob is here.

@@ -35,6 +35,9 @@ pub struct DiskUse {
     pub recipes: Share,
     /// Volumes; active are those that containers use.
     pub volumes: Share,
+    /// The build cache: steps, whose layers count where no image has them, and directories of `RUN --mount=type=cache`; active
+    /// are steps whose layer an image has, and directories that a step uses.
+    pub build_cache: Share,
 }
 
 fn measured(path: &Path) -> Result<Allocation> {
@@ -54,6 +57,7 @@ impl Root {
             blobs: self.blob_share()?,
             recipes: self.recipe_share()?,
             volumes: self.volume_share()?,
+            build_cache: self.build_share()?,
         })
     }
 
@@ -66,7 +70,11 @@ impl Root {
             active: used.len(),
             ..Share::default()
         };
+        let cached = self.cached_layers()?;
         for layer in self.graph().layers()? {
+            if cached.contains(&layer.chain_id) && !images.contains_key(&layer.chain_id) {
+                continue;
+            }
             let Ok(usage) = self.layer_usage(&layer) else {
                 // A layer that is being unpacked has no snapshot yet.
                 continue;
@@ -77,6 +85,48 @@ impl Root {
                 .is_some_and(|images| images.iter().any(|image| used.contains(image)));
             if !needed {
                 share.reclaimable = share.reclaimable + usage;
+            }
+        }
+        Ok(share)
+    }
+
+    /// The layers that the build cache has, with those below them.
+    fn cached_layers(&self) -> Result<BTreeSet<String>> {
+        let steps = self.graph().steps()?;
+        let mut cached: BTreeSet<String> = steps.into_iter().filter_map(|step| step.top).collect();
+        // Parents come before children.
+        for layer in self.graph().layers()?.into_iter().rev() {
+            if cached.contains(&layer.chain_id) {
+                cached.extend(layer.parent);
+            }
+        }
+        Ok(cached)
+    }
+
+    pub(super) fn build_share(&self) -> Result<Share> {
+        let images = self.layer_images()?;
+        let mut share = Share::default();
+        let is_needed =
+            |top: &Option<String>| top.as_ref().is_some_and(|top| images.contains_key(top));
+        for step in self.graph().steps()? {
+            share.total += 1;
+            share.active += usize::from(is_needed(&step.top));
+        }
+        for chain_id in self.cached_layers()? {
+            let layer = self.graph().layer(&chain_id)?;
+            if let Some(layer) = layer.filter(|layer| !images.contains_key(&layer.chain_id))
+                && let Ok(usage) = self.layer_usage(&layer)
+            {
+                share.size = share.size + usage;
+                share.reclaimable = share.reclaimable + usage;
+            }
+        }
+        for dir in self.cache_dirs()? {
+            share.total += 1;
+            share.size = share.size + dir.size;
+            match dir.in_use {
+                true => share.active += 1,
+                false => share.reclaimable = share.reclaimable + dir.size,
             }
         }
         Ok(share)

@@ -13,6 +13,19 @@ pub struct PruneOptions {
     pub all: bool,
 }
 
+/// What was pruned of the build cache.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct PrunedBuilds {
+    /// The keys of steps.
+    pub steps: Vec<String>,
+    /// The ids of directories of `RUN --mount=type=cache`.
+    pub dirs: Vec<String>,
+    /// Layers and blobs that only these steps had.
+    pub removed: Vec<Removed>,
+    /// Bytes that all of it allocated.
+    pub reclaimed: u64,
+}
+
 /// What was pruned.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct Pruned {
@@ -25,8 +38,8 @@ pub struct Pruned {
 }
 
 impl Root {
-    /// Removes the images that `wanted` takes by their ids, of those that have no name and that no container uses; then layers and
-    /// blobs that no image has, then what dead processes left half written. Containers and volumes stay.
+    /// Removes the images that `wanted` takes by their ids, of those that have no name and that no container uses; then the steps of
+    /// the build cache that no image needs, layers and blobs that neither has, then what dead processes left half written. Containers and volumes stay.
     ///
     /// # Errors
     ///
@@ -41,6 +54,8 @@ impl Root {
             removed: self.remove_unused(options, wanted)?,
             ..Pruned::default()
         };
+        self.remove_dead_builds()?;
+        self.forget_builds(options)?;
         let blobs = self.blobs().list()?;
         let blobs = blobs.into_iter().map(|(digest, _)| digest.to_string());
         let rest = self.collect(|_| true, &blobs.collect())?;
@@ -51,6 +66,47 @@ impl Root {
         self.remove_strays()?;
         pruned.reclaimed = before.saturating_sub(self.stored()?) + pruned.unfinished;
         Ok(pruned)
+    }
+
+    /// Removes the steps of the build cache that no image needs, with `all` those of images as well, whose layers stay; then the
+    /// layers and blobs that only these had, and directories of `RUN --mount=type=cache` that nobody uses.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::prune`].
+    pub fn prune_builds(&self, options: PruneOptions) -> Result<PrunedBuilds> {
+        let before = self.stored()?;
+        self.remove_dead_builds()?;
+        let (steps, dirs) = self.forget_builds(options)?;
+        let blobs = self.blobs().list()?;
+        let blobs = blobs.into_iter().map(|(digest, _)| digest.to_string());
+        Ok(PrunedBuilds {
+            steps,
+            dirs,
+            removed: self.collect(|_| true, &blobs.collect())?,
+            reclaimed: before.saturating_sub(self.stored()?),
+        })
+    }
+
+    fn forget_builds(&self, options: PruneOptions) -> Result<(Vec<String>, Vec<String>)> {
+        let images = self.layer_images()?;
+        let mut steps = Vec::new();
+        for step in self.graph().steps()? {
+            let is_needed = step.top.is_some_and(|top| images.contains_key(&top));
+            if options.all || !is_needed {
+                steps.push(step.key);
+            }
+        }
+        if !steps.is_empty() {
+            self.graph().remove_steps(&steps)?;
+        }
+        let mut dirs = Vec::new();
+        for dir in self.cache_dirs()? {
+            if self.remove_cache_dir(&dir)? {
+                dirs.push(dir.id);
+            }
+        }
+        Ok((steps, dirs))
     }
 
     /// Removes images as [`Self::prune`] does, with what only they have.
@@ -88,12 +144,13 @@ impl Root {
         Ok(removed)
     }
 
-    /// What layers, their recipes and blobs allocate, in bytes.
+    /// What layers, their recipes and blobs and the build cache allocate, in bytes.
     fn stored(&self) -> Result<u64> {
         let shares = [
             self.image_share()?,
             self.recipe_share()?,
             self.blob_share()?,
+            self.build_share()?,
         ];
         Ok(shares.iter().map(|share| share.size.bytes.0).sum())
     }

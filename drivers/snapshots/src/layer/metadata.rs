@@ -33,7 +33,8 @@ pub(crate) struct Metadata {
 /// another owner and mode than a file has (fuse-overlayfs.c, `XATTR_OVERRIDE_STAT` and the like). `security.selinux` comes from the host's
 /// policy. What a file system shows of itself, such as `btrfs.compression`, means nothing on another.
 /// Root of a user namespace can neither set nor see one of `trusted` (xattr(7)).
-pub(crate) fn is_portable(name: &OsStr) -> bool {
+#[must_use]
+pub fn is_portable(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let in_space = |space: &[u8]| name.len() > space.len() && name.starts_with(space);
     static TRUSTED: LazyLock<bool> =

@@ -40,4 +40,5 @@ mod writer;
 
 pub use digest::{DiffId, Digest, ParseDigestError};
 pub use error::{EntryName, LayerError, Result};
+pub use metadata::is_portable;
 pub use pack::{Packed, Packer};

@@ -22,11 +22,12 @@ use std::path::{Path, PathBuf};
 use cowlab_sys::{Errno, FileKind, Root, at, stat};
 use sha2::{Digest as _, Sha256};
 
-use super::archive::{Entry, EntryKind, Piece, SPARSE_LIMIT};
+use super::archive::{Archive, Entry, EntryKind, Piece, SPARSE_LIMIT};
 use super::changes::{Change, ChangeKind};
 use super::digest::{DiffId, Digest};
 use super::error::{LayerError, Result};
 use super::name::Meaning;
+use super::reader::{self, Content, ReadOptions};
 
 const MAGIC: &[u8; 16] = b"cowlab recipe 1\n";
 /// The most bytes of the archive in one record.
@@ -154,6 +155,25 @@ fn put(record: &mut Vec<u8>, number: u64) {
 fn put_bytes(record: &mut Vec<u8>, bytes: &[u8]) {
     put(record, bytes.len() as u64);
     record.extend_from_slice(bytes);
+}
+
+/// Writes the recipe of an archive without unpacking it, for a layer whose tree is there already.
+///
+/// # Errors
+///
+/// What is wrong with the archive, and [`LayerError::Sink`].
+pub fn record(
+    source: &mut (dyn Read + Send),
+    options: &ReadOptions,
+    recipe: &mut dyn Write,
+) -> Result<Content> {
+    let ((), content) = reader::read(source, options, |input| {
+        let recorder = Recorder::new(recipe)?;
+        let mut archive = Archive::new(input, options.is_vouched_for(), Some(recorder));
+        while archive.next()?.is_some() {}
+        archive.finish()
+    })?;
+    Ok(content)
 }
 
 /// An archive that was made again.
@@ -379,6 +399,15 @@ mod tests {
         assert!(again == archive);
         assert_eq!(rebuilt.diff_id, Digest::of(&archive));
         assert_eq!((rebuilt.size, rebuilt.lost), (archive.len() as u64, vec![]));
+    }
+
+    #[test]
+    fn recording_alone_gives_the_recipe_of_unpacking() {
+        let archive = sample();
+        let (_dir, unpacked) = unpacked(&archive);
+        let mut recorded = Vec::new();
+        record(&mut &*archive, &ReadOptions::default(), &mut recorded).unwrap();
+        assert!(recorded == unpacked);
     }
 
     #[test]

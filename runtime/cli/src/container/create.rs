@@ -196,6 +196,7 @@ impl Options {
             labels: self.labels()?,
             log: self.log()?,
             standby: None,
+            borrowed: None,
         })
     }
 

@@ -29,6 +29,9 @@ const ROOM: usize = 4 << 20;
 /// How long a command with a full queue may give no sign of life before it is detached: it was stopped, or hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// SIGKILL.
+const KILL: i32 = 9;
+
 /// A command at the other end of its line, as long as it is there.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -170,6 +173,8 @@ pub(super) struct Relay {
     terminal: bool,
     output: Option<File>,
     errors: Option<File>,
+    /// Whether the program is killed when no command is left that watches it.
+    pub(super) ends_with_command: bool,
 }
 
 /// What there is to wait for.
@@ -211,6 +216,7 @@ impl Relay {
             terminal,
             output: Some(output),
             errors,
+            ends_with_command: false,
         })
     }
 
@@ -346,6 +352,12 @@ impl Relay {
             self.feed();
         }
         self.clients.retain(|client| !has_left(client));
+        if self.ends_with_command
+            && self.clients.is_empty()
+            && let Err(error) = self.init.signal(KILL)
+        {
+            tracing::warn!(%error, "a program without its command goes on");
+        }
     }
 
     fn serve(&mut self, place: usize) {

@@ -1,0 +1,327 @@
+//! What a build of an image keeps in the root while it goes on, and beyond it.
+//!
+//! ```text
+//! <root>/locks/build-<number>     held by a build as long as it lives
+//! <root>/locks/step-<00..ff>      held while a step is run, by the first byte of its key
+//! <root>/build/mount/             where a build mounts a snapshot, in a mount namespace of its own
+//! <root>/build/cache/<digits>/    a directory of `RUN --mount=type=cache`: see [`cache`]
+//! ```
+//!
+//! Steps work in active snapshots `build/<number>/<id>`. Those of a build whose lock is free belong to a dead one: the next
+//! build that takes the number removes them, and so does `prune`. What steps made is recorded in the graph
+//! ([`StepRow`](crate::graph::StepRow)).
+
+pub mod cache;
+mod finish;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use cowlab_driver::Durability;
+use cowlab_reports::result::Timestamp;
+use cowlab_snapshots::{DiffOptions, Digest, Error as StoreError, Filter, PrepareOptions};
+use cowlab_sys::lock::FileLock;
+use cowlab_sys::process::with_private_mounts;
+use cowlab_sys::{Chance, durability};
+
+use crate::container::{self, Containers, RemoveOptions};
+use crate::graph::{LayerRow, LayerState};
+use crate::{Error, Result, Root};
+
+pub use finish::StepOptions;
+
+/// What the key of a build's snapshot begins with.
+const PREFIX: &str = "build/";
+
+/// A build that goes on.
+#[derive(Debug)]
+pub struct Build<'r> {
+    root: &'r Root,
+    number: usize,
+    /// The keys of snapshots that are neither a layer yet nor removed.
+    open: Mutex<BTreeSet<String>>,
+    _alive: FileLock,
+    _adding: FileLock,
+}
+
+impl Root {
+    /// Begins a build. Until it ends, nothing is collected: what it adds has no name yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] where what a dead build left cannot be removed.
+    pub fn begin_build(&self) -> Result<Build<'_>> {
+        for dir in [mount_point(self), cache::dir(self)] {
+            durability::create_dir_all(dir)?;
+        }
+        let adding = self.adding()?;
+        let mut number = 0;
+        let alive = loop {
+            match FileLock::try_exclusive(&lock_of(self, number))? {
+                Some(lock) => break lock,
+                None => number += 1,
+            }
+        };
+        self.remove_build(number)?;
+        Ok(Build {
+            root: self,
+            number,
+            open: Mutex::default(),
+            _alive: alive,
+            _adding: adding,
+        })
+    }
+
+    /// Removes what dead builds left.
+    pub(crate) fn remove_dead_builds(&self) -> Result<()> {
+        let mut numbers = BTreeSet::new();
+        for info in self.store().list(&snapshots(PREFIX.to_owned()))? {
+            let rest = info.key.strip_prefix(PREFIX).unwrap_or_default();
+            let number = rest.split('/').next().unwrap_or_default();
+            numbers.extend(number.parse::<usize>());
+        }
+        for number in numbers {
+            if let Some(_dead) = FileLock::try_exclusive(&lock_of(self, number))? {
+                self.remove_build(number)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the snapshots of a dead build, and the container that still works in one. The caller holds the lock of its number.
+    fn remove_build(&self, number: usize) -> Result<()> {
+        let left = self
+            .store()
+            .list(&snapshots(format!("{PREFIX}{number}/")))?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        self.remove_borrowers(&left.iter().map(|info| info.key.as_str()).collect())?;
+        for info in left {
+            match self.store().remove(&info.key) {
+                Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_borrowers(&self, keys: &BTreeSet<&str>) -> Result<()> {
+        let all = Containers::open(self).and_then(|containers| {
+            let force = RemoveOptions {
+                force: true,
+                volumes: true,
+            };
+            for found in containers.list()? {
+                if keys.contains(found.record.snapshot.as_str()) {
+                    match containers.remove(&found.record, force) {
+                        Ok(()) | Err(container::Error::NotFound { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Ok(())
+        });
+        all.map_err(|reason| Error::Root {
+            path: self.dir().to_owned(),
+            reason: format!("the container of a dead build cannot be removed: {reason}"),
+        })
+    }
+}
+
+impl<'r> Build<'r> {
+    /// The root.
+    #[must_use]
+    pub const fn root(&self) -> &'r Root {
+        self.root
+    }
+
+    /// Makes a writable snapshot on a layer, or an empty one, and returns its key. A power cut may take it away, whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`].
+    pub fn prepare(&self, parent: Option<&LayerRow>) -> Result<String> {
+        let id = Chance::Kernel.uuid("build")?;
+        let key = format!("{PREFIX}{}/{id}", self.number);
+        let options = PrepareOptions {
+            durability: Durability::None,
+            ..PrepareOptions::default()
+        };
+        let parent = parent.map(|layer| layer.cache_id.as_str());
+        self.open().insert(key.clone());
+        self.root.store().prepare(&key, parent, &options)?;
+        Ok(key)
+    }
+
+    /// Mounts a writable snapshot for nobody else to see, and gives `work` the place.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`], and what `work` returns.
+    pub fn with_mounted<T: Send, E: From<Error> + Send>(
+        &self,
+        key: &str,
+        work: impl FnOnce(&Path) -> std::result::Result<T, E> + Send,
+    ) -> std::result::Result<T, E> {
+        let place = mount_point(self.root);
+        let done = with_private_mounts(|| {
+            let mounted = self.root.store().mount(key, &place).map_err(Error::from)?;
+            let done = work(mounted.target());
+            drop(mounted);
+            done
+        });
+        done.map_err(Error::from)?
+    }
+
+    /// Makes a layer of what a step changed in a snapshot; `None` where that is nothing. The snapshot is gone afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`], while somebody still has the snapshot mounted for example.
+    pub fn commit(
+        &self,
+        key: &str,
+        parent: Option<&LayerRow>,
+        options: &StepOptions,
+    ) -> Result<Option<LayerRow>> {
+        self.finish(key, options)?;
+        let diff = DiffOptions {
+            // Where holes are, differs from one file system to the next.
+            sparse: options.epoch.is_none(),
+            ..DiffOptions::default()
+        };
+        let layer = self.root.adopt(key, parent, &diff)?;
+        self.open().remove(key);
+        Ok(layer)
+    }
+
+    /// Applies a layer that is here to another parent, and returns the layer that comes of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unpack`].
+    pub fn rebase(&self, layer: &LayerRow, parent: &LayerRow) -> Result<LayerRow> {
+        self.root.rebase_layer(layer, parent)
+    }
+
+    /// Removes a snapshot that no layer is made of.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`].
+    pub fn remove(&self, key: &str) -> Result<()> {
+        match self.root.store().remove(key) {
+            Ok(()) | Err(StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.open().remove(key);
+        Ok(())
+    }
+
+    /// Takes the lock of a step, which keeps others from running it at the same time; `waiting` is called before a wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Sys`].
+    pub fn lock_step(&self, key: &Digest, waiting: impl FnOnce()) -> Result<FileLock> {
+        let name = format!("locks/step-{:02x}", key.as_bytes()[0]);
+        let path = self.root.dir().join(name);
+        if let Some(lock) = FileLock::try_exclusive(&path)? {
+            return Ok(lock);
+        }
+        waiting();
+        Ok(FileLock::exclusive(&path)?)
+    }
+
+    /// The layer that a record of the cache names, if all that it needs is here: its snapshot, and its blob or what makes it
+    /// again. One that is damaged is removed, unless others stand on it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`], [`Error::Store`].
+    pub fn usable_layer(&self, chain_id: &str) -> Result<Option<LayerRow>> {
+        let row = self.root.graph().layer(chain_id)?;
+        let Some(row) = row.filter(|row| row.state == LayerState::Ready) else {
+            return Ok(None);
+        };
+        if !self.has_snapshot(&row)? {
+            self.root.graph().doubt_layer(chain_id)?;
+            return Ok(None);
+        }
+        let blob = crate::root::digest(&row.blob, self.root.graph())?;
+        let size = self.root.blobs().size(&blob)?;
+        if size == Some(row.blob_size) || self.root.has_recipe(&row)? {
+            return Ok(Some(row));
+        }
+        // A part of it: the layer is run again, and gets a new blob.
+        self.root.blobs().remove(&blob)?;
+        Ok(None)
+    }
+
+    /// Ends the build: what it did not make a layer of is removed, and so are blobs that recipes stand in for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Sys`].
+    pub fn end(self) -> Result<()> {
+        let root = self.root;
+        drop(self);
+        root.discard_blobs()
+    }
+
+    fn has_snapshot(&self, row: &LayerRow) -> Result<bool> {
+        match self.root.store().stat(&row.cache_id) {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Build<'_> {
+    fn drop(&mut self) {
+        for key in std::mem::take(&mut *self.open()) {
+            match self.root.store().remove(&key) {
+                Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(key, %error, "left behind: the next build, or `prune`, removes it");
+                }
+            }
+        }
+    }
+}
+
+/// The time that a step is said to be made at, as configurations have it: now, or `SOURCE_DATE_EPOCH`, in seconds since 1970.
+#[must_use]
+pub fn timestamp(epoch: Option<i64>) -> String {
+    let time = match epoch {
+        Some(seconds) => {
+            SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+        }
+        None => SystemTime::now(),
+    };
+    Timestamp::from(time).to_string()
+}
+
+/// The snapshots whose keys begin so.
+fn snapshots(prefix: String) -> Filter {
+    Filter {
+        prefix: Some(prefix),
+        ..Filter::default()
+    }
+}
+
+fn lock_of(root: &Root, number: usize) -> PathBuf {
+    root.dir().join(format!("locks/build-{number}"))
+}
+
+fn mount_point(root: &Root) -> PathBuf {
+    root.dir().join("build/mount")
+}
