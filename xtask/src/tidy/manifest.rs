@@ -13,6 +13,7 @@ const CRATE_PREFIX: &str = "cowlab-";
 /// The one way that dependencies point. A crate may use crates of a lower rank; its tests may also use
 /// those of its own, since a store cannot be tried without a driver.
 const RANKS: &[(&str, u8)] = &[
+    ("cowlab-dockerfile", 0),
     ("cowlab-sys", 0),
     ("cowlab-driver", 1),
     ("cowlab-guest", 1),
@@ -20,6 +21,7 @@ const RANKS: &[(&str, u8)] = &[
     ("cowlab-drivers", 3),
     ("cowlab-testbed", 4),
     ("cowlab-runtime", 5),
+    ("cowlab-build", 6),
     ("cowlab-conformance", 6),
     ("cowlab-bench", 6),
     ("cowlab", 7),

@@ -1,0 +1,117 @@
+//! The keys of steps, and what the build cache has for them.
+
+use std::sync::{Mutex, PoisonError};
+
+use cowlab_runtime::build::Build;
+use cowlab_runtime::graph::{LayerRow, StepRow};
+use cowlab_snapshots::Digest;
+use sha2::{Digest as _, Sha256};
+
+use crate::Result;
+use crate::tree::put;
+
+/// What the result of a step depends on, as it is added.
+#[derive(Clone)]
+pub(crate) struct Key(Sha256);
+
+impl Key {
+    /// Begins the key of a step on a layer, or on none. `epoch` bounds the times of what it makes.
+    pub(crate) fn new(what: &str, parent: Option<&LayerRow>, epoch: Option<i64>) -> Self {
+        let mut key = Self(Sha256::new());
+        // Another version makes other layers of the same.
+        key.add("step 1").add(what);
+        key.add(parent.map_or("", |layer| &layer.chain_id));
+        key.add(epoch.map_or(String::new(), |epoch| epoch.to_string()));
+        key
+    }
+
+    /// Adds a part.
+    pub(crate) fn add(&mut self, part: impl AsRef<[u8]>) -> &mut Self {
+        put(&mut self.0, part.as_ref());
+        self
+    }
+
+    pub(crate) fn finish(self) -> Digest {
+        Digest::from_hasher(self.0)
+    }
+}
+
+/// What a step made.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    /// Its layer; `None` where it changed nothing.
+    pub(crate) layer: Option<LayerRow>,
+    /// When it was run, for the history.
+    pub(crate) created: String,
+}
+
+/// The cache of a root as a build uses it.
+#[derive(Debug)]
+pub(crate) struct Cache<'b, 'r> {
+    build: &'b Build<'r>,
+    is_off: bool,
+    used: Mutex<Vec<String>>,
+}
+
+impl<'b, 'r> Cache<'b, 'r> {
+    pub(crate) fn new(build: &'b Build<'r>, is_off: bool) -> Self {
+        Self {
+            build,
+            is_off,
+            used: Mutex::default(),
+        }
+    }
+
+    /// What an earlier build made of a step, if all of it is here.
+    pub(crate) fn find(&self, key: &Digest) -> Result<Option<Outcome>> {
+        if self.is_off {
+            return Ok(None);
+        }
+        let Some(step) = self.build.root().graph().step(&key.to_string())? else {
+            return Ok(None);
+        };
+        let layer = match (&step.top, step.has_layer) {
+            (Some(top), true) => match self.build.usable_layer(top)? {
+                Some(layer) => Some(layer),
+                None => return Ok(None),
+            },
+            _ => None,
+        };
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.push(step.key);
+        Ok(Some(Outcome {
+            layer,
+            created: step.created,
+        }))
+    }
+
+    /// Records what a step made of its parent.
+    pub(crate) fn add(
+        &self,
+        key: &Digest,
+        parent: Option<&LayerRow>,
+        outcome: &Outcome,
+        text: &str,
+        nanoseconds: u64,
+    ) -> Result<()> {
+        let top = outcome.layer.as_ref().or(parent);
+        Ok(self.build.root().graph().add_step(&StepRow {
+            key: key.to_string(),
+            top: top.map(|layer| layer.chain_id.clone()),
+            has_layer: outcome.layer.is_some(),
+            text: text.to_owned(),
+            created: outcome.created.clone(),
+            nanoseconds,
+            used: 0,
+        })?)
+    }
+
+    /// Records what was used: what nobody uses is pruned first.
+    pub(crate) fn finish(&self) -> Result<()> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        match used.is_empty() {
+            true => Ok(()),
+            false => Ok(self.build.root().graph().use_steps(&used)?),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! `RUN`: a program in a container that works in the step's snapshot.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use cowlab_dockerfile::{Command, Network as Asked, Program, Run};
+use cowlab_runtime::container::mounts::Wish;
+use cowlab_runtime::container::{
+    Containers, CreateOptions, Network, RemoveOptions, Source, StartOptions,
+};
+use cowlab_runtime::graph::LayerRow;
+use cowlab_sys::process::with_private_mounts;
+use oci_spec::image::ImageConfiguration;
+use serde_json::json;
+
+use crate::cache::Outcome;
+use crate::progress::{Event, Step};
+use crate::stage::{Stage, State};
+use crate::{Error, Result};
+
+/// The host name that programs of a build see, as in BuildKit: where they write it down it is the same in every build.
+const HOSTNAME: &str = "buildkitsandbox";
+
+/// A program that is to be run.
+struct Job<'j> {
+    args: Vec<String>,
+    env: Vec<String>,
+    /// Variables of the host, which no key and no history knows of.
+    proxies: Vec<String>,
+    network: Network,
+    state: &'j State,
+}
+
+impl Job<'_> {
+    fn options(&self, mounts: &Mounts, id: &str) -> CreateOptions {
+        let env = [&self.proxies, &self.env, &mounts.env];
+        CreateOptions {
+            name: Some(format!("build-{}", id.get(..12).unwrap_or(id))),
+            command: self.args.clone(),
+            env: env.into_iter().flatten().cloned().collect(),
+            cwd: Some(self.state.config.workdir().to_owned()),
+            user: Some(self.state.config.user().to_owned()),
+            hostname: Some(HOSTNAME.to_owned()),
+            network: self.network,
+            mounts: mounts.wishes.clone(),
+            remove: true,
+            ..CreateOptions::default()
+        }
+    }
+}
+
+impl Stage<'_, '_> {
+    /// Runs a program.
+    pub(crate) fn run_program(&self, state: &State, run: &Run, step: &Step) -> Result<Outcome> {
+        let job = self.job(state, run)?;
+        let parent = state.top();
+        let mut key = self.key("run", parent);
+        for (what, words) in [("args", &job.args), ("env", &job.env)] {
+            key.add(what);
+            for word in words {
+                key.add(word);
+            }
+        }
+        key.add(state.config.user()).add(state.config.workdir());
+        key.add(format!("{:?}", job.network));
+        self.describe_mounts(&mut key, run)?;
+        self.make(step, &key.finish(), parent, || {
+            self.run_in_snapshot(&job, run, parent, step)
+        })
+    }
+
+    fn job<'j>(&self, state: &'j State, run: &Run) -> Result<Job<'j>> {
+        let shell = state.config.shell();
+        let args = match &run.program {
+            Program::Shell(text) => Command::Shell(text.clone()).argv(&shell),
+            Program::Exec(words) => words.clone(),
+            Program::Script(document) => vec![format!("{SCRIPTS}/{}", document.name)],
+        };
+        let mut env: Vec<String> = Vec::new();
+        let scope = &state.scope;
+        for (name, value) in scope.arguments() {
+            env.push(format!("{name}={value}"));
+        }
+        for (name, value) in scope.environment() {
+            env.push(format!("{name}={value}"));
+        }
+        let proxies = self.builder.globals.proxies();
+        Ok(Job {
+            args,
+            env,
+            proxies: proxies
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+            network: self.network(run.network)?,
+            state,
+        })
+    }
+
+    fn network(&self, asked: Asked) -> Result<Network> {
+        match (asked, self.builder.options.network) {
+            (Asked::None, _) => Ok(Network::None),
+            (Asked::Default, of_build) => Ok(of_build),
+            (Asked::Host, Network::Host) => Ok(Network::Host),
+            (Asked::Host, Network::None) => Err(Error::refused(
+                "it asks for the host's network, and the build was started without: build with `--network host`",
+            )),
+        }
+    }
+
+    fn run_in_snapshot(
+        &self,
+        job: &Job<'_>,
+        run: &Run,
+        parent: Option<&LayerRow>,
+        step: &Step,
+    ) -> Result<Option<LayerRow>> {
+        let build = self.builder.build;
+        let snapshot = build.prepare(parent)?;
+        let mut options = self.step_options();
+        // Mounts that are made for it end with the program, whatever becomes of this process.
+        let ran = with_private_mounts(|| self.run_container(job, run, &snapshot, step))?;
+        match ran {
+            Ok(scaffold) => options.scaffold = scaffold,
+            Err(error) => {
+                if let Err(left) = build.remove(&snapshot) {
+                    tracing::debug!(%left, "removed at the end of the build");
+                }
+                return Err(error);
+            }
+        }
+        Ok(build.commit(&snapshot, parent, &options)?)
+    }
+
+    /// Runs a program to its end; returns the mount points that were made for it.
+    fn run_container(
+        &self,
+        job: &Job<'_>,
+        run: &Run,
+        snapshot: &str,
+        step: &Step,
+    ) -> Result<Vec<PathBuf>> {
+        let builder = self.builder;
+        let containers = Containers::open(builder.root)?;
+        let start = StartOptions {
+            monitor: builder.options.monitor.clone(),
+            ..StartOptions::default()
+        };
+        let standby = containers.stand_by(&start)?;
+        let mounts = self.mounts(job.state, run, step)?;
+        let options = CreateOptions {
+            standby: Some(standby.id().to_owned()),
+            borrowed: Some(snapshot.to_owned()),
+            ..job.options(&mounts, standby.id())
+        };
+        let source = Source {
+            reference: "build".to_owned(),
+            id: None,
+            snapshot: job.state.top().map(|layer| layer.cache_id.clone()),
+            config: empty_config()?,
+        };
+        let begin = Instant::now();
+        let record = containers.create(&source, &options)?;
+        let mut session = containers.start_standing_by(&record, standby)?;
+        let ended = session.outputs(|stream, bytes| {
+            builder.tell(Event::Output {
+                step,
+                stream,
+                bytes,
+                elapsed: begin.elapsed(),
+            });
+        });
+        let scaffold = containers
+            .find(&record.id)
+            .map(|found| found.state.scaffold);
+        let force = RemoveOptions {
+            force: true,
+            volumes: true,
+        };
+        containers.remove(&record, force)?;
+        mounts.finish()?;
+        match (ended?, &step.place) {
+            (Some(0), _) => Ok(scaffold?),
+            (Some(status), Some(place)) => Err(Error::Exit {
+                place: place.clone(),
+                status,
+            }),
+            _ => Err(Error::refused(
+                "the monitor of its program died: how it ended is not known",
+            )),
+        }
+    }
+}
+
+/// Where scripts of here-documents are.
+pub(crate) const SCRIPTS: &str = "/run/cowlab";
+
+/// What is mounted into a container for a step.
+#[derive(Default)]
+pub(crate) struct Mounts {
+    wishes: Vec<Wish>,
+    env: Vec<String>,
+}
+
+impl Mounts {
+    fn finish(self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Stage<'_, '_> {
+    fn describe_mounts(&self, key: &mut crate::cache::Key, run: &Run) -> Result<()> {
+        if let Program::Script(document) = &run.program {
+            key.add("script").add(&document.text);
+        }
+        for mount in &run.mounts {
+            key.add(format!("{mount:?}"));
+        }
+        Ok(())
+    }
+
+    fn mounts(&self, state: &State, run: &Run, step: &Step) -> Result<Mounts> {
+        let _ = (state, step);
+        if !run.mounts.is_empty() {
+            return Err(Error::refused("mounts are not done here yet"));
+        }
+        Ok(Mounts::default())
+    }
+}
+
+/// The configuration that a step's container starts from: all that it has is asked for.
+fn empty_config() -> Result<ImageConfiguration> {
+    let config = json!({
+        "architecture": cowlab_runtime::image::architecture(),
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": []},
+    });
+    serde_json::from_value(config).map_err(|error| Error::refused(error.to_string()))
+}

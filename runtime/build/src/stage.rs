@@ -1,0 +1,331 @@
+//! One stage: its instructions one after the other.
+
+use std::time::{Duration, Instant};
+
+use cowlab_dockerfile::{Base, Globals, Instruction, Kind, Planned, Scope};
+use cowlab_runtime::build::{StepOptions, timestamp};
+use cowlab_runtime::graph::LayerRow;
+use cowlab_snapshots::Digest;
+use serde_json::{Value, json};
+
+use crate::builder::Builder;
+use crate::cache::Outcome;
+use crate::config::Config;
+use crate::error::Place;
+use crate::progress::{Event, Step};
+use crate::{Error, Result};
+
+/// What the history says of layers that a base's own history does not tell of; podman refuses a history with fewer steps than
+/// there are layers.
+const UNTOLD: &str = "not in the history";
+
+/// What a stage has made so far.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    pub(crate) config: Config,
+    /// Base first.
+    pub(crate) layers: Vec<LayerRow>,
+    pub(crate) history: Vec<Value>,
+    pub(crate) scope: Scope,
+    /// When the last step was run that changed files.
+    pub(crate) created: Option<String>,
+}
+
+impl State {
+    /// What an image begins a stage with.
+    pub(crate) fn new(config: Config, layers: Vec<LayerRow>, globals: &Globals) -> Self {
+        let mut history = config.history();
+        let told = history
+            .iter()
+            .filter(|step| step["empty_layer"] != true)
+            .count();
+        let untold = layers.len().saturating_sub(told);
+        history.extend(std::iter::repeat_n(json!({"comment": UNTOLD}), untold));
+        Self {
+            scope: globals.scope(config.environment()),
+            created: config.created().map(str::to_owned),
+            config,
+            layers,
+            history,
+        }
+    }
+
+    /// The layer on which the next is made.
+    pub(crate) fn top(&self) -> Option<&LayerRow> {
+        self.layers.last()
+    }
+
+    /// An absolute path of the Dockerfile's. One that ends with `/` or `/.` is a directory, and keeps its `/`.
+    pub(crate) fn absolute(&self, path: &str) -> String {
+        let whole = match path.starts_with('/') {
+            true => path.to_owned(),
+            false => format!("{}/{path}", self.config.workdir()),
+        };
+        let is_dir = [".", "..", ""].contains(&whole.rsplit('/').next().unwrap_or_default());
+        let clean = crate::tree::cleaned(&whole);
+        let clean = clean.to_string_lossy();
+        match is_dir && !clean.is_empty() {
+            true => format!("/{clean}/"),
+            false => format!("/{clean}"),
+        }
+    }
+
+    fn tell(&mut self, text: &str, is_empty: bool) {
+        let mut step = json!({"created_by": text, "empty_layer": is_empty});
+        if let Some(created) = &self.created {
+            step["created"] = json!(created);
+        }
+        self.history.push(step);
+    }
+
+    /// Takes in what a step made.
+    fn take(&mut self, outcome: Outcome, text: &str) {
+        self.created = Some(outcome.created);
+        let is_empty = outcome.layer.is_none();
+        self.layers.extend(outcome.layer);
+        self.tell(text, is_empty);
+    }
+}
+
+/// A stage that is being built.
+pub(crate) struct Stage<'a, 'b> {
+    pub(crate) builder: &'b Builder<'a>,
+    pub(crate) planned: &'b Planned,
+}
+
+impl<'a, 'b> Stage<'a, 'b> {
+    pub(crate) fn new(builder: &'b Builder<'a>, planned: &'b Planned) -> Self {
+        Self { builder, planned }
+    }
+
+    fn stage(&self) -> &cowlab_dockerfile::Stage {
+        &self.builder.options.dockerfile.stages[self.planned.stage]
+    }
+
+    /// The name that the stage goes by in a build of several.
+    fn name(&self) -> Option<String> {
+        let stage = self.stage();
+        let is_alone = self.builder.options.dockerfile.stages.len() == 1;
+        match &stage.name {
+            Some(name) => Some(name.clone()),
+            None if is_alone => None,
+            None => Some(format!("stage-{}", self.planned.stage)),
+        }
+    }
+
+    fn step(&self, position: (usize, usize), text: String, place: Place) -> Step {
+        Step {
+            number: self.builder.next_number(),
+            stage: self.name(),
+            position: Some(position),
+            text,
+            place: Some(place),
+        }
+    }
+
+    /// Executes the stage.
+    pub(crate) fn run(&self) -> Result<State> {
+        let stage = self.stage();
+        let shown = |instructions: &[Instruction]| {
+            1 + instructions
+                .iter()
+                .filter(|one| is_shown(&one.kind))
+                .count()
+        };
+        let mut state = match &self.planned.base {
+            Base::Image(name) => {
+                let text = format!("FROM {name}");
+                let step = self.step((1, shown(&stage.instructions)), text, stage.into());
+                self.builder.base(&self.planned.base, &step)
+            }
+            base => self.builder.base(base, &self.unshown()),
+        }
+        .map_err(|error| error.at(stage))?;
+        let mut instructions = self.triggers(&mut state)?;
+        instructions.extend(stage.instructions.iter().cloned());
+        let (mut position, total) = (1, shown(&instructions));
+        for instruction in &instructions {
+            self.builder.go_on()?;
+            let expanded = state.scope.expand(instruction)?;
+            position += usize::from(is_shown(&expanded.kind));
+            self.execute(&mut state, &expanded, (position, total))
+                .map_err(|error| error.at(&expanded))?;
+        }
+        Ok(state)
+    }
+
+    fn unshown(&self) -> Step {
+        Step {
+            number: 0,
+            stage: None,
+            position: None,
+            text: String::new(),
+            place: None,
+        }
+    }
+
+    fn triggers(&self, state: &mut State) -> Result<Vec<Instruction>> {
+        let name = format!("ONBUILD of {}", self.stage().base);
+        let triggers = state.config.begin_stage();
+        let parsed = triggers
+            .iter()
+            .map(|text| Instruction::trigger(&name, text));
+        Ok(parsed.collect::<cowlab_dockerfile::Result<_>>()?)
+    }
+
+    fn execute(
+        &self,
+        state: &mut State,
+        instruction: &Instruction,
+        position: (usize, usize),
+    ) -> Result<()> {
+        state.scope.enter(instruction);
+        let text = told(instruction);
+        if !is_shown(&instruction.kind) {
+            state.config.apply(&instruction.kind);
+            state.tell(&text, true);
+            return Ok(());
+        }
+        let step = self.step(position, text.clone(), instruction.into());
+        self.builder.tell(Event::Started(&step));
+        let begin = Instant::now();
+        let done = match &instruction.kind {
+            Kind::Run(run) => self.run_program(state, run, &step),
+            Kind::Workdir(path) => self.workdir(state, path, &step),
+            Kind::Copy(copy) => self.copy(state, &copy.into(), &step),
+            Kind::Add(add) => self.copy(state, &add.into(), &step),
+            _ => Err(Error::refused("it changes no files")),
+        };
+        let outcome = done.inspect_err(|_| {
+            let elapsed = begin.elapsed();
+            self.builder.tell(Event::Failed {
+                step: &step,
+                elapsed,
+            });
+        })?;
+        state.take(outcome, &text);
+        Ok(())
+    }
+
+    /// Makes a step's layer, unless the cache has it or another build makes it.
+    pub(crate) fn make(
+        &self,
+        step: &Step,
+        key: &Digest,
+        parent: Option<&LayerRow>,
+        work: impl FnOnce() -> Result<Option<LayerRow>>,
+    ) -> Result<Outcome> {
+        let builder = self.builder;
+        if let Some(found) = self.cached(step, key)? {
+            return Ok(found);
+        }
+        let _lock = builder
+            .build
+            .lock_step(key, || builder.tell(Event::Waiting(step)))?;
+        if let Some(found) = self.cached(step, key)? {
+            return Ok(found);
+        }
+        let begin = Instant::now();
+        let created = timestamp(builder.options.epoch);
+        let layer = work()?;
+        let elapsed = begin.elapsed();
+        let outcome = Outcome { layer, created };
+        self.remember(key, parent, &outcome, step, elapsed)?;
+        builder.tell(Event::Done { step, elapsed });
+        Ok(outcome)
+    }
+
+    /// What the cache has for a step.
+    pub(crate) fn cached(&self, step: &Step, key: &Digest) -> Result<Option<Outcome>> {
+        let found = self.builder.cache.find(key)?;
+        if found.is_some() {
+            self.builder.tell(Event::Cached(step));
+        }
+        Ok(found)
+    }
+
+    /// Records what a step made.
+    pub(crate) fn remember(
+        &self,
+        key: &Digest,
+        parent: Option<&LayerRow>,
+        outcome: &Outcome,
+        step: &Step,
+        elapsed: Duration,
+    ) -> Result<()> {
+        let nanoseconds = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        self.builder
+            .cache
+            .add(key, parent, outcome, &step.text, nanoseconds)
+    }
+
+    /// Makes the directory that programs start in, where it is not there.
+    fn workdir(&self, state: &mut State, path: &str, step: &Step) -> Result<Outcome> {
+        let path = state.absolute(path);
+        let path = match path.trim_end_matches('/') {
+            "" => "/",
+            path => path,
+        };
+        state.config.apply(&Kind::Workdir(path.to_owned()));
+        let mut key = self.key("workdir", state.top());
+        key.add(path);
+        let parent = state.top();
+        self.make(step, &key.finish(), parent, || {
+            let build = self.builder.build;
+            let snapshot = build.prepare(parent)?;
+            build.with_mounted(&snapshot, |place| {
+                let root = cowlab_sys::Root::open(place)?;
+                crate::copy::make_dirs(&root, path.as_ref(), (0, 0)).map(drop)
+            })?;
+            Ok(build.commit(&snapshot, parent, &self.step_options())?)
+        })
+    }
+
+    /// Begins the key of a step.
+    pub(crate) fn key(&self, what: &str, parent: Option<&LayerRow>) -> crate::cache::Key {
+        crate::cache::Key::new(what, parent, self.builder.options.epoch)
+    }
+
+    /// How a step's layer is made.
+    pub(crate) fn step_options(&self) -> StepOptions {
+        StepOptions {
+            epoch: self.builder.options.epoch,
+            ..Default::default()
+        }
+    }
+}
+
+/// Whether an instruction may change files: only those are shown.
+fn is_shown(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_)
+    )
+}
+
+/// An instruction as the history tells of it: names with their values as they are.
+fn told(instruction: &Instruction) -> String {
+    let pairs = |pairs: &[(String, String)]| {
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        pairs.join(" ")
+    };
+    match &instruction.kind {
+        Kind::Env(all) => format!("ENV {}", pairs(all)),
+        Kind::Label(all) => format!("LABEL {}", pairs(all)),
+        Kind::Arg(arguments) => {
+            let arguments = arguments.iter().map(|one| match &one.default {
+                Some(value) => format!("{}={value}", one.name),
+                None => one.name.clone(),
+            });
+            format!("ARG {}", arguments.collect::<Vec<_>>().join(" "))
+        }
+        Kind::Workdir(path) => format!("WORKDIR {path}"),
+        Kind::User(user) => format!("USER {user}"),
+        Kind::Expose(ports) => format!("EXPOSE {}", ports.join(" ")),
+        Kind::StopSignal(signal) => format!("STOPSIGNAL {signal}"),
+        _ => instruction.text.clone(),
+    }
+}
