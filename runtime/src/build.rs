@@ -3,7 +3,7 @@
 //! ```text
 //! <root>/locks/build-<number>     held by a build as long as it lives
 //! <root>/locks/step-<00..ff>      held while a step is run, by the first byte of its key
-//! <root>/build/mount/             where a build mounts a snapshot, in a mount namespace of its own
+//! <root>/build/mount*/            where a build mounts snapshots, in mount namespaces of its own
 //! <root>/build/cache/<digits>/    a directory of `RUN --mount=type=cache`: see [`cache`]
 //! ```
 //!
@@ -144,15 +144,40 @@ impl<'r> Build<'r> {
     ///
     /// [`Error::Store`].
     pub fn prepare(&self, parent: Option<&LayerRow>) -> Result<String> {
+        let key = self.new_key()?;
+        let parent = parent.map(|layer| layer.cache_id.as_str());
+        self.root.store().prepare(&key, parent, &ephemeral())?;
+        Ok(key)
+    }
+
+    /// Makes a read-only snapshot of a layer, and returns its key. A power cut may take it away, whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`].
+    pub fn view(&self, layer: &LayerRow) -> Result<String> {
+        let key = self.new_key()?;
+        let options = ephemeral();
+        let parent = Some(layer.cache_id.as_str());
+        self.root.store().view_with(&key, parent, &options)?;
+        Ok(key)
+    }
+
+    /// An empty directory to mount something at, in a mount namespace of one's own: others mount there as well.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Sys`].
+    pub fn place(&self, name: &str) -> Result<PathBuf> {
+        let place = mount_point(self.root).with_file_name(format!("mount-{name}"));
+        durability::create_dir_all(&place)?;
+        Ok(place)
+    }
+
+    fn new_key(&self) -> Result<String> {
         let id = Chance::Kernel.uuid("build")?;
         let key = format!("{PREFIX}{}/{id}", self.number);
-        let options = PrepareOptions {
-            durability: Durability::None,
-            ..PrepareOptions::default()
-        };
-        let parent = parent.map(|layer| layer.cache_id.as_str());
         self.open().insert(key.clone());
-        self.root.store().prepare(&key, parent, &options)?;
         Ok(key)
     }
 
@@ -308,6 +333,14 @@ pub fn timestamp(epoch: Option<i64>) -> String {
         None => SystemTime::now(),
     };
     Timestamp::from(time).to_string()
+}
+
+/// How a snapshot is made that nothing was promised of.
+fn ephemeral() -> PrepareOptions {
+    PrepareOptions {
+        durability: Durability::None,
+        ..PrepareOptions::default()
+    }
 }
 
 /// The snapshots whose keys begin so.

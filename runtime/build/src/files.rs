@@ -289,7 +289,7 @@ fn select(tree: &Tree, prepared: &Prepared<'_>) -> Result<Vec<Selected>> {
 }
 
 /// Whether every file was changed so long ago that the next change shows.
-fn is_settled(selected: &[Selected]) -> bool {
+pub(crate) fn is_settled(selected: &[Selected]) -> bool {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap_or_default().saturating_sub(SETTLED).as_secs();
     let entries = selected.iter().flat_map(Selected::entries);

@@ -11,6 +11,7 @@ mod config;
 mod copy;
 mod error;
 mod files;
+mod mounts;
 mod options;
 mod progress;
 mod run;

@@ -1,10 +1,9 @@
 //! `RUN`: a program in a container that works in the step's snapshot.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cowlab_dockerfile::{Command, Network as Asked, Program, Run};
-use cowlab_runtime::container::mounts::Wish;
 use cowlab_runtime::container::{
     Containers, CreateOptions, Network, RemoveOptions, Source, StartOptions,
 };
@@ -14,6 +13,7 @@ use oci_spec::image::ImageConfiguration;
 use serde_json::json;
 
 use crate::cache::Outcome;
+use crate::mounts::{Mounts, OfContext, SCRIPTS};
 use crate::progress::{Event, Step};
 use crate::stage::{Stage, State};
 use crate::{Error, Result};
@@ -29,6 +29,8 @@ struct Job<'j> {
     proxies: Vec<String>,
     network: Network,
     state: &'j State,
+    run: &'j Run,
+    of_context: OfContext,
 }
 
 impl Job<'_> {
@@ -52,7 +54,7 @@ impl Job<'_> {
 impl Stage<'_, '_> {
     /// Runs a program.
     pub(crate) fn run_program(&self, state: &State, run: &Run, step: &Step) -> Result<Outcome> {
-        let job = self.job(state, run)?;
+        let mut job = self.job(state, run)?;
         let parent = state.top();
         let mut key = self.key("run", parent);
         for (what, words) in [("args", &job.args), ("env", &job.env)] {
@@ -63,13 +65,33 @@ impl Stage<'_, '_> {
         }
         key.add(state.config.user()).add(state.config.workdir());
         key.add(format!("{:?}", job.network));
-        self.describe_mounts(&mut key, run)?;
-        self.make(step, &key.finish(), parent, || {
-            self.run_in_snapshot(&job, run, parent, step)
-        })
+        job.of_context = self.describe_mounts(&mut key, run)?;
+        if job.of_context.is_empty() {
+            return self.make(step, &key.finish(), parent, || {
+                self.run_in_snapshot(&job, parent, step)
+            });
+        }
+        let tree = self.builder.context()?;
+        let mut quick = key.clone();
+        quick
+            .add("stat")
+            .add(job.of_context.stat_digest(tree).as_bytes());
+        let quick = quick.finish();
+        if let Some(found) = self.cached(step, &quick)? {
+            return Ok(found);
+        }
+        key.add("content")
+            .add(job.of_context.digest(tree)?.as_bytes());
+        let outcome = self.make(step, &key.finish(), parent, || {
+            self.run_in_snapshot(&job, parent, step)
+        })?;
+        if job.of_context.is_settled() {
+            self.remember(&quick, parent, &outcome, step, Duration::ZERO)?;
+        }
+        Ok(outcome)
     }
 
-    fn job<'j>(&self, state: &'j State, run: &Run) -> Result<Job<'j>> {
+    fn job<'j>(&self, state: &'j State, run: &'j Run) -> Result<Job<'j>> {
         let shell = state.config.shell();
         let args = match &run.program {
             Program::Shell(text) => Command::Shell(text.clone()).argv(&shell),
@@ -93,6 +115,8 @@ impl Stage<'_, '_> {
                 .collect(),
             network: self.network(run.network)?,
             state,
+            run,
+            of_context: OfContext::default(),
         })
     }
 
@@ -110,7 +134,6 @@ impl Stage<'_, '_> {
     fn run_in_snapshot(
         &self,
         job: &Job<'_>,
-        run: &Run,
         parent: Option<&LayerRow>,
         step: &Step,
     ) -> Result<Option<LayerRow>> {
@@ -118,7 +141,7 @@ impl Stage<'_, '_> {
         let snapshot = build.prepare(parent)?;
         let mut options = self.step_options();
         // Mounts that are made for it end with the program, whatever becomes of this process.
-        let ran = with_private_mounts(|| self.run_container(job, run, &snapshot, step))?;
+        let ran = with_private_mounts(|| self.run_container(job, &snapshot, step))?;
         match ran {
             Ok(scaffold) => options.scaffold = scaffold,
             Err(error) => {
@@ -132,13 +155,7 @@ impl Stage<'_, '_> {
     }
 
     /// Runs a program to its end; returns the mount points that were made for it.
-    fn run_container(
-        &self,
-        job: &Job<'_>,
-        run: &Run,
-        snapshot: &str,
-        step: &Step,
-    ) -> Result<Vec<PathBuf>> {
+    fn run_container(&self, job: &Job<'_>, snapshot: &str, step: &Step) -> Result<Vec<PathBuf>> {
         let builder = self.builder;
         let containers = Containers::open(builder.root)?;
         let start = StartOptions {
@@ -146,7 +163,7 @@ impl Stage<'_, '_> {
             ..StartOptions::default()
         };
         let standby = containers.stand_by(&start)?;
-        let mounts = self.mounts(job.state, run, step)?;
+        let mounts = self.mounts(job.state, job.run, &job.of_context, step)?;
         let options = CreateOptions {
             standby: Some(standby.id().to_owned()),
             borrowed: Some(snapshot.to_owned()),
@@ -177,7 +194,7 @@ impl Stage<'_, '_> {
             volumes: true,
         };
         containers.remove(&record, force)?;
-        mounts.finish()?;
+        mounts.finish(self)?;
         match (ended?, &step.place) {
             (Some(0), _) => Ok(scaffold?),
             (Some(status), Some(place)) => Err(Error::Exit {
@@ -188,42 +205,6 @@ impl Stage<'_, '_> {
                 "the monitor of its program died: how it ended is not known",
             )),
         }
-    }
-}
-
-/// Where scripts of here-documents are.
-pub(crate) const SCRIPTS: &str = "/run/cowlab";
-
-/// What is mounted into a container for a step.
-#[derive(Default)]
-pub(crate) struct Mounts {
-    wishes: Vec<Wish>,
-    env: Vec<String>,
-}
-
-impl Mounts {
-    fn finish(self) -> Result<()> {
-        Ok(())
-    }
-}
-
-impl Stage<'_, '_> {
-    fn describe_mounts(&self, key: &mut crate::cache::Key, run: &Run) -> Result<()> {
-        if let Program::Script(document) = &run.program {
-            key.add("script").add(&document.text);
-        }
-        for mount in &run.mounts {
-            key.add(format!("{mount:?}"));
-        }
-        Ok(())
-    }
-
-    fn mounts(&self, state: &State, run: &Run, step: &Step) -> Result<Mounts> {
-        let _ = (state, step);
-        if !run.mounts.is_empty() {
-            return Err(Error::refused("mounts are not done here yet"));
-        }
-        Ok(Mounts::default())
     }
 }
 

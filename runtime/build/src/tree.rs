@@ -87,6 +87,16 @@ impl Tree {
         })
     }
 
+    /// The directory, without links.
+    pub(crate) fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Whether nothing of it is left out.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.ignore.is_empty()
+    }
+
     /// Selects what a source names: a path, or a pattern, which may match nothing.
     pub(crate) fn select(
         &self,

@@ -16,6 +16,10 @@ pub(crate) const ALL: &[(&str, Test)] = &[
     ("a_changed_source_invalidates_from_there", changed_source),
     ("a_failed_step_leaves_no_layer", failed_step),
     ("bad_input_is_named", bad_input),
+    ("mounts_are_no_part_of_a_layer", mounts),
+    ("a_bind_of_the_context_is_part_of_the_key", bind_is_in_key),
+    ("secrets_are_in_no_layer", secrets),
+    ("here_documents_are_files_and_scripts", here_documents),
 ];
 
 fn runs_copies_and_configures(f: &Fixture) {
@@ -124,5 +128,76 @@ fn bad_input(f: &Fixture) {
         assert!(error.contains(expected), "{line}: {error}");
         assert!(error.contains("Dockerfile:2"), "{line}: {error}");
     }
+    f.assert_sound();
+}
+
+fn mounts(f: &Fixture) {
+    f.write("src/file", "of the context");
+    let text = "FROM base AS made\n\
+         RUN mkdir /out && echo made > /out/made\n\
+         FROM base\n\
+         RUN --mount=type=bind,source=src,target=/src \
+             --mount=type=bind,from=made,source=/out,target=/out,rw \
+             --mount=type=cache,target=/cache \
+             --mount=type=tmpfs,target=/memory \
+             cat /src/file /out/made > /all; echo x > /out/new; echo x > /memory/x; \
+             echo kept >> /cache/lines; if echo x > /src/new; then exit 9; fi\n\
+         RUN --mount=type=cache,target=/cache cat /cache/lines > /cached\n";
+    let (image, told) = f.build(text);
+    assert_eq!(f.read(&image, "all"), "of the contextmade\n", "{told:?}");
+    assert_eq!(f.read(&image, "cached"), "kept\n");
+    let left = f.tree(&image, |root| {
+        ["src", "out", "cache", "memory"].map(|name| root.join(name).exists())
+    });
+    assert_eq!(left, [false; 4]);
+    assert!(!f.path("context/src/new").exists());
+    let dirs = f.root.cache_dirs().unwrap();
+    assert_eq!(dirs.len(), 1);
+    assert_eq!(dirs[0].id, "/cache");
+    f.assert_sound();
+}
+
+fn bind_is_in_key(f: &Fixture) {
+    f.write("file", "1");
+    f.write(".dockerignore", "secret\n");
+    f.write("secret", "1");
+    let text = "FROM base\nRUN --mount=target=/src cp /src/file /copy; ls -a /src > /list\n";
+    let (image, told) = f.build(text);
+    assert!(!f.read(&image, "list").contains("secret"), "{told:?}");
+    f.write("secret", "2");
+    assert_eq!(f.build(text).1.of("RUN"), ["CACHED"]);
+    f.write("file", "2");
+    let (image, told) = f.build(text);
+    assert_eq!(told.of("RUN"), ["DONE"]);
+    assert_eq!(f.read(&image, "copy"), "2");
+    f.assert_sound();
+}
+
+fn secrets(f: &Fixture) {
+    std::fs::write(f.path("secret"), "hidden").unwrap();
+    let text = "FROM base\n\
+         RUN --mount=type=secret,id=key cat /run/secrets/key; stat -c %a /run/secrets/key\n\
+         RUN --mount=type=secret,id=key,env=KEY echo \"env $KEY\"\n";
+    let mut options = f.options(text);
+    let secret = cowlab_build::Secret::File(f.path("secret"));
+    options.secrets.insert("key".to_owned(), secret);
+    let (image, told) = f.build_with(&options);
+    assert_eq!(told.output(), "hidden400\nenv hidden\n");
+    assert_eq!(image.layers.len(), 1, "{:?}", image.config.history());
+    let missing = "FROM base\nRUN --mount=type=secret,id=none,required=true true\n";
+    assert!(f.fail(missing).contains("no secret `none`"));
+    f.assert_sound();
+}
+
+fn here_documents(f: &Fixture) {
+    let text = "FROM base\nENV NAME=x\n\
+         RUN <<EOF\necho one > /one\necho $NAME > /two\nEOF\n\
+         RUN <<EOF\n#!/bin/cat\nhello\nEOF\n\
+         COPY --chmod=640 <<here <<'quoted' /files/\nname $NAME\nhere\nname $NAME\nquoted\n";
+    let (image, told) = f.build(text);
+    assert!(told.output().contains("hello"), "{told:?}");
+    assert_eq!(f.read(&image, "two"), "x\n");
+    assert_eq!(f.read(&image, "files/here"), "name x\n");
+    assert_eq!(f.read(&image, "files/quoted"), "name $NAME\n");
     f.assert_sound();
 }

@@ -105,7 +105,7 @@ impl Fixture {
         std::fs::copy(BUSYBOX, place.join("bin/busybox")).unwrap();
         for name in [
             "sh", "echo", "cat", "ls", "mkdir", "rm", "touch", "sleep", "stat", "id", "mv", "test",
-            "ln", "wc",
+            "cp", "ln", "wc",
         ] {
             std::os::unix::fs::symlink("busybox", place.join("bin").join(name)).unwrap();
         }
