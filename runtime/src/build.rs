@@ -262,7 +262,7 @@ impl<'r> Build<'r> {
     }
 
     /// The layer that a record of the cache names, if all that it needs is here: its snapshot, and its blob or what makes it
-    /// again. One that is damaged is removed, unless others stand on it.
+    /// again. A blob that is missing is written anew from the snapshot.
     ///
     /// # Errors
     ///
@@ -281,9 +281,10 @@ impl<'r> Build<'r> {
         if size == Some(row.blob_size) || self.root.has_recipe(&row)? {
             return Ok(Some(row));
         }
-        // A part of it: the layer is run again, and gets a new blob.
+        // A part of it would be taken for the whole.
         self.root.blobs().remove(&blob)?;
-        Ok(None)
+        let is_again = self.root.repack_layer(&row)?;
+        Ok(Some(row).filter(|_| is_again))
     }
 
     /// Ends the build: what it did not make a layer of is removed, and so are blobs that recipes stand in for.

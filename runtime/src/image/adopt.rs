@@ -84,6 +84,21 @@ impl Root {
         Ok(Some((fresh, written.size)))
     }
 
+    /// Writes the blob of a layer that was made here anew; false where its snapshot does not give it any more.
+    pub(crate) fn repack_layer(&self, layer: &LayerRow) -> Result<bool> {
+        for sparse in [true, false] {
+            let diff = DiffOptions {
+                sparse,
+                ..DiffOptions::default()
+            };
+            let made = self.layer_blob(&layer.cache_id, &diff)?;
+            if made.is_some_and(|(fresh, _)| fresh.blob.digest.to_string() == layer.blob) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// A new layer on a parent.
     fn planned_on(&self, parent: Option<&LayerRow>, fresh: &Fresh) -> Result<PlannedLayer> {
         let parent = match parent {

@@ -205,3 +205,48 @@ impl Fixture {
         assert!(containers.list().unwrap().is_empty());
     }
 }
+
+/// Builds in a process that can be killed: root, context, Dockerfile.
+pub(crate) fn build_in_child(words: &[OsString]) {
+    let root = Root::open(&RootOptions {
+        dir: Some(PathBuf::from(&words[0])),
+        ..RootOptions::default()
+    })
+    .unwrap();
+    let text = words[1].to_str().unwrap();
+    let options = BuildOptions {
+        monitor: vec!["monitor".into(), "--root".into(), root.dir().into()],
+        ..BuildOptions::new(Dockerfile::parse("Dockerfile", text).unwrap())
+    };
+    build(&root, &options, &Told::default()).unwrap();
+}
+
+/// Asserts that every driver gives the same for a test.
+pub(crate) fn same_on_every_driver(test: &'static str, given: &str) {
+    static GIVEN: Mutex<BTreeMap<&str, String>> = Mutex::new(BTreeMap::new());
+    let mut all = GIVEN.lock().unwrap();
+    let first = all.entry(test).or_insert_with(|| given.to_owned());
+    assert_eq!(first, given);
+}
+
+impl Fixture {
+    /// Starts a build in another process.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the child is killed, which `Cmd` has no way to do"
+    )]
+    pub(crate) fn in_child(&self, dockerfile: &str) -> std::process::Child {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command
+            .arg("build")
+            .arg(self.root.dir())
+            .arg(dockerfile)
+            .spawn()
+            .unwrap()
+    }
+
+    /// How many containers there are.
+    pub(crate) fn containers(&self) -> usize {
+        Containers::open(&self.root).unwrap().list().unwrap().len()
+    }
+}

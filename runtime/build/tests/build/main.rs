@@ -9,6 +9,7 @@
 
 mod basics;
 mod fixture;
+mod keeping;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -18,10 +19,14 @@ fn main() {
         fixture::monitor(&words[2..]);
         return;
     }
+    if words.get(1).is_some_and(|word| word == "build") {
+        fixture::build_in_child(&words[2..]);
+        return;
+    }
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     for driver in ["overlay2", "vfs"] {
-        for (name, test) in basics::ALL {
+        for (name, test) in basics::ALL.iter().chain(keeping::ALL) {
             let run = move || {
                 test(&fixture::Fixture::new(driver));
                 Ok(())
