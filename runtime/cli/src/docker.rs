@@ -1,7 +1,7 @@
 //! docker's verbs and flags: here, or why not. One table refuses what is left out, is printed as `runtime/DOCKER.md` and in part in
 //! `README.md`, and a test holds it and the program's own flags together.
 //!
-//! The verbs and flags are those that the help of docker's client 28.2.2 names.
+//! The verbs and flags are those that the help of docker's client 28.2.2 names; those of `build` and `builder prune` are buildx's too.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -61,10 +61,30 @@ const VERB: Verb = Verb {
 /// Flags of every verb that works on a root.
 const EVERYWHERE: &str = "--root --driver --driver-opt --json --help -h";
 
-const BUILD: Reason = Reason {
-    what: "building images",
-    why: "images are not built here yet",
-    instead: "build elsewhere, and `cowlab load` or `cowlab pull` the image; `cowlab import` makes one of a tar",
+const ATTESTATIONS: Reason = Reason {
+    what: "attestations",
+    why: "no program looks into what is built",
+    instead: "`--label` says what you know; syft and cosign do the rest",
+};
+const BUILDERS: Reason = Reason {
+    what: "other builders",
+    why: "this host builds, by one frontend",
+    instead: "`cowlab build`; a shell's loop for several targets",
+};
+const BUILD_CACHE: Reason = Reason {
+    what: "parts of the build cache",
+    why: "the cache goes by steps, and its layers are those of images",
+    instead: "`--no-cache` runs every step; `cowlab builder prune` removes what no image needs",
+};
+const BUILD_INPUTS: Reason = Reason {
+    what: "other inputs of a build",
+    why: "a build reads its context, its secrets and images alone",
+    instead: "`FROM IMAGE AS NAME` for further contexts, `--secret` for keys; `git clone` before the build",
+};
+const BUILD_RESULTS: Reason = Reason {
+    what: "other results of a build",
+    why: "the result is an image of the root",
+    instead: "`cowlab save`, `cowlab push`, or `cowlab export` of a container that `cowlab create` made of it",
 };
 const CHECKPOINTS: Reason = Reason {
     what: "checkpoints",
@@ -228,10 +248,7 @@ const GLOBAL: &[(&str, &Reason)] = &[
 
 /// Verbs that are left out.
 const ABSENT: &[(&str, &Reason)] = &[
-    ("build", &BUILD),
-    ("builder", &BUILD),
-    ("buildx", &BUILD),
-    ("image build", &BUILD),
+    ("buildx", &BUILDERS),
     ("checkpoint", &CHECKPOINTS),
     ("compose", &TOGETHER),
     ("container port", &PORTS),
@@ -418,6 +435,51 @@ const VERBS: &[Verb] = &[
         names: &["cp", "container cp"],
         here: "-a --archive -L --follow-link",
         idle: &[("-q --quiet", "no progress is printed anyway")],
+        ..VERB
+    },
+    Verb {
+        names: &["build", "image build", "builder build"],
+        here: "--build-arg -f --file --iidfile --label --metadata-file --network --no-cache --progress --pull -q --quiet --secret -t \
+               --tag --target",
+        idle: &[
+            NO_TRUST,
+            ("--compress", "the context is nowhere sent to"),
+            (
+                "--force-rm --rm",
+                "the containers of steps are always removed",
+            ),
+            ("--load", "the image is in the root anyway"),
+            ("--provenance --sbom", "`false` turns off what is not made"),
+        ],
+        own: "--creds --discard-blobs --strict --tls-verify",
+        refused: &[
+            ("--add-host", &NAMES),
+            ("--allow --security-opt", &PRIVILEGES),
+            ("--annotation --attest", &ATTESTATIONS),
+            ("--build-context --ssh", &BUILD_INPUTS),
+            ("--builder --call --check", &BUILDERS),
+            ("--cache-from --cache-to --no-cache-filter", &BUILD_CACHE),
+            (
+                "--cgroup-parent --cpu-period --cpu-quota -c --cpu-shares --cpuset-cpus --cpuset-mems -m --memory --memory-swap \
+                 --shm-size --ulimit",
+                &LIMITS,
+            ),
+            ("-D --debug", &LOGGING),
+            ("--isolation", &WINDOWS),
+            ("-o --output --push --squash", &BUILD_RESULTS),
+            ("--platform", &PLATFORMS),
+        ],
+    },
+    Verb {
+        names: &["builder prune"],
+        here: "-a --all -f --force",
+        refused: &[
+            ("--builder", &BUILDERS),
+            (
+                "--filter --keep-storage --max-used-space --min-free-space --reserved-space --verbose",
+                &BUILD_CACHE,
+            ),
+        ],
         ..VERB
     },
     Verb {
@@ -840,7 +902,7 @@ mod tests {
         let own = OWN.split_whitespace().collect::<Vec<_>>();
         for command in program.get_subcommands() {
             let name = command.get_name();
-            if ["container", "image", "volume", "system"].contains(&name) {
+            if ["builder", "container", "image", "volume", "system"].contains(&name) {
                 for command in command.get_subcommands() {
                     let name = format!("{name} {}", command.get_name());
                     let is_known = known(&name) || own.contains(&command.get_name());
@@ -909,7 +971,11 @@ mod tests {
             ("run --network bridge image", "--network host"),
             ("network create x", "`network` is not here"),
             ("container port x", "`container port` is not here"),
-            ("build .", "not built here yet"),
+            (
+                "build --platform linux/arm64 .",
+                "`build --platform` is not here",
+            ),
+            ("buildx bake", "`buildx` is not here"),
             ("help stats", "systemd-cgtop"),
             ("-H tcp://x ps", "no daemon"),
             ("pull --platform linux/arm64 x", "digest"),

@@ -21,7 +21,7 @@ pub(crate) use inspect::{InspectArgs, document, driver_data};
 pub(crate) use list::{ListArgs, pruned};
 pub(crate) use load::LoadArgs;
 pub(crate) use names::{HistoryArgs, RemoveArgs, TagArgs};
-pub(crate) use registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs};
+pub(crate) use registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
 pub(crate) use save::SaveArgs;
 
 /// Lists, gets, names and removes images.
@@ -35,6 +35,8 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 #[command(defer = true)]
 enum Command {
+    /// Build an image from a Dockerfile.
+    Build(Box<crate::build::BuildArgs>),
     /// List the images.
     #[command(visible_alias = "list")]
     Ls(ListArgs),
@@ -68,6 +70,7 @@ enum Command {
 /// What the command says.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     match &args.command {
+        Command::Build(args) => crate::build::build(args),
         Command::Ls(args) => list(args),
         Command::Inspect(args) => inspect::run(args),
         Command::History(args) => history(args),

@@ -3,6 +3,7 @@
 //! Verbs are subcommands, flags only filter. stdout is the result, stderr the progress. The exit codes are those of
 //! [`exit`]; `cargo xtask` builds this program and calls it.
 
+mod build;
 mod container;
 mod docker;
 mod exit;
@@ -66,6 +67,10 @@ enum Command {
     Sweep(sweep::Args),
     /// Make and run the guest: a throw-away machine with ZFS and device-mapper.
     Guest(guest::Args),
+    /// Build an image from a Dockerfile.
+    Build(Box<build::BuildArgs>),
+    /// Build images, and prune the build cache.
+    Builder(build::BuilderArgs),
     /// List, get, name and remove images.
     Image(image::Args),
     /// List the images.
@@ -157,6 +162,8 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Guest(args) => guest::run(args),
+        Command::Build(args) => build::build(&args),
+        Command::Builder(args) => build::builder(&args),
         Command::Image(args) => image::run(&args),
         Command::Images(args) => image::list(&args),
         Command::History(args) => image::history(&args),

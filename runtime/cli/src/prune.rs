@@ -26,31 +26,40 @@ impl Args {
     ///
     /// [`Stop`] where the answer is not yes, and where there is no terminal.
     pub(crate) fn confirm(&self, what: &str) -> anyhow::Result<()> {
-        if self.force {
-            return Ok(());
-        }
-        let stop = |message: &str| {
-            let code = exit::FINDING;
-            let message = message.to_owned();
-            Err(Stop { code, message }.into())
-        };
-        if !std::io::stdin().is_terminal() {
-            return stop(
-                "nothing removed: there is no terminal to ask at, and `--force` removes without asking",
-            );
-        }
-        let mut out = std::io::stdout();
-        write!(
-            out,
-            "WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] "
-        )?;
-        out.flush()?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer)?;
-        match answer.trim() {
-            "y" | "Y" => Ok(()),
-            _ => stop("nothing removed"),
-        }
+        confirm(self.force, what)
+    }
+}
+
+/// Asks at the terminal whether to go on, in docker's words, unless it is forced.
+///
+/// # Errors
+///
+/// [`Stop`] where the answer is not yes, and where there is no terminal.
+pub(crate) fn confirm(is_forced: bool, what: &str) -> anyhow::Result<()> {
+    if is_forced {
+        return Ok(());
+    }
+    let stop = |message: &str| {
+        let code = exit::FINDING;
+        let message = message.to_owned();
+        Err(Stop { code, message }.into())
+    };
+    if !std::io::stdin().is_terminal() {
+        return stop(
+            "nothing removed: there is no terminal to ask at, and `--force` removes without asking",
+        );
+    }
+    let mut out = std::io::stdout();
+    write!(
+        out,
+        "WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] "
+    )?;
+    out.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    match answer.trim() {
+        "y" | "Y" => Ok(()),
+        _ => stop("nothing removed"),
     }
 }
 

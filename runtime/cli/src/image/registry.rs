@@ -16,7 +16,7 @@ use crate::root::{BlobArgs, RootArgs};
 
 /// Flags of every command that asks a registry.
 #[derive(Debug, Clone, clap::Args)]
-struct RegistryArgs {
+pub(crate) struct RegistryArgs {
     #[command(flatten)]
     ignored: Ignored,
     /// User and password [default: those that docker or podman have].
@@ -36,7 +36,7 @@ struct TlsArgs {
 }
 
 impl RegistryArgs {
-    fn options(&self) -> RegistryOptions {
+    pub(crate) fn options(&self) -> RegistryOptions {
         RegistryOptions {
             credentials: self.creds.clone(),
             insecure: !self.tls.tls_verify,
