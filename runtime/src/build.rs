@@ -24,7 +24,7 @@ use cowlab_reports::result::Timestamp;
 use cowlab_snapshots::{DiffOptions, Digest, Error as StoreError, Filter, PrepareOptions};
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::process::with_private_mounts;
-use cowlab_sys::{Chance, durability};
+use cowlab_sys::{Chance, durability, stat};
 
 use crate::container::{self, Containers, RemoveOptions};
 use crate::graph::{LayerRow, LayerState};
@@ -261,30 +261,58 @@ impl<'r> Build<'r> {
         Ok(FileLock::exclusive(&path)?)
     }
 
-    /// The layer that a record of the cache names, if all that it needs is here: its snapshot, and its blob or what makes it
-    /// again. A blob that is missing is written anew from the snapshot.
+    /// The layer that a record of the cache names, if all that it needs is here and as it was: its snapshot, and its blob or what
+    /// makes it again. What was changed from outside since is made anew where it can be: a blob from the snapshot, a snapshot
+    /// from the blob.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`], [`Error::Store`].
+    /// [`Error::Database`], [`Error::Store`]; [`Error::InUse`] for a damaged layer that a container stands on.
     pub fn usable_layer(&self, chain_id: &str) -> Result<Option<LayerRow>> {
         let row = self.root.graph().layer(chain_id)?;
         let Some(row) = row.filter(|row| row.state == LayerState::Ready) else {
             return Ok(None);
         };
-        if !self.has_snapshot(&row)? {
-            self.root.graph().doubt_layer(chain_id)?;
-            return Ok(None);
+        let info = match self.root.store().stat(&row.cache_id) {
+            Err(StoreError::NotFound { .. }) => {
+                self.root.graph().doubt_layer(chain_id)?;
+                return Ok(None);
+            }
+            info => info?,
+        };
+        let has_blob = self.has_blob(&row, info.created)?;
+        if !self.root.store().is_as_committed(&row.cache_id)?
+            && !self.root.compare(&row)?.changes.is_empty()
+        {
+            tracing::warn!(
+                chain_id,
+                "changed since it was made: made again from its blob"
+            );
+            let mut made = Vec::new();
+            self.root.make_again(&row, &mut made)?;
+            return self.root.graph().layer(chain_id);
         }
+        Ok(Some(row).filter(|_| has_blob))
+    }
+
+    /// Whether the blob of a layer is here and what it was, or something that makes it again. Its change time is no later than
+    /// that of the snapshot, unless somebody changed it.
+    fn has_blob(&self, row: &LayerRow, committed: i64) -> Result<bool> {
         let blob = crate::root::digest(&row.blob, self.root.graph())?;
-        let size = self.root.blobs().size(&blob)?;
-        if size == Some(row.blob_size) || self.root.has_recipe(&row)? {
-            return Ok(Some(row));
+        let found = stat::lstat(self.root.blobs().path(&blob)).ok();
+        let is_whole = found.is_some_and(|found| found.size == row.blob_size);
+        let is_older = |found: stat::Stat| {
+            let changed = found.ctime.sec.saturating_mul(1_000_000_000);
+            changed.saturating_add(i64::from(found.ctime.nsec)) <= committed
+        };
+        if is_whole && (found.is_some_and(is_older) || self.root.blobs().verify(&blob)?) {
+            return Ok(true);
         }
-        // A part of it would be taken for the whole.
-        self.root.blobs().remove(&blob)?;
-        let is_again = self.root.repack_layer(&row)?;
-        Ok(Some(row).filter(|_| is_again))
+        if found.is_some() {
+            // What is left of it would be taken for the whole.
+            self.root.blobs().remove(&blob)?;
+        }
+        Ok(self.root.has_recipe(row)? || self.root.repack_layer(row)?)
     }
 
     /// Ends the build: what it did not make a layer of is removed, and so are blobs that recipes stand in for.
@@ -296,14 +324,6 @@ impl<'r> Build<'r> {
         let root = self.root;
         drop(self);
         root.discard_blobs()
-    }
-
-    fn has_snapshot(&self, row: &LayerRow) -> Result<bool> {
-        match self.root.store().stat(&row.cache_id) {
-            Ok(_) => Ok(true),
-            Err(StoreError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {

@@ -191,6 +191,32 @@ impl Store {
             .all(|change| spoken_of.contains(&change.path)))
     }
 
+    /// Whether nothing was written to a committed snapshot since, as the change times in its own part tell: a yes costs no reading
+    /// of files, a no is none yet, for a restored backup has new times too. Snapshots that are block devices of their own are
+    /// not looked into.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Driver`].
+    #[tracing::instrument(level = "debug", skip(self))]
+    pub fn is_as_committed(&self, name: &str) -> Result<bool> {
+        let (row, lock) = self.hold(name, Hold::Shared)?;
+        let failed = || Error::driver("look into", name);
+        let looked = (|| {
+            let candidates = self.driver.candidates(&self.chain(&row)?);
+            let candidates = candidates.map_err(failed())?;
+            if candidates.is_none() && self.driver.keeps_inodes(row.id).map_err(failed())? {
+                return Ok(true);
+            }
+            let shown = self.show(&row)?;
+            changes::is_older(shown.path(), candidates.as_deref(), row.created())
+                .map_err(Error::layer("look into", name))
+        })();
+        drop(lock);
+        self.release(row.id);
+        looked
+    }
+
     /// Compares a snapshot with `base`, or with its parent.
     fn compare<T>(
         &self,

@@ -161,7 +161,7 @@ impl Root {
     }
 
     /// What differs between a layer and what it was made of.
-    fn compare(&self, layer: &LayerRow) -> Result<Compared> {
+    pub(crate) fn compare(&self, layer: &LayerRow) -> Result<Compared> {
         let without_blob = self.is_without_blob(layer)?;
         if without_blob {
             let rebuilt = self.rebuild(layer, &mut std::io::sink())?;
@@ -255,7 +255,7 @@ impl Root {
     }
 
     /// Removes a layer and those above it, and unpacks them anew.
-    fn make_again(&self, layer: &LayerRow, made: &mut Vec<Stored>) -> Result<()> {
+    pub(crate) fn make_again(&self, layer: &LayerRow, made: &mut Vec<Stored>) -> Result<()> {
         let every = self.graph().layers()?;
         let mut subtree: Vec<&LayerRow> = Vec::new();
         for row in &every {
@@ -346,7 +346,7 @@ fn is_broken_pipe(error: &Error) -> bool {
 }
 
 /// How a layer compares with what it was made of.
-struct Compared {
-    changes: Vec<Change>,
+pub(crate) struct Compared {
+    pub(crate) changes: Vec<Change>,
     lost: bool,
 }

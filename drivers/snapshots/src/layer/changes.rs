@@ -477,6 +477,47 @@ impl Walk {
     }
 }
 
+/// Whether nothing among the candidates, or in the whole tree, has a change time after `time`. For what the times prove, see
+/// [`between_copies`].
+///
+/// # Errors
+///
+/// When something cannot be read.
+pub fn is_older(root: &Path, candidates: Option<&[Candidate]>, time: Time) -> Result<bool> {
+    let whole = [Candidate {
+        path: PathBuf::new(),
+        reach: Reach::Subtree,
+    }];
+    let tree = cowlab_sys::Root::open(root)?;
+    for candidate in candidates.unwrap_or(&whole) {
+        let path = &candidate.path;
+        let found = match path.as_os_str().is_empty() {
+            true => Some(stat::fstat(tree.dir(path)?)?),
+            false => match tree.open_parent(path) {
+                Ok((dir, name)) => at::stat_if_present(&dir, &name)?,
+                // It is gone, and what it was in tells so.
+                Err(_) => None,
+            },
+        };
+        let Some(found) = found else { continue };
+        if found.ctime > time {
+            return Ok(false);
+        }
+        if candidate.reach == Reach::Subtree && found.kind() == FileKind::Directory {
+            let mut cursor = Cursor::from_dir(dir::open(root.join(path))?.into());
+            let mut is_older = true;
+            descend(&mut cursor, &mut Vec::new(), &mut |_, found| {
+                is_older &= found.ctime <= time;
+                is_older
+            })?;
+            if !is_older {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
 /// Shows everything below the current directory, except what is below a directory for which `show` returns false.
 fn descend(
     cursor: &mut Cursor,

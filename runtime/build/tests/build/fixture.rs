@@ -245,6 +245,19 @@ impl Fixture {
             .unwrap()
     }
 
+    /// Where the driver keeps what a layer has of its own.
+    pub(crate) fn own_part(&self, image: &Image, layer: usize) -> PathBuf {
+        let store = self.root.store();
+        let id = store
+            .stat(&image.layers[layer].cache_id)
+            .unwrap()
+            .id
+            .to_string();
+        let own = store.driver().root().join(id);
+        let parts = ["diff", "fs"].map(|name| own.join(name));
+        parts.into_iter().find(|part| part.is_dir()).unwrap()
+    }
+
     /// How many containers there are.
     pub(crate) fn containers(&self) -> usize {
         Containers::open(&self.root).unwrap().list().unwrap().len()

@@ -13,6 +13,7 @@ use crate::fixture::Fixture;
 pub(crate) const ALL: &[(&str, Test)] = &[
     ("equal_inputs_give_equal_digests", reproducible),
     ("a_missing_blob_is_made_again", missing_blob),
+    ("a_layer_that_somebody_changed_is_made_again", changed_layer),
     ("two_builds_share_a_step", two_builds),
     ("stages_run_at_the_same_time", parallel_stages),
     ("prune_removes_what_no_image_needs", prune),
@@ -55,6 +56,10 @@ fn missing_blob(f: &Fixture) {
     let (image, _) = f.build(text);
     let blob = f.root.blobs().path(&image.layers[1].blob.parse().unwrap());
     fs::write(&blob, "short").unwrap();
+    f.build(text);
+    let mut bytes = fs::read(&blob).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&blob, bytes).unwrap();
     let (again, told) = f.build(text);
     assert_eq!(told.of("RUN"), ["CACHED"]);
     assert_eq!(again.id, image.id);
@@ -248,4 +253,21 @@ fn ignored(f: &Fixture) {
     assert_eq!(has, [true, false, false, true, false, true, false, true]);
     assert!(f.fail("FROM base\nCOPY drop /\n").contains(".dockerignore"));
     f.assert_sound();
+}
+
+fn changed_layer(f: &Fixture) {
+    let text = "FROM base\nRUN mkdir /d; echo x > /d/x; echo y > /y\nRUN cat /d/x > /z\n";
+    let (image, _) = f.build(text);
+    for damage in [
+        (|root: &Path| fs::write(root.join("d/x"), "changed").unwrap()) as fn(&Path),
+        |root| fs::remove_file(root.join("y")).unwrap(),
+        |root| fs::write(root.join("d/new"), "").unwrap(),
+    ] {
+        damage(&f.own_part(&image, 1));
+        let (again, told) = f.build(text);
+        assert_eq!(told.of("RUN"), ["CACHED", "CACHED"]);
+        assert_eq!(again.id, image.id);
+        assert_eq!(f.read(&again, "d/x") + &f.read(&again, "y"), "x\ny\n");
+        f.assert_sound();
+    }
 }
