@@ -12,6 +12,7 @@
 //! ([`StepRow`](crate::graph::StepRow)).
 
 pub mod cache;
+mod exchange;
 mod finish;
 
 use std::collections::BTreeSet;
@@ -30,6 +31,7 @@ use crate::container::{self, Containers, RemoveOptions};
 use crate::graph::{LayerRow, LayerState};
 use crate::{Error, Result, Root};
 
+pub use exchange::{CachePlace, ImportedCache};
 pub use finish::StepOptions;
 
 /// What the key of a build's snapshot begins with.

@@ -4,6 +4,7 @@
 //! to prove who it is, unless the caller or the configuration says that it need not. Where the program watches for signals
 //! ([`cowlab_sys::interrupt`]), the first of them ends a call soon.
 
+mod artifact;
 mod authority;
 mod credentials;
 mod login;
@@ -27,6 +28,7 @@ use crate::root::Configuration;
 use crate::{Error, Result};
 use credentials::Credentials;
 
+pub(crate) use artifact::{fetch_blob, fetch_manifest, push_packed};
 pub use login::{login, logout};
 pub use pull::Pulled;
 pub use push::{PushStep, Pushed};

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use cowlab_dockerfile::{Base, Globals, Ignore, Plan, Planned, Platform};
 use cowlab_runtime::Root;
-use cowlab_runtime::build::{Build, timestamp};
+use cowlab_runtime::build::{Build, ImportedCache, timestamp};
 use cowlab_runtime::graph::LayerRow;
 use cowlab_runtime::image::{self, Name};
 use cowlab_snapshots::Digest;
@@ -72,11 +72,12 @@ pub fn build(root: &Root, options: &BuildOptions, progress: &dyn Progress) -> Re
         )));
     }
     let begun = root.begin_build()?;
+    let imported = import(root, options, progress);
     let builder = Builder {
         root,
         build: &begun,
         options,
-        cache: Cache::new(&begun, options.no_cache),
+        cache: Cache::new(&begun, options.no_cache, imported),
         globals,
         progress,
         context: OnceLock::new(),
@@ -92,6 +93,20 @@ pub fn build(root: &Root, options: &BuildOptions, progress: &dyn Progress) -> Re
     built
 }
 
+/// Opens the caches that are imported; one that is not there is told, and the build goes on without it, as docker's does.
+fn import(root: &Root, options: &BuildOptions, progress: &dyn Progress) -> Vec<ImportedCache> {
+    let open = |place| match root.import_cache(place, &options.registry) {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            progress.event(Event::Warning(&format!(
+                "the cache in {place} is not used: {error}"
+            )));
+            None
+        }
+    };
+    options.cache_from.iter().filter_map(open).collect()
+}
+
 impl Builder<'_> {
     fn run(&self, plan: &Plan) -> Result<Built> {
         match &plan.stages[..] {
@@ -101,7 +116,13 @@ impl Builder<'_> {
         self.cache.finish()?;
         let state = lock(&self.finished).remove(&plan.target);
         let state = state.ok_or(Error::GivenUp)?;
-        self.assemble(Arc::unwrap_or_clone(state))
+        let built = self.assemble(Arc::unwrap_or_clone(state))?;
+        for place in &self.options.cache_to {
+            let keys = self.cache.exported();
+            self.root
+                .export_cache(place, &self.options.registry, &keys)?;
+        }
+        Ok(built)
     }
 
     fn run_stages(&self, stages: &[Planned]) -> Result<()> {

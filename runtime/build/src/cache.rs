@@ -1,13 +1,15 @@
 //! The keys of steps, and what the build cache has for them.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 
-use cowlab_runtime::build::Build;
+use cowlab_runtime::build::{Build, ImportedCache};
 use cowlab_runtime::graph::{LayerRow, StepRow};
 use cowlab_snapshots::Digest;
 use sha2::{Digest as _, Sha256};
 
 use crate::Result;
+use crate::builder::lock;
 use crate::tree::put;
 
 /// What the result of a step depends on, as it is added.
@@ -50,26 +52,47 @@ pub(crate) struct Outcome {
 pub(crate) struct Cache<'b, 'r> {
     build: &'b Build<'r>,
     is_off: bool,
+    imported: Vec<ImportedCache>,
     used: Mutex<Vec<String>>,
+    /// What an exported cache gets.
+    exported: Mutex<BTreeSet<String>>,
 }
 
 impl<'b, 'r> Cache<'b, 'r> {
-    pub(crate) fn new(build: &'b Build<'r>, is_off: bool) -> Self {
+    pub(crate) fn new(build: &'b Build<'r>, is_off: bool, imported: Vec<ImportedCache>) -> Self {
         Self {
             build,
             is_off,
+            imported,
             used: Mutex::default(),
+            exported: Mutex::default(),
         }
     }
 
-    /// What an earlier build made of a step, if all of it is here.
-    pub(crate) fn find(&self, key: &Digest) -> Result<Option<Outcome>> {
+    /// What an earlier build made of a step, if all of it is here or an imported cache has it.
+    pub(crate) fn find(&self, key: &Digest, tell: impl Fn(&str)) -> Result<Option<Outcome>> {
         if self.is_off {
             return Ok(None);
         }
-        let Some(step) = self.build.root().graph().step(&key.to_string())? else {
-            return Ok(None);
-        };
+        let key = key.to_string();
+        if let Some(step) = self.build.root().graph().step(&key)?
+            && let Some(found) = self.outcome(&step)?
+        {
+            return Ok(Some(found));
+        }
+        for cache in &self.imported {
+            match self.build.take_imported(cache, &key) {
+                Ok(Some(step)) => return self.outcome(&step),
+                Ok(None) => {}
+                Err(error) => tell(&format!(
+                    "the imported cache is not used for a step: {error}"
+                )),
+            }
+        }
+        Ok(None)
+    }
+
+    fn outcome(&self, step: &StepRow) -> Result<Option<Outcome>> {
         let layer = match (&step.top, step.has_layer) {
             (Some(top), true) => match self.build.usable_layer(top)? {
                 Some(layer) => Some(layer),
@@ -77,12 +100,21 @@ impl<'b, 'r> Cache<'b, 'r> {
             },
             _ => None,
         };
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.push(step.key);
+        lock(&self.used).push(step.key.clone());
         Ok(Some(Outcome {
             layer,
-            created: step.created,
+            created: step.created.clone(),
         }))
+    }
+
+    /// Has an exported cache get a step.
+    pub(crate) fn export(&self, key: &Digest) {
+        lock(&self.exported).insert(key.to_string());
+    }
+
+    /// The keys of the steps that an exported cache gets.
+    pub(crate) fn exported(&self) -> Vec<String> {
+        lock(&self.exported).iter().cloned().collect()
     }
 
     /// Records what a step made of its parent.
@@ -108,7 +140,7 @@ impl<'b, 'r> Cache<'b, 'r> {
 
     /// Records what was used: what nobody uses is pruned first.
     pub(crate) fn finish(&self) -> Result<()> {
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = lock(&self.used);
         match used.is_empty() {
             true => Ok(()),
             false => Ok(self.build.root().graph().use_steps(&used)?),

@@ -167,7 +167,7 @@ impl Stage<'_, '_> {
             .add("stat")
             .add(tree.stat_digest(&selected).as_bytes());
         let quick = quick.finish();
-        if let Some(found) = self.cached(step, &quick)? {
+        if let Some(found) = self.cached_quickly(step, &quick)? {
             return Ok(found);
         }
         let outcome = self.copy_selected(prepared, tree, &selected, step)?;
@@ -194,7 +194,7 @@ impl Stage<'_, '_> {
             quick.add("exclude").add(text);
         }
         let quick = quick.finish();
-        if let Some(found) = self.cached(step, &quick)? {
+        if let Some(found) = self.cached_quickly(step, &quick)? {
             return Ok(found);
         }
         let outcome = self.builder.with_layers(&layers, what, |tree| {

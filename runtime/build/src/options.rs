@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use cowlab_dockerfile::{Dockerfile, Ignore};
+use cowlab_runtime::build::CachePlace;
 use cowlab_runtime::container::Network;
 use cowlab_runtime::image::Name;
 use cowlab_runtime::registry::RegistryOptions;
@@ -36,6 +37,10 @@ pub struct BuildOptions {
     pub secrets: BTreeMap<String, Secret>,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970: nothing that the build makes is younger.
     pub epoch: Option<i64>,
+    /// `--cache-from`: what is looked at besides the root's own cache.
+    pub cache_from: Vec<CachePlace>,
+    /// `--cache-to`: where the steps of this build are written to.
+    pub cache_to: Vec<CachePlace>,
     /// How registries are asked.
     pub registry: RegistryOptions,
     /// The arguments that have this program be the monitor of a container: see
@@ -60,6 +65,8 @@ impl BuildOptions {
             network: Network::Host,
             secrets: BTreeMap::new(),
             epoch: None,
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
             registry: RegistryOptions::default(),
             monitor: Vec::new(),
         }

@@ -77,7 +77,7 @@ impl Stage<'_, '_> {
             .add("stat")
             .add(job.of_context.stat_digest(tree).as_bytes());
         let quick = quick.finish();
-        if let Some(found) = self.cached(step, &quick)? {
+        if let Some(found) = self.cached_quickly(step, &quick)? {
             return Ok(found);
         }
         key.add("content")

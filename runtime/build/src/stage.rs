@@ -216,6 +216,7 @@ impl<'a, 'b> Stage<'a, 'b> {
         work: impl FnOnce() -> Result<Option<LayerRow>>,
     ) -> Result<Outcome> {
         let builder = self.builder;
+        builder.cache.export(key);
         if let Some(found) = self.cached(step, key)? {
             return Ok(found);
         }
@@ -237,11 +238,20 @@ impl<'a, 'b> Stage<'a, 'b> {
 
     /// What the cache has for a step.
     pub(crate) fn cached(&self, step: &Step, key: &Digest) -> Result<Option<Outcome>> {
-        let found = self.builder.cache.find(key)?;
+        let warn = |text: &str| self.builder.tell(Event::Warning(text));
+        let found = self.builder.cache.find(key, warn)?;
         if found.is_some() {
             self.builder.tell(Event::Cached(step));
         }
         Ok(found)
+    }
+
+    /// What the cache has for a step by a key that means something in this root alone: of no use to a cache that is exported.
+    pub(crate) fn cached_quickly(&self, step: &Step, key: &Digest) -> Result<Option<Outcome>> {
+        match self.builder.options.cache_to.is_empty() {
+            true => self.cached(step, key),
+            false => Ok(None),
+        }
     }
 
     /// Records what a step made.

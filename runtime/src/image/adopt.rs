@@ -156,7 +156,7 @@ impl Root {
 }
 
 /// The chain id of a layer on a parent.
-fn chained(parent: Option<Digest>, diff_id: Digest) -> Digest {
+pub(crate) fn chained(parent: Option<Digest>, diff_id: Digest) -> Digest {
     parent.map_or(diff_id, |parent| {
         Digest::of(format!("{parent} {diff_id}").as_bytes())
     })

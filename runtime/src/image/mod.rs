@@ -25,6 +25,7 @@ use cowlab_snapshots::Digest;
 
 use crate::graph::LayerRow;
 
+pub(crate) use adopt::chained;
 pub use compression::open_archive;
 pub use history::Line;
 pub use install::{Progress, Step};

@@ -182,7 +182,7 @@ impl Session {
     }
 
     /// Downloads a blob unless it is there, going on with what an earlier try left.
-    async fn download(
+    pub(super) async fn download(
         &self,
         root: &Root,
         reference: &Reference,

@@ -82,7 +82,7 @@ impl Root {
 }
 
 impl Session {
-    async fn push(
+    pub(super) async fn push(
         &self,
         root: &Root,
         name: &Name,

@@ -116,6 +116,9 @@ impl Fixture {
         .unwrap();
         std::fs::write(place.join("etc/group"), "root:x:0:\nweb:x:34:\n").unwrap();
         let tar = self.path("base.tar");
+        if tar.exists() {
+            return self.import_base();
+        }
         cowlab_sys::Cmd::new("tar")
             .arg("-C")
             .arg(&place)
@@ -124,7 +127,11 @@ impl Fixture {
             .arg(".")
             .run()
             .unwrap();
-        let mut file = std::fs::File::open(&tar).unwrap();
+        self.import_base();
+    }
+
+    fn import_base(&self) {
+        let mut file = std::fs::File::open(self.path("base.tar")).unwrap();
         let name = "base".parse().unwrap();
         self.root
             .import(&mut file, "base", Some(&name), "")
@@ -230,6 +237,22 @@ pub(crate) fn same_on_every_driver(test: &'static str, given: &str) {
 }
 
 impl Fixture {
+    /// Another root with the same base, whose context is this one's.
+    pub(crate) fn elsewhere(&self) -> Self {
+        let other = Self::new(&self.root.store().identity().driver);
+        for name in ["base.tar", "context"] {
+            let to = other.path(name);
+            std::fs::rename(&to, other.path("unused")).unwrap();
+            match name {
+                "context" => std::os::unix::fs::symlink(self.path(name), to).unwrap(),
+                _ => drop(std::fs::copy(self.path(name), to).unwrap()),
+            }
+            cowlab_sys::dir::remove_tree(other.path("unused")).unwrap();
+        }
+        other.import_base();
+        other
+    }
+
     /// Starts a build in another process.
     #[expect(
         clippy::disallowed_methods,

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
+use cowlab_runtime::build::CachePlace;
 use cowlab_runtime::system::PruneOptions;
 
 use crate::basics::Test;
@@ -14,6 +15,7 @@ pub(crate) const ALL: &[(&str, Test)] = &[
     ("equal_inputs_give_equal_digests", reproducible),
     ("a_missing_blob_is_made_again", missing_blob),
     ("a_layer_that_somebody_changed_is_made_again", changed_layer),
+    ("a_cache_goes_to_another_root", exchanged_cache),
     ("two_builds_share_a_step", two_builds),
     ("stages_run_at_the_same_time", parallel_stages),
     ("prune_removes_what_no_image_needs", prune),
@@ -270,4 +272,44 @@ fn changed_layer(f: &Fixture) {
         assert_eq!(f.read(&again, "d/x") + &f.read(&again, "y"), "x\ny\n");
         f.assert_sound();
     }
+}
+
+fn exchanged_cache(f: &Fixture) {
+    f.write("file", "1");
+    let text = "FROM base AS a\nRUN echo x > /x\nCOPY file /\nRUN true\nFROM base\nCOPY --from=a /x /file /y/\n";
+    let place = CachePlace::Directory(f.path("cache"));
+    let mut options = f.options(text);
+    options.cache_to = vec![place.clone()];
+    let (first, _) = f.build_with(&options);
+    f.build_with(&options);
+    let other = f.elsewhere();
+    let mut options = other.options(text);
+    options.cache_from = vec![place.clone()];
+    let (second, told) = other.build_with(&options);
+    assert_eq!(
+        (told.of("RUN"), told.of("COPY")),
+        (vec!["CACHED"; 2], vec!["CACHED"; 2]),
+        "{told:?}"
+    );
+    assert_eq!(
+        first.layers.last().unwrap().chain_id,
+        second.layers.last().unwrap().chain_id
+    );
+    other.assert_sound();
+    // A cache that is damaged, or not there, is told and not used.
+    let third = f.elsewhere();
+    for blob in fs::read_dir(f.path("cache/blobs/sha256")).unwrap() {
+        let path = blob.unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        if bytes[0] == 0x1f {
+            *bytes.last_mut().unwrap() ^= 1;
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+    let mut options = third.options(text);
+    options.cache_from = vec![place, CachePlace::Directory(f.path("none"))];
+    let (_, told) = third.build_with(&options);
+    assert_eq!(told.of("RUN echo"), ["DONE"]);
+    assert!(told.warnings.lock().unwrap().len() >= 2, "{told:?}");
+    third.assert_sound();
 }
