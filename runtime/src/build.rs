@@ -25,7 +25,7 @@ use cowlab_reports::result::Timestamp;
 use cowlab_snapshots::{DiffOptions, Digest, Error as StoreError, Filter, PrepareOptions};
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::process::with_private_mounts;
-use cowlab_sys::{Chance, durability, stat};
+use cowlab_sys::{Chance, durability, interrupt, stat};
 
 use crate::container::{self, Containers, RemoveOptions};
 use crate::graph::{LayerRow, LayerState};
@@ -252,7 +252,7 @@ impl<'r> Build<'r> {
     ///
     /// # Errors
     ///
-    /// [`Error::Sys`].
+    /// [`Error::Sys`], [`Error::Interrupted`].
     pub fn lock_step(&self, key: &Digest, waiting: impl FnOnce()) -> Result<FileLock> {
         let name = format!("locks/step-{:02x}", key.as_bytes()[0]);
         let path = self.root.dir().join(name);
@@ -260,7 +260,7 @@ impl<'r> Build<'r> {
             return Ok(lock);
         }
         waiting();
-        Ok(FileLock::exclusive(&path)?)
+        exclusive(&path)
     }
 
     /// The layer that a record of the cache names, if all that it needs is here and as it was: its snapshot, and its blob or what
@@ -356,6 +356,19 @@ pub fn timestamp(epoch: Option<i64>) -> String {
         None => SystemTime::now(),
     };
     Timestamp::from(time).to_string()
+}
+
+/// Waits for a lock, unless a signal asks to stop.
+fn exclusive(path: &Path) -> Result<FileLock> {
+    const LOOK_UP: Duration = Duration::from_millis(100);
+    loop {
+        if let Some(lock) = FileLock::exclusive_within(path, LOOK_UP)? {
+            return Ok(lock);
+        }
+        if interrupt::requested() {
+            return Err(Error::Interrupted);
+        }
+    }
 }
 
 /// How a snapshot is made that nothing was promised of.

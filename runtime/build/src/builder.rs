@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cowlab_dockerfile::{Base, Globals, Ignore, Plan, Planned, Platform};
 use cowlab_runtime::Root;
@@ -11,8 +11,10 @@ use cowlab_runtime::build::{Build, ImportedCache, timestamp};
 use cowlab_runtime::graph::LayerRow;
 use cowlab_runtime::image::{self, Name};
 use cowlab_snapshots::Digest;
+use cowlab_sys::interrupt;
 use serde_json::Value;
 
+use crate::advise::{self, StepReport};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::options::BuildOptions;
@@ -21,11 +23,16 @@ use crate::stage::{Stage, State};
 use crate::tree::Tree;
 use crate::{Error, Result};
 
+/// How often a stage that waits looks whether to stop.
+const LOOK_UP: Duration = Duration::from_millis(200);
+
 /// An image that was built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Built {
     /// Its id.
     pub id: Digest,
+    /// What became of its steps, by stages.
+    pub steps: Vec<StepReport>,
 }
 
 /// A base image that is here.
@@ -114,9 +121,16 @@ impl Builder<'_> {
             all => self.run_stages(all)?,
         }
         self.cache.finish()?;
-        let state = lock(&self.finished).remove(&plan.target);
-        let state = state.ok_or(Error::GivenUp)?;
-        let built = self.assemble(Arc::unwrap_or_clone(state))?;
+        let mut finished = std::mem::take(&mut *lock(&self.finished));
+        let in_order = plan
+            .stages
+            .iter()
+            .filter_map(|one| finished.get(&one.stage));
+        let steps: Vec<_> = in_order.flat_map(|state| state.reports.clone()).collect();
+        let state = finished.remove(&plan.target).ok_or(Error::GivenUp)?;
+        let id = self.assemble(Arc::unwrap_or_clone(state))?;
+        let built = Built { id, steps };
+        advise::remember(self.root, self.options, &built.steps)?;
         for place in &self.options.cache_to {
             let keys = self.cache.exported();
             self.root
@@ -170,16 +184,17 @@ impl Builder<'_> {
         let mut finished = lock(&self.finished);
         while !stages.iter().all(|stage| finished.contains_key(stage)) {
             self.go_on()?;
-            finished = self
-                .news
-                .wait(finished)
-                .unwrap_or_else(PoisonError::into_inner);
+            let woken = self.news.wait_timeout(finished, LOOK_UP);
+            finished = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         Ok(())
     }
 
-    /// Refuses to go on once another stage has failed.
+    /// Refuses to go on once another stage has failed, or a signal asked to stop.
     pub(crate) fn go_on(&self) -> Result<()> {
+        if interrupt::requested() {
+            return Err(cowlab_runtime::Error::Interrupted.into());
+        }
         match self.has_failed.load(Ordering::Relaxed) {
             true => Err(Error::GivenUp),
             false => Ok(()),
@@ -196,7 +211,7 @@ impl Builder<'_> {
         })
     }
 
-    fn assemble(&self, mut state: State) -> Result<Built> {
+    fn assemble(&self, mut state: State) -> Result<Digest> {
         state.config.add_labels(self.options.labels.clone());
         let diff_ids: Vec<&str> = state
             .layers
@@ -208,10 +223,9 @@ impl Builder<'_> {
             .unwrap_or_else(|| timestamp(self.options.epoch));
         let config = state.config.finish(&diff_ids, &state.history, &created);
         let from = &*self.options.dockerfile.file;
-        let id = self
+        Ok(self
             .root
-            .assemble(config, &state.layers, &self.options.names, from)?;
-        Ok(Built { id })
+            .assemble(config, &state.layers, &self.options.names, from)?)
     }
 
     pub(crate) fn tell(&self, event: Event<'_>) {

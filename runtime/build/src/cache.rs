@@ -45,6 +45,9 @@ pub(crate) struct Outcome {
     pub(crate) layer: Option<LayerRow>,
     /// When it was run, for the history.
     pub(crate) created: String,
+    /// How long that took.
+    pub(crate) nanoseconds: u64,
+    pub(crate) is_cached: bool,
 }
 
 /// The cache of a root as a build uses it.
@@ -104,6 +107,8 @@ impl<'b, 'r> Cache<'b, 'r> {
         Ok(Some(Outcome {
             layer,
             created: step.created.clone(),
+            nanoseconds: step.nanoseconds,
+            is_cached: true,
         }))
     }
 
@@ -124,7 +129,6 @@ impl<'b, 'r> Cache<'b, 'r> {
         parent: Option<&LayerRow>,
         outcome: &Outcome,
         text: &str,
-        nanoseconds: u64,
     ) -> Result<()> {
         let top = outcome.layer.as_ref().or(parent);
         Ok(self.build.root().graph().add_step(&StepRow {
@@ -133,7 +137,7 @@ impl<'b, 'r> Cache<'b, 'r> {
             has_layer: outcome.layer.is_some(),
             text: text.to_owned(),
             created: outcome.created.clone(),
-            nanoseconds,
+            nanoseconds: outcome.nanoseconds,
             used: 0,
         })?)
     }

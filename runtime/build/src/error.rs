@@ -122,9 +122,11 @@ impl Error {
     /// Says which instruction it is about, unless it says so already.
     pub(crate) fn at(self, place: impl Into<Place>) -> Self {
         match self {
-            Self::Dockerfile(_) | Self::Instruction { .. } | Self::Exit { .. } | Self::GivenUp => {
-                self
-            }
+            Self::Dockerfile(_)
+            | Self::Instruction { .. }
+            | Self::Exit { .. }
+            | Self::GivenUp
+            | Self::Runtime(cowlab_runtime::Error::Interrupted) => self,
             reason => Self::Instruction {
                 place: place.into(),
                 reason: Box::new(reason),

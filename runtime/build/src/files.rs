@@ -172,7 +172,7 @@ impl Stage<'_, '_> {
         }
         let outcome = self.copy_selected(prepared, tree, &selected, step)?;
         if is_settled(&selected) {
-            self.remember(&quick, prepared.parent, &outcome, step, Duration::ZERO)?;
+            self.remember(&quick, prepared.parent, &outcome, step)?;
         }
         Ok(outcome)
     }
@@ -201,7 +201,7 @@ impl Stage<'_, '_> {
             let selected = select(tree, prepared)?;
             self.copy_selected(prepared, tree, &selected, step)
         })?;
-        self.remember(&quick, prepared.parent, &outcome, step, Duration::ZERO)?;
+        self.remember(&quick, prepared.parent, &outcome, step)?;
         Ok(outcome)
     }
 

@@ -5,6 +5,7 @@
 //! the target makes an image. What a step's result depends on is digested into a key, by which the build cache of the root
 //! finds the layer that an earlier build made of it.
 
+mod advise;
 mod builder;
 mod cache;
 mod config;
@@ -18,6 +19,7 @@ mod run;
 mod stage;
 mod tree;
 
+pub use advise::{Advice, Copied, Hint, Remedy, StepReport, advise};
 pub use builder::{Built, build};
 pub use error::{Error, Place, Result};
 pub use options::{BuildOptions, Secret};

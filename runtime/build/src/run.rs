@@ -1,13 +1,14 @@
 //! `RUN`: a program in a container that works in the step's snapshot.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cowlab_dockerfile::{Command, Network as Asked, Program, Run};
 use cowlab_runtime::container::{
     Containers, CreateOptions, Network, RemoveOptions, Source, StartOptions,
 };
 use cowlab_runtime::graph::LayerRow;
+use cowlab_sys::interrupt;
 use cowlab_sys::process::with_private_mounts;
 use oci_spec::image::ImageConfiguration;
 use serde_json::json;
@@ -86,7 +87,7 @@ impl Stage<'_, '_> {
             self.run_in_snapshot(&job, parent, step)
         })?;
         if job.of_context.is_settled() {
-            self.remember(&quick, parent, &outcome, step, Duration::ZERO)?;
+            self.remember(&quick, parent, &outcome, step)?;
         }
         Ok(outcome)
     }
@@ -201,6 +202,7 @@ impl Stage<'_, '_> {
                 place: place.clone(),
                 status,
             }),
+            _ if interrupt::requested() => Err(cowlab_runtime::Error::Interrupted.into()),
             _ => Err(Error::refused(
                 "the monitor of its program died: how it ended is not known",
             )),

@@ -1,6 +1,6 @@
 //! One stage: its instructions one after the other.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cowlab_dockerfile::{Base, Globals, Instruction, Kind, Planned, Scope};
 use cowlab_runtime::build::{StepOptions, timestamp};
@@ -8,6 +8,7 @@ use cowlab_runtime::graph::LayerRow;
 use cowlab_snapshots::Digest;
 use serde_json::{Value, json};
 
+use crate::advise::StepReport;
 use crate::builder::Builder;
 use crate::cache::Outcome;
 use crate::config::Config;
@@ -29,6 +30,8 @@ pub(crate) struct State {
     pub(crate) scope: Scope,
     /// When the last step was run that changed files.
     pub(crate) created: Option<String>,
+    /// What became of the steps of this stage.
+    pub(crate) reports: Vec<StepReport>,
 }
 
 impl State {
@@ -47,6 +50,7 @@ impl State {
             config,
             layers,
             history,
+            reports: Vec::new(),
         }
     }
 
@@ -141,6 +145,7 @@ impl<'a, 'b> Stage<'a, 'b> {
             base => self.builder.base(base, &self.unshown()),
         }
         .map_err(|error| error.at(stage))?;
+        state.reports.clear();
         let mut instructions = self.triggers(&mut state)?;
         instructions.extend(stage.instructions.iter().cloned());
         let (mut position, total) = (1, shown(&instructions));
@@ -203,6 +208,15 @@ impl<'a, 'b> Stage<'a, 'b> {
                 elapsed,
             });
         })?;
+        state.reports.push(StepReport {
+            stage: self.planned.stage,
+            line: instruction.lines.first,
+            text: text.clone(),
+            kind: instruction.kind.name().to_owned(),
+            layer: outcome.layer.as_ref().map(|layer| layer.chain_id.clone()),
+            is_cached: outcome.is_cached,
+            nanoseconds: outcome.nanoseconds,
+        });
         state.take(outcome, &text);
         Ok(())
     }
@@ -230,8 +244,13 @@ impl<'a, 'b> Stage<'a, 'b> {
         let created = timestamp(builder.options.epoch);
         let layer = work()?;
         let elapsed = begin.elapsed();
-        let outcome = Outcome { layer, created };
-        self.remember(key, parent, &outcome, step, elapsed)?;
+        let outcome = Outcome {
+            layer,
+            created,
+            nanoseconds: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
+            is_cached: false,
+        };
+        self.remember(key, parent, &outcome, step)?;
         builder.tell(Event::Done { step, elapsed });
         Ok(outcome)
     }
@@ -261,12 +280,8 @@ impl<'a, 'b> Stage<'a, 'b> {
         parent: Option<&LayerRow>,
         outcome: &Outcome,
         step: &Step,
-        elapsed: Duration,
     ) -> Result<()> {
-        let nanoseconds = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
-        self.builder
-            .cache
-            .add(key, parent, outcome, &step.text, nanoseconds)
+        self.builder.cache.add(key, parent, outcome, &step.text)
     }
 
     /// Makes the directory that programs start in, where it is not there.

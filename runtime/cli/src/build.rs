@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use cowlab_build::{BuildOptions, Built, Error, Secret};
+use cowlab_runtime::build::CachePlace;
 use cowlab_runtime::container::Network;
 use cowlab_runtime::image::Name;
 use cowlab_runtime::system::PruneOptions;
@@ -53,6 +54,15 @@ pub(crate) struct BuildArgs {
     /// A secret for `RUN --mount=type=secret`: a file, or a variable of the environment.
     #[arg(long, value_name = "id=ID[,src=FILE|,env=NAME]", value_parser = secret)]
     secret: Vec<(String, Secret)>,
+    /// Use steps of a cache that `--cache-to` wrote, besides those that are here; may be given more than once.
+    #[arg(long, value_name = "type=local,src=DIR|type=registry,ref=NAME", value_parser = cache_from)]
+    cache_from: Vec<CachePlace>,
+    /// Write the steps of this build to a directory or a registry; may be given more than once.
+    #[arg(long, value_name = "type=local,dest=DIR|type=registry,ref=NAME", value_parser = cache_to)]
+    cache_to: Vec<CachePlace>,
+    /// Print after the build which steps to move or to merge, and what each copied up.
+    #[arg(long)]
+    advise: bool,
     /// A label of the image; may be given more than once.
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     label: Vec<(String, String)>,
@@ -207,6 +217,8 @@ pub(crate) fn build(args: &BuildArgs) -> anyhow::Result<u8> {
             NetworkWord::None => Network::None,
         },
         secrets: args.secret.iter().cloned().collect(),
+        cache_from: args.cache_from.clone(),
+        cache_to: args.cache_to.clone(),
         registry: args.registry.options(),
         monitor: monitor_arguments(&root),
         ..BuildOptions::new(dockerfile)
@@ -216,10 +228,15 @@ pub(crate) fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     // What is drawn at a terminal ends before anything else is written to it.
     drop(progress);
     let built = built.map_err(|error| failed(&input, error))?;
-    tell(args, &built)
+    tell(args, &built)?;
+    if args.advise {
+        let advice = cowlab_build::advise(&root, &options, &built.steps)?;
+        write!(std::io::stderr(), "{advice}")?;
+    }
+    Ok(exit::OK)
 }
 
-fn tell(args: &BuildArgs, built: &Built) -> anyhow::Result<u8> {
+fn tell(args: &BuildArgs, built: &Built) -> anyhow::Result<()> {
     if let Some(path) = &args.iidfile {
         output::to_file(path, |out| Ok(write!(out, "{}", built.id)?))?;
     }
@@ -231,8 +248,7 @@ fn tell(args: &BuildArgs, built: &Built) -> anyhow::Result<u8> {
         });
         output::to_file(path, |out| Ok(writeln!(out, "{document:#}")?))?;
     }
-    writeln!(std::io::stdout(), "{}", built.id)?;
-    Ok(exit::OK)
+    Ok(writeln!(std::io::stdout(), "{}", built.id)?)
 }
 
 /// The values of `--build-arg`. One without a value has that of the environment, and is left out where there is none.
@@ -262,6 +278,45 @@ fn epoch(arguments: &BTreeMap<String, String>) -> Result<Option<i64>, Stop> {
             "SOURCE_DATE_EPOCH is `{text}`: it is a number of seconds since 1970, such as `$(git log -1 --format=%ct)`"
         ),
     })
+}
+
+fn cache_from(text: &str) -> Result<CachePlace, String> {
+    cache_place(text, "src")
+}
+
+fn cache_to(text: &str) -> Result<CachePlace, String> {
+    cache_place(text, "dest")
+}
+
+/// Reads `type=local,src=DIR` or `type=registry,ref=NAME`; a name alone is one of a registry, as docker has it.
+fn cache_place(text: &str, dir: &str) -> Result<CachePlace, String> {
+    let name = |text: &str| match text.parse() {
+        Ok(name) => Ok(CachePlace::Registry(name)),
+        Err(error) => Err(format!("{error}")),
+    };
+    if !text.contains('=') {
+        return name(text);
+    }
+    let mut fields = BTreeMap::new();
+    for field in text.split(',') {
+        let (key, value) = field
+            .split_once('=')
+            .ok_or_else(|| format!("`{field}` is no NAME=VALUE"))?;
+        // All steps are written, which is docker's `max`.
+        if !["type", "ref", "mode", dir].contains(&key) {
+            return Err(format!(
+                "a cache has type, ref, mode and {dir}, not `{key}`"
+            ));
+        }
+        fields.insert(key, value);
+    }
+    match (fields.get("type"), fields.get(dir), fields.get("ref")) {
+        (Some(&"local"), Some(path), None) => Ok(CachePlace::Directory(path.into())),
+        (Some(&"registry"), None, Some(reference)) => name(reference),
+        _ => Err(format!(
+            "write `type=local,{dir}=DIR` or `type=registry,ref=NAME`"
+        )),
+    }
 }
 
 /// Reads `id=ID,src=FILE`, `id=ID,env=NAME`, or `id=ID` alone: then a variable of that name, else a file of that name.

@@ -439,8 +439,8 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         names: &["build", "image build", "builder build"],
-        here: "--build-arg -f --file --iidfile --label --metadata-file --network --no-cache --progress --pull -q --quiet --secret -t \
-               --tag --target",
+        here: "--build-arg --cache-from --cache-to -f --file --iidfile --label --metadata-file --network --no-cache --progress --pull -q \
+               --quiet --secret -t --tag --target",
         idle: &[
             NO_TRUST,
             ("--compress", "the context is nowhere sent to"),
@@ -451,14 +451,14 @@ const VERBS: &[Verb] = &[
             ("--load", "the image is in the root anyway"),
             ("--provenance --sbom", "`false` turns off what is not made"),
         ],
-        own: "--creds --discard-blobs --strict --tls-verify",
+        own: "--advise --creds --discard-blobs --strict --tls-verify",
         refused: &[
             ("--add-host", &NAMES),
             ("--allow --security-opt", &PRIVILEGES),
             ("--annotation --attest", &ATTESTATIONS),
             ("--build-context --ssh", &BUILD_INPUTS),
             ("--builder --call --check", &BUILDERS),
-            ("--cache-from --cache-to --no-cache-filter", &BUILD_CACHE),
+            ("--no-cache-filter", &BUILD_CACHE),
             (
                 "--cgroup-parent --cpu-period --cpu-quota -c --cpu-shares --cpuset-cpus --cpuset-mems -m --memory --memory-swap \
                  --shm-size --ulimit",

@@ -84,7 +84,7 @@ impl Root {
                         if let Some(waiting) = waiting.take() {
                             waiting();
                         }
-                        Some(FileLock::exclusive(&path)?)
+                        Some(super::exclusive(&path)?)
                     }
                 },
             };

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use cowlab_sys::channel::{self, Ready};
 use cowlab_sys::terminal::{self, Size};
-use cowlab_sys::{Errno, io, signals};
+use cowlab_sys::{Errno, interrupt, io, signals};
 
 use super::keys::DetachKeys;
 use super::log::Stream;
@@ -317,7 +317,8 @@ impl Session {
         }
     }
 
-    /// Hands both outputs to `sink` until the program ends; returns its status, `None` where its monitor died.
+    /// Hands both outputs to `sink` until the program ends, or a signal asks to stop ([`interrupt`]); returns its status, `None`
+    /// where its monitor died or the wait was cut short.
     ///
     /// # Errors
     ///
@@ -331,6 +332,17 @@ impl Session {
                     Frame::Ended(status) => return Ok(Some(status)),
                     _ => {}
                 }
+            }
+            let readable = Ready {
+                readable: true,
+                writable: false,
+            };
+            // The signal may have come to another thread.
+            if interrupt::requested() {
+                return Ok(None);
+            }
+            if !channel::wait(&[(self.socket.as_fd(), readable)], Some(TICK))?[0].readable {
+                continue;
             }
             let mut buffer = [0; 32 << 10];
             match self.socket.read(&mut buffer) {

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
+use cowlab_build::{Remedy, advise};
 use cowlab_runtime::build::CachePlace;
 use cowlab_runtime::system::PruneOptions;
 
@@ -16,6 +17,7 @@ pub(crate) const ALL: &[(&str, Test)] = &[
     ("a_missing_blob_is_made_again", missing_blob),
     ("a_layer_that_somebody_changed_is_made_again", changed_layer),
     ("a_cache_goes_to_another_root", exchanged_cache),
+    ("advice_is_what_builds_showed", advice),
     ("two_builds_share_a_step", two_builds),
     ("stages_run_at_the_same_time", parallel_stages),
     ("prune_removes_what_no_image_needs", prune),
@@ -312,4 +314,43 @@ fn exchanged_cache(f: &Fixture) {
     assert_eq!(told.of("RUN echo"), ["DONE"]);
     assert!(told.warnings.lock().unwrap().len() >= 2, "{told:?}");
     third.assert_sound();
+}
+
+fn advice(f: &Fixture) {
+    f.write("file", "1");
+    let text = "FROM base\n\
+         COPY file /file\n\
+         RUN echo $((1)) > /same; mkdir -p /var/log; cat /proc/sys/kernel/random/uuid > /var/log/new\n\
+         RUN cat /file > /copy\n\
+         RUN chown 33 /file /bin/busybox\n\
+         RUN rm /copy\n";
+    f.build(text);
+    f.write("file", "22");
+    let options = f.options(text);
+    let (built, _) = f.try_build(&options);
+    let given = advise(&f.root, &options, &built.unwrap().steps).unwrap();
+    let hints: Vec<_> = given
+        .hints
+        .iter()
+        .map(|one| (one.remedy, one.line, one.other_line, one.bytes))
+        .collect();
+    assert!(
+        hints
+            .iter()
+            .any(|one| (one.0, one.1, one.2) == (Remedy::Move, 3, 2)),
+        "{given}"
+    );
+    assert!(
+        !hints.iter().any(|one| (one.0, one.1) == (Remedy::Move, 4)),
+        "{given}"
+    );
+    assert!(hints.contains(&(Remedy::CopyWithOwner, 5, 2, 2)), "{given}");
+    assert!(hints.contains(&(Remedy::Merge, 6, 4, 2)), "{given}");
+    let size = fs::metadata(crate::fixture::BUSYBOX).unwrap().len();
+    let chown = given.copied.iter().find(|one| one.line == 5).unwrap();
+    assert!(chown.bytes >= size, "{given}");
+    // A build that runs nothing forgets nothing.
+    let (built, _) = f.try_build(&options);
+    let again = advise(&f.root, &options, &built.unwrap().steps).unwrap();
+    assert_eq!(again, given);
 }
