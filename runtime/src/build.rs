@@ -3,7 +3,7 @@
 //! ```text
 //! <root>/locks/build-<number>     held by a build as long as it lives
 //! <root>/locks/step-<00..ff>      held while a step is run, by the first byte of its key
-//! <root>/build/mount*/            where a build mounts snapshots, in mount namespaces of its own
+//! <root>/build/mount-*/           where a step mounts snapshots, in a mount namespace of its own
 //! <root>/build/cache/<digits>/    a directory of `RUN --mount=type=cache`: see [`cache`]
 //! ```
 //!
@@ -24,7 +24,6 @@ use cowlab_driver::Durability;
 use cowlab_reports::result::Timestamp;
 use cowlab_snapshots::{DiffOptions, Digest, Error as StoreError, Filter, PrepareOptions};
 use cowlab_sys::lock::FileLock;
-use cowlab_sys::process::with_private_mounts;
 use cowlab_sys::{Chance, durability, interrupt, stat};
 
 use crate::container::{self, Containers, RemoveOptions};
@@ -55,9 +54,7 @@ impl Root {
     ///
     /// [`Error::Store`] where what a dead build left cannot be removed.
     pub fn begin_build(&self) -> Result<Build<'_>> {
-        for dir in [mount_point(self), cache::dir(self)] {
-            durability::create_dir_all(dir)?;
-        }
+        durability::create_dir_all(cache::dir(self))?;
         let adding = self.adding()?;
         let mut number = 0;
         let alive = loop {
@@ -171,7 +168,7 @@ impl<'r> Build<'r> {
     ///
     /// [`Error::Sys`].
     pub fn place(&self, name: &str) -> Result<PathBuf> {
-        let place = mount_point(self.root).with_file_name(format!("mount-{name}"));
+        let place = self.root.dir().join(format!("build/mount-{name}"));
         durability::create_dir_all(&place)?;
         Ok(place)
     }
@@ -183,23 +180,17 @@ impl<'r> Build<'r> {
         Ok(key)
     }
 
-    /// Mounts a writable snapshot for nobody else to see, and gives `work` the place.
+    /// Gives `work` the tree of a writable snapshot, which nobody else sees meanwhile.
     ///
     /// # Errors
     ///
     /// [`Error::Store`], and what `work` returns.
-    pub fn with_mounted<T: Send, E: From<Error> + Send>(
+    pub fn with_mounted<T, E: From<Error>>(
         &self,
         key: &str,
-        work: impl FnOnce(&Path) -> std::result::Result<T, E> + Send,
+        work: impl FnOnce(&Path) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
-        let place = mount_point(self.root);
-        let done = with_private_mounts(|| {
-            let mounted = self.root.store().mount(key, &place).map_err(Error::from)?;
-            let done = work(mounted.target());
-            drop(mounted);
-            done
-        });
+        let done = self.root.store().with_writable(key, work);
         done.map_err(Error::from)?
     }
 
@@ -389,8 +380,4 @@ fn snapshots(prefix: String) -> Filter {
 
 fn lock_of(root: &Root, number: usize) -> PathBuf {
     root.dir().join(format!("locks/build-{number}"))
-}
-
-fn mount_point(root: &Root) -> PathBuf {
-    root.dir().join("build/mount")
 }

@@ -14,6 +14,8 @@ use crate::database::Database;
 use crate::in_use::{self, Uses};
 use crate::info::Kind;
 use crate::locks::{Hold, Locks};
+use crate::row::Row;
+use crate::shown::Shown;
 use crate::store::{Store, mountable};
 use crate::suspicion;
 use crate::{Error, Result};
@@ -87,17 +89,7 @@ impl Store {
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn mount(&self, key: &str, target: &Path) -> Result<Mounted> {
         let (row, _lock) = self.hold_to_mount(key)?;
-        mountable(&row)?;
-        if row.kind == Kind::Active {
-            let holders = in_use::holders(&self.matchers(&row)?, Uses::Mounts)
-                .map_err(Error::use_unknown(key))?;
-            if !holders.is_empty() {
-                return Err(Error::Busy {
-                    key: key.to_owned(),
-                    holders,
-                });
-            }
-        }
+        self.refuse_mounted(&row)?;
         let mount = self
             .activate(&row)?
             .mount_at(target)
@@ -110,6 +102,42 @@ impl Store {
             driver: Arc::clone(&self.driver),
             database: Some(Arc::clone(&self.database)),
         })
+    }
+
+    /// Gives `work` the tree of an active snapshot to write to, by a mount that nobody else sees and that ends with the process.
+    /// Meanwhile the snapshot is locked.
+    ///
+    /// # Errors
+    ///
+    /// As [`mount`](Self::mount).
+    #[tracing::instrument(level = "debug", skip(self, work))]
+    pub fn with_writable<T>(&self, key: &str, work: impl FnOnce(&Path) -> T) -> Result<T> {
+        let (row, lock) = self.hold_to_mount(key)?;
+        self.refuse_mounted(&row)?;
+        let done = self.activate(&row).and_then(|activation| {
+            let shown = Shown::new(&activation).map_err(Error::driver("mount", key))?;
+            Ok(work(shown.path()))
+        });
+        drop(lock);
+        self.release(row.id);
+        done
+    }
+
+    /// Refuses a committed snapshot, and an active one that is mounted.
+    fn refuse_mounted(&self, row: &Row) -> Result<()> {
+        mountable(row)?;
+        if row.kind != Kind::Active {
+            return Ok(());
+        }
+        let holders = in_use::holders(&self.matchers(row)?, Uses::Mounts)
+            .map_err(Error::use_unknown(&row.name))?;
+        match holders.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Busy {
+                key: row.name.clone(),
+                holders,
+            }),
+        }
     }
 
     /// Ends a mount that was [kept](Mounted::keep), perhaps by another process.
