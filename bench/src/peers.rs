@@ -6,6 +6,7 @@
 //! that it is about, and judges nothing.
 
 mod arms;
+mod build;
 mod place;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -7,6 +7,7 @@ use cowlab_driver::Missing;
 use cowlab_sys::Cmd;
 use serde_json::{Value, json};
 
+use super::build::{self, Cached};
 use super::place::{CHANGE, MANY, Place, SAMPLE, reference};
 
 /// A task that several tools do.
@@ -56,6 +57,7 @@ pub(super) enum Tool {
     Tar,
     Umoci,
     Podman,
+    Buildah,
     Containerd,
     Runc,
 }
@@ -68,6 +70,7 @@ impl Tool {
             Self::Tar => &[("tar", "tar")],
             Self::Umoci => &[("umoci", "umoci")],
             Self::Podman => &[("podman", "podman")],
+            Self::Buildah => &[("buildah", "buildah"), ("runc", "runc")],
             Self::Containerd => &[
                 ("containerd", "containerd"),
                 ("ctr", "containerd"),
@@ -279,7 +282,101 @@ pub(super) const TASKS: &[Task] = &[
             },
         ],
     },
+    Task {
+        name: "build",
+        what: "building an image of 20 steps on a Debian root, none of them cached",
+        blocks: 3,
+        rounds: 3,
+        arms: &[
+            BUILD,
+            Arm {
+                label: "cowlab again",
+                ..BUILD
+            },
+            Arm {
+                timed: |turn| {
+                    Ok(vec![build::buildah(
+                        turn.place,
+                        turn.home,
+                        turn.name,
+                        Cached::Not,
+                    )?])
+                },
+                undo: |turn| build::buildah_undo(turn.place, turn.home, turn.name),
+                ..BUILDAH
+            },
+        ],
+    },
+    Task {
+        name: "cached-build",
+        what: "building the same image again, every step of it cached",
+        blocks: 3,
+        rounds: 5,
+        arms: &[
+            CACHED_BUILD,
+            Arm {
+                label: "cowlab again",
+                ..CACHED_BUILD
+            },
+            Arm {
+                set_up: |place, home| {
+                    build::buildah_ready(place, home)?;
+                    Ok(build::buildah(place, home, build::NAME, Cached::Wholly)?.run()?)
+                },
+                home: "cached-build-buildah",
+                timed: |turn| {
+                    Ok(vec![build::buildah(
+                        turn.place,
+                        turn.home,
+                        build::NAME,
+                        Cached::Wholly,
+                    )?])
+                },
+                ..BUILDAH
+            },
+        ],
+    },
 ];
+
+const BUILD: Arm = Arm {
+    home: "build-cowlab",
+    set_up: build::cowlab_ready,
+    timed: |turn| {
+        Ok(vec![build::cowlab(
+            turn.place,
+            turn.home,
+            turn.name,
+            Cached::Not,
+        )?])
+    },
+    undo: |turn| build::cowlab_undo(turn.place, turn.home, turn.name),
+    ..ARM
+};
+
+const CACHED_BUILD: Arm = Arm {
+    home: "cached-build-cowlab",
+    set_up: |place, home| {
+        build::cowlab_ready(place, home)?;
+        Ok(build::cowlab(place, home, build::NAME, Cached::Wholly)?.run()?)
+    },
+    timed: |turn| {
+        Ok(vec![build::cowlab(
+            turn.place,
+            turn.home,
+            build::NAME,
+            Cached::Wholly,
+        )?])
+    },
+    ..ARM
+};
+
+const BUILDAH: Arm = Arm {
+    tool: Tool::Buildah,
+    label: "buildah build",
+    home: "build-buildah",
+    set_up: build::buildah_ready,
+    ..ARM
+};
 
 const UNPACK: Arm = Arm {
     timed: |turn| Ok(vec![cowlab_load(turn.place, turn.name, SAMPLE)]),
@@ -317,7 +414,7 @@ const COMMIT: Arm = Arm {
 /// The container in which ten changes were made.
 const CHANGED: &str = "changed";
 
-fn cowlab_load(place: &Place, root: &str, image: &str) -> Cmd {
+pub(super) fn cowlab_load(place: &Place, root: &str, image: &str) -> Cmd {
     let load = place.cowlab(root).args(["load", "--input"]);
     load.arg(place.layout(image))
 }
@@ -339,7 +436,7 @@ fn podman_pull(place: &Place, root: &str, image: &str) -> Cmd {
 }
 
 /// The name that podman gives to what it pulls from a layout.
-fn local(image: &str) -> String {
+pub(super) fn local(image: &str) -> String {
     format!("localhost/{image}")
 }
 

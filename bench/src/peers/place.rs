@@ -176,6 +176,17 @@ impl Place {
         command
     }
 
+    /// buildah on storage of its own, as podman's.
+    pub(super) fn buildah(&self, root: &str) -> Cmd {
+        Cmd::new("buildah")
+            .env("TMPDIR", self.fs.mount_point())
+            .arg("--root")
+            .arg(self.dir(root).join("storage"))
+            .arg("--runroot")
+            .arg(Path::new("/run").join(root))
+            .arg("--storage-driver=overlay")
+    }
+
     /// The client of a containerd of this run, started when it is asked for first.
     pub(super) fn ctr(&self) -> anyhow::Result<Cmd> {
         let dir = self.fresh("containerd")?;

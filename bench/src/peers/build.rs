@@ -1,0 +1,111 @@
+//! Building an image of 20 steps: programs that write a little, and files that are copied.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+
+use cowlab_sys::Cmd;
+
+use super::arms::{cowlab_load, local};
+use super::place::{Place, SAMPLE, reference};
+
+/// The name of an image that is built again and again.
+pub(super) const NAME: &str = "built";
+
+/// Whether an earlier build of the same counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cached {
+    Not,
+    Wholly,
+}
+
+/// Makes the context, and returns where it lies.
+fn context(place: &Place) -> anyhow::Result<PathBuf> {
+    let dir = place.fresh("context")?;
+    let file = dir.join("Dockerfile");
+    if file.exists() {
+        return Ok(dir);
+    }
+    let mut steps = String::from(
+        "ARG BASE\nFROM ${BASE}\nENV FIRST=1 SECOND=2\nLABEL made=here\nWORKDIR /work\n",
+    );
+    for number in 0..6 {
+        fs::write(dir.join(number.to_string()), format!("file {number}\n"))?;
+        writeln!(
+            steps,
+            "RUN mkdir -p /made/{number} && echo {number} >> /made/all"
+        )?;
+        writeln!(steps, "COPY {number} /work/")?;
+    }
+    for number in 6..9 {
+        writeln!(steps, "RUN echo {number} >> /made/all")?;
+    }
+    steps.push_str("USER 0\nCMD [\"/bin/sh\"]\n");
+    fs::write(&file, steps)?;
+    Ok(dir)
+}
+
+pub(super) fn cowlab_ready(place: &Place, home: &str) -> anyhow::Result<()> {
+    Ok(cowlab_load(place, home, SAMPLE).run()?)
+}
+
+pub(super) fn cowlab(place: &Place, home: &str, name: &str, cached: Cached) -> anyhow::Result<Cmd> {
+    let base = format!("BASE={}", reference(SAMPLE));
+    let mut build = place
+        .cowlab(home)
+        .args(["build", "--quiet", "--network", "none"]);
+    if cached == Cached::Not {
+        build = build.arg("--no-cache");
+    }
+    Ok(build
+        .args(["--build-arg", &base, "--tag", name])
+        .arg(context(place)?))
+}
+
+pub(super) fn cowlab_undo(place: &Place, home: &str, name: &str) -> Vec<Cmd> {
+    let prune = ["builder", "prune", "--all", "--force"];
+    vec![
+        place.cowlab(home).args(["rmi", name]),
+        place.cowlab(home).args(prune),
+    ]
+}
+
+pub(super) fn buildah_ready(place: &Place, home: &str) -> anyhow::Result<()> {
+    // By a relative path, as podman.
+    let pull = ["pull", "--quiet", &format!("oci:{SAMPLE}")];
+    let pull = place.buildah(home).args(pull);
+    Ok(pull.current_dir(place.dir("images")).run()?)
+}
+
+/// Without a network, as cowlab's, and with limits that need no privilege beyond root's usual.
+pub(super) fn buildah(
+    place: &Place,
+    home: &str,
+    name: &str,
+    cached: Cached,
+) -> anyhow::Result<Cmd> {
+    let base = format!("BASE={}", local(SAMPLE));
+    let mut build = place.buildah(home).args([
+        "build",
+        "--quiet",
+        "--layers",
+        "--network=none",
+        "--runtime=runc",
+        "--ulimit=nofile=1024:1024",
+        "--ulimit=nproc=1024:1024",
+    ]);
+    if cached == Cached::Not {
+        build = build.arg("--no-cache");
+    }
+    Ok(build
+        .args(["--build-arg", &base, "--tag", name])
+        .arg(context(place)?))
+}
+
+pub(super) fn buildah_undo(place: &Place, home: &str, name: &str) -> Vec<Cmd> {
+    vec![
+        place.buildah(home).args(["rmi", name]),
+        // The steps are images without a name.
+        place.buildah(home).args(["rmi", "--prune", "--force"]),
+    ]
+}
