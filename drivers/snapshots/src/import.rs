@@ -46,6 +46,7 @@ impl ApplyOptions {
                 size_limit: self.size_limit,
             },
             duplicates: self.duplicates,
+            owner: None,
         }
     }
 }

@@ -326,11 +326,16 @@ fn unpack(target: &Target<'_>, tree: &Tree, one: &Selected, destination: &str) -
         name: one.node.path.display().to_string(),
         reason: Box::new(reason),
     };
-    make_dirs(target.root, Path::new(destination), (0, 0))?;
+    let owner = target.options.owner;
+    make_dirs(target.root, Path::new(destination), owner.unwrap_or((0, 0)))?;
     let flags = at::OFlags::RDONLY | at::OFlags::DIRECTORY;
     let dir = target.root.open_inside(Path::new(destination), flags, 0)?;
     let union = apply::Target::union(&at::descriptor_path(&dir)).map_err(failed)?;
-    apply::apply_to(union, &mut archive, &ApplyOptions::default()).map_err(failed)?;
+    let options = ApplyOptions {
+        owner,
+        ..ApplyOptions::default()
+    };
+    apply::apply_to(union, &mut archive, &options).map_err(failed)?;
     tree.refuse_changed(&one.node, &file)?;
     Ok(true)
 }

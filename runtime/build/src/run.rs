@@ -142,7 +142,12 @@ impl Stage<'_, '_> {
         let snapshot = build.prepare(parent)?;
         let mut options = self.step_options();
         // Mounts that are made for it end with the program, whatever becomes of this process.
-        let ran = with_private_mounts(|| self.run_container(job, &snapshot, step))?;
+        let needs_mounts =
+            !job.run.mounts.is_empty() || matches!(job.run.program, Program::Script(_));
+        let ran = match needs_mounts {
+            true => with_private_mounts(|| self.run_container(job, &snapshot, step))?,
+            false => self.run_container(job, &snapshot, step),
+        };
         match ran {
             Ok(scaffold) => options.scaffold = scaffold,
             Err(error) => {

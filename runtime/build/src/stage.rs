@@ -130,6 +130,7 @@ impl<'a, 'b> Stage<'a, 'b> {
     /// Executes the stage.
     pub(crate) fn run(&self) -> Result<State> {
         let stage = self.stage();
+        self.refuse_other_platform()?;
         let shown = |instructions: &[Instruction]| {
             1 + instructions
                 .iter()
@@ -157,6 +158,29 @@ impl<'a, 'b> Stage<'a, 'b> {
                 .map_err(|error| error.at(&expanded))?;
         }
         Ok(state)
+    }
+
+    /// Refuses a stage for another kind of machine: its programs would not run here.
+    fn refuse_other_platform(&self) -> Result<()> {
+        let stage = self.stage();
+        let Some(asked) = self.builder.globals.platform(stage)? else {
+            return Ok(());
+        };
+        let mut parts = asked.split('/');
+        let (os, architecture) = (parts.next().unwrap_or_default(), parts.next());
+        let here = cowlab_runtime::image::architecture();
+        // As containerd reads them (`platforms.Normalize`).
+        let architecture = architecture.map(|name| match name {
+            "x86_64" | "x86-64" => "amd64",
+            "aarch64" => "arm64",
+            name => name,
+        });
+        if os == "linux" && architecture.is_none_or(|asked| asked == here) {
+            return Ok(());
+        }
+        let reason = format!("its platform is `{asked}`, and this machine's is `linux/{here}`");
+        let remedy = "leave `--platform` out, or build on such a machine".to_owned();
+        Err(stage.error(reason, Some(remedy)).into())
     }
 
     fn unshown(&self) -> Step {

@@ -100,6 +100,10 @@ impl Root {
         if !steps.is_empty() {
             self.graph().remove_steps(&steps)?;
         }
+        if options.all {
+            // What builds told of their steps, for advice.
+            cowlab_sys::dir::remove_tree(self.dir().join("build/last"))?;
+        }
         let mut dirs = Vec::new();
         for dir in self.cache_dirs()? {
             if self.remove_cache_dir(&dir)? {

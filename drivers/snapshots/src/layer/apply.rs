@@ -20,6 +20,8 @@ pub struct ApplyOptions {
     pub read: ReadOptions,
     /// What happens to an entry whose name was there before.
     pub duplicates: Duplicates,
+    /// Who owns everything, in place of the owners that the entries have.
+    pub owner: Option<(u32, u32)>,
 }
 
 /// What a layer was.
@@ -85,7 +87,10 @@ pub fn apply_recorded(
         };
         let mut archive = Archive::new(input, options.read.is_vouched_for(), recorder);
         let mut unpacker = Unpacker::new(View::open(target, options.duplicates)?);
-        while let Some(entry) = archive.next()? {
+        while let Some(mut entry) = archive.next()? {
+            if let Some((uid, gid)) = options.owner {
+                (entry.metadata.uid, entry.metadata.gid) = (uid, gid);
+            }
             unpacker
                 .apply(&entry, &mut archive)
                 .map_err(|error| match error {

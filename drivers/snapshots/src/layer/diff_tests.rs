@@ -245,6 +245,7 @@ fn apply(target: Target, archive: &[u8]) {
     let options = ApplyOptions {
         read,
         duplicates: super::apply::Duplicates::Refused,
+        ..ApplyOptions::default()
     };
     apply_to(target, &mut &*archive, &options).unwrap();
 }

@@ -122,6 +122,7 @@ fn bad_input(f: &Fixture) {
         ("COPY loop /", "leads in a circle"),
         ("COPY --chown=nobody2 . /", "does not know it"),
         ("COPY out /bin/sh/x", "Dockerfile:2"),
+        ("FROM --platform=linux/s390x base", "this machine's"),
         ("RUN [\"nosuch\"]", "no program `nosuch`"),
     ] {
         let error = f.fail(&format!("{from}{line}\n"));

@@ -224,11 +224,20 @@ fn archives(f: &Fixture) {
             .run()
             .unwrap();
     }
-    let (image, _) =
-        f.build("FROM base\nADD x.tar /one\nADD x.tar.gz plain.tar /two/\nCOPY x.tar /three/\n");
+    let (image, _) = f.build(
+        "FROM base\nADD x.tar /one\nADD --chown=5:6 x.tar.gz plain.tar /two/\nCOPY x.tar /three/\n",
+    );
     assert_eq!(f.read(&image, "one/a/file"), "in the archive");
     assert_eq!(f.read(&image, "two/a/file"), "in the archive");
     assert_eq!(f.read(&image, "two/plain.tar"), "no archive");
+    let owner = f.tree(&image, |root| {
+        fs::metadata(root.join("two/a/file")).unwrap()
+    });
+    assert_eq!((owner.uid(), owner.gid()), (5, 6));
+    let owner = f.tree(&image, |root| {
+        fs::metadata(root.join("two/a/file")).unwrap()
+    });
+    assert_eq!((owner.uid(), owner.gid()), (5, 6));
     assert!(f.tree(&image, |root| root.join("three/x.tar").is_file()));
     f.assert_sound();
 }
