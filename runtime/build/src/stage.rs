@@ -208,6 +208,9 @@ impl<'a, 'b> Stage<'a, 'b> {
         instruction: &Instruction,
         position: (usize, usize),
     ) -> Result<()> {
+        check_signal(&instruction.kind).map_err(|reason| {
+            instruction.error(reason, Some("name it as in `SIGTERM`".to_owned()))
+        })?;
         state.scope.enter(instruction);
         let text = told(instruction);
         if !is_shown(&instruction.kind) {
@@ -341,6 +344,16 @@ impl<'a, 'b> Stage<'a, 'b> {
             epoch: self.builder.options.epoch,
             ..Default::default()
         }
+    }
+}
+
+/// Whether the signal of `STOPSIGNAL` is one.
+fn check_signal(kind: &Kind) -> Result<(), String> {
+    match kind {
+        Kind::StopSignal(name) if cowlab_sys::task::signal_number(name).is_none() => {
+            Err(format!("there is no signal `{name}`"))
+        }
+        _ => Ok(()),
     }
 }
 

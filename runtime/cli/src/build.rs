@@ -369,6 +369,18 @@ fn excerpt(input: &Input, error: &Error) -> Option<String> {
     input.excerpt(file, lines)
 }
 
+/// An error about the container of a step: the codes that `run` ends with say how its program started, and a build's do not.
+fn of_a_step(error: anyhow::Error) -> anyhow::Error {
+    match exit::before_start(&error) {
+        cowlab_sys::interrupt::EXIT_CODE => error,
+        _ => Stop {
+            code: exit::FINDING,
+            message: exit::line(&error),
+        }
+        .into(),
+    }
+}
+
 /// The same error with what [`exit`] knows at its bottom.
 fn coded(error: Error) -> anyhow::Error {
     match error {
@@ -384,7 +396,7 @@ fn coded(error: Error) -> anyhow::Error {
         }
         .into(),
         Error::Runtime(error) => error.into(),
-        Error::Container(error) => error.into(),
+        Error::Container(error) => of_a_step(error.into()),
         Error::Sys(error) => error.into(),
         error => error.into(),
     }

@@ -190,7 +190,7 @@ fn driver_remedy(error: &DriverError) -> Option<String> {
 }
 
 /// An error with its causes. A message that has its cause in it already is not told twice.
-fn line(error: &anyhow::Error) -> String {
+pub(crate) fn line(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |line, cause| {
         let cause = cause.to_string();
         if line.is_empty() {

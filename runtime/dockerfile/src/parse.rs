@@ -10,7 +10,7 @@ use crate::instruction::{
     OnBuild, Program, Run, Source,
 };
 use crate::lines::{self, HereDocument, Logical};
-use crate::{mount, words};
+use crate::{mount, scope, words};
 
 const NAMES: [&str; 18] = [
     "ADD",
@@ -227,13 +227,7 @@ fn instruction(file: &Arc<str>, logical: &Logical, escape: char) -> Result<Instr
         "COPY" => Kind::Copy(copy(&request)?),
         "ENTRYPOINT" => Kind::Entrypoint(plain_command(&request)?),
         "ENV" => Kind::Env(pairs(&request)?),
-        "EXPOSE" => Kind::Expose(
-            request
-                .text()?
-                .split_whitespace()
-                .map(str::to_owned)
-                .collect(),
-        ),
+        "EXPOSE" => Kind::Expose(expose(&request)?),
         "HEALTHCHECK" => Kind::Health(health(&request)?),
         "LABEL" => Kind::Label(pairs(&request)?),
         "MAINTAINER" => Kind::Maintainer(request.text()?),
@@ -523,6 +517,19 @@ fn with_documents(text: String, documents: &[HereDocument]) -> String {
 fn plain_command(request: &Request<'_>) -> Result<Command, Fault> {
     request.flags(&[])?;
     request.command()
+}
+
+/// Ports without variables are checked before anything runs.
+fn expose(request: &Request<'_>) -> Result<Vec<String>, Fault> {
+    let words = request.text()?;
+    let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+    let fixed: Vec<String> = words
+        .iter()
+        .filter(|word| !word.contains(['$', '"', '\'', request.escape]))
+        .cloned()
+        .collect();
+    scope::ports(&fixed)?;
+    Ok(words)
 }
 
 fn shell(request: &Request<'_>) -> Result<Vec<String>, Fault> {

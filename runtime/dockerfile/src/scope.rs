@@ -403,7 +403,7 @@ impl Command {
 const PORTS_MAX: usize = 65535;
 
 /// The ports of `EXPOSE`: `80`, `80/udp`, `8000-8010`. Source: docker/go-connections, nat.ParsePortSpecs.
-fn ports(specs: &[String]) -> Result<Vec<String>, Fault> {
+pub(crate) fn ports(specs: &[String]) -> Result<Vec<String>, Fault> {
     let mut ports = Vec::new();
     for spec in specs.iter().flat_map(|spec| spec.split_whitespace()) {
         let fault = || {
@@ -636,11 +636,11 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["EXPOSE 70000", "EXPOSE a", "EXPOSE 1/x", "EXPOSE 9-8"] {
-            assert!(
-                refused(&format!("FROM a\n{text}")).contains("is no port"),
-                "{text}"
-            );
+        for port in ["70000", "a", "1/x", "9-8"] {
+            let later = format!("FROM a\nEXPOSE ${{p:-{port}}}");
+            assert!(refused(&later).contains("is no port"), "{port}");
+            let error = Dockerfile::parse("f", &format!("FROM a\nEXPOSE {port}"));
+            assert!(error.unwrap_err().reason.contains("is no port"), "{port}");
         }
         let error = refused("FROM a\n\nCOPY \"a b\" /c");
         assert!(

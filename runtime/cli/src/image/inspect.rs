@@ -2,7 +2,7 @@
 
 use cowlab_driver::Mounts;
 use cowlab_runtime::Root;
-use cowlab_runtime::image::familiar;
+use cowlab_runtime::image::{Image, familiar};
 use cowlab_sys::MountOption;
 use serde_json::{Map, Value, json};
 
@@ -70,7 +70,7 @@ pub(crate) fn document(root: &Root, name: &str, format: &Format) -> anyhow::Resu
         "Author": image.config.author(),
         "Architecture": image.config.architecture(),
         "Os": image.config.os(),
-        "Config": image.config.config(),
+        "Config": configuration(root, &image)?,
         "Size": image.size(),
         "SharedSize": footprint.shared,
         "OwnSize": footprint.own,
@@ -89,6 +89,19 @@ pub(crate) fn document(root: &Root, name: &str, format: &Format) -> anyhow::Resu
         fill(&mut document);
     }
     Ok(document)
+}
+
+/// The `config` of an image, with docker's members that the image specification does not have.
+fn configuration(root: &Root, image: &Image) -> anyhow::Result<Value> {
+    let mut config = serde_json::to_value(image.config.config())?;
+    let whole = root.configuration_of(image)?;
+    for member in ["Healthcheck", "OnBuild", "Shell"] {
+        let value = whole.pointer(&format!("/config/{member}"));
+        if let Some(value) = value.filter(|value| !value.is_null()) {
+            config[member] = value.clone();
+        }
+    }
+    Ok(config)
 }
 
 fn fill(document: &mut Value) {
