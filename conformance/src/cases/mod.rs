@@ -1,5 +1,6 @@
 //! The cases, a file per area of the catalogue. A new file is one line here and one in [`GROUPS`].
 
+mod build;
 mod copy_up;
 mod descriptor;
 mod diff;
@@ -175,6 +176,18 @@ pub const GROUPS: &[Group] = &[
             runtime::full::CASES,
             runtime::access::CASES,
             runtime::ordinary::CASES,
+        ],
+    },
+    Group {
+        name: "build",
+        title: "Building images",
+        cases: &[
+            build::file::CASES,
+            build::source::CASES,
+            build::run::CASES,
+            build::image::CASES,
+            build::cache::CASES,
+            build::trouble::CASES,
         ],
     },
 ];

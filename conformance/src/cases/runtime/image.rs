@@ -107,7 +107,7 @@ pub(super) fn load_two(product: &Product) -> Result<[Vec<String>; 2]> {
     Ok(images.map(|image| image.diff_ids()))
 }
 
-pub(super) fn inspect(product: &Product, image: &str) -> Result<Value> {
+pub(in crate::cases) fn inspect(product: &Product, image: &str) -> Result<Value> {
     let mut all = product.json(&["image", "inspect", image])?;
     Ok(all.get_mut(0).map(Value::take).unwrap_or_default())
 }
@@ -117,7 +117,7 @@ fn missing(document: &Value, pointer: &str, what: &str) -> Difference {
 }
 
 /// The texts in a list of a document.
-pub(super) fn texts(document: &Value, pointer: &str) -> Result<Vec<String>> {
+pub(in crate::cases) fn texts(document: &Value, pointer: &str) -> Result<Vec<String>> {
     let list = document.pointer(pointer).and_then(Value::as_array);
     let list = list.ok_or_else(|| missing(document, pointer, "a list"))?;
     let texts = list.iter().filter_map(Value::as_str);
@@ -125,7 +125,7 @@ pub(super) fn texts(document: &Value, pointer: &str) -> Result<Vec<String>> {
 }
 
 /// A text in a document.
-pub(super) fn text(document: &Value, pointer: &str) -> Result<String> {
+pub(in crate::cases) fn text(document: &Value, pointer: &str) -> Result<String> {
     let text = document.pointer(pointer).and_then(Value::as_str);
     text.map(str::to_owned)
         .ok_or_else(|| missing(document, pointer, "a text"))

@@ -1,0 +1,296 @@
+//! What `COPY` and `ADD` take, and from where.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+
+use super::{Sources, nothing_is_left, printed, prints};
+use crate::context::Result;
+use crate::prelude::*;
+use crate::product::Product;
+use crate::tarball::{Entry, archive};
+
+pub(in crate::cases) const CASES: &[Case] = &[
+    Case {
+        id: "build/copies-are-as-docker-makes-them",
+        spec: "Copied files keep their modes and get the owner and the mode that flags say, directories are copied by their content, and patterns find what they match.",
+        see: &["docs.docker.com, Dockerfile reference, COPY"],
+        catalogue: &["S14"],
+        impact: Impact::AppVisible,
+        run: Some(copies),
+        ..super::BASE
+    },
+    Case {
+        id: "build/what-is-left-out-is-not-there",
+        spec: "What .dockerignore matches is neither copied nor found nor part of what a step depends on, and what it takes back is.",
+        see: &["docs.docker.com, Build context, .dockerignore files"],
+        catalogue: &["S14"],
+        impact: Impact::Isolation,
+        run: Some(what_is_left_out),
+        ..super::BASE
+    },
+    Case {
+        id: "build/links-do-not-lead-out-of-a-context",
+        spec: "A symbolic link of a context or of an image leads nowhere outside of it, neither for reading nor for writing.",
+        see: &[
+            "docs.docker.com, Build context",
+            "openat2(2), RESOLVE_IN_ROOT",
+        ],
+        catalogue: &["S14"],
+        impact: Impact::Isolation,
+        run: Some(links_do_not_lead_out),
+        ..super::BASE
+    },
+    Case {
+        id: "build/archives-are-unpacked-by-add",
+        spec: "ADD unpacks archives of the context and nothing of them outside of the destination, and COPY copies them as they are.",
+        see: &["docs.docker.com, Dockerfile reference, ADD"],
+        catalogue: &["S14"],
+        impact: Impact::Isolation,
+        run: Some(archives),
+        ..super::BASE
+    },
+    Case {
+        id: "build/what-is-not-there-is-named",
+        spec: "A source that is not in the context, a destination that cannot hold several and a socket are named with the line.",
+        see: &["docs.docker.com, Dockerfile reference, COPY"],
+        catalogue: &["S14"],
+        impact: Impact::AppVisible,
+        run: Some(what_is_not_there),
+        ..super::BASE
+    },
+];
+
+fn copies(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let sources = Sources::new(
+        context,
+        "src",
+        &[
+            ("a.txt", "a"),
+            ("b.txt", "b"),
+            ("c.md", "c"),
+            ("d/e/f", "f"),
+            ("d/g/", ""),
+        ],
+    )?;
+    fs::set_permissions(sources.path("a.txt"), fs::Permissions::from_mode(0o4751))?;
+    fs::set_permissions(sources.path("d/e"), fs::Permissions::from_mode(0o700))?;
+    symlink("f", sources.path("d/e/link"))?;
+    let file = "FROM base\nWORKDIR /w\nCOPY a.txt new\nCOPY *.txt c.md /texts/\nCOPY d /dir\nCOPY d/ rel/\n\
+        COPY --chown=somebody:8 --chmod=600 b.txt /owned\nCOPY --chown=12 d /owned-dir\nCOPY --chmod=u=rwX,go= d /moded\n\
+        COPY --exclude=*.txt --exclude=d . /without\nCOPY --parents d/e/f /parents/\nCOPY ?.[tm]* /matched/\n";
+    sources.made(&product, file)?.id()?;
+    let stat = |paths: &[&str], expected: &str| {
+        prints(
+            &product,
+            &[&["stat", "-c", "%a %u %g %F"], paths].concat(),
+            expected,
+        )
+    };
+    stat(&["/w/new"], "4751 0 0 regular file")?;
+    prints(&product, &["ls", "/texts"], "a.txt\nb.txt\nc.md")?;
+    stat(
+        &["/dir/e", "/dir/e/link", "/dir/g"],
+        "700 0 0 directory\n777 0 0 symbolic link\n755 0 0 directory",
+    )?;
+    prints(&product, &["cat", "/w/rel/e/f", "/dir/e/link"], "ff")?;
+    stat(&["/owned"], "600 1000 8 regular file")?;
+    stat(
+        &["/owned-dir", "/owned-dir/e/f"],
+        "755 12 12 directory\n644 12 12 regular file",
+    )?;
+    stat(
+        &["/moded/e", "/moded/e/f"],
+        "700 0 0 directory\n600 0 0 regular file",
+    )?;
+    prints(&product, &["ls", "/without"], "Dockerfile\nc.md")?;
+    prints(&product, &["cat", "/parents/d/e/f"], "f")?;
+    prints(&product, &["ls", "/matched"], "a.txt\nb.txt\nc.md")?;
+    let over = "COPY d /x\nCOPY a.txt /x/e/f\nRUN ln -s /elsewhere /y\nCOPY --link a.txt /y/z\nCOPY b.txt /testfile\n";
+    sources.made(&product, over)?.id()?;
+    prints(&product, &["cat", "/x/e/f", "/testfile"], "ab")?;
+    nothing_is_left(&product)
+}
+
+fn what_is_left_out(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let files = [
+        (
+            ".dockerignore",
+            "# comment\n*.md\n!keep.md\nsecret\n**/tmp\nDockerfile\n",
+        ),
+        ("a.md", "1"),
+        ("keep.md", "1"),
+        ("secret/f", "1"),
+        ("x/y/tmp/f", "1"),
+        ("x/y/f", "1"),
+    ];
+    let sources = Sources::new(context, "src", &files)?;
+    sources.made(&product, "COPY . /all/\n")?.id()?;
+    prints(
+        &product,
+        &["ls", "-A", "/all", "/all/x/y"],
+        "/all:\n.dockerignore\nkeep.md\nx\n\n/all/x/y:\nf",
+    )?;
+    sources.write("secret/f", "2")?;
+    sources.write("a.md", "2")?;
+    sources
+        .build(&product, &[])?
+        .steps(&[("COPY . /all/", true)])?;
+    for path in ["a.md", "secret/f", "secret"] {
+        let built = sources.made(&product, &format!("COPY {path} /x\n"))?;
+        expect(path, "named", true, built.ran.err.contains(".dockerignore"))?;
+        built.refused(1, &format!("Dockerfile:2: `COPY {path} /x`"))?;
+    }
+    let named = sources.path("other.file");
+    sources.write("other.file", "FROM base\nCOPY . /all/\n")?;
+    sources.write("other.file.dockerignore", "*\n!a.md\n")?;
+    sources
+        .build(&product, &["-f", &named.display().to_string()])?
+        .id()?;
+    prints(&product, &["ls", "-A", "/all"], "a.md")?;
+    sources.write(".dockerignore", "a\n[\n")?;
+    let wrong = sources.made(&product, "COPY . /all/\n")?;
+    wrong.refused(65, ".dockerignore:2: `[`")?;
+    nothing_is_left(&product)
+}
+
+fn links_do_not_lead_out(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let sources = Sources::new(context, "src", &[("dir/f", "inside")])?;
+    let outside = context.dir().join("outside");
+    fs::create_dir(&outside)?;
+    fs::write(outside.join("f"), "outside")?;
+    let away = outside.display().to_string();
+    symlink(&outside, sources.path("absolute"))?;
+    symlink("../outside", sources.path("up"))?;
+    symlink("dir", sources.path("within"))?;
+    symlink("loop", sources.path("loop"))?;
+    for path in [
+        "absolute/f",
+        "up/f",
+        "../outside/f",
+        "loop/f",
+        &format!("{away}/f"),
+    ] {
+        let built = sources.made(&product, &format!("COPY {path} /x\n"))?;
+        expect(path, "copied", false, built.ran.code == 0)?;
+    }
+    sources
+        .made(&product, "COPY within/f /x\nCOPY . /all/\n")?
+        .id()?;
+    prints(&product, &["cat", "/x"], "inside")?;
+    prints(
+        &product,
+        &["readlink", "/all/up", "/all/absolute"],
+        &format!("../outside\n{away}"),
+    )?;
+    // The image's own links are followed within the image.
+    let file = format!(
+        "RUN mkdir -p {away} && ln -s {away} /out && ln -s ../../../../../..{away} /up && ln -s /srv /in\nCOPY dir /out/\nCOPY dir/f /up/g\nCOPY dir/f /in/h\nADD dir/f /out/i\n"
+    );
+    sources.made(&product, &file)?.id()?;
+    let mut names: Vec<_> = fs::read_dir(&outside)?
+        .filter_map(|entry| Some(entry.ok()?.file_name().display().to_string()))
+        .collect();
+    names.sort();
+    expect("outside", "files", "f", &names.join(" "))?;
+    expect(
+        "outside",
+        "content",
+        "outside",
+        &fs::read_to_string(outside.join("f"))?,
+    )?;
+    prints(&product, &["cat", "/srv/h"], "inside")?;
+    let mount = "RUN --mount=target=/ctx cat /ctx/absolute/f || echo none >/r\nRUN --mount=target=/c,source=up cat /c/f\n";
+    sources.made(&product, mount)?.refused(1, "source=up")?;
+    nothing_is_left(&product)
+}
+
+fn archives(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let sources = Sources::new(context, "src", &[("plain", "no archive")])?;
+    let entries = [
+        Entry::dir("d").mode(0o750),
+        Entry::file("d/f", "1").mode(0o640).owner(12, 13),
+        Entry::symlink("d/l", "f"),
+        Entry::link("d/h", "d/f"),
+    ];
+    let tar = archive(&entries);
+    sources.write("a.tar", &tar)?;
+    sources.write("a.tar.gz", crate::product::layered::gzip(&tar)?)?;
+    let file = "ADD a.tar /one/\nADD a.tar.gz plain /two/\nCOPY a.tar /three/\nADD --unpack=false a.tar /four/\nADD --chown=5:6 a.tar /five/\n";
+    sources.made(&product, file)?.id()?;
+    prints(
+        &product,
+        &["cat", "/one/d/l", "/two/d/h", "/two/plain"],
+        "11no archive",
+    )?;
+    prints(
+        &product,
+        &["stat", "-c", "%a %u %g %h", "/one/d/f", "/one/d"],
+        "640 12 13 2\n750 0 0 2",
+    )?;
+    prints(
+        &product,
+        &["ls", "/three", "/four"],
+        "/four:\na.tar\n\n/three:\na.tar",
+    )?;
+    let outside = context.dir().join("outside");
+    let hostile = [
+        Entry::file("../../../../../../../../outside", "x"),
+        Entry::symlink("out", context.dir().as_os_str().as_encoded_bytes()),
+        Entry::file("out/outside", "x"),
+    ];
+    sources.write("bad.tar", archive(&hostile))?;
+    // Refused or kept within the image, as the archive's entries allow.
+    sources.made(&product, "ADD bad.tar /x/\n")?;
+    expect("outside", "written", false, outside.exists())?;
+    let mut cut = tar.clone();
+    cut.truncate(tar.len() / 3);
+    sources.write("cut.tar", cut)?;
+    let built = sources.made(&product, "ADD cut.tar /x/\n")?;
+    built.refused(1, "Dockerfile:2: `ADD cut.tar /x/`")?;
+    for (line, words) in [
+        ("ADD https://127.0.0.1:9/x /x", "127.0.0.1"),
+        ("ADD git@example.org:x.git /x", "git"),
+    ] {
+        sources
+            .made(&product, &format!("{line}\n"))?
+            .refused(1, words)?;
+    }
+    nothing_is_left(&product)
+}
+
+fn what_is_not_there(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let sources = Sources::new(context, "src", &[("a", "1"), ("b", "2"), ("d/x", "3")])?;
+    for (line, words) in [
+        ("COPY none /x", "none"),
+        ("COPY d/none /x", "d/none"),
+        ("COPY a b /x", "/"),
+        ("COPY [ /x/", "["),
+        ("COPY --chown=nobody-here a /x", "nobody-here"),
+        ("COPY --chmod=99 a /x", "99"),
+        ("COPY --from=no-such-image:1 /a /x", "no-such-image"),
+        ("COPY a /testfile/x", "testfile"),
+    ] {
+        let built = sources.made(&product, &format!("RUN true\n{line}\n"))?;
+        expect(line, words, true, built.ran.err.contains(words))?;
+        expect(line, "refused", false, built.ran.code == 0)?;
+        let told = format!("Dockerfile:3: `{line}`");
+        expect(line, "named", true, built.ran.err.contains(&told))?;
+    }
+    let _socket = UnixListener::bind(sources.path("socket"))?;
+    let built = sources.made(&product, "COPY . /all/\n")?;
+    // docker leaves sockets out of what it sends, podman refuses them; one that is named is refused.
+    if built.ran.code == 0 {
+        let listed = printed(&product, &["ls", "/all"])?;
+        expect("socket", "copied", false, listed.contains("socket"))?;
+    }
+    sources
+        .made(&product, "COPY socket /all\n")?
+        .refused(1, "socket")?;
+    nothing_is_left(&product)
+}
