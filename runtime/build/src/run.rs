@@ -8,7 +8,6 @@ use cowlab_runtime::container::{
     Containers, CreateOptions, Network, RemoveOptions, Source, StartOptions,
 };
 use cowlab_runtime::graph::LayerRow;
-use cowlab_sys::interrupt;
 use cowlab_sys::process::with_private_mounts;
 use oci_spec::image::ImageConfiguration;
 use serde_json::json;
@@ -184,14 +183,15 @@ impl Stage<'_, '_> {
         let begin = Instant::now();
         let record = containers.create(&source, &options)?;
         let mut session = containers.start_standing_by(&record, standby)?;
-        let ended = session.outputs(|stream, bytes| {
+        let pass_on = |stream, bytes: &[u8]| {
             builder.tell(Event::Output {
                 step,
                 stream,
                 bytes,
                 elapsed: begin.elapsed(),
             });
-        });
+        };
+        let ended = session.outputs(pass_on, || builder.go_on().is_err());
         let scaffold = containers
             .find(&record.id)
             .map(|found| found.state.scaffold);
@@ -207,10 +207,12 @@ impl Stage<'_, '_> {
                 place: place.clone(),
                 status,
             }),
-            _ if interrupt::requested() => Err(cowlab_runtime::Error::Interrupted.into()),
-            _ => Err(Error::refused(
-                "the monitor of its program died: how it ended is not known",
-            )),
+            _ => {
+                builder.go_on()?;
+                Err(Error::refused(
+                    "the monitor of its program died: how it ended is not known",
+                ))
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use cowlab_sys::channel::{self, Ready};
 use cowlab_sys::terminal::{self, Size};
-use cowlab_sys::{Errno, interrupt, io, signals};
+use cowlab_sys::{Errno, io, signals};
 
 use super::keys::DetachKeys;
 use super::log::Stream;
@@ -317,13 +317,17 @@ impl Session {
         }
     }
 
-    /// Hands both outputs to `sink` until the program ends, or a signal asks to stop ([`interrupt`]); returns its status, `None`
-    /// where its monitor died or the wait was cut short.
+    /// Hands both outputs to `sink` until the program ends, or `stops` says so, which is asked now and then; returns the program's
+    /// status, `None` where its monitor died or the wait was cut short.
     ///
     /// # Errors
     ///
     /// When the line breaks.
-    pub fn outputs(&mut self, mut sink: impl FnMut(Stream, &[u8])) -> Result<Option<i32>> {
+    pub fn outputs(
+        &mut self,
+        mut sink: impl FnMut(Stream, &[u8]),
+        stops: impl Fn() -> bool,
+    ) -> Result<Option<i32>> {
         loop {
             while let Some(frame) = Frame::decode(&mut self.received)? {
                 match frame {
@@ -337,8 +341,7 @@ impl Session {
                 readable: true,
                 writable: false,
             };
-            // The signal may have come to another thread.
-            if interrupt::requested() {
+            if stops() {
                 return Ok(None);
             }
             if !channel::wait(&[(self.socket.as_fd(), readable)], Some(TICK))?[0].readable {
