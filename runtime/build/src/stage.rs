@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use cowlab_dockerfile::{Base, Globals, Instruction, Kind, Planned, Scope};
 use cowlab_runtime::build::{StepOptions, timestamp};
+use cowlab_runtime::container::owner;
 use cowlab_runtime::graph::LayerRow;
 use cowlab_snapshots::Digest;
 use serde_json::{Value, json};
@@ -321,13 +322,19 @@ impl<'a, 'b> Stage<'a, 'b> {
         state.config.apply(&Kind::Workdir(path.to_owned()));
         let mut key = self.key("workdir", state.top());
         key.add(path);
+        let user = state.config.user();
+        key.add(user);
         let parent = state.top();
         self.make(step, &key.finish(), parent, || {
             let build = self.builder.build;
             let snapshot = build.prepare(parent)?;
             build.with_mounted(&snapshot, |place| {
                 let root = cowlab_sys::Root::open(place)?;
-                crate::copy::make_dirs(&root, path.as_ref(), (0, 0)).map(drop)
+                let owner = match user {
+                    "" => (0, 0),
+                    user => owner(&root, user)?,
+                };
+                crate::copy::make_dirs(&root, path.as_ref(), owner).map(drop)
             })?;
             Ok(build.commit(&snapshot, parent, &self.step_options())?)
         })
