@@ -188,6 +188,7 @@ pub const GROUPS: &[Group] = &[
             build::image::CASES,
             build::cache::CASES,
             build::trouble::CASES,
+            build::buildah::CASES,
         ],
     },
 ];

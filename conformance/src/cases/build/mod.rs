@@ -1,5 +1,6 @@
 //! Building images, by commands of the program.
 
+pub(super) mod buildah;
 pub(super) mod cache;
 pub(super) mod file;
 pub(super) mod image;

@@ -76,6 +76,7 @@ USER somebody
 RUN id -u >/w/x/user; id -g >>/w/x/user; stat -c %u /w/x/user >>/w/x/user
 USER 1234:8
 RUN id -u >/w/x/number; id -g >>/w/x/number
+WORKDIR /made/here
 "#;
     sources.made(&product, file)?.id()?;
     prints(&product, &["cat", "/exec"], "$HOME")?;
@@ -83,6 +84,11 @@ RUN id -u >/w/x/number; id -g >>/w/x/number
         &product,
         &["cat", "/w/x/out", "/w/x/user", "/w/x/number"],
         "/w/x\n1\n0\n1000\n1000\n1000\n1234\n8",
+    )?;
+    prints(
+        &product,
+        &["stat", "-c", "%u %g", "/made", "/made/here", "/w"],
+        "1234 8\n1234 8\n0 0",
     )?;
     sources
         .made(
