@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::{Sources, nothing_is_left, prints};
+use crate::cases::runtime::ordinary::closed_device;
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::{Product, until};
@@ -24,6 +25,16 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S14"],
         impact: Impact::AppVisible,
         run: Some(an_interrupted_build),
+        ..super::BASE
+    },
+    Case {
+        id: "build/an-ordinary-user-builds",
+        spec: "An ordinary user builds as root does, with owners that are those of the image, and leaves no mount behind.",
+        see: &["user_namespaces(7)", "docs.docker.com, Rootless mode"],
+        catalogue: &["S14"],
+        impact: Impact::AppVisible,
+        needs: &[Need::OrdinaryUsers],
+        run: Some(an_ordinary_user_builds),
         ..super::BASE
     },
     Case {
@@ -102,4 +113,37 @@ fn a_full_disk(context: &mut Context) -> Result<()> {
         Ok(nothing_is_left(&product).is_ok())
     })?;
     nothing_is_left(&product)
+}
+
+fn an_ordinary_user_builds(context: &mut Context) -> Result<()> {
+    let before = cowlab_sys::mountinfo::read_self()?.len();
+    let product = Product::of_an_ordinary_user(context)?;
+    if context.entry().ordinary.is_none() {
+        return product.run(&["info"])?.refused(69, "is missing");
+    }
+    product.import_base()?;
+    if closed_device(context.entry()).is_some() {
+        let built = product.run_with(&["build", "-"], b"FROM base\nRUN true\n")?;
+        return expect("build", "refused", false, built.code == 0);
+    }
+    let file = "FROM base\nENV V=1\nRUN id -u >/one; touch /two; chown 7:8 /two\n\
+        RUN --mount=type=cache,target=/c echo $V >/c/f; cp /c/f /three\nUSER somebody\nWORKDIR /w\n\
+        COPY --chown=9:10 <<E /four\nx\nE\n";
+    let build = ["build", "--progress", "plain", "-t", "made", "-"];
+    product.run_with(&build, file.as_bytes())?.ok()?;
+    prints(&product, &["cat", "/one", "/three"], "0\n1")?;
+    let owners = "7 8\n9 10\n1000 1000";
+    prints(
+        &product,
+        &["stat", "-c", "%u %g", "/two", "/four", "/w"],
+        owners,
+    )?;
+    let again = product.run_with(&build, file.as_bytes())?;
+    let count = again.err.matches(" CACHED\n").count();
+    again.ok()?;
+    expect("steps", "from the cache", 4, count)?;
+    product.says(&["ps", "-aq"], "")?;
+    product.ok(&["system", "check"])?;
+    let after = cowlab_sys::mountinfo::read_self()?.len();
+    expect("mounts", "of the host", before, after)
 }

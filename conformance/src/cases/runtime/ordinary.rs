@@ -65,7 +65,7 @@ fn an_ordinary_user_runs(context: &mut Context) -> Result<()> {
 }
 
 /// A device among what the driver requires that this host keeps from ordinary users.
-fn closed_device(entry: &Entry) -> Option<&'static str> {
+pub(in crate::cases) fn closed_device(entry: &Entry) -> Option<&'static str> {
     let is_closed = |path: &&str| {
         Path::new(path)
             .metadata()
