@@ -416,7 +416,11 @@ fn what_is_left_out_says_so(context: &mut Context) -> Result<()> {
     }
     for (words, word) in [
         (&["network", "create", "net"][..], "`network` is not here"),
-        (&["build", "."], "are not built here yet"),
+        (&["buildx", "bake"], "this host builds, by one frontend"),
+        (
+            &["build", "--platform", "linux/arm64", "."],
+            "cannot run on it",
+        ),
         (
             &["container", "rename", "a", "b"],
             "`--name` when it is made",
