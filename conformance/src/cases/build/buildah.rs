@@ -55,7 +55,7 @@ const FILES: &[&str] = &[
 
 /// Builds with both, and lists both trees and both configurations. A place that programs of containers need is filled by each in its way.
 const SCRIPT: &str = r#"
-    cd "$1"; rm -rf tree; mkdir tree
+    cd "$1"; rm -rf tree; mkdir -p tree tmp; export TMPDIR="$1/tmp"
     b="buildah --root $1/bh --runroot $1/bhrun --storage-driver vfs"
     list() { (cd "$1" && find . -mindepth 1 \( -path ./etc -o -path ./dev -o -path ./proc -o -path ./sys -o -path ./run \) -prune \
         -o \( -type d -printf '%P %y %m %U:%G\n' -o -type l -printf '%P %y %U:%G %l\n' -o -type f -printf '%P %y %m %U:%G %n ' -exec sha256sum -z '{}' ';' -printf '\n' \)) \
