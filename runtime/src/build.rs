@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Steps work in active snapshots `build/<number>/<id>`. Those of a build whose lock is free belong to a dead one: the next
-//! build that takes the number removes them, and so does `prune`. What steps made is recorded in the graph
+//! build that takes the number removes them, and so do `prune` and the first open of a boot. What steps made is recorded in the graph
 //! ([`StepRow`](crate::graph::StepRow)).
 
 pub mod cache;

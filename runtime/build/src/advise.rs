@@ -9,6 +9,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use cowlab_driver::Bytes;
 use cowlab_runtime::Root;
 use cowlab_runtime::graph::LayerRow;
 use cowlab_snapshots::{Change, ChangeKind, Digest};
@@ -127,26 +128,35 @@ impl fmt::Display for Advice {
             match hint.remedy {
                 Remedy::Move => writeln!(
                     f,
-                    "move line {line} above line {other}: `{text}` does not need what `{}` copies; the last change of it would have saved {:.1} s and {} bytes",
-                    hint.other, hint.seconds, hint.bytes
+                    "move line {line} above line {other}: `{text}` does not need what `{}` copies; the last change of it would have saved {:.1} s and {}",
+                    hint.other,
+                    hint.seconds,
+                    Bytes(hint.bytes)
                 )?,
                 Remedy::Merge => writeln!(
                     f,
-                    "merge line {line} into line {other}: `{text}` removes or replaces {} bytes of `{}`, which stay in its layer",
-                    hint.bytes, hint.other
+                    "merge line {line} into line {other}: `{text}` removes or replaces {} of `{}`, which stay in its layer",
+                    Bytes(hint.bytes),
+                    hint.other
                 )?,
                 Remedy::CopyWithOwner => writeln!(
                     f,
-                    "give line {other} `--chown` or `--chmod`: `{text}` copies {} bytes of `{}` for it",
-                    hint.bytes, hint.other
+                    "give line {other} `--chown` or `--chmod`: `{text}` copies {} of `{}` for it",
+                    Bytes(hint.bytes),
+                    hint.other
                 )?,
             }
         }
         for step in &self.copied {
             writeln!(
                 f,
-                "line {}: {} bytes, {} files of {} bytes copied up, {} names removed: `{}`",
-                step.line, step.size, step.files, step.bytes, step.whiteouts, step.text
+                "line {}: {}, {} files of {} copied up, {} names removed: `{}`",
+                step.line,
+                Bytes(step.size),
+                step.files,
+                Bytes(step.bytes),
+                step.whiteouts,
+                step.text
             )?;
         }
         if self.hints.is_empty() {

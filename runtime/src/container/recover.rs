@@ -8,6 +8,7 @@
 //! | one that is being removed | its removal was cut off | removed |
 //! | a snapshot `container/ID` without a container | the directory's name was not flushed | removed |
 //! | a name of no container | an ephemeral container's name is not flushed | removed |
+//! | the snapshot of a build's step | the build died with the boot | removed |
 //!
 //! A container whose locks are held is in use, and left alone. Every other one stays as it is.
 
@@ -49,6 +50,10 @@ pub(crate) fn recover(root: &Root) -> Result<()> {
     }
     if let Err(error) = containers.remove_orphans() {
         tracing::warn!(%error, "what belongs to no container stays for now");
+        is_whole = false;
+    }
+    if let Err(error) = root.remove_dead_builds() {
+        tracing::warn!(%error, "what a build of an earlier boot left stays for now");
         is_whole = false;
     }
     match is_whole {

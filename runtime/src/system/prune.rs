@@ -100,15 +100,20 @@ impl Root {
         if !steps.is_empty() {
             self.graph().remove_steps(&steps)?;
         }
-        if options.all {
+        let place = self.dir().join("build");
+        if self.graph().steps()?.is_empty() {
             // What builds told of their steps, for advice.
-            cowlab_sys::dir::remove_tree(self.dir().join("build/last"))?;
+            cowlab_sys::dir::remove_tree(place.join("last"))?;
         }
         let mut dirs = Vec::new();
         for dir in self.cache_dirs()? {
             if self.remove_cache_dir(&dir)? {
                 dirs.push(dir.id);
             }
+        }
+        // Whoever builds makes them again.
+        for empty in [place.join("cache"), place] {
+            std::fs::remove_dir(empty).ok();
         }
         Ok((steps, dirs))
     }

@@ -103,6 +103,7 @@ impl Stand {
                 "{tar}" => place("tree.tar"),
                 "{archive}" => place(plan.image),
                 "{file}" => place("file"),
+                "{context}" => place("context"),
                 "{out}" => place("out"),
                 // Whole or not at all.
                 "{write}" => format!("echo -n {} >/next && mv /next {FILE}", plan.text),
@@ -111,6 +112,7 @@ impl Stand {
                     continue;
                 }
                 word => word
+                    .replace("{image}", plan.image)
                     .replace("{name}", plan.name)
                     .replace("{volume}", plan.volume),
             };
@@ -127,7 +129,7 @@ impl Stand {
         reboot: bool,
     ) -> anyhow::Result<(Outcome, String)> {
         self.clear_output()?;
-        fs::write(self.scratch.join("file"), &plan.text)?;
+        self.write_input(&plan.text)?;
         let words = self.words(plan);
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         let printed = self.scratch.join("printed");
@@ -157,6 +159,18 @@ impl Stand {
             _ => Outcome::Refused,
         };
         Ok((outcome, printed))
+    }
+
+    /// Writes what commands copy in, and the context of an image that is built of it.
+    pub(in crate::prove) fn write_input(&self, text: &str) -> anyhow::Result<()> {
+        const DOCKERFILE: &str = "ARG BASE\nFROM ${BASE}\nRUN touch /built\nCOPY file /copied\n";
+        let context = self.scratch.join("context");
+        fs::create_dir_all(&context)?;
+        fs::write(context.join("Dockerfile"), DOCKERFILE)?;
+        for dir in [&self.scratch, &context] {
+            fs::write(dir.join("file"), text)?;
+        }
+        Ok(())
     }
 
     /// Removes what commands wrote outside.
@@ -324,7 +338,14 @@ impl Stand {
     }
 
     fn look_at_containers(&self) -> anyhow::Result<BTreeMap<String, OneContainer>> {
-        let rows = self.json(&["ps", "-a", "--json"])?;
+        let mut rows = self.json(&["ps", "-a", "--json"])?;
+        // A killed build leaves that of its step to the next build and to `prune`.
+        rows.retain(|row| {
+            !row["name"]
+                .as_str()
+                .unwrap_or_default()
+                .starts_with("build-")
+        });
         let ids = rows.iter().map(|row| text(&row["id"]));
         let ids = ids.collect::<Result<Vec<_>, _>>()?;
         let ids: Vec<_> = ids.iter().map(String::as_str).collect();

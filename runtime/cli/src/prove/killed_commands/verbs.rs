@@ -99,6 +99,11 @@ pub(in crate::prove) const VERBS: &[Verb] = &[
     verb("cp {name}:/bin {out}", &[WHOLE], Effect::Nothing),
     verb("commit {name} {other}", &[WHOLE], Effect::OtherNamed),
     verb("tag {image} {other}", &[Need::Image], Effect::OtherNamed),
+    verb(
+        "build -q --network none --build-arg BASE={image} -t {other} {context}",
+        &[Need::Image],
+        Effect::OtherNamed,
+    ),
     verb("diff {name}", &[WHOLE], Effect::Nothing),
     verb("export -o {out} {name}", &[WHOLE], Effect::Nothing),
     verb("save -o {out} {image}", &[Need::Image], Effect::Nothing),

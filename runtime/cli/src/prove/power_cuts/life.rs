@@ -57,7 +57,7 @@ impl std::fmt::Display for Step {
 impl Step {
     pub(super) fn run(&self, stand: &Stand) -> anyhow::Result<()> {
         stand.clear_output()?;
-        fs::write(stand.scratch.join("file"), "copied")?;
+        stand.write_input("copied")?;
         match self {
             Self::Command(words) => {
                 let words: Vec<_> = words.iter().map(String::as_str).collect();
@@ -79,6 +79,11 @@ impl Step {
     /// Whether the step sends a container a signal, and no more.
     pub(super) fn is_signal(&self) -> bool {
         matches!(self, Self::Command(words) if words.first().is_some_and(|word| word == "kill"))
+    }
+
+    /// Whether a container that runs before and after the step does not meanwhile.
+    pub(super) fn is_restart(&self) -> bool {
+        matches!(self, Self::Command(words) if words.first().is_some_and(|word| word == "restart"))
     }
 
     /// Whether a container is there only while the step runs.

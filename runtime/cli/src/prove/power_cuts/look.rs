@@ -307,7 +307,8 @@ impl Judgement<'_> {
             };
             let is_certain = old.is_some() && new.is_some();
             let is_half = now.is_half() && is_certain;
-            let is_legal = now.is_half() || legal_states(old, new).contains(&now.state.as_str());
+            let is_legal =
+                now.is_half() || self.legal_states(old, new).contains(&now.state.as_str());
             let is_passing = self.step.is_passing() || old.is_some() || new.is_some();
             if is_half || !is_legal || !is_passing {
                 wrong.push(format!(
@@ -330,17 +331,22 @@ impl Judgement<'_> {
             }
         }
     }
-}
 
-/// The states that a container may have in the next boot, where nothing runs: the one it had, or, where a step changed it or
-/// made it, any that a step passes through.
-fn legal_states<'a>(old: Option<&'a OneContainer>, new: Option<&'a OneContainer>) -> Vec<&'a str> {
-    match (old, new) {
-        (Some(old), Some(new)) if old.state == new.state => match old.state.as_str() {
-            "running" => vec!["dead"],
-            state => vec![state],
-        },
-        _ => vec!["created", "exited", "dead"],
+    /// The states that a container may have in the next boot, where nothing runs: the one it had, or, where a step changed it or
+    /// made it, any that a step passes through.
+    fn legal_states<'a>(
+        &self,
+        old: Option<&'a OneContainer>,
+        new: Option<&'a OneContainer>,
+    ) -> Vec<&'a str> {
+        match (old, new) {
+            (Some(old), Some(new)) if old.state == new.state => match old.state.as_str() {
+                "running" if self.step.is_restart() => vec!["exited", "dead"],
+                "running" => vec!["dead"],
+                state => vec![state],
+            },
+            _ => vec!["created", "exited", "dead"],
+        }
     }
 }
 
