@@ -73,6 +73,24 @@ pub(in crate::cases) const CASES: &[Case] = &[
         run: Some(prune_takes_what_no_image_needs),
         ..super::BASE
     },
+    Case {
+        id: "build/a-cache-goes-to-another-root",
+        spec: "Steps that --cache-to wrote to a directory are taken by --cache-from where there are none; what is damaged there is built.",
+        see: &["docs.docker.com, Cache storage backends, local"],
+        catalogue: &["S14"],
+        impact: Impact::DataLoss,
+        run: Some(a_cache_goes_to_another_root),
+        ..super::BASE
+    },
+    Case {
+        id: "build/advice-names-the-step-to-move",
+        spec: "After a change of a source, --advise names the step below its COPY that does not need it, and no step that does.",
+        see: &["docs.docker.com, Optimize cache usage in builds, Order your layers"],
+        catalogue: &["S15"],
+        impact: Impact::Performance,
+        run: Some(advice_names_the_step_to_move),
+        ..super::BASE
+    },
 ];
 
 const FILE: &str = "FROM base\nRUN echo one >/one\nCOPY src /src\nRUN cat /src/f >/two\n";
@@ -294,4 +312,68 @@ fn prune_takes_what_no_image_needs(context: &mut Context) -> Result<()> {
         .made(&product, "RUN echo new >/new\n")?
         .steps(&[("RUN echo new >/new", false)])?;
     nothing_is_left(&product)
+}
+
+fn a_cache_goes_to_another_root(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let sources = Sources::new(context, "src", &[("Dockerfile", FILE), ("src/f", "1")])?;
+    let dir = context.dir().join("cache");
+    let (to, from) = (
+        format!("type=local,dest={}", dir.display()),
+        format!("type=local,src={}", dir.display()),
+    );
+    let all = |is_cached| [(ONE, is_cached), (COPY, is_cached), (TWO, is_cached)];
+    let forget = || {
+        product.run(&["rmi", "made"])?.ok()?;
+        product.run(&["builder", "prune", "-af"])?.ok().map(drop)
+    };
+    let first = sources
+        .build(&product, &["--cache-to", &to])?
+        .steps(&all(false))?;
+    forget()?;
+    let second = sources
+        .build(&product, &["--cache-from", &from])?
+        .steps(&all(true))?;
+    expect("id", "of the build from the cache", first, second)?;
+    prints(&product, &["cat", "/one", "/two"], "one\n1")?;
+    forget()?;
+    for entry in fs::read_dir(dir.join("blobs/sha256"))? {
+        let blob = entry?;
+        // The documents are text.
+        if fs::read(blob.path())?.starts_with(b"\x1f\x8b") {
+            fs::write(blob.path(), "damaged")?;
+        }
+    }
+    sources
+        .build(&product, &["--cache-from", &from])?
+        .steps(&all(false))?;
+    prints(&product, &["cat", "/one", "/two"], "one\n1")?;
+    sources
+        .build(&product, &["--cache-from", "type=s3,bucket=x"])?
+        .refused(2, "bucket")?;
+    nothing_is_left(&product)
+}
+
+fn advice_names_the_step_to_move(context: &mut Context) -> Result<()> {
+    let product = Product::new(context)?;
+    let sources = Sources::new(context, "src", &[("Dockerfile", FILE), ("src/f", "1")])?;
+    let moved = format!("FROM base\n{COPY}\n{ONE}\n{TWO}\n");
+    sources.write("Dockerfile", &moved)?;
+    sources.build(&product, &[])?.id()?;
+    sources.write("src/f", "2")?;
+    let build = sources.build(&product, &["--advise"])?;
+    let told = |text: &str| build.ran.err.contains(text).to_string();
+    expect(
+        "line 3",
+        "is to move",
+        "true".to_owned(),
+        told("move line 3 above line 2"),
+    )?;
+    expect(
+        "line 4",
+        "is to move",
+        "false".to_owned(),
+        told("move line 4"),
+    )?;
+    build.id().map(drop)
 }
