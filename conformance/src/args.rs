@@ -52,7 +52,7 @@ pub(crate) struct RunArgs {
     /// with `--where host` the kernel.
     #[arg(long, value_delimiter = ',', value_name = "DRIVER")]
     pub(crate) strict: Vec<String>,
-    /// Have a case that lacks an outside judge (skopeo, umoci, podman, docker-registry) count as a failure: `cargo xtask setup
+    /// Have a case that lacks an outside judge (skopeo, umoci, podman, buildah, docker-registry) count as a failure: `cargo xtask setup
     /// --judges` installs them.
     #[arg(long)]
     pub(crate) strict_judges: bool,

@@ -66,7 +66,7 @@ pub(crate) struct Setup {
     /// Installs without asking.
     #[arg(long)]
     pub(crate) yes: bool,
-    /// The outside judges of conformance as well: skopeo, umoci, podman, and a registry.
+    /// The outside judges of conformance as well: skopeo, umoci, podman, buildah, and a registry.
     #[arg(long)]
     pub(crate) judges: bool,
 }

@@ -247,6 +247,13 @@ pub(super) const PACKAGES: &[Package] = &[
         necessity: Necessity::Required,
     },
     Package {
+        name: "buildah",
+        proofs: &[Proof::Program("buildah")],
+        why: "builds images, to compare with cowlab's",
+        purpose: Purpose::Judge,
+        necessity: Necessity::Required,
+    },
+    Package {
         name: "podman",
         proofs: &[Proof::Program("podman")],
         why: "loads and saves images, to compare with cowlab's",
