@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use cowlab_sys::Cmd;
 
 use super::arms::{cowlab_load, local};
-use super::place::{Place, SAMPLE, reference};
+use super::place::{BASE, Place, reference};
 
 /// The name of an image that is built again and again.
 pub(super) const NAME: &str = "built";
@@ -46,11 +46,11 @@ fn context(place: &Place) -> anyhow::Result<PathBuf> {
 }
 
 pub(super) fn cowlab_ready(place: &Place, home: &str) -> anyhow::Result<()> {
-    Ok(cowlab_load(place, home, SAMPLE).run()?)
+    Ok(cowlab_load(place, home, BASE).run()?)
 }
 
 pub(super) fn cowlab(place: &Place, home: &str, name: &str, cached: Cached) -> anyhow::Result<Cmd> {
-    let base = format!("BASE={}", reference(SAMPLE));
+    let base = format!("BASE={}", reference(BASE));
     let mut build = place
         .cowlab(home)
         .args(["build", "--quiet", "--network", "none"]);
@@ -72,7 +72,7 @@ pub(super) fn cowlab_undo(place: &Place, home: &str, name: &str) -> Vec<Cmd> {
 
 pub(super) fn buildah_ready(place: &Place, home: &str) -> anyhow::Result<()> {
     // By a relative path, as podman.
-    let pull = ["pull", "--quiet", &format!("oci:{SAMPLE}")];
+    let pull = ["pull", "--quiet", &format!("oci:{BASE}")];
     let pull = place.buildah(home).args(pull);
     Ok(pull.current_dir(place.dir("images")).run()?)
 }
@@ -84,7 +84,7 @@ pub(super) fn buildah(
     name: &str,
     cached: Cached,
 ) -> anyhow::Result<Cmd> {
-    let base = format!("BASE={}", local(SAMPLE));
+    let base = format!("BASE={}", local(BASE));
     let mut build = place.buildah(home).args([
         "build",
         "--quiet",

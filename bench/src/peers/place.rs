@@ -27,6 +27,8 @@ const PROGRAM: &str = "COWLAB_PROGRAM";
 
 /// The sample image: a Debian root file system and ten thin layers.
 pub(super) const SAMPLE: &str = "sample";
+/// The sample image with a history, without which buildah does not build on it.
+pub(super) const BASE: &str = "base";
 /// The sample image with a layer of 100,000 small files.
 pub(super) const MANY: &str = "many";
 
@@ -99,6 +101,12 @@ impl Place {
         let id = cowlab().args(["images", "--quiet"]).read()?;
         cowlab().args(["tag", &id, &reference(SAMPLE)]).run()?;
         save(SAMPLE)?;
+        let context = self.fresh("workshop/context")?;
+        let file = format!("FROM {}\nLABEL made=here\n", reference(SAMPLE));
+        std::fs::write(context.join("Dockerfile"), file)?;
+        let build = cowlab().args(["build", "--quiet", "--tag", &reference(BASE)]);
+        build.arg(&context).run()?;
+        save(BASE)?;
         terminal.line("making 100,000 files");
         let run = ["run", "--name", MANY, SAMPLE, "sh", "-c", MAKE_MANY];
         cowlab().args(run).run()?;
