@@ -3,6 +3,7 @@
 //! All resolution is openat2(2) with `RESOLVE_IN_ROOT`. Made for trees that others may have filled with malice and that
 //! nobody changes meanwhile, or where a change can only lead to another place inside.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -13,6 +14,9 @@ use rustix::fs::OFlags;
 use crate::root::Root;
 use crate::stat::{self, FileKind, Stat};
 use crate::{Errno, Error, Result, at, io, sys};
+
+/// The most links that a path may pass (path_resolution(7)).
+const MOST_LINKS: usize = 40;
 
 impl Root {
     /// Opens what `path` leads to, as an `O_PATH` descriptor; `None` where nothing is there.
@@ -59,6 +63,54 @@ impl Root {
             .map(|rest| Path::new("/").join(rest));
         let inside = sys("openat2", path, inside.ok_or(Errno::XDEV))?;
         Ok(Some((inside, found)))
+    }
+
+    /// Returns where `path` leads to, as a path from this root without links, for something to be made there: links that lead to
+    /// nothing are followed too, and names that are not there are taken as they are written.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Sys`], `ELOOP` for links that lead in a circle.
+    pub fn lead_inside(&self, path: &Path) -> Result<PathBuf> {
+        let (mut here, mut links) = (PathBuf::from("/"), 0);
+        let mut names = names(path);
+        while let Some(name) = names.pop() {
+            if name == ".." {
+                here.pop();
+                continue;
+            }
+            here.push(name);
+            let Some(target) = self.link_at(&here)? else {
+                continue;
+            };
+            links += 1;
+            if links > MOST_LINKS {
+                return sys("openat2", path, Err(Errno::LOOP));
+            }
+            here.pop();
+            if target.is_absolute() {
+                here = PathBuf::from("/");
+            }
+            names.extend(self::names(&target));
+        }
+        Ok(here)
+    }
+
+    /// Reads the link at a path without links before its last name; `None` where no link is.
+    fn link_at(&self, path: &Path) -> Result<Option<PathBuf>> {
+        let relative = path.strip_prefix("/").unwrap_or(path);
+        let (dir, name) = match self.open_parent(relative) {
+            Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NOTDIR)) => {
+                return Ok(None);
+            }
+            parent => parent?,
+        };
+        match at::stat_if_present(&dir, &name)? {
+            Some(found) if found.kind() == FileKind::Symlink => {
+                Ok(Some(at::read_link(&dir, &name)?))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Returns `path` as a path from this root with the links before its last name followed. Names that are not there are
@@ -162,6 +214,15 @@ impl Root {
     }
 }
 
+/// The names of a path, the last first.
+fn names(path: &Path) -> Vec<OsString> {
+    let name = |part: Component<'_>| match part {
+        Component::Normal(_) | Component::ParentDir => Some(part.as_os_str().to_owned()),
+        _ => None,
+    };
+    path.components().rev().filter_map(name).collect()
+}
+
 fn absent<T>(found: Result<T>) -> Result<Option<T>> {
     match found {
         Err(Error::Sys {
@@ -196,6 +257,11 @@ mod tests {
         assert!(read("/loop").is_err());
         let (resolved, _) = root.resolve_inside(Path::new("/up")).unwrap().unwrap();
         assert_eq!(resolved, Path::new("/run/file"));
+        symlink("../none/there", dir.join("run/dangling")).unwrap();
+        let lead = |path| root.lead_inside(Path::new(path)).unwrap();
+        assert_eq!(lead("/var/dangling/new"), Path::new("/none/there/new"));
+        assert_eq!(lead("/up/../../x"), Path::new("/x"));
+        assert!(root.lead_inside(Path::new("/loop/x")).is_err());
     }
 
     #[test]

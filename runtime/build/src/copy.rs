@@ -108,12 +108,11 @@ impl Target<'_> {
         if one.parents.is_some() && is_dir {
             place.push(&one.name);
         }
-        let found = self.root.resolve_inside(&place)?;
-        let there = match &found {
-            Some((path, _)) => path.clone(),
-            None => self.root.resolve_name_inside(&place)?,
+        let there = self.root.lead_inside(&place)?;
+        let has_dir = match self.root.find_inside(&there)? {
+            Some(found) => stat::fstat(&found)?.kind() == FileKind::Directory,
+            None => false,
         };
-        let has_dir = found.is_some_and(|(_, found)| found.kind() == FileKind::Directory);
         let path = match !is_dir && has_dir {
             true => there.join(&one.name),
             false => there,
@@ -287,11 +286,12 @@ fn no_directory(path: &Path) -> Error {
     ))
 }
 
-/// Makes the directories of a path that are not there, links on the way followed; tells which it made.
+/// Makes the directories of a path that are not there, links followed, also those that lead to nothing; tells which it made.
 pub(crate) fn make_dirs(root: &Root, path: &Path, owner: (u32, u32)) -> Result<Vec<PathBuf>> {
     let mut made = Vec::new();
     let mut here = PathBuf::from("/");
-    for part in crate::tree::cleaned(path).components() {
+    let whole = root.lead_inside(path)?;
+    for part in whole.components().skip(1) {
         here.push(part);
         if let Some(found) = root.find_inside(&here)? {
             match stat::fstat(&found)?.kind() {

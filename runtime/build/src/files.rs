@@ -351,10 +351,7 @@ fn write_document(target: &Target<'_>, document: &Document, destination: &str) -
     }
     let owner = options.owner.unwrap_or((0, 0));
     make_dirs(root, place.parent().unwrap_or(Path::new("/")), owner)?;
-    let place = match root.resolve_inside(&place)? {
-        Some((inside, _)) => inside,
-        None => place,
-    };
+    let place = root.lead_inside(&place)?;
     let (dir, name) = root.parent_inside(&place)?;
     if at::stat_if_present(&dir, &name)?.is_some() {
         at::unlink(&dir, &name)?;

@@ -35,6 +35,7 @@ const FILES: &[&str] = &[
     "COPY --chown=12:13 --chmod=640 a.txt /x\nCOPY --chown=5 d /y\nCOPY --chown=somebody a.txt /z",
     "COPY dl /linked\nCOPY dl/e/f /through\nCOPY d/e/l /l\nCOPY empty /empty",
     "RUN mkdir /tgt && ln -s /tgt /lnk\nCOPY a.txt /lnk/\nCOPY d /lnk",
+    "RUN ln -s /new/dir /dl && mkdir /s && ln -s /dl /s/dl2\nCOPY a.txt /dl/\nCOPY b.txt /s/dl2/\nCOPY d /s/dl2/more/",
     "ADD t.tar /one/\nADD t.tar.gz /two/\nADD a.txt /three\nADD d /dirs/",
     "WORKDIR /w\nRUN echo $PWD >p\nWORKDIR x\nCOPY a.txt .\nCOPY b.txt ./n/",
     "WORKDIR /made/by\nUSER 7\nWORKDIR rel\nUSER somebody\nWORKDIR /other",
