@@ -181,11 +181,9 @@ fn links_do_not_lead_out(context: &mut Context) -> Result<()> {
         .made(&product, "COPY within/f /x\nCOPY . /all/\n")?
         .id()?;
     prints(&product, &["cat", "/x"], "inside")?;
-    prints(
-        &product,
-        &["readlink", "/all/up", "/all/absolute"],
-        &format!("../outside\n{away}"),
-    )?;
+    // Not every readlink takes two names.
+    prints(&product, &["readlink", "/all/up"], "../outside")?;
+    prints(&product, &["readlink", "/all/absolute"], &away)?;
     // The image's own links are followed within the image.
     let file = format!(
         "RUN mkdir -p {away} && ln -s {away} /out && ln -s ../../../../../..{away} /up && ln -s /srv /in\nCOPY dir /out/\nCOPY dir/f /up/g\nCOPY dir/f /in/h\nADD dir/f /out/i\n"
