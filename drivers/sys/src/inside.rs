@@ -72,28 +72,7 @@ impl Root {
     ///
     /// Returns [`Error::Sys`], `ELOOP` for links that lead in a circle.
     pub fn lead_inside(&self, path: &Path) -> Result<PathBuf> {
-        let (mut here, mut links) = (PathBuf::from("/"), 0);
-        let mut names = names(path);
-        while let Some(name) = names.pop() {
-            if name == ".." {
-                here.pop();
-                continue;
-            }
-            here.push(name);
-            let Some(target) = self.link_at(&here)? else {
-                continue;
-            };
-            links += 1;
-            if links > MOST_LINKS {
-                return sys("openat2", path, Err(Errno::LOOP));
-            }
-            here.pop();
-            if target.is_absolute() {
-                here = PathBuf::from("/");
-            }
-            names.extend(self::names(&target));
-        }
-        Ok(here)
+        follow(path, |here| self.link_at(here))
     }
 
     /// Reads the link at a path without links before its last name; `None` where no link is.
@@ -212,6 +191,40 @@ impl Root {
         make(&dir, &name)?;
         at::set_times(&dir, ".", before.atime, before.mtime)
     }
+}
+
+/// Walks a path name by name, and returns where it leads to, without links. `link` reads the link at a place on the way, whose path
+/// has none; `None` says that none is there.
+///
+/// # Errors
+///
+/// What `link` returns; [`Error::Sys`] with `ELOOP` for more links than the kernel follows.
+pub fn follow<E: From<Error>>(
+    path: &Path,
+    mut link: impl FnMut(&Path) -> std::result::Result<Option<PathBuf>, E>,
+) -> std::result::Result<PathBuf, E> {
+    let (mut here, mut links) = (PathBuf::from("/"), 0);
+    let mut names = names(path);
+    while let Some(name) = names.pop() {
+        if name == ".." {
+            here.pop();
+            continue;
+        }
+        here.push(name);
+        let Some(target) = link(&here)? else {
+            continue;
+        };
+        links += 1;
+        if links > MOST_LINKS {
+            return Ok(sys("openat2", path, Err(Errno::LOOP))?);
+        }
+        here.pop();
+        if target.is_absolute() {
+            here = PathBuf::from("/");
+        }
+        names.extend(self::names(&target));
+    }
+    Ok(here)
 }
 
 /// The names of a path, the last first.

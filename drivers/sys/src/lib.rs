@@ -23,7 +23,7 @@ pub mod fuse;
 pub mod guard;
 pub mod holders;
 pub mod id_map;
-mod inside;
+pub mod inside;
 pub mod interrupt;
 pub mod kernel_log;
 pub mod lock;

@@ -4,14 +4,11 @@
 //! confined to the root, or to the source of a mount, by openat2(2) with `RESOLVE_IN_ROOT`.
 
 use std::ffi::OsString;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use cowlab_sys::{Errno, FileKind, Root, at, stat};
+use cowlab_sys::{Errno, FileKind, Root, at, inside, stat};
 
 use super::{Error, Result};
-
-/// As many links as the kernel follows (path_resolution(7)).
-const MOST_LINKS: usize = 40;
 
 /// A root and what is mounted into it, the last on top.
 #[derive(Debug)]
@@ -119,27 +116,11 @@ impl<'a> View<'a> {
     ///
     /// `ELOOP` for too many links, `ENOTDIR` for a path through a file.
     pub(super) fn find(&self, path: &Path) -> Result<Place> {
-        let (mut here, mut passed, mut links) = (PathBuf::from("/"), Vec::new(), 0);
-        let mut names = names(path);
-        while let Some(name) = names.pop() {
-            if name == ".." {
-                here.pop();
-                continue;
-            }
-            here.push(name);
-            passed.push(here.clone());
-            if let Some(target) = self.link(&here)? {
-                links += 1;
-                if links > MOST_LINKS {
-                    return Err(failed(path, Errno::LOOP));
-                }
-                here.pop();
-                if target.is_absolute() {
-                    here = PathBuf::from("/");
-                }
-                names.extend(self::names(&target));
-            }
-        }
+        let mut passed = Vec::new();
+        let here = inside::follow(path, |here| {
+            passed.push(here.to_owned());
+            self.link(here)
+        })?;
         let entry = self.entry(&here)?;
         Ok(Place {
             path: here,
@@ -251,16 +232,6 @@ impl<'a> View<'a> {
             None => Ok(None),
         }
     }
-}
-
-/// The names of a path, last first.
-fn names(path: &Path) -> Vec<OsString> {
-    let name = |part: Component<'_>| match part {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some("..".into()),
-        _ => None,
-    };
-    path.components().rev().filter_map(name).collect()
 }
 
 /// Orders mounts so that each is mounted after those that its path leads through, by name or by a link; else the shorter
