@@ -244,10 +244,11 @@ fn a_damaged_layer(context: &mut Context) -> Result<()> {
     nothing_is_left(&product)?;
     let top = text(&inspect(&product, "made")?, "/Layers/3/chain_id")?;
     let layer = product.json(&["layer", "show", &top])?;
+    // A layer on a device or a data set of its own has no directory here, in which a file could be lost.
     let dir = ["/data/LowerDirs/0", "/data/Directory"]
         .iter()
         .find_map(|at| layer.pointer(at)?.as_str());
-    let dir = dir.ok_or_else(|| Difference::new("layer", "directory", "in the data", "none"))?;
+    let Some(dir) = dir else { return Ok(()) };
     let file = std::path::Path::new(dir).join("two");
     match fs::remove_file(&file) {
         // What the driver keeps read-only nobody damages in this way.

@@ -99,13 +99,21 @@ fn an_interrupted_build(context: &mut Context) -> Result<()> {
 
 fn a_full_disk(context: &mut Context) -> Result<()> {
     let product = Product::narrow(context)?;
-    let sources = Sources::new(context, "src", &[])?;
-    let fill = "RUN echo one >/one\nRUN dd if=/dev/zero of=/big bs=1M count=4000\n";
-    let full = sources.made(&product, fill)?;
+    let first = "FROM base\nRUN echo one >/one\n";
+    let fill = format!("{first}RUN dd if=/dev/zero of=/big bs=1M count=4000\n");
+    let fit = format!("{first}RUN echo two >/two\n");
+    // Both are written while there is room: a file system may give back later what a failed build had.
+    let files = [("fill", fill.as_str()), ("Dockerfile", fit.as_str())];
+    let sources = Sources::new(context, "src", &files)?;
+    let fill = sources.path("fill").display().to_string();
+    let full = sources.build(&product, &["-f", &fill])?;
     expect("build", "with no room", false, full.ran.code == 0)?;
-    sources
-        .made(&product, "RUN echo one >/one\nRUN echo two >/two\n")?
-        .steps(&[("RUN echo one >/one", true)])?;
+    let mut built = full;
+    until("a build for which there is room goes well", || {
+        built = sources.build(&product, &[])?;
+        Ok(built.ran.code == 0)
+    })?;
+    built.steps(&[("RUN echo one >/one", true)])?;
     prints(&product, &["cat", "/one", "/two"], "one\ntwo")?;
     // What could not be removed without room is removed by the next prune.
     until("nothing of the failed build is left", || {
