@@ -95,7 +95,8 @@ impl Target<'_> {
     fn destination(&self, one: &Selected, destination: &str) -> Result<(PathBuf, bool)> {
         let mut place = PathBuf::from(destination);
         let is_dir = one.node.stat.kind() == FileKind::Directory;
-        let mut names_dir = destination.ends_with('/');
+        // What a directory has is copied, not the directory: where that goes is made as any missing directory.
+        let mut names_dir = destination.ends_with('/') || is_dir;
         if let Some(parents) = &one.parents {
             place.push(parents);
             names_dir = true;
