@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::{Sources, nothing_is_left, prints};
-use crate::cases::runtime::image::{inspect, text, texts};
+use crate::cases::runtime::image::{INSECURE, inspect, text, texts};
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::Product;
+use crate::product::registry::Registry;
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -80,6 +81,16 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S14"],
         impact: Impact::DataLoss,
         run: Some(a_cache_goes_to_another_root),
+        ..super::BASE
+    },
+    Case {
+        id: "build/a-cache-goes-through-a-registry",
+        spec: "Steps that --cache-to pushed to a registry are taken by --cache-from where there are none; a registry without them, or without an answer, is told and built without.",
+        see: &["docs.docker.com, Cache storage backends, registry"],
+        catalogue: &["S14"],
+        impact: Impact::Performance,
+        needs: &[Need::Program("docker-registry")],
+        run: Some(a_cache_goes_through_a_registry),
         ..super::BASE
     },
     Case {
@@ -324,10 +335,7 @@ fn a_cache_goes_to_another_root(context: &mut Context) -> Result<()> {
         format!("type=local,src={}", dir.display()),
     );
     let all = |is_cached| [(ONE, is_cached), (COPY, is_cached), (TWO, is_cached)];
-    let forget = || {
-        product.run(&["rmi", "made"])?.ok()?;
-        product.run(&["builder", "prune", "-af"])?.ok().map(drop)
-    };
+    let forget = || forget(&product);
     let first = sources
         .build(&product, &["--cache-to", &to])?
         .steps(&all(false))?;
@@ -352,6 +360,40 @@ fn a_cache_goes_to_another_root(context: &mut Context) -> Result<()> {
     sources
         .build(&product, &["--cache-from", "type=s3,bucket=x"])?
         .refused(2, "bucket")?;
+    nothing_is_left(&product)
+}
+
+/// Removes the image and every step that was built.
+fn forget(product: &Product) -> Result<()> {
+    product.run(&["rmi", "made"])?.ok()?;
+    product.run(&["builder", "prune", "-af"])?.ok().map(drop)
+}
+
+fn a_cache_goes_through_a_registry(context: &mut Context) -> Result<()> {
+    let registry = Registry::start(&context.dir().join("registry"))?;
+    let product = Product::new(context)?;
+    let sources = Sources::new(context, "src", &[("Dockerfile", FILE), ("src/f", "1")])?;
+    let cache = |name: &str| format!("type=registry,ref={}", registry.name(name));
+    let (kept, none) = (cache("cache:1"), cache("none:1"));
+    let all = |is_cached| [(ONE, is_cached), (COPY, is_cached), (TWO, is_cached)];
+    let first = sources
+        .build(&product, &[INSECURE, "--cache-to", &kept])?
+        .steps(&all(false))?;
+    forget(&product)?;
+    let second = sources
+        .build(&product, &[INSECURE, "--cache-from", &kept])?
+        .steps(&all(true))?;
+    expect("id", "of the build from the cache", first, second)?;
+    prints(&product, &["cat", "/one", "/two"], "one\n1")?;
+    forget(&product)?;
+    let without = sources.build(&product, &[INSECURE, "--cache-from", &none])?;
+    expect("none:1", "told", true, without.ran.err.contains("none:1"))?;
+    without.steps(&all(false))?;
+    forget(&product)?;
+    registry.stop()?;
+    let silent = sources.build(&product, &[INSECURE, "--cache-from", &kept])?;
+    expect("cache:1", "told", true, silent.ran.err.contains("cache:1"))?;
+    silent.steps(&all(false))?;
     nothing_is_left(&product)
 }
 

@@ -14,7 +14,7 @@ use crate::product::{Product, Ran};
 use crate::tarball::Entry;
 
 /// Registries without TLS are asked only when somebody says so.
-pub(super) const INSECURE: &str = "--tls-verify=false";
+pub(in crate::cases) const INSECURE: &str = "--tls-verify=false";
 const REGISTRY: &[Need] = &[Need::Program("docker-registry")];
 
 /// What people are told about images.
