@@ -188,7 +188,7 @@ pub const GROUPS: &[Group] = &[
             build::image::CASES,
             build::cache::CASES,
             build::trouble::CASES,
-            build::buildah::CASES,
+            build::judge::CASES,
         ],
     },
 ];

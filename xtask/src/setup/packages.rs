@@ -254,6 +254,13 @@ pub(super) const PACKAGES: &[Package] = &[
         necessity: Necessity::Required,
     },
     Package {
+        name: "docker.io",
+        proofs: &[Proof::Program("dockerd")],
+        why: "builds images, to compare with cowlab's (Debian starts it as well: `systemctl disable --now docker`)",
+        purpose: Purpose::Judge,
+        necessity: Necessity::Required,
+    },
+    Package {
         name: "podman",
         proofs: &[Proof::Program("podman")],
         why: "loads and saves images, to compare with cowlab's",

@@ -1,9 +1,9 @@
 //! Building images, by commands of the program.
 
-pub(super) mod buildah;
 pub(super) mod cache;
 pub(super) mod file;
 pub(super) mod image;
+pub(super) mod judge;
 pub(super) mod run;
 pub(super) mod source;
 pub(super) mod trouble;
