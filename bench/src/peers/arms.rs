@@ -7,7 +7,7 @@ use cowlab_driver::Missing;
 use cowlab_sys::Cmd;
 use serde_json::{Value, json};
 
-use super::build::{self, Cached};
+use super::build::{self, Builder, Cached};
 use super::place::{CHANGE, MANY, Place, SAMPLE, reference};
 
 /// A task that several tools do.
@@ -58,6 +58,7 @@ pub(super) enum Tool {
     Umoci,
     Podman,
     Buildah,
+    Docker,
     Containerd,
     Runc,
 }
@@ -71,6 +72,7 @@ impl Tool {
             Self::Umoci => &[("umoci", "umoci")],
             Self::Podman => &[("podman", "podman")],
             Self::Buildah => &[("buildah", "buildah"), ("runc", "runc")],
+            Self::Docker => &[("dockerd", "docker.io"), ("docker", "docker.io")],
             Self::Containerd => &[
                 ("containerd", "containerd"),
                 ("ctr", "containerd"),
@@ -295,15 +297,38 @@ pub(super) const TASKS: &[Task] = &[
             },
             Arm {
                 timed: |turn| {
-                    Ok(vec![build::buildah(
+                    one(build::buildah(
                         turn.place,
                         turn.home,
                         turn.name,
                         Cached::Not,
-                    )?])
+                    ))
                 },
                 undo: |turn| build::buildah_undo(turn.place, turn.home, turn.name),
                 ..BUILDAH
+            },
+            Arm {
+                timed: |turn| {
+                    one(build::docker(
+                        turn.place,
+                        Builder::BuildKit,
+                        turn.name,
+                        Cached::Not,
+                    ))
+                },
+                ..DOCKER
+            },
+            Arm {
+                label: "docker build, classic",
+                timed: |turn| {
+                    one(build::docker(
+                        turn.place,
+                        Builder::Classic,
+                        turn.name,
+                        Cached::Not,
+                    ))
+                },
+                ..DOCKER
             },
         ],
     },
@@ -325,14 +350,32 @@ pub(super) const TASKS: &[Task] = &[
                 },
                 home: "cached-build-buildah",
                 timed: |turn| {
-                    Ok(vec![build::buildah(
+                    one(build::buildah(
                         turn.place,
                         turn.home,
                         build::NAME,
                         Cached::Wholly,
-                    )?])
+                    ))
                 },
                 ..BUILDAH
+            },
+            Arm {
+                set_up: |place, home| {
+                    build::docker_ready(place, home)?;
+                    let builder = Builder::BuildKit;
+                    Ok(build::docker(place, builder, build::NAME, Cached::Wholly)?.run()?)
+                },
+                home: "cached-build-docker",
+                timed: |turn| {
+                    one(build::docker(
+                        turn.place,
+                        Builder::BuildKit,
+                        build::NAME,
+                        Cached::Wholly,
+                    ))
+                },
+                undo: ARM.undo,
+                ..DOCKER
             },
         ],
     },
@@ -341,14 +384,7 @@ pub(super) const TASKS: &[Task] = &[
 const BUILD: Arm = Arm {
     home: "build-cowlab",
     set_up: build::cowlab_ready,
-    timed: |turn| {
-        Ok(vec![build::cowlab(
-            turn.place,
-            turn.home,
-            turn.name,
-            Cached::Not,
-        )?])
-    },
+    timed: |turn| one(build::cowlab(turn.place, turn.home, turn.name, Cached::Not)),
     undo: |turn| build::cowlab_undo(turn.place, turn.home, turn.name),
     ..ARM
 };
@@ -360,12 +396,12 @@ const CACHED_BUILD: Arm = Arm {
         Ok(build::cowlab(place, home, build::NAME, Cached::Wholly)?.run()?)
     },
     timed: |turn| {
-        Ok(vec![build::cowlab(
+        one(build::cowlab(
             turn.place,
             turn.home,
             build::NAME,
             Cached::Wholly,
-        )?])
+        ))
     },
     ..ARM
 };
@@ -375,6 +411,15 @@ const BUILDAH: Arm = Arm {
     label: "buildah build",
     home: "build-buildah",
     set_up: build::buildah_ready,
+    ..ARM
+};
+
+const DOCKER: Arm = Arm {
+    tool: Tool::Docker,
+    label: "docker build, BuildKit",
+    home: "build-docker",
+    set_up: build::docker_ready,
+    undo: |turn| build::docker_undo(turn.place, turn.name),
     ..ARM
 };
 
@@ -410,6 +455,11 @@ const COMMIT: Arm = Arm {
     undo: |turn| vec![turn.place.cowlab(turn.home).args(["rmi", turn.name])],
     ..ARM
 };
+
+/// A single command.
+fn one(command: anyhow::Result<Cmd>) -> anyhow::Result<Vec<Cmd>> {
+    Ok(vec![command?])
+}
 
 /// The container in which ten changes were made.
 const CHANGED: &str = "changed";

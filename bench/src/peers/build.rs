@@ -109,3 +109,50 @@ pub(super) fn buildah_undo(place: &Place, home: &str, name: &str) -> Vec<Cmd> {
         place.buildah(home).args(["rmi", "--prune", "--force"]),
     ]
 }
+
+/// Which of docker's builders.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Builder {
+    BuildKit,
+    /// The one before BuildKit, which every docker has.
+    Classic,
+}
+
+pub(super) fn docker_ready(place: &Place, _: &str) -> anyhow::Result<()> {
+    let load = place.docker()?.args(["load", "--quiet", "--input"]);
+    Ok(load.arg(place.archive(BASE)).run()?)
+}
+
+pub(super) fn docker(
+    place: &Place,
+    builder: Builder,
+    name: &str,
+    cached: Cached,
+) -> anyhow::Result<Cmd> {
+    let base = format!("BASE={}", reference(BASE));
+    let is_buildkit = match builder {
+        Builder::BuildKit => "1",
+        Builder::Classic => "0",
+    };
+    let build = place.docker()?.env("DOCKER_BUILDKIT", is_buildkit);
+    let mut build = build.args(["build", "--quiet", "--network=none"]);
+    if cached == Cached::Not {
+        build = build.arg("--no-cache");
+    }
+    Ok(build
+        .args(["--build-arg", &base, "--tag", name])
+        .arg(context(place)?))
+}
+
+pub(super) fn docker_undo(place: &Place, name: &str) -> Vec<Cmd> {
+    let commands = [
+        &["image", "rm", name] as &[&str],
+        &["image", "prune", "--force"],
+        &["builder", "prune", "--all", "--force"],
+    ];
+    let undo = |words| place.docker().map(|docker| docker.args(words));
+    commands
+        .into_iter()
+        .filter_map(|words| undo(words).ok())
+        .collect()
+}

@@ -40,14 +40,15 @@ const MAKE_MANY: &str = "set -e; mkdir /many; cd /many; d=0; while [ $d -lt 1000
 pub(super) const CHANGE: &str = "set -e; cd /many; for d in 1 100 300 500; do echo changed >> $d/7; done; \
      rm 2/8 600/9 999/99; echo new > 3/new; echo new > 700/new; mkdir added";
 
-/// How long containerd may take to answer.
+/// How long a daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The file system and what is on it.
 #[derive(Debug)]
 pub(super) struct Place {
-    // Before the file system that it works on.
+    // Before the file system that they work on.
     containerd: RefCell<Option<Running>>,
+    dockerd: RefCell<Option<Running>>,
     fs: BackingFs,
     run: Run,
     program: PathBuf,
@@ -67,6 +68,7 @@ impl Place {
         };
         let place = Self {
             containerd: RefCell::default(),
+            dockerd: RefCell::default(),
             fs: run.backing(Backing::Ext4, &options)?,
             run,
             program,
@@ -93,7 +95,7 @@ impl Place {
                 command.arg(path).arg(reference(name)).run()
             };
             save("oci-dir", &dir)?;
-            Ok(save("oci-archive", &archive)?)
+            Ok(save("docker-archive", &archive)?)
         };
         fs::create_dir(self.dir("images"))?;
         cowlab().args(["load", "--input"]).arg(&layout).run()?;
@@ -142,7 +144,7 @@ impl Place {
         self.dir("images").join(image)
     }
 
-    /// An image as an archive of its layout.
+    /// An image as an archive of its layout, with what docker asks for beside it.
     pub(super) fn archive(&self, image: &str) -> PathBuf {
         self.dir("images").join(format!("{image}.tar"))
     }
@@ -200,8 +202,7 @@ impl Place {
         let dir = self.fresh("containerd")?;
         let socket = dir.join("socket");
         let ctr = || Cmd::new("ctr").arg("--address").arg(&socket);
-        let mut containerd = self.containerd.borrow_mut();
-        if containerd.is_none() {
+        if self.containerd.borrow().is_none() {
             let config = dir.join("config.toml");
             let text = format!(
                 "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
@@ -211,22 +212,37 @@ impl Place {
             );
             fs::write(&config, text)?;
             let command = Cmd::new("containerd").arg("--config").arg(&config);
-            *containerd = Some(command.attach(File::create(dir.join("log"))?)?);
-            let start = Instant::now();
-            while let Err(error) = ctr().arg("version").run() {
-                if start.elapsed() > PATIENCE {
-                    return Err(error).context("containerd does not answer");
-                }
-                std::thread::sleep(Duration::from_millis(50));
-            }
+            let answers = ctr().arg("version");
+            *self.containerd.borrow_mut() = Some(start(command, &dir, &answers)?);
         }
         Ok(ctr())
     }
 
-    /// Ends containerd and removes everything.
+    /// The client of a dockerd of this run, started when it is asked for first. It has no network, as nothing here has.
+    pub(super) fn docker(&self) -> anyhow::Result<Cmd> {
+        let dir = self.fresh("docker")?;
+        let host = format!("unix://{}", dir.join("socket").display());
+        let docker = || Cmd::new("docker").args(["--host", &host]);
+        if self.dockerd.borrow().is_none() {
+            let command = Cmd::new("dockerd")
+                .args(["--host", &host, "--storage-driver", DRIVER])
+                .args(["--iptables=false", "--bridge=none", "--data-root"])
+                .arg(dir.join("root"))
+                .arg("--exec-root")
+                .arg(dir.join("exec"))
+                .arg("--pidfile")
+                .arg(dir.join("pid"));
+            *self.dockerd.borrow_mut() = Some(start(command, &dir, &docker().arg("version"))?);
+        }
+        Ok(docker())
+    }
+
+    /// Ends the daemons and removes everything.
     pub(super) fn close(self) -> anyhow::Result<()> {
-        if let Some(mut containerd) = self.containerd.take() {
-            containerd.kill()?;
+        for daemon in [&self.containerd, &self.dockerd] {
+            if let Some(mut running) = daemon.take() {
+                running.kill()?;
+            }
         }
         unmount_below(&self.dir(""))?;
         let mut fs = self.fs;
@@ -238,6 +254,19 @@ impl Place {
 /// The name by which cowlab, containerd and podman know an image.
 pub(super) fn reference(image: &str) -> String {
     format!("docker.io/library/{image}:latest")
+}
+
+/// Starts a daemon whose log goes to `dir`, and waits until a client gets an answer.
+fn start(daemon: Cmd, dir: &Path, answers: &Cmd) -> anyhow::Result<Running> {
+    let running = daemon.attach(File::create(dir.join("log"))?)?;
+    let start = Instant::now();
+    while let Err(error) = answers.run() {
+        if start.elapsed() > PATIENCE {
+            return Err(error).with_context(|| format!("no answer from `{daemon}`"));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(running)
 }
 
 fn unmount_below(dir: &Path) -> anyhow::Result<()> {
