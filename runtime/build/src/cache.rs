@@ -21,7 +21,7 @@ impl Key {
     pub(crate) fn new(what: &str, parent: Option<&LayerRow>, epoch: Option<i64>) -> Self {
         let mut key = Self(Sha256::new());
         // Another version makes other layers of the same.
-        key.add("step 1").add(what);
+        key.add("step 2").add(what);
         key.add(parent.map_or("", |layer| &layer.chain_id));
         key.add(epoch.map_or(String::new(), |epoch| epoch.to_string()));
         key
@@ -57,6 +57,9 @@ pub(crate) struct Cache<'b, 'r> {
     is_off: bool,
     imported: Vec<ImportedCache>,
     used: Mutex<Vec<String>>,
+    /// Of which steps was told that an imported cache does not have what it says: each is looked for twice, without its lock and
+    /// with it.
+    told: Mutex<BTreeSet<String>>,
     /// What an exported cache gets.
     exported: Mutex<BTreeSet<String>>,
 }
@@ -68,6 +71,7 @@ impl<'b, 'r> Cache<'b, 'r> {
             is_off,
             imported,
             used: Mutex::default(),
+            told: Mutex::default(),
             exported: Mutex::default(),
         }
     }
@@ -87,9 +91,10 @@ impl<'b, 'r> Cache<'b, 'r> {
             match self.build.take_imported(cache, &key) {
                 Ok(Some(step)) => return self.outcome(&step),
                 Ok(None) => {}
-                Err(error) => tell(&format!(
+                Err(error) if lock(&self.told).insert(key.clone()) => tell(&format!(
                     "the imported cache is not used for a step: {error}"
                 )),
+                Err(_) => {}
             }
         }
         Ok(None)
