@@ -52,7 +52,7 @@ pub(crate) enum Task {
     /// Builds cowlab and removes what dead test runs left behind (`cowlab sweep`).
     #[command(disable_help_flag = true)]
     Sweep(Program),
-    /// Builds cowlab and proves one claim (`cowlab prove`); `verify` proves them all.
+    /// Builds cowlab and its proofs, and proves one claim (`cowlab-proofs`); `verify` proves them all.
     #[command(hide = true, disable_help_flag = true)]
     Prove(Program),
 }
@@ -105,7 +105,7 @@ pub(crate) struct Verify {
     pub(crate) yes: bool,
 }
 
-/// Arguments of the tasks that are subcommands of cowlab.
+/// Arguments of the tasks that are subcommands of cowlab, or its proofs.
 #[derive(Debug, Args)]
 pub(crate) struct Program {
     /// Handed on to cowlab as they are, except `--yes`, which is for the setup.

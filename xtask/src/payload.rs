@@ -14,7 +14,7 @@ use cowlab_sys::Cmd;
 
 use crate::exit::{self, Refusal};
 use crate::ordinary;
-use crate::program;
+use crate::program::{self, Programs};
 use crate::setup::{self, Consent, Purpose};
 
 /// What the guest runs on. QEMU emulates this processor on every host.
@@ -30,15 +30,17 @@ const TESTED: [&str; 2] = ["cowlab-zfs", "cowlab-devicemapper-thin"];
 /// The longest that unit tests may take in the guest.
 const TEST_TIME: Duration = Duration::from_secs(300);
 
-/// Builds the program for the guest that runs when no command names a release. Without an image there is nothing to build, and
-/// whoever needs the guest says how to get one.
-pub(crate) fn build(consent: Consent) -> anyhow::Result<Option<PathBuf>> {
+/// Builds programs for the guest that runs when no command names a release, and returns where `cowlab` lies. Without an image
+/// there is nothing to build, and whoever needs the guest says how to get one.
+pub(crate) fn build(programs: Programs, consent: Consent) -> anyhow::Result<Option<PathBuf>> {
     let Some(image) = Cache::open()?.find(ready::chosen_release()?)? else {
         return Ok(None);
     };
     setup::ensure(&[Purpose::GuestRun, Purpose::GuestProgram], consent)?;
     let target = program::target_directory()?.join("guest");
-    let cargo = program::cargo_build().args(["--features", PROGRAM_FEATURES]);
+    let cargo = programs
+        .cargo_build()
+        .args(["--features", PROGRAM_FEATURES]);
     let cargo = for_guest(cargo, &sysroot(&image, &target)?, &target);
     if cargo.status_inherit()? != 0 {
         let message = format!("failed to build cowlab for the guest: `{cargo}` failed");

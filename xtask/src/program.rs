@@ -1,8 +1,8 @@
-//! The tasks that are subcommands of `cowlab`: sets the machine up, builds the program in release and
-//! runs it with all arguments and its exit code.
+//! The tasks that are subcommands of `cowlab`, and the proofs of it, which are a program beside it: sets the machine up, builds
+//! in release and runs the program with all arguments and its exit code.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cowlab_sys::Cmd;
@@ -20,7 +20,7 @@ struct Metadata {
     target_directory: PathBuf,
 }
 
-/// Runs `cowlab VERB` with the arguments of `flags`; `--yes` among them is consent to install.
+/// Runs `cowlab VERB`, or the proofs, with the arguments of `flags`; `--yes` among them is consent to install.
 pub(crate) fn run(verb: &str, flags: flags::Program) -> anyhow::Result<u8> {
     let (yes, arguments) = without_yes(flags.arguments);
     let consent = Consent::from_flag(yes);
@@ -46,41 +46,79 @@ fn purposes(verb: &str, arguments: &[OsString]) -> &'static [Purpose] {
     }
 }
 
-/// Builds the program and returns where it lies.
-pub(crate) fn build() -> anyhow::Result<PathBuf> {
-    let cargo = cargo_build();
-    if cargo.status_inherit()? != 0 {
-        return Err(Refusal::new(exit::FINDING, format!("`{cargo}` failed")).into());
-    }
-    Ok(target_directory()?.join("release/cowlab"))
+const PRODUCT: &str = "cowlab";
+const PROOFS: &str = "cowlab-proofs";
+
+/// What is built in release, each a package with one binary of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Programs {
+    /// `cowlab` alone.
+    Product,
+    /// The proofs too, which look for `cowlab` beside themselves.
+    WithProofs,
 }
 
-/// Builds the program with the feature `faults` as well, and returns where a copy of it lies: both builds end at the same
-/// place.
-pub(crate) fn build_with_faults() -> anyhow::Result<PathBuf> {
-    let cargo = cargo_build().args(["--features", "faults"]);
-    if cargo.status_inherit()? != 0 {
-        return Err(Refusal::new(exit::FINDING, format!("`{cargo}` failed")).into());
+impl Programs {
+    fn of(verb: &str) -> Self {
+        match verb {
+            "prove" => Self::WithProofs,
+            _ => Self::Product,
+        }
     }
+
+    const fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Product => &[PRODUCT],
+            Self::WithProofs => &[PRODUCT, PROOFS],
+        }
+    }
+
+    /// The command that builds them.
+    pub(crate) fn cargo_build(self) -> Cmd {
+        let cargo = Cmd::new("cargo").args(["build", "--release", "--bins"]);
+        let packages = self.packages().iter();
+        cargo.args(packages.flat_map(|package| ["--package", *package]))
+    }
+
+    /// Builds them and returns the directory that they lie in.
+    pub(crate) fn build(self) -> anyhow::Result<PathBuf> {
+        run_cargo(&self.cargo_build())?;
+        Ok(target_directory()?.join("release"))
+    }
+}
+
+/// Builds the proofs and what they prove with the feature `faults` as well, and returns where a copy of the proofs lies: both
+/// builds end at the same place.
+pub(crate) fn build_proofs_with_faults() -> anyhow::Result<PathBuf> {
+    let programs = Programs::WithProofs;
+    run_cargo(&programs.cargo_build().args(["--features", "faults"]))?;
     let release = target_directory()?.join("release");
-    let copy = release.join("cowlab-with-faults");
-    std::fs::copy(release.join("cowlab"), &copy)
-        .with_context(|| format!("failed to write `{}`", copy.display()))?;
+    let copies = release.join("with-faults");
+    std::fs::create_dir_all(&copies)
+        .with_context(|| format!("failed to make `{}`", copies.display()))?;
+    for program in programs.packages() {
+        let copy = copies.join(program);
+        std::fs::copy(release.join(program), &copy)
+            .with_context(|| format!("failed to write `{}`", copy.display()))?;
+    }
     // Nobody should find a program there that can be told to forget its flushes.
-    build()?;
-    Ok(copy)
+    programs.build()?;
+    Ok(copies.join(PROOFS))
 }
 
-/// The command that builds the program in release.
-pub(crate) fn cargo_build() -> Cmd {
-    Cmd::new("cargo").args([
-        "build",
-        "--release",
-        "--package",
-        "cowlab",
-        "--bin",
-        "cowlab",
-    ])
+fn run_cargo(cargo: &Cmd) -> anyhow::Result<()> {
+    if cargo.status_inherit()? != 0 {
+        return Err(Refusal::new(exit::FINDING, format!("`{cargo}` failed")).into());
+    }
+    Ok(())
+}
+
+/// The command of a verb: the proofs are a program of their own.
+fn command(programs: &Path, verb: &str) -> Cmd {
+    match verb {
+        "prove" => Cmd::new(programs.join(PROOFS)),
+        _ => Cmd::new(programs.join(PRODUCT)).arg(verb),
+    }
 }
 
 /// Builds the program, where it may need it also for the guest, and prepares to run it with the arguments. It writes
@@ -90,12 +128,13 @@ pub(crate) fn prepared(
     arguments: &[OsString],
     consent: Consent,
 ) -> anyhow::Result<Cmd> {
-    let mut program = Cmd::new(build()?).arg(verb).args(arguments);
+    let programs = Programs::of(verb);
+    let mut program = command(&programs.build()?, verb).args(arguments);
     if let Some(commit) = commit::checked_out() {
         program = program.env("COWLAB_COMMIT", commit);
     }
     if may_use_guest(verb, arguments) {
-        program = payload::name_to(program, payload::build(consent)?.as_deref());
+        program = payload::name_to(program, payload::build(programs, consent)?.as_deref());
     }
     Ok(program)
 }

@@ -39,10 +39,10 @@ pub(crate) enum Job {
         arguments: &'static [&'static str],
         environment: &'static [(&'static str, &'static str)],
     },
-    /// `cowlab ARGS`, built in release first; needs root.
+    /// `cowlab ARGS`, or the proofs with these, built in release first; needs root.
     Cowlab(&'static [&'static str]),
-    /// The same of a build that can plant faults.
-    CowlabWithFaults(&'static [&'static str]),
+    /// A proof, of a build that can plant faults.
+    ProofWithFaults(&'static [&'static str]),
     /// The unit tests again, as a user without privileges.
     OrdinaryUser,
     /// The lints, for what only the guest's build has.
@@ -85,9 +85,10 @@ impl Job {
                 line + "cargo " + &arguments.join(" ")
             }
             Self::Cowlab(arguments) => format!("cargo xtask {}", arguments.join(" ")),
-            Self::CowlabWithFaults(arguments) => {
-                let features = "--release --package cowlab --features faults";
-                format!("cargo run {features} -- {}", arguments.join(" "))
+            Self::ProofWithFaults(arguments) => {
+                let build = "cargo build --release --features faults --package cowlab --package cowlab-proofs";
+                let arguments = arguments.join(" ");
+                format!("{build} && target/release/cowlab-proofs {arguments}")
             }
             Self::OrdinaryUser => "cargo xtask ci ordinary-user".to_owned(),
             Self::GuestLint => "cargo xtask ci guest-clippy".to_owned(),
@@ -115,7 +116,7 @@ impl Job {
                     exit::FINDING
                 })
             }
-            Self::Cowlab(_) | Self::CowlabWithFaults(_) if !process::is_root() => {
+            Self::Cowlab(_) | Self::ProofWithFaults(_) if !process::is_root() => {
                 Err(exit::Refusal::new(
                     exit::PRIVILEGE,
                     "needs root: it mounts file systems on loop devices",
@@ -129,9 +130,9 @@ impl Job {
                 let command = program::prepared(verb, &arguments, consent)?;
                 program::exit_code(&command, each)
             }
-            Self::CowlabWithFaults(line) => {
-                let program = Cmd::new(program::build_with_faults()?).args(*line);
-                program::exit_code(&program, each)
+            Self::ProofWithFaults(line) => {
+                let proofs = program::build_proofs_with_faults()?;
+                program::exit_code(&Cmd::new(proofs).args(*line), each)
             }
             Self::OrdinaryUser => ordinary::run(),
             Self::GuestLint => payload::lint(),

@@ -918,7 +918,7 @@ mod tests {
     }
 
     /// Commands that docker has not.
-    const OWN: &str = "conformance bench report sweep guest layer snapshot where unshare monitor prove docker man help check";
+    const OWN: &str = "conformance bench report sweep guest layer snapshot where unshare monitor docker man help check";
 
     #[test]
     fn docker_has_what_the_table_has() {

@@ -16,7 +16,6 @@ mod layer;
 mod manual;
 mod output;
 mod place;
-mod prove;
 mod prune;
 mod report;
 mod root;
@@ -29,7 +28,7 @@ mod version;
 mod volume;
 mod words;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -123,9 +122,6 @@ enum Command {
     Man(manual::ManArgs),
     /// Run a program in an ordinary user's user namespace.
     Unshare(unshare::Args),
-    /// Prove a claim of the README; `cargo xtask verify` calls it.
-    #[command(hide = true)]
-    Prove(prove::Args),
 }
 
 /// What only cowlab itself calls, and with every container: to build the tree of all commands takes longer than what it has to do.
@@ -190,7 +186,6 @@ fn main() -> ExitCode {
         Command::Completion(args) => manual::completion(&args, &Cli::command()),
         Command::Man(args) => manual::man(&args, Cli::command()),
         Command::Unshare(args) => unshare::run(&args),
-        Command::Prove(args) => prove::run(&args),
     };
     end(result, output)
 }
@@ -204,22 +199,6 @@ fn end(result: anyhow::Result<u8>, output: exit::Output) -> ExitCode {
 
 /// Has warnings go to stderr, one line a problem.
 fn log() {
-    // What libcontainer has to say is in the error that it returns. One line a problem on stderr; `COWLAB_LOG=debug` shows commands, `trace` shows system calls.
-    // No `EnvFilter`: it compiles patterns at every start.
-    let asked = std::env::var("COWLAB_LOG")
-        .ok()
-        .filter(|text| !text.is_empty());
-    let asked = asked.and_then(|text| text.parse::<Targets>().ok());
-    let filter = asked.unwrap_or_else(|| {
-        let quiet = ["libcontainer", "libcgroups"].map(|target| (target, LevelFilter::OFF));
-        Targets::new()
-            .with_default(LevelFilter::WARN)
-            .with_targets(quiet)
-    });
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .without_time();
     // What processes that libcontainer forks log is part of the error that is returned.
     let causes = tracing_subscriber::fmt::layer()
         .with_writer(Causes::default)
@@ -228,7 +207,7 @@ fn log() {
         .with_target(false)
         .without_time();
     tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
+        .with(cowlab_engine::log::lines())
         .with(causes.with_filter(Targets::new().with_target("libcontainer", LevelFilter::ERROR)))
         .init();
 }

@@ -80,10 +80,18 @@ pub(super) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "build",
-        claim: "The program builds in release.",
+        claim: "The program and its proofs build in release.",
         needs: &[Purpose::Build],
         job: Job::Cargo {
-            arguments: &["build", "--release", "--package", "cowlab"],
+            arguments: &[
+                "build",
+                "--release",
+                "--bins",
+                "--package",
+                "cowlab",
+                "--package",
+                "cowlab-proofs",
+            ],
             environment: &[],
         },
         budget: seconds(140),

@@ -21,19 +21,23 @@ const RANKS: &[(&str, u8)] = &[
     ("cowlab-drivers", 3),
     ("cowlab-testbed", 4),
     ("cowlab-runtime", 5),
-    ("cowlab-build", 6),
-    ("cowlab-conformance", 6),
-    ("cowlab-bench", 6),
-    ("cowlab", 7),
+    ("cowlab-engine", 6),
+    ("cowlab-build", 7),
+    ("cowlab-conformance", 7),
+    ("cowlab-bench", 7),
+    ("cowlab", 8),
+    ("cowlab-proofs", 8),
 ];
 /// Stands apart: it uses no crate of the workspace.
 const REPORTS: &str = "cowlab-reports";
 /// Alone may use [`REPORTS`]; `cowlab-runtime` describes the environment in its words.
-const REPORT_WRITERS: [&str; 4] = [
+const REPORT_WRITERS: [&str; 6] = [
     "cowlab-runtime",
+    "cowlab-engine",
     "cowlab-conformance",
     "cowlab-bench",
     "cowlab",
+    "cowlab-proofs",
 ];
 /// Builds and calls the others, so that it may link only what compiles on a bare machine.
 const XTASK: &str = "xtask";

@@ -32,7 +32,7 @@ const ALLOWED: &[(&str, &str)] = &[
         "not asked of the registry yet",
     ),
     (
-        "runtime/cli/src/prove/power_cuts.rs",
+        "conformance/proofs/src/power_cuts.rs",
         "not asked of the registry yet",
     ),
     (

@@ -262,8 +262,8 @@ pub(super) const CLAIMS: &[Claim] = &[
             name: "power-cuts-faults",
             claim: "The power cuts find each planted fault: no syncfs, no fsync, an intent before the flush, a row before the freeze.",
             needs: NEEDS,
-            job: Job::CowlabWithFaults(&[
-                "prove", "power-cuts", "--life", "snapshots", "--cuts", "100", "--columns", "btrfs/btrfs,vfs/ext4,overlay2/ext4",
+            job: Job::ProofWithFaults(&[
+                "power-cuts", "--life", "snapshots", "--cuts", "100", "--columns", "btrfs/btrfs,vfs/ext4,overlay2/ext4",
                 "--plant", "no-syncfs,no-fsync,intent-before-flush,row-before-freeze",
             ]),
             budget: None,

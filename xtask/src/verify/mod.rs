@@ -19,7 +19,7 @@ use crate::commit;
 use crate::exit::{self, Refusal};
 use crate::flags;
 use crate::payload;
-use crate::program;
+use crate::program::Programs;
 use crate::setup::{self, Consent};
 use crate::stage::Outcome;
 use crate::terminal;
@@ -50,8 +50,8 @@ pub(crate) fn run(root: &Path, flags: &flags::Verify) -> anyhow::Result<u8> {
     let consent = Consent::from_flag(flags.yes);
     setup::ensure(NEEDS, consent)?;
     // Here, so that no claim is charged for it.
-    program::build()?;
-    payload::build(consent)?;
+    Programs::WithProofs.build()?;
+    payload::build(Programs::WithProofs, consent)?;
     let commit = commit::checked_out().unwrap_or_else(|| "unknown".to_owned());
     interrupt::watch()?;
     let mut failed = 0_usize;

@@ -14,11 +14,10 @@ use clap::ValueEnum;
 use cowlab_conformance::product;
 use cowlab_runtime::container::Containers;
 use cowlab_runtime::{Root, RootOptions};
-use cowlab_sys::Cmd;
 use cowlab_testbed::{Media, Run};
 
 use super::traces::{self, Traces};
-use super::{Driver, Findings, on_file_system, say, stop_if_asked};
+use super::{Driver, Findings, cowlab, on_file_system, say, stop_if_asked};
 
 /// The size of a file system, in bytes, for a hundred full copies of the image; it is sparse.
 const SPACE: u64 = 2 << 30;
@@ -98,7 +97,7 @@ impl Stand {
     }
 
     fn cowlab(&self, verb: &str, arguments: &[&str]) -> anyhow::Result<String> {
-        let command = Cmd::new(std::env::current_exe()?)
+        let command = cowlab()?
             .args(verb.split(' '))
             .arg("--root")
             .arg(self.root.dir())

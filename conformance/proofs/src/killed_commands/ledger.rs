@@ -6,42 +6,42 @@ use super::verbs::{Effect, Plan};
 
 /// What a root shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::prove) struct Seen {
+pub(crate) struct Seen {
     /// The ids of images by their names.
-    pub(in crate::prove) names: BTreeMap<String, String>,
+    pub(crate) names: BTreeMap<String, String>,
     /// The ids of images.
-    pub(in crate::prove) images: BTreeSet<String>,
+    pub(crate) images: BTreeSet<String>,
     /// The markers in volumes, by their names.
-    pub(in crate::prove) volumes: BTreeMap<String, String>,
+    pub(crate) volumes: BTreeMap<String, String>,
     /// Containers by their ids.
-    pub(in crate::prove) containers: BTreeMap<String, OneContainer>,
+    pub(crate) containers: BTreeMap<String, OneContainer>,
 }
 
 /// What a root shows of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::prove) struct OneContainer {
-    pub(in crate::prove) name: String,
-    pub(in crate::prove) state: String,
+pub(crate) struct OneContainer {
+    pub(crate) name: String,
+    pub(crate) state: String,
     /// The id of its image.
-    pub(in crate::prove) image: String,
+    pub(crate) image: String,
     /// Whether it is removed when its program has ended; that of `run --rm` ends at once.
-    pub(in crate::prove) is_removed_at_end: bool,
+    pub(crate) is_removed_at_end: bool,
     /// Its volumes, named and anonymous.
-    pub(in crate::prove) volumes: Vec<String>,
+    pub(crate) volumes: Vec<String>,
     /// What its file holds; nothing of one that is half made or half removed.
-    pub(in crate::prove) text: Option<String>,
+    pub(crate) text: Option<String>,
 }
 
 impl OneContainer {
     /// Whether it was cut off while it was made or removed: then only `rm` is promised.
-    pub(in crate::prove) fn is_half(&self) -> bool {
+    pub(crate) fn is_half(&self) -> bool {
         matches!(self.state.as_str(), "creating" | "removing")
     }
 }
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::prove) enum Outcome {
+pub(crate) enum Outcome {
     /// With exit code 0.
     Done,
     /// With another one.
@@ -60,16 +60,16 @@ impl Outcome {
 }
 
 /// A turn: what was shown before and after a command.
-pub(in crate::prove) struct Turn<'a> {
-    pub(in crate::prove) plan: &'a Plan,
-    pub(in crate::prove) outcome: Outcome,
-    pub(in crate::prove) before: &'a Seen,
-    pub(in crate::prove) after: &'a Seen,
+pub(crate) struct Turn<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) outcome: Outcome,
+    pub(crate) before: &'a Seen,
+    pub(crate) after: &'a Seen,
 }
 
 impl Turn<'_> {
     /// What should not be.
-    pub(in crate::prove) fn judge(&self) -> Vec<String> {
+    pub(crate) fn judge(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         self.judge_names(&mut wrong);
         self.judge_images(&mut wrong);

@@ -1,8 +1,8 @@
-//! `cowlab prove`: slow proofs of what the README promises, each with a measured answer.
+//! `cowlab-proofs`: slow proofs of what the README promises, each with a measured answer.
 //!
-//! Called by `cargo xtask verify`, which publishes the outcome, and hidden from the help: a user has no need of them.
-//! A proof runs in a mount namespace of its own, on throw-away file systems, and exits with 0 where its claim holds and
-//! with 1 where it does not. Each takes a planted fault, under which it must not hold.
+//! `cargo xtask prove` and `cargo xtask verify` build it beside `cowlab` and call it; `verify` publishes the outcome. A proof runs
+//! in a mount namespace of its own, on throw-away file systems, and exits with 0 where its claim holds and with 1 where it
+//! does not. Each takes a planted fault, under which it must not hold.
 
 mod deterministic;
 mod guest_ends;
@@ -21,22 +21,23 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
-use clap::Subcommand;
+use anyhow::Context;
+use clap::{Parser, Subcommand};
 use cowlab_driver::Entry;
-use cowlab_runtime::guest::{self, Ending, Job};
+use cowlab_engine::exit::{self, Stop};
+use cowlab_engine::log;
+use cowlab_guest::ready;
 use cowlab_sys::cmd::Running;
 use cowlab_sys::{Chance, Cmd, Guard, interrupt};
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Media, Run};
 
-use crate::exit::{self, Stop};
-
 /// Proves a claim of the README.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+#[derive(Debug, Parser)]
+#[command(name = "cowlab-proofs", version, max_term_width = 100)]
+struct Args {
     #[command(subcommand)]
     claim: Claim,
     /// Where throw-away file systems are made; also COWLAB_TEST_DIR.
@@ -46,9 +47,6 @@ pub(crate) struct Args {
     #[arg(long, global = true)]
     in_guest: bool,
 }
-
-/// What a proof may take where a processor is emulated.
-const LONGEST_IN_GUEST: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
@@ -81,16 +79,28 @@ enum Claim {
     SweepHolder(sweep_live::HolderArgs),
 }
 
-/// Runs the command.
+fn main() -> ExitCode {
+    cowlab_sys::signals::keep_ended_children();
+    log::start();
+    if let Err(error) = cowlab_sys::process::raise_open_files_limit() {
+        tracing::debug!(%error, "the limit of open descriptors stays");
+    }
+    match run(&Args::parse()) {
+        Ok(code) => code.into(),
+        Err(error) => exit::report(&error),
+    }
+}
+
+/// Runs the proof and returns the exit code.
 ///
 /// # Errors
 ///
 /// When the proof could not be made, which says nothing about the claim.
-pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+fn run(args: &Args) -> anyhow::Result<u8> {
     if args.in_guest {
-        return run_away();
+        return run_in_guest();
     }
-    exit::need_root("cowlab prove")?;
+    exit::need_root("cowlab-proofs")?;
     match &args.claim {
         Claim::KillNineWorker(worker) => return kill_nine::work(worker),
         Claim::SweepHolder(holder) => return sweep_live::hold(holder),
@@ -120,26 +130,24 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     findings.conclude()
 }
 
-/// Runs the same proof in the guest, which has what this kernel lacks.
-fn run_away() -> anyhow::Result<u8> {
-    interrupt::watch()?;
-    let guest = guest::find().map_err(|missing| Stop {
-        code: exit::UNAVAILABLE,
-        message: missing.to_string(),
-    })?;
+/// Runs the same proof in the guest, which has what this kernel lacks: with the build of this program that lies beside the
+/// build of `cowlab` for the guest.
+fn run_in_guest() -> anyhow::Result<u8> {
+    let mut machine = ready::with_payload(None)?;
+    let builds = machine.payload.first().context("no payload")?;
+    let (here, there) = (&builds.0, &builds.1);
+    let proofs = here.with_file_name(env!("CARGO_PKG_NAME"));
+    let place = there.with_file_name(env!("CARGO_PKG_NAME"));
+    machine.command = vec![place.clone().into()];
     let arguments = std::env::args_os().skip(1);
-    let job = Job {
-        arguments: arguments.filter(|word| word != "--in-guest").collect(),
-        time_limit: LONGEST_IN_GUEST,
-        ..Job::default()
-    };
-    let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
-    let ending = guest.run(&job, &mut stdout.lock(), &mut stderr.lock());
+    machine
+        .command
+        .extend(arguments.filter(|word| word != "--in-guest"));
+    machine.payload.push((proofs, place));
+    interrupt::watch()?;
+    let exit = machine.run(&mut std::io::stdout(), &mut std::io::stderr())?;
     stop_if_asked()?;
-    match ending.map_err(anyhow::Error::msg)? {
-        Ending::Exit(code) => Ok(code),
-        Ending::Lost(loss) => bail!("{loss}"),
-    }
+    Ok(exit.code)
 }
 
 /// What speaks against a claim.
@@ -222,10 +230,15 @@ fn on_backing<T>(
     Ok(done)
 }
 
-/// Starts a subcommand of `prove` in a process of its own.
+/// The program that is proved, which is built beside this one.
+fn cowlab() -> anyhow::Result<Cmd> {
+    Ok(Cmd::new(std::env::current_exe()?.with_file_name("cowlab")))
+}
+
+/// Starts a subcommand of this program in a process of its own.
 fn start(arguments: impl IntoIterator<Item = String>) -> anyhow::Result<Running> {
     let program = std::env::current_exe()?;
-    Ok(Cmd::new(program).arg("prove").args(arguments).spawn()?)
+    Ok(Cmd::new(program).args(arguments).spawn()?)
 }
 
 /// What is in one of two lists only, a line each.

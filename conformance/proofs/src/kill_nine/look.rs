@@ -11,7 +11,7 @@ use cowlab_sys::mount::DetachedMount;
 
 use super::layer::{FILES, content, place_of};
 use super::{Bench, chain};
-use crate::prove::Findings;
+use crate::Findings;
 
 /// Looks at the store while the other workers go on.
 pub(super) fn look(bench: &Bench, victim: usize, findings: &mut Findings) -> anyhow::Result<()> {
@@ -72,7 +72,7 @@ fn look_at_snapshots(
 }
 
 /// Has `work` look at what a snapshot holds.
-pub(in crate::prove) fn on_content<T>(
+pub(crate) fn on_content<T>(
     store: &Store,
     name: &str,
     work: impl FnOnce(&Path) -> anyhow::Result<T>,
@@ -87,7 +87,7 @@ pub(in crate::prove) fn on_content<T>(
 }
 
 /// Whether the driver refuses that a snapshot is written.
-pub(in crate::prove) fn is_frozen(store: &Store, name: &str) -> anyhow::Result<bool> {
+pub(crate) fn is_frozen(store: &Store, name: &str) -> anyhow::Result<bool> {
     let described = store
         .driver()
         .describe_mount(&ids_of(store, name)?, Access::ReadWrite);
@@ -99,7 +99,7 @@ pub(in crate::prove) fn is_frozen(store: &Store, name: &str) -> anyhow::Result<b
 }
 
 /// A snapshot and its parents, as drivers know them.
-pub(in crate::prove) fn ids_of(store: &Store, name: &str) -> anyhow::Result<Chain> {
+pub(crate) fn ids_of(store: &Store, name: &str) -> anyhow::Result<Chain> {
     let members = chain(store, name)?;
     let mut ids = members.iter().map(|info| info.id);
     let head = ids.next().context("no such snapshot")?;

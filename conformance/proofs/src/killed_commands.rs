@@ -252,7 +252,7 @@ impl<'a> Proof<'a> {
 
     fn again(&self) -> String {
         format!(
-            "again: cowlab prove killed-commands --driver {} --kills {} --seed {}",
+            "again: cargo xtask prove killed-commands --driver {} --kills {} --seed {}",
             self.stand.driver, self.args.kills, self.args.seed
         )
     }

@@ -465,7 +465,7 @@ impl Proof<'_> {
             cuts, seed, life, ..
         } = self.args;
         format!(
-            "{driver} on {backing}, cut {number} at {moment:?}, {steps}: {wrong}; again: cowlab prove power-cuts --driver {driver} \
+            "{driver} on {backing}, cut {number} at {moment:?}, {steps}: {wrong}; again: cargo xtask prove power-cuts --driver {driver} \
              --backing {backing} --life {} --cuts {cuts} --seed {seed} --only {number}",
             format!("{life:?}").to_lowercase(),
         )

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::ledger::{OneContainer, Outcome, Seen};
 use super::verbs::{LASTING, Plan};
+use crate::cowlab;
 
 const STOP: i32 = 19;
 const KILL: i32 = 9;
@@ -27,14 +28,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FILE: &str = "/testfile";
 
 /// A root with a place for what goes in and out.
-pub(in crate::prove) struct Stand {
-    pub(in crate::prove) root: PathBuf,
-    pub(in crate::prove) scratch: PathBuf,
-    pub(in crate::prove) driver: &'static str,
+pub(crate) struct Stand {
+    pub(crate) root: PathBuf,
+    pub(crate) scratch: PathBuf,
+    pub(crate) driver: &'static str,
     /// What the driver is told about its place when the root is made.
-    pub(in crate::prove) settings: Settings,
+    pub(crate) settings: Settings,
     /// The fault that its commands run with.
-    pub(in crate::prove) fault: Option<Fault>,
+    pub(crate) fault: Option<Fault>,
 }
 
 /// A process that works on the root.
@@ -56,7 +57,7 @@ impl Worker {
 
 impl Stand {
     /// A command of `cowlab` on the root.
-    pub(in crate::prove) fn command(&self, words: &[&str]) -> anyhow::Result<Cmd> {
+    pub(crate) fn command(&self, words: &[&str]) -> anyhow::Result<Cmd> {
         let root = self.root.display().to_string();
         // Behind the verb, and before what `exec` and `run` pass on.
         let verbs = match words {
@@ -64,7 +65,7 @@ impl Stand {
             _ => 1,
         };
         let (verb, rest) = words.split_at(verbs);
-        let command = Cmd::new(std::env::current_exe()?)
+        let command = cowlab()?
             .args(verb)
             .args(["--root", &root, "--driver", self.driver])
             .args(
@@ -80,7 +81,7 @@ impl Stand {
     }
 
     /// Runs a command that has to be done.
-    pub(in crate::prove) fn ok(&self, words: &[&str]) -> anyhow::Result<String> {
+    pub(crate) fn ok(&self, words: &[&str]) -> anyhow::Result<String> {
         Ok(self.command(words)?.read()?)
     }
 
@@ -91,7 +92,7 @@ impl Stand {
     }
 
     /// The words of a command.
-    pub(in crate::prove) fn words(&self, plan: &Plan) -> Vec<String> {
+    pub(crate) fn words(&self, plan: &Plan) -> Vec<String> {
         let place = |name: &str| self.scratch.join(name).display().to_string();
         let mut words = Vec::new();
         for word in plan.words().split(' ') {
@@ -122,7 +123,7 @@ impl Stand {
     }
 
     /// Runs a command; kills it after `moment`, and with `reboot` everything that works on the root. Returns what it printed.
-    pub(in crate::prove) fn run(
+    pub(crate) fn run(
         &self,
         plan: &Plan,
         moment: Option<Duration>,
@@ -162,7 +163,7 @@ impl Stand {
     }
 
     /// Writes what commands copy in, and the context of an image that is built of it.
-    pub(in crate::prove) fn write_input(&self, text: &str) -> anyhow::Result<()> {
+    pub(crate) fn write_input(&self, text: &str) -> anyhow::Result<()> {
         const DOCKERFILE: &str = "ARG BASE\nFROM ${BASE}\nRUN touch /built\nCOPY file /copied\n";
         let context = self.scratch.join("context");
         fs::create_dir_all(&context)?;
@@ -174,7 +175,7 @@ impl Stand {
     }
 
     /// Removes what commands wrote outside.
-    pub(in crate::prove) fn clear_output(&self) -> anyhow::Result<()> {
+    pub(crate) fn clear_output(&self) -> anyhow::Result<()> {
         for entry in fs::read_dir(&self.scratch)? {
             let path = entry?.path();
             if path
@@ -188,7 +189,7 @@ impl Stand {
     }
 
     /// The ids of containers, of which there may be no more than a directory.
-    pub(in crate::prove) fn ids(&self) -> anyhow::Result<Vec<String>> {
+    pub(crate) fn ids(&self) -> anyhow::Result<Vec<String>> {
         let place = self.root.join("containers");
         let entries = fs::read_dir(&place).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let entries = match entries {
@@ -227,7 +228,7 @@ impl Stand {
     }
 
     /// Kills everything that works on the root at once: all stand still before the first gets to know of another's end.
-    pub(in crate::prove) fn kill_all(&self) -> anyhow::Result<()> {
+    pub(crate) fn kill_all(&self) -> anyhow::Result<()> {
         let until = Instant::now() + PATIENCE;
         let mut known = 0;
         loop {
@@ -258,7 +259,7 @@ impl Stand {
     }
 
     /// Has the processes that the records name be of another boot, or have others their numbers.
-    pub(in crate::prove) fn forget_boot(&self, by_boot: bool) -> anyhow::Result<()> {
+    pub(crate) fn forget_boot(&self, by_boot: bool) -> anyhow::Result<()> {
         for id in self.ids()? {
             let path = self.root.join("containers").join(id).join("state.json");
             let Ok(text) = fs::read(&path) else {
@@ -281,13 +282,13 @@ impl Stand {
     }
 
     /// Has the graph written to, as the next command does: from then on a killed command's transaction is seen or never will be.
-    pub(in crate::prove) fn end_transactions(&self) -> anyhow::Result<()> {
+    pub(crate) fn end_transactions(&self) -> anyhow::Result<()> {
         let graph = Graph::open(&self.root.join("graph.db"))?;
         Ok(graph.set_meta(&[("proof", "killed-commands")])?)
     }
 
     /// Waits until nothing works on the root but containers that run, with their monitors.
-    pub(in crate::prove) fn settle(&self) -> anyhow::Result<()> {
+    pub(crate) fn settle(&self) -> anyhow::Result<()> {
         let until = Instant::now() + PATIENCE;
         loop {
             let workers = self.workers()?;
@@ -314,7 +315,7 @@ impl Stand {
     }
 
     /// What the root shows, by the commands that people look with.
-    pub(in crate::prove) fn look(&self) -> anyhow::Result<Seen> {
+    pub(crate) fn look(&self) -> anyhow::Result<Seen> {
         let mut seen = Seen::default();
         for row in self.json(&["images", "--json"])? {
             let id = text(&row["Id"])?;
@@ -403,7 +404,7 @@ impl Stand {
     }
 
     /// Leaves a marker in each volume that has none yet; returns what the root shows then.
-    pub(in crate::prove) fn mark_volumes(&self, seen: &mut Seen) -> anyhow::Result<()> {
+    pub(crate) fn mark_volumes(&self, seen: &mut Seen) -> anyhow::Result<()> {
         for (name, held) in &mut seen.volumes {
             if held == "nothing" {
                 let place = self.root.join("volumes").join(name).join("_data");

@@ -15,8 +15,8 @@ use cowlab_snapshots::{Filter, Kind};
 
 use super::Stand;
 use super::life::{FLUSHED, FLUSHER, Step};
-use crate::prove::kill_nine::look::{is_frozen, on_content};
-use crate::prove::killed_commands::ledger::{OneContainer, Seen};
+use crate::kill_nine::look::{is_frozen, on_content};
+use crate::killed_commands::ledger::{OneContainer, Seen};
 
 /// What snapshots are called whose content is promised though they can be written.
 const UNTOUCHED: &str = "untouched";

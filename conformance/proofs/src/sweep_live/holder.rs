@@ -5,17 +5,17 @@ use std::os::unix::process::parent_id;
 use std::path::PathBuf;
 
 use anyhow::ensure;
+use cowlab_engine::exit;
 use cowlab_sys::Guard;
 use cowlab_testbed::{Backing, BackingOptions, Media, Run};
 
 use super::{PAUSE, hold_snapshot};
-use crate::exit;
 
 /// The size of a file system, in bytes.
 const SPACE: u64 = 64 << 20;
 
 #[derive(Debug, clap::Args)]
-pub(in crate::prove) struct HolderArgs {
+pub(crate) struct HolderArgs {
     /// Where the run is made.
     #[arg(long = "in")]
     place: PathBuf,
@@ -35,7 +35,7 @@ pub(in crate::prove) struct HolderArgs {
 /// # Errors
 ///
 /// Where something could not be made, is not as it was, or could not be taken back.
-pub(in crate::prove) fn hold(args: &HolderArgs) -> anyhow::Result<u8> {
+pub(crate) fn hold(args: &HolderArgs) -> anyhow::Result<u8> {
     if args.private {
         cowlab_sys::process::unshare_mounts()?;
     }

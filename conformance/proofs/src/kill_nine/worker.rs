@@ -7,12 +7,12 @@ use std::os::unix::process::parent_id;
 use std::path::PathBuf;
 
 use cowlab_driver::Mounts;
+use cowlab_engine::exit;
 use cowlab_snapshots::{Error, Filter, Info, Kind, Store};
 
 use super::layer::{archive_of, write_layer};
 use super::{Bench, WORKERS, WorkerArgs, chain};
-use crate::exit;
-use crate::prove::random::Random;
+use crate::random::Random;
 
 /// Snapshots that a worker keeps before it removes more than it makes.
 const KEPT: usize = 8;
@@ -25,7 +25,7 @@ const DEEPEST: usize = 5;
 /// # Errors
 ///
 /// The first error that no caller has to expect.
-pub(in crate::prove) fn work(args: &WorkerArgs) -> anyhow::Result<u8> {
+pub(crate) fn work(args: &WorkerArgs) -> anyhow::Result<u8> {
     // Its mounts end with it.
     cowlab_sys::process::unshare_mounts()?;
     let bench = Bench {

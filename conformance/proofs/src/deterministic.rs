@@ -6,14 +6,13 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use cowlab_engine::exit::{self, Stop};
 use cowlab_reports::compare::compare;
 use cowlab_reports::result::ResultSet;
-use cowlab_sys::Cmd;
 use cowlab_testbed::Run;
 use serde_json::Value;
 
-use super::{Findings, say, stop_if_asked};
-use crate::exit::{self, Stop};
+use super::{Findings, cowlab, say, stop_if_asked};
 
 /// The fields of a line that say when, where and by what it was made.
 const OF_THE_RUN: [&str; 5] = ["environment", "started", "finished", "run", "commit"];
@@ -62,7 +61,7 @@ pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::
 
 /// Runs the bench in a guest for each seed.
 fn count(args: &Args, first: u64, file: &Path) -> anyhow::Result<()> {
-    let program = Cmd::new(std::env::current_exe()?)
+    let program = cowlab()?
         .args(["bench", "run", "copy-up", "lifecycle"])
         .args(["--where", "guest", "--deterministic", "--seeds"])
         .arg(args.seeds.to_string())

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cowlab_runtime::ustar::Archive;
 
-use crate::prove::random::Random;
+use crate::random::Random;
 
 /// Files in a layer; enough that an apply or a copy lasts a while.
 pub(super) const FILES: u64 = 96;

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::ValueEnum;
+use cowlab_engine::exit::{self, Stop};
 use cowlab_sys::Cmd;
 use cowlab_sys::cmd::Running;
 use cowlab_testbed::Run;
 
 use super::random::Random;
-use super::{Findings, say, stop_if_asked};
-use crate::exit::{self, Stop};
+use super::{Findings, cowlab, say, stop_if_asked};
 
 /// Of the time between a start and a kill, the most; a guest runs its command after three to ten seconds.
 const LONGEST: Duration = Duration::from_secs(12);
@@ -153,7 +153,7 @@ fn look(place: &Path, machine: u32, findings: &mut Findings) -> anyhow::Result<(
 impl Guest {
     fn start(place: &Path, logs: &Path, script: &str, options: &[&str]) -> anyhow::Result<Self> {
         let output = logs.join("output");
-        let program = Cmd::new(std::env::current_exe()?)
+        let program = cowlab()?
             .env("COWLAB_TEST_DIR", place)
             .args(["guest", "run"])
             .args(options)

@@ -22,7 +22,7 @@ use cowlab_sys::{Cmd, Guard, MountSpec, mount};
 use cowlab_testbed::Run;
 
 use super::random::Random;
-use super::{Driver, Findings, say, start, stop_if_asked};
+use super::{Driver, Findings, cowlab, say, start, stop_if_asked};
 use inventory::Inventory;
 
 pub(super) use holder::{HolderArgs, hold};
@@ -113,7 +113,7 @@ fn sweep_beside(
     victim.forget()?;
     let runs = runs_in(place)?;
     let dead = Inventory::take(place, &runs)?;
-    let sweep = Cmd::new(std::env::current_exe()?)
+    let sweep = cowlab()?
         .args(["sweep", "--yes", "--dir"])
         .arg(place)
         .output()?;

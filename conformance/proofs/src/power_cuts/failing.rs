@@ -11,7 +11,7 @@ use cowlab_sys::{Errno, Guard, mount, mountinfo};
 use cowlab_testbed::{Moment, Unflushed};
 
 use super::{CLEAN, ENOUGH, Failing, Proof};
-use crate::prove::{Findings, stop_if_asked};
+use crate::{Findings, stop_if_asked};
 
 /// So many steps follow one that does not say that a write of it failed.
 const MORE: usize = 2;

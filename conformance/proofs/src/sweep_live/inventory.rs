@@ -8,7 +8,7 @@ use std::path::Path;
 
 use cowlab_sys::{loopdev, mountinfo};
 
-use crate::prove::gone_and_left;
+use crate::gone_and_left;
 
 /// Mounts, loop devices and files, a line each.
 #[derive(Debug, Default)]

@@ -8,8 +8,8 @@ use clap::ValueEnum;
 use cowlab_sys::{Time, at};
 
 use super::Stand;
-use crate::prove::killed_commands::verbs::{Plan, VERBS};
-use crate::prove::random::Random;
+use crate::killed_commands::verbs::{Plan, VERBS};
+use crate::random::Random;
 
 /// The files that are written into a snapshot at a time.
 const FILES: usize = 12;

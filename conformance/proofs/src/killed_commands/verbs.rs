@@ -1,7 +1,7 @@
 //! The commands that are killed: words, what they need to be done, and what is so afterwards.
 
 use super::ledger::Seen;
-use crate::prove::random::Random;
+use crate::random::Random;
 
 /// Small pools, so that commands meet each other's objects.
 const IMAGES: [&str; 3] = ["one:1", "two:1", "made:1"];
@@ -9,15 +9,15 @@ const CONTAINERS: [&str; 3] = ["con-a", "con-b", "con-c"];
 const VOLUMES: [&str; 2] = ["vol-a", "vol-b"];
 
 /// The program of the containers that go on, and its argument, by which its process is known.
-pub(in crate::prove) const LASTING: [&str; 2] = ["/bin/sleep", "100000"];
+pub(crate) const LASTING: [&str; 2] = ["/bin/sleep", "100000"];
 
 /// A command: `{image}` and the like stand for what is picked.
 #[derive(Debug)]
-pub(in crate::prove) struct Verb {
-    pub(in crate::prove) words: &'static str,
+pub(crate) struct Verb {
+    pub(crate) words: &'static str,
     /// Where all of this is so, the command has to be done.
     needs: &'static [Need],
-    pub(in crate::prove) effect: Effect,
+    pub(crate) effect: Effect,
 }
 
 /// What has to be so before a command.
@@ -39,7 +39,7 @@ enum Need {
 
 /// What is so after a command that was done. Nothing else may change by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::prove) enum Effect {
+pub(crate) enum Effect {
     /// Nothing has changed.
     Nothing,
     /// The first name is an image's.
@@ -85,7 +85,7 @@ const fn verb(words: &'static str, needs: &'static [Need], effect: Effect) -> Ve
 
 /// In an order in which each can be done after those before it, with the first name of each pool: so their usual durations are
 /// learned.
-pub(in crate::prove) const VERBS: &[Verb] = &[
+pub(crate) const VERBS: &[Verb] = &[
     verb("import {tar} {image}", &[], Effect::Named),
     verb("volume create {volume}", &[], Effect::VolumeMade),
     verb(
@@ -152,19 +152,19 @@ pub(in crate::prove) const VERBS: &[Verb] = &[
 
 /// A command with its objects.
 #[derive(Debug, Clone)]
-pub(in crate::prove) struct Plan {
-    pub(in crate::prove) verb: usize,
-    pub(in crate::prove) image: &'static str,
-    pub(in crate::prove) other: &'static str,
-    pub(in crate::prove) name: &'static str,
-    pub(in crate::prove) volume: &'static str,
+pub(crate) struct Plan {
+    pub(crate) verb: usize,
+    pub(crate) image: &'static str,
+    pub(crate) other: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) volume: &'static str,
     /// What is written where something is.
-    pub(in crate::prove) text: String,
+    pub(crate) text: String,
 }
 
 impl Plan {
     /// The command with the first name of each pool.
-    pub(in crate::prove) fn first(verb: usize) -> Self {
+    pub(crate) fn first(verb: usize) -> Self {
         Self {
             verb,
             image: IMAGES[0],
@@ -176,7 +176,7 @@ impl Plan {
     }
 
     /// Draws a command; mostly one that can be done.
-    pub(in crate::prove) fn draw(random: &mut Random, turn: usize, seen: &Seen) -> Self {
+    pub(crate) fn draw(random: &mut Random, turn: usize, seen: &Seen) -> Self {
         let mut draw = || Self {
             verb: random.below(VERBS.len()),
             image: IMAGES[random.below(IMAGES.len())],
@@ -199,16 +199,16 @@ impl Plan {
         plan
     }
 
-    pub(in crate::prove) fn words(&self) -> &'static str {
+    pub(crate) fn words(&self) -> &'static str {
         VERBS[self.verb].words
     }
 
-    pub(in crate::prove) fn effect(&self) -> Effect {
+    pub(crate) fn effect(&self) -> Effect {
         VERBS[self.verb].effect
     }
 
     /// The name of the image that the command is about to give or to take.
-    pub(in crate::prove) fn image_name(&self) -> Option<&'static str> {
+    pub(crate) fn image_name(&self) -> Option<&'static str> {
         match self.effect() {
             Effect::Named | Effect::Unnamed => Some(self.image),
             Effect::OtherNamed => Some(self.other),
@@ -217,17 +217,17 @@ impl Plan {
     }
 
     /// Whether the command is about the container.
-    pub(in crate::prove) fn is_about(&self, name: &str) -> bool {
+    pub(crate) fn is_about(&self, name: &str) -> bool {
         name == self.name && self.words().contains("{name}")
     }
 
     /// Whether the command may make or remove the volume.
-    pub(in crate::prove) fn touches_volume(&self, name: &str) -> bool {
+    pub(crate) fn touches_volume(&self, name: &str) -> bool {
         name == self.volume && self.words().contains("{volume}")
     }
 
     /// Whether the command has to be done.
-    pub(in crate::prove) fn can_be_done(&self, seen: &Seen) -> bool {
+    pub(crate) fn can_be_done(&self, seen: &Seen) -> bool {
         VERBS[self.verb]
             .needs
             .iter()
