@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cowlab_runtime::guest::Where;
+use cowlab_engine::guest::Where;
 use cowlab_testbed::{Backing, Media};
 
 /// Measure copy-up latency, snapshot latency and capacity overhead.

@@ -6,12 +6,12 @@ use std::ffi::OsString;
 use std::time::{Duration, SystemTime};
 
 use cowlab_driver::Bytes;
+use cowlab_engine::exit;
+use cowlab_engine::guest::{Ending, Guest, Job, stream};
 use cowlab_reports::result::{Line, Place, Record, Skipped, Subject as Part, Timestamp};
-use cowlab_runtime::guest::{Ending, Guest, Job, stream};
 use cowlab_testbed::Media;
 
 use crate::args::RunArgs;
-use crate::command::exit;
 use crate::output::Output;
 use crate::plan::Plan;
 use crate::sampler::{Progress, Summary};

@@ -7,10 +7,11 @@ use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use cowlab_driver::Bytes;
+use cowlab_engine::guest::{self, Where};
+use cowlab_engine::{exit, fingerprint};
 use cowlab_reports::compare::{Change, Comparison, compare};
 use cowlab_reports::result::{Environment, Line, ResultSet, Timestamp};
-use cowlab_runtime::guest::{self, Where};
-use cowlab_runtime::{fingerprint, layout::Layout};
+use cowlab_runtime::layout::Layout;
 use cowlab_testbed::Media;
 
 use crate::args::{Args, Command, CompareArgs, Format, ListArgs, RunArgs};
@@ -26,26 +27,6 @@ use crate::subject::Wanted;
 use crate::terminal::Terminal;
 use crate::workload::Effort;
 use crate::workloads;
-
-/// Exit codes, those of every command of cowlab.
-pub(crate) mod exit {
-    /// Success.
-    pub(crate) const OK: u8 = 0;
-    /// A failed arm, a relevant regression.
-    pub(crate) const FINDING: u8 = 1;
-    /// A name that does not exist.
-    pub(crate) const USAGE: u8 = 2;
-    /// Not one series could be judged.
-    pub(crate) const INCONCLUSIVE: u8 = 3;
-    /// A results file or an image that is none.
-    pub(crate) const DATA: u8 = 65;
-    /// Nothing could be measured here.
-    pub(crate) const UNAVAILABLE: u8 = 69;
-    /// A container engine runs here.
-    pub(crate) const GUARD: u8 = 75;
-    /// Not root.
-    pub(crate) const PRIVILEGE: u8 = 77;
-}
 
 /// Where containers would be kept: what the environment says about its file system goes into every result.
 const STORAGE: &str = "/var/lib";
@@ -421,7 +402,7 @@ pub(crate) fn judge(comparison: &Comparison) -> u8 {
     if comparison.has_finding() {
         exit::FINDING
     } else if comparison.is_inconclusive() {
-        exit::INCONCLUSIVE
+        exit::UNKNOWN
     } else {
         exit::OK
     }

@@ -19,15 +19,15 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use cowlab_engine::exit;
+use cowlab_engine::guest::{Ending, Guest, Job, Where, stream};
 use cowlab_reports::result::{
     Counted, Environment, Line, Record, Series, SeriesId, Skipped, Subject as Part, Timestamp,
 };
-use cowlab_runtime::guest::{Ending, Guest, Job, Where, stream};
 use cowlab_sys::Chance;
 use cowlab_testbed::Media;
 
 use crate::args::RunArgs;
-use crate::command::exit;
 use crate::plan::Plan;
 use crate::sampler::{Emit, Progress, Summary, measure};
 use crate::schedule::Random;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cowlab_driver::{Error as DriverError, Missing};
-use cowlab_runtime::guest::{self, Guest, Where};
+use cowlab_engine::guest::{self, Guest, Where};
 use cowlab_sys::{Guard, process};
 use cowlab_testbed::{Backing, BackingOptions, Error as TestbedError, Media, Run};
 

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use anyhow::Context;
+use cowlab_engine::exit;
 use cowlab_reports::compare::{Change, Compared, Comparison, compare};
 use cowlab_reports::result::{
     Arm, EnvironmentRef, Line, Media as Medium, Record, ResultSet, SCHEMA, Series, Timestamp, names,
@@ -11,7 +12,7 @@ use cowlab_reports::statistics::summarize;
 use cowlab_testbed::{Backing, Media};
 
 use crate::args::RunArgs;
-use crate::command::{environment, exit, judge, print, render};
+use crate::command::{environment, judge, print, render};
 use crate::plan::Plan;
 use crate::sampler::{measure, measure_copies};
 use crate::terminal::Terminal;
@@ -183,7 +184,7 @@ pub(crate) fn reflink_flat(
     };
     let (Some(copied), Some(shared)) = (growth(Backing::Ext4), growth(Backing::Xfs)) else {
         terminal.line("cowlab: copy-up was not measured on both ext4 and xfs");
-        return Ok(exit::INCONCLUSIVE);
+        return Ok(exit::UNKNOWN);
     };
     let holds = copied >= LINEAR && shared <= FLAT;
     let verdict = if holds { "holds" } else { "does not hold" };

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use cowlab_driver::{Bytes, Missing};
+use cowlab_engine::guest;
 use cowlab_reports::result::{Line, Place, Skipped, Subject as Part, Timestamp, Warning};
-use cowlab_runtime::guest;
 use cowlab_sys::{process, stat};
 use cowlab_testbed::{Backing, Media, Run};
 

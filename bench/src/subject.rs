@@ -2,8 +2,8 @@
 
 use anyhow::bail;
 use cowlab_driver::{Entry, Variant};
+use cowlab_engine::guest::here;
 use cowlab_reports::result::{Column, Media as Medium};
-use cowlab_runtime::guest::here;
 use cowlab_testbed::{Backing, Media};
 
 use crate::workload::Effort;

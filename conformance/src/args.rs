@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
-use cowlab_runtime::guest::Where;
+use cowlab_engine::guest::Where;
 
 /// Judges storage drivers: union, copy-on-write, whiteout and life-cycle semantics against a plain directory.
 #[derive(Debug, clap::Args)]

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cowlab_engine::guest::{Ending, Loss};
 use cowlab_reports::result::{Line, Outcome, Place, Record};
-use cowlab_runtime::guest::{Ending, Loss};
 use cowlab_sys::interrupt;
 
 use crate::case::Case;

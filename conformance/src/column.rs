@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cowlab_driver::{Error as DriverError, Settings};
+use cowlab_engine::guest;
 use cowlab_reports::result::{Place, Status};
-use cowlab_runtime::guest;
 use cowlab_sys::{interrupt, kernel_log, mountinfo, process};
 use cowlab_testbed::{Error as TestbedError, Run};
 

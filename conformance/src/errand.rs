@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cowlab_engine::guest::{self, Ending, Guest, Job, Loss};
 use cowlab_reports::result::Record;
-use cowlab_runtime::guest::{self, Ending, Guest, Job, Loss};
 use cowlab_sys::interrupt;
 
 use crate::args::RunArgs;

@@ -1,24 +1,14 @@
-//! Exit codes, and the reasons to end before anything ran.
+//! The reasons to end before anything ran.
 
 use std::io::{self, Write};
 
 use anyhow::Result;
+use cowlab_engine::exit::{GUARD, PRIVILEGE};
 use cowlab_sys::process;
 
 use crate::column::NoGuest;
 
-/// Everything is as claimed or declared.
-pub(crate) const OK: u8 = 0;
-/// A case failed, or a fault was not caught.
-pub(crate) const FINDING: u8 = 1;
-/// The command line names something that is not there.
-pub(crate) const USAGE: u8 = 2;
-/// No column can run here, or the guest is asked for and not there.
-pub(crate) const UNAVAILABLE: u8 = 69;
-/// The host guard stopped the run.
-pub(crate) const HOST_GUARD: u8 = 75;
-/// Root is needed.
-pub(crate) const PRIVILEGE: u8 = 77;
+pub(crate) use cowlab_engine::exit::{FINDING, OK, UNAVAILABLE, USAGE};
 
 /// Says why nothing ran.
 ///
@@ -56,7 +46,7 @@ pub(crate) fn live_host(allowed: bool) -> Result<Option<u8>> {
             "a container engine runs here ({}): the run loads its disk; add `--on-live-host` to run it nevertheless",
             engines.join(", ")
         );
-        return refuse(HOST_GUARD, &reason).map(Some);
+        return refuse(GUARD, &reason).map(Some);
     }
     Ok(None)
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use cowlab_engine::guest;
 use cowlab_reports::result::{Line, Place, Status};
-use cowlab_runtime::guest;
 use cowlab_testbed::Run;
 use libtest_mimic::{Completion, Failed, Trial};
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cowlab_driver::Error as DriverError;
-use cowlab_runtime::guest::Where;
+use cowlab_engine::guest::Where;
 use cowlab_testbed::{Backing, Error as TestbedError, Run};
 
 use crate::case::{Case, Need, Risk};

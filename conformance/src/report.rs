@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use cowlab_engine::guest;
 use cowlab_reports::result::{Place, Status, Timestamp};
-use cowlab_runtime::guest;
 use cowlab_testbed::BackingFs;
 
 use crate::case::Case;

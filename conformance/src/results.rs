@@ -5,8 +5,8 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, anyhow};
+use cowlab_engine::fingerprint;
 use cowlab_reports::result::{JsonLines, Line, Record, Run, Timestamp};
-use cowlab_runtime::fingerprint;
 use cowlab_testbed::{base_directory, live_host};
 
 use crate::args::{Format, RunArgs};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Result, anyhow};
-use cowlab_runtime::guest::{Guest, Where};
+use cowlab_engine::guest::{Guest, Where};
 use cowlab_sys::interrupt;
 use cowlab_testbed::Run;
 use libtest_mimic::{Arguments, FormatSetting, Trial};

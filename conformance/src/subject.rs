@@ -143,7 +143,7 @@ impl Subject {
     pub(crate) fn column(&self) -> Column {
         let mut column = Column::new(self.entry.name, self.backing.name());
         self.variant.name.clone_into(&mut column.variant);
-        column.place = cowlab_runtime::guest::here();
+        column.place = cowlab_engine::guest::here();
         column
     }
 }

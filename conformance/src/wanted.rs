@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use cowlab_runtime::guest::{self, Guest, Where};
+use cowlab_engine::guest::{self, Guest, Where};
 use cowlab_sys::process;
 
 use crate::args::RunArgs;

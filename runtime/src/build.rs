@@ -21,10 +21,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use cowlab_driver::Durability;
-use cowlab_reports::result::Timestamp;
 use cowlab_snapshots::{DiffOptions, Digest, Error as StoreError, Filter, PrepareOptions};
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{Chance, durability, interrupt, stat};
+use cowlab_time::Timestamp;
 
 use crate::container::{self, Containers, RemoveOptions};
 use crate::graph::{LayerRow, LayerState};

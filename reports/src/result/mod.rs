@@ -17,10 +17,10 @@ mod probe;
 mod reader;
 mod series;
 mod set;
-mod time;
 mod writer;
 
 pub use counted::Counted;
+pub use cowlab_time::Timestamp;
 pub use environment::{Environment, EnvironmentRef, Storage};
 pub use outcome::{Impact, Outcome, Risk, Status};
 pub use place::{Column, Media, Place};
@@ -30,7 +30,6 @@ pub use series::{
     Arm, CacheState, Device, Parameter, Parameters, Series, SeriesId, Unit, Warning, names,
 };
 pub use set::ResultSet;
-pub use time::{ParseTimestampError, Timestamp};
 pub use writer::{JsonLines, Run, WriteError};
 
 use serde::{Deserialize, Serialize};

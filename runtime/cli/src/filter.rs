@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use cowlab_reports::result::Timestamp;
+use cowlab_time::Timestamp;
 use regex::Regex;
 
 use crate::exit::{self, Stop};

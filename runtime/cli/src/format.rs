@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use cowlab_reports::result::Timestamp;
+use cowlab_time::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::exit::{self, Stop};

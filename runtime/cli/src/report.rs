@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
+use cowlab_engine::fingerprint;
+use cowlab_engine::guest::{self, Where};
 use cowlab_reports::report::Written;
 use cowlab_reports::result::{JsonLines, ResultSet, Run as RunFacts, Timestamp};
-use cowlab_runtime::guest::{self, Where};
-use cowlab_runtime::{fingerprint, layout::Layout};
+use cowlab_runtime::layout::Layout;
 use cowlab_sys::cmd::Cmd;
 use cowlab_sys::{Chance, interrupt};
 use cowlab_testbed::Run;

@@ -26,7 +26,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let names = cowlab_drivers::all().iter().map(|entry| entry.name);
     let drivers: Vec<_> = names.filter(|name| is_compiled(name)).collect();
-    let commit = cowlab_runtime::fingerprint::commit();
+    let commit = cowlab_engine::fingerprint::commit();
     let commit = match option_env!("COWLAB_COMMIT") {
         Some(built) if commit.is_empty() => built.to_owned(),
         _ => commit,

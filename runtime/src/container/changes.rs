@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use cowlab_driver::{CopyUp, Usage};
-use cowlab_reports::result::Timestamp;
 use cowlab_snapshots::{Change, ChangeKind, DiffOptions, Digest, Written};
+use cowlab_time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

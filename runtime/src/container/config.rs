@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cowlab_driver::Bytes;
-use cowlab_reports::result::Timestamp;
+use cowlab_time::Timestamp;
 use oci_spec::image::{Config, ImageConfiguration};
 use serde::{Deserialize, Serialize};
 

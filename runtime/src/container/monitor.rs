@@ -14,10 +14,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use cowlab_reports::result::Timestamp;
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::terminal::Size;
 use cowlab_sys::{io, signals, task};
+use cowlab_time::Timestamp;
 
 use super::attach::{self, Frame};
 use super::place::{Containers, Found};

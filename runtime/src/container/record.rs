@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use cowlab_reports::result::Timestamp;
 use cowlab_sys::task::{Task, TaskId};
+use cowlab_time::Timestamp;
 use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 

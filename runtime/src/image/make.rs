@@ -6,11 +6,11 @@ use std::time::SystemTime;
 use oci_spec::image::{Descriptor, ImageManifestBuilder, MediaType};
 use serde_json::{Value, json};
 
-use cowlab_reports::result::Timestamp;
 use cowlab_snapshots::layer::Packer;
 use cowlab_snapshots::layer::reader::{self, Compression, LayerReader, ReadOptions};
 use cowlab_snapshots::{Change, DiffId, DiffOptions, Digest};
 use cowlab_sys::io;
+use cowlab_time::Timestamp;
 
 use super::compression::{self, Packing};
 use super::document;

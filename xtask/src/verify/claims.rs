@@ -58,14 +58,9 @@ const ROOT: &[&str] = &["drivers", "runtime"];
 /// The cases, and what they judge.
 const CASES: &[&str] = &["drivers", "runtime", "conformance"];
 /// The workloads, and what they measure.
-const WORKLOADS: &[&str] = &["drivers", "runtime", "bench"];
+const WORKLOADS: &[&str] = &["drivers", "runtime", "conformance/engine", "bench"];
 /// The virtual machine and what it is handed.
-const GUEST: &[&str] = &[
-    "drivers/guest",
-    "drivers/sys",
-    "runtime/src/guest",
-    "runtime/src/guest.rs",
-];
+const GUEST: &[&str] = &["drivers/guest", "drivers/sys", "conformance/engine"];
 /// What a report is made of.
 const REPORT: &[&str] = &["drivers", "runtime", "conformance", "bench", "reports/src"];
 

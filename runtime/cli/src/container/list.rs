@@ -4,8 +4,8 @@ use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use cowlab_driver::Bytes;
-use cowlab_reports::result::Timestamp;
 use cowlab_runtime::container::{Containers, Found, Phase};
+use cowlab_time::Timestamp;
 use serde_json::{Value, json};
 
 use super::select::Selection;

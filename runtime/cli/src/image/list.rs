@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use cowlab_reports::result::Timestamp;
 use cowlab_runtime::Root;
 use cowlab_runtime::image::{Image, Name, familiar, short};
+use cowlab_time::Timestamp;
 use serde_json::json;
 
 use crate::filter::{self, Filter, Filters};

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use cowlab_reports::result::Timestamp;
 use cowlab_runtime::image::{Line, Name, Removed, familiar, short};
 use cowlab_runtime::system::PruneOptions;
+use cowlab_time::Timestamp;
 use serde_json::json;
 
 use crate::format::{Column, ListFormat, Row};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::bail;
 use cowlab_driver::{Entry, Error as DriverError, Settings};
+use cowlab_engine::guest::{self, Ending, Guest, Job, stream};
 use cowlab_reports::result::{Availability, Deviation, Impact, Line, Probe, ResultSet, Timestamp};
-use cowlab_runtime::guest::{self, Ending, Guest, Job, stream};
 use cowlab_sys::Guard;
 use cowlab_testbed::{Backing, BackingOptions, Error as TestbedError, Run};
 

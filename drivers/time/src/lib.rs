@@ -1,4 +1,4 @@
-//! Moments in UTC, as text that sorts.
+//! Moments in UTC, as text that sorts: results, containers, volumes, logs and the history of images have them.
 
 use std::fmt;
 use std::str::FromStr;
