@@ -13,7 +13,7 @@
 //! it: the page cache survives a kill.
 
 mod layer;
-pub(super) mod look;
+mod look;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ use clap::ValueEnum;
 use cowlab_driver::Settings;
 use cowlab_engine::guest;
 use cowlab_reports::result::Place;
-use cowlab_snapshots::{Error, Info, Store, StoreOptions};
+use cowlab_snapshots::{Error, Store, StoreOptions};
 use cowlab_sys::cmd::Running;
 use cowlab_testbed::{Media, Run};
 
@@ -256,18 +256,6 @@ fn kill(
         worker.wait()?;
     }
     Ok(cut)
-}
-
-/// A snapshot and its ancestors, newest first.
-fn chain(store: &Store, name: &str) -> Result<Vec<Info>, Error> {
-    let mut members = Vec::new();
-    let mut next = Some(name.to_owned());
-    while let Some(name) = next {
-        let info = store.stat(&name)?;
-        next = info.parent.clone();
-        members.push(info);
-    }
-    Ok(members)
 }
 
 /// The operation that a worker was in.

@@ -7,27 +7,23 @@
 //! off has happened or has not. `cowlab system check` finds a sound store all the while. At the end everything is removed by
 //! name, and what there is of mounts, loop devices, cgroups, processes and files is what an empty root has.
 
-pub(super) mod ledger;
-pub(super) mod stand;
-pub(super) mod verbs;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::ValueEnum;
-use cowlab_conformance::product;
 use cowlab_driver::Settings;
 use cowlab_testbed::{Media, Run};
 
 use super::random::Random;
 use super::traces::{self, Traces};
 use super::{Driver, Findings, on_file_system, say, stop_if_asked};
-use ledger::{Outcome, Seen, Turn};
-use stand::Stand;
-use verbs::{Plan, VERBS};
+use crate::commands::{Plan, VERBS};
+use crate::judgement::{Judgement, Outcome};
+use crate::listing::Listing;
+use crate::root::TestRoot;
 
 /// The size of a file system, in bytes; it is sparse.
 const SPACE: u64 = 2 << 30;
@@ -66,21 +62,12 @@ enum Fault {
 
 /// Proves the claim.
 pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::Result<()> {
-    let scratch = run.scratch("in-and-out")?;
-    // A difference of the suite is no error of the standard library's.
-    let files = product::base_tar().map_err(|difference| anyhow!("{difference}"))?;
-    fs::write(scratch.join("tree.tar"), files)?;
     on_file_system(run, args.driver.backing(), Media::Disk, SPACE, |place| {
-        let stand = Stand {
-            root: place.join("root"),
-            scratch,
-            driver: args.driver.name(),
-            settings: Settings::new(),
-            fault: None,
-        };
-        let proved = Proof::begin(args, &stand).and_then(|mut proof| proof.go(findings));
+        let dir = place.join("root");
+        let root = TestRoot::new(run, dir, args.driver.name(), Settings::new())?;
+        let proved = Proof::begin(args, &root).and_then(|mut proof| proof.go(findings));
         // Whatever is left would keep the file system in use.
-        let killed = stand.kill_all();
+        let killed = root.kill_all();
         proved?;
         killed
     })
@@ -89,10 +76,10 @@ pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::
 /// A proof with what it has seen.
 struct Proof<'a> {
     args: &'a Args,
-    stand: &'a Stand,
+    root: &'a TestRoot,
     random: Random,
     /// What the root showed last.
-    seen: Seen,
+    seen: Listing,
     /// How long each command takes that nobody kills.
     usual: Vec<Duration>,
     /// The traces of an empty root.
@@ -103,26 +90,14 @@ struct Proof<'a> {
 }
 
 impl<'a> Proof<'a> {
-    /// Makes the archives, and lists what an empty root has.
-    fn begin(args: &'a Args, stand: &'a Stand) -> anyhow::Result<Self> {
-        let tar = stand.scratch.join("tree.tar").display().to_string();
-        let archive = |name: &str| stand.scratch.join(name).display().to_string();
-        stand.ok(&["import", &tar, "one:1"])?;
-        stand.ok(&["run", "--name", "con-a", "one:1", "touch", "/second"])?;
-        stand.ok(&["commit", "con-a", "two:1"])?;
-        for name in ["one:1", "two:1"] {
-            stand.ok(&["save", "-o", &archive(name), name])?;
-        }
-        stand.ok(&["rm", "con-a"])?;
-        stand.ok(&["rmi", "one:1"])?;
-        stand.ok(&["rmi", "two:1"])?;
+    fn begin(args: &'a Args, root: &'a TestRoot) -> anyhow::Result<Self> {
         Ok(Self {
             args,
-            stand,
+            root,
             random: Random(args.seed),
-            seen: stand.look()?,
+            empty: root.prepare()?,
+            seen: Listing::of(root)?,
             usual: Vec::new(),
-            empty: Traces::take(&stand.root, &[])?,
             ids: Vec::new(),
             outcomes: BTreeMap::new(),
         })
@@ -133,7 +108,7 @@ impl<'a> Proof<'a> {
         for verb in 0..VERBS.len() {
             let plan = Plan::first(verb);
             let began = Instant::now();
-            let (outcome, printed) = self.stand.run(&plan, None, false)?;
+            let (outcome, printed) = self.root.run(&plan, None, false)?;
             self.usual.push(began.elapsed());
             self.look(0, &plan, outcome, &printed, findings)?;
         }
@@ -156,12 +131,14 @@ impl<'a> Proof<'a> {
             }
         }
         self.check(self.args.kills, findings);
-        self.remove_all(findings)?;
+        for wrong in self.root.remove_all()? {
+            findings.add(format_args!("at the end: {wrong}; {}", self.again()));
+        }
         self.compare_with_empty(findings)?;
         let count = |outcome| self.outcomes.get(outcome).copied().unwrap_or_default();
         say(format_args!(
             "{}: {} commands with seed {} in {:.0} s: {} killed, {} with all others as by a reboot, {} done, {} refused; {} containers",
-            self.stand.driver,
+            self.root.driver,
             self.args.kills,
             self.args.seed,
             began.elapsed().as_secs_f64(),
@@ -180,9 +157,9 @@ impl<'a> Proof<'a> {
         let most = usize::try_from(usual.as_micros())? * 5 / 4;
         let moment = Duration::from_micros(self.random.below(most).try_into()?);
         let by_boot = self.random.below(2) == 0;
-        let (outcome, printed) = self.stand.run(plan, Some(moment), reboot)?;
+        let (outcome, printed) = self.root.run(plan, Some(moment), reboot)?;
         if reboot {
-            self.stand.forget_boot(by_boot)?;
+            self.root.forget_boot(by_boot)?;
         }
         let word = match outcome {
             Outcome::Done => "done",
@@ -191,7 +168,7 @@ impl<'a> Proof<'a> {
             Outcome::Rebooted => "rebooted",
         };
         *self.outcomes.entry(word).or_default() += 1;
-        tracing::info!(command = self.stand.words(plan).join(" "), ?moment, word);
+        tracing::info!(command = self.root.words(plan).join(" "), ?moment, word);
         Ok((outcome, printed))
     }
 
@@ -204,31 +181,35 @@ impl<'a> Proof<'a> {
         printed: &str,
         findings: &mut Findings,
     ) -> anyhow::Result<()> {
-        for id in self.stand.ids()? {
+        for id in self.root.ids()? {
             if !self.ids.contains(&id) {
                 self.ids.push(id);
             }
         }
-        let settled = self.stand.settle();
-        let settled = settled.and_then(|()| self.stand.end_transactions());
-        let looked = settled.and_then(|()| self.stand.look());
-        let mut after = match looked {
+        let settled = self.root.settle();
+        let settled = settled.and_then(|()| self.root.end_transactions());
+        let mut after = match settled.and_then(|()| Listing::of(self.root)) {
             Ok(after) => after,
             Err(error) => {
                 findings.add(self.told(turn, plan, outcome, printed, &format!("{error:#}")));
                 return Ok(());
             }
         };
-        let judged = Turn {
-            plan,
+        let judgement = Judgement {
+            words: &self.root.words(plan),
             outcome,
             before: &self.seen,
-            after: &after,
+            done: &plan.done(&self.seen, &after),
+            found: &after,
         };
-        for wrong in judged.judge() {
+        let mut wrong = judgement.wrong();
+        if outcome == Outcome::Refused && plan.can_be_done(&self.seen) {
+            wrong.push("the command was refused".to_owned());
+        }
+        for wrong in wrong {
             findings.add(self.told(turn, plan, outcome, printed, &wrong));
         }
-        self.stand.mark_volumes(&mut after)?;
+        self.root.mark_volumes(&mut after)?;
         self.seen = after;
         Ok(())
     }
@@ -243,8 +224,8 @@ impl<'a> Proof<'a> {
     ) -> String {
         format!(
             "{}, turn {turn}, `{}` ({outcome:?}): {wrong}; it printed `{}`; {}",
-            self.stand.driver,
-            self.stand.words(plan).join(" "),
+            self.root.driver,
+            self.root.words(plan).join(" "),
             printed.trim(),
             self.again(),
         )
@@ -253,12 +234,12 @@ impl<'a> Proof<'a> {
     fn again(&self) -> String {
         format!(
             "again: cargo xtask prove killed-commands --driver {} --kills {} --seed {}",
-            self.stand.driver, self.args.kills, self.args.seed
+            self.root.driver, self.args.kills, self.args.seed
         )
     }
 
     fn check(&self, turn: usize, findings: &mut Findings) {
-        if let Err(error) = self.stand.ok(&["system", "check"]) {
+        if let Err(error) = self.root.ok(&["system", "check"]) {
             findings.add(format_args!(
                 "check after turn {turn}: {error:#}; {}",
                 self.again()
@@ -266,43 +247,13 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// Removes everything by name, as people do.
-    fn remove_all(&self, findings: &mut Findings) -> anyhow::Result<()> {
-        let remove = |words: &[&str], findings: &mut Findings| {
-            if let Err(error) = self.stand.ok(words) {
-                findings.add(format_args!("at the end: {error:#}; {}", self.again()));
-            }
-        };
-        let seen = &self.seen;
-        for one in seen.containers.values() {
-            remove(&["rm", "-f", "-v", &one.name], findings);
-        }
-        for name in seen.names.keys() {
-            remove(&["rmi", name], findings);
-        }
-        for name in seen.volumes.keys().filter(|name| name.len() < 64) {
-            remove(&["volume", "rm", name], findings);
-        }
-        remove(&["volume", "prune", "-f"], findings);
-        remove(&["system", "prune", "-f"], findings);
-        let left = self.stand.look()?;
-        if left != Seen::default() {
-            findings.add(format_args!("not removed: {left:?}; {}", self.again()));
-        }
-        Ok(())
-    }
-
     /// Compares what there is of traces with those of an empty root.
     fn compare_with_empty(&self, findings: &mut Findings) -> anyhow::Result<()> {
         let plant = self.plant_rest()?;
         let until = Instant::now() + PATIENCE;
-        let locks = format!("{}/", self.stand.root.join("locks").display());
         let mut differences;
         loop {
-            let after = Traces::take(&self.stand.root, &self.ids)?;
-            differences = self.empty.differences(&after);
-            // Lock files of layers stay, a fixed number.
-            differences.retain(|line| !line.contains(&locks));
+            differences = self.root.differences(&self.empty, &self.ids)?;
             if differences.is_empty() || Instant::now() > until {
                 break;
             }
@@ -322,9 +273,8 @@ impl<'a> Proof<'a> {
         if self.args.fault != Some(Fault::Marker) {
             return Ok(());
         }
-        let volumes = self.stand.root.join("volumes");
         for name in self.seen.volumes.keys() {
-            fs::remove_file(volumes.join(name).join("_data/marker"))?;
+            fs::remove_file(self.root.volume(name).join("marker"))?;
         }
         Ok(())
     }
@@ -333,7 +283,7 @@ impl<'a> Proof<'a> {
     fn plant_rest(&self) -> anyhow::Result<Option<PathBuf>> {
         let id = self.ids.first().context("there was no container")?;
         let dir = match self.args.fault {
-            Some(Fault::Directory) => self.stand.root.join("containers").join(id),
+            Some(Fault::Directory) => self.root.dir.join("containers").join(id),
             Some(Fault::Cgroup) => traces::some_cgroup()?.join(id),
             Some(Fault::Marker) | None => return Ok(None),
         };

@@ -4,15 +4,20 @@
 //! in a mount namespace of its own, on throw-away file systems, and exits with 0 where its claim holds and with 1 where it
 //! does not. Each takes a planted fault, under which it must not hold.
 
+mod commands;
 mod deterministic;
 mod guest_ends;
 mod hundred_containers;
+mod judgement;
 mod kill_nine;
 mod killed_commands;
+mod listing;
 mod memory;
 mod power_cuts;
 mod random;
+mod root;
 mod same_image;
+mod store;
 mod sweep_live;
 mod thin_pools;
 mod traces;

@@ -13,7 +13,6 @@
 
 mod failing;
 mod life;
-mod look;
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,19 +21,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
 use clap::ValueEnum;
-use cowlab_conformance::product::{self, registry::Registry};
+use cowlab_conformance::product::registry::Registry;
 use cowlab_driver::Settings;
 use cowlab_sys::durability::syncfs;
 use cowlab_sys::fault::Fault;
 use cowlab_sys::{Chance, Guard, MountAttributes, MountGuard, mount};
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Disks, Moment, Names, Run};
 
-use super::killed_commands::stand::Stand;
 use super::random::Random;
 use super::traces::Traces;
 use super::{Findings, say, stop_if_asked};
+use crate::judgement::{Judgement, Outcome};
+use crate::listing::{self, Known, Listing};
+use crate::root::TestRoot;
 use life::{Life, Step};
-use look::{Judgement, Known, Look};
 
 /// The size of a disk, in bytes; nothing is kept but what is written.
 const SPACE: u64 = 1 << 30;
@@ -170,9 +170,6 @@ fn prove_column(
     let began = Instant::now();
     let entry = cowlab_drivers::find(&column.driver)
         .with_context(|| format!("there is no driver `{}`", column.driver))?;
-    let scratch = run.scratch("in-and-out")?;
-    let files = product::base_tar().map_err(|difference| anyhow!("{difference}"))?;
-    fs::write(scratch.join("tree.tar"), files)?;
     let options = BackingOptions {
         bytes: SPACE,
         ..BackingOptions::default()
@@ -184,15 +181,11 @@ fn prove_column(
         // The driver's pool is made below.
         disks.lose_metadata_flushes();
     }
-    let stand = Stand {
-        root: made.mount_point().join("root"),
-        scratch,
-        driver: entry.name,
-        settings: made.places().fresh()?,
-        fault,
-    };
-    let lived = Story::live(args, &stand, &disks);
-    let killed = stand.kill_all();
+    let dir = made.mount_point().join("root");
+    let mut root = TestRoot::new(run, dir, entry.name, made.places().fresh()?)?;
+    root.fault = fault;
+    let lived = Story::live(args, &root, &disks);
+    let killed = root.kill_all();
     let closed = made.close();
     let story = lived?;
     killed?;
@@ -201,7 +194,7 @@ fn prove_column(
     let mut proof = Proof {
         args,
         run,
-        stand: &stand,
+        root: &root,
         boot,
         column,
         names,
@@ -245,7 +238,7 @@ impl Boot {
 struct Point {
     position: usize,
     step: Option<Step>,
-    look: Look,
+    listing: Listing,
 }
 
 /// A life, told.
@@ -258,49 +251,49 @@ struct Story {
 }
 
 impl Story {
-    fn live(args: &Args, stand: &Stand, disks: &Disks) -> anyhow::Result<Self> {
-        let empty = prepare(stand)?;
+    fn live(args: &Args, root: &TestRoot, disks: &Disks) -> anyhow::Result<Self> {
+        let empty = root.prepare()?;
         let registry = match args.life {
             Life::Short | Life::Snapshots => None,
             Life::Containers | Life::Whole => Some(
-                Registry::start(&stand.scratch.join("registry"))
+                Registry::start(&root.scratch.join("registry"))
                     .map_err(|wrong| anyhow!("{wrong}"))?,
             ),
         };
         let pulled = registry.as_ref().map(|registry| registry.name("small:1"));
         if let Some(name) = &pulled {
-            push(stand, name)?;
+            push(root, name)?;
         }
         let mut known = Known::new();
         let mut points = vec![Point {
             position: disks.position(),
             step: None,
-            look: Look::at(stand, Some(&mut known))?,
+            listing: Listing::with_content(root, Some(&mut known))?,
         }];
-        for step in life::steps(args.life, stand, pulled.as_deref()) {
+        for step in life::steps(args.life, root, pulled.as_deref()) {
             stop_if_asked()?;
-            step.run(stand)
+            step.run(root)
                 .with_context(|| format!("the life ended at `{step}`"))?;
             if args.failing.is_some() {
                 // The next step begins with what is on the disk.
-                syncfs(&stand.root)?;
+                syncfs(&root.dir)?;
             }
             let mut position = disks.position();
-            stand.settle()?;
+            root.settle()?;
             if step.is_signal() {
                 // It is acknowledged before the container has ended.
                 position = disks.position();
             }
-            let mut look = Look::at(stand, Some(&mut known))?;
-            if look.mark_volumes(stand)? {
+            let mut listing = Listing::with_content(root, Some(&mut known))?;
+            if root.mark_volumes(&mut listing)? {
                 position = disks.position();
             }
             tracing::info!(%step, position, "lived");
-            known.retain(|key, _| look.snapshots.contains_key(key));
+            known.retain(|key, _| listing.snapshots.contains_key(key));
             points.push(Point {
                 position,
                 step: Some(step),
-                look,
+                listing,
             });
         }
         if let Some(registry) = registry {
@@ -327,39 +320,13 @@ impl Story {
     }
 }
 
-/// Makes the root and the archives, and lists the files of an empty root.
-fn prepare(stand: &Stand) -> anyhow::Result<Traces> {
-    let tar = stand.scratch.join("tree.tar").display().to_string();
-    stand.ok(&["import", &tar, "one:1"])?;
-    stand.ok(&["run", "--name", "con-a", "one:1", "touch", "/second"])?;
-    stand.ok(&["commit", "con-a", "two:1"])?;
-    for name in ["one:1", "two:1"] {
-        let archive = stand.scratch.join(name).display().to_string();
-        stand.ok(&["save", "-o", &archive, name])?;
-    }
-    stand.ok(&["rm", "con-a"])?;
-    for name in ["one:1", "two:1"] {
-        stand.ok(&["rmi", name])?;
-    }
-    // They leave lock files, of which there is a fixed number.
-    stand.ok(&["volume", "prune", "-f"])?;
-    stand.ok(&["system", "prune", "-f"])?;
-    stand.look()?;
-    Traces::take(&stand.root, &[])
-}
-
 /// Puts an image into the registry, from a root of its own.
-fn push(stand: &Stand, name: &str) -> anyhow::Result<()> {
-    stand.ok(&[
-        "load",
-        "-q",
-        "-i",
-        &stand.scratch.join("two:1").display().to_string(),
-    ])?;
-    stand.ok(&["tag", "two:1", name])?;
-    stand.ok(&["push", "-q", "--tls-verify=false", name])?;
-    stand.ok(&["rmi", name])?;
-    stand.ok(&["rmi", "two:1"])?;
+fn push(root: &TestRoot, name: &str) -> anyhow::Result<()> {
+    root.ok(&["load", "-q", "-i", &root.place("two:1")])?;
+    root.ok(&["tag", "two:1", name])?;
+    root.ok(&["push", "-q", "--tls-verify=false", name])?;
+    root.ok(&["rmi", name])?;
+    root.ok(&["rmi", "two:1"])?;
     Ok(())
 }
 
@@ -374,7 +341,7 @@ struct Recovered {
 struct Proof<'a> {
     args: &'a Args,
     run: &'a Run,
-    stand: &'a Stand,
+    root: &'a TestRoot,
     boot: &'a Boot,
     column: &'a Column,
     names: Names,
@@ -428,11 +395,7 @@ impl Proof<'_> {
             if self.args.only.is_some_and(|only| only != number) {
                 continue;
             }
-            let enough = if self.stand.fault.is_some() {
-                1
-            } else {
-                ENOUGH
-            };
+            let enough = if self.root.fault.is_some() { 1 } else { ENOUGH };
             if self.cuts >= self.args.cuts || found >= enough {
                 break;
             }
@@ -521,7 +484,7 @@ impl Proof<'_> {
         if wrong.is_empty() && is_clean {
             wrong.extend(self.try_everything()?);
         }
-        self.stand.kill_all()?;
+        self.root.kill_all()?;
         made.close()?;
         Ok(Recovered { wrong, recovery })
     }
@@ -542,7 +505,7 @@ impl Proof<'_> {
         // Pools of the driver come back by being made again.
         let settings: Settings = made.places().fresh()?;
         ensure!(
-            settings == self.stand.settings,
+            settings == self.root.settings,
             "the place has other names: {settings:?}"
         );
         Ok(Ok(made))
@@ -555,25 +518,26 @@ impl Proof<'_> {
         (before, after): (&Point, &Point),
     ) -> anyhow::Result<(usize, Vec<String>)> {
         let mut wrong = Vec::new();
-        let checked = self.stand.command(&["system", "check"])?.output()?;
+        let checked = self.root.command(&["system", "check"])?.output()?;
         if checked.status != Some(0) {
             let [findings, errors] =
                 [&checked.stdout, &checked.stderr].map(|text| String::from_utf8_lossy(text));
             wrong.push(format!("`system check`: {findings}{errors}"));
         }
         let recovered = made.disks().map_or(0, |disks| disks.position());
-        match Look::at(self.stand, None) {
+        match Listing::with_content(self.root, None) {
             Ok(found) => {
                 let step = after.step.as_ref().context("a step")?;
-                let mut looks = [before.look.clone(), after.look.clone(), found];
+                let mut all = [before.listing.clone(), after.listing.clone(), found];
                 if self.args.failing.is_some() {
-                    looks = looks.map(|look| look.with_numbered_layers());
+                    all = all.map(|listing| listing.numbered());
                 }
-                let [before, after, found] = &looks;
+                let [before, done, found] = &all;
                 let judgement = Judgement {
+                    words: step.words(),
+                    outcome: Outcome::Rebooted,
                     before,
-                    step,
-                    after,
+                    done,
                     found,
                 };
                 wrong.extend(judgement.wrong());
@@ -587,37 +551,20 @@ impl Proof<'_> {
     fn try_everything(&self) -> anyhow::Result<Vec<String>> {
         let mut wrong = Vec::new();
         let mut run = |words: &[&str]| {
-            if let Err(error) = self.stand.ok(words) {
+            if let Err(error) = self.root.ok(words) {
                 wrong.push(format!("{error:#}"));
             }
         };
-        let tar = self.stand.scratch.join("tree.tar").display().to_string();
-        run(&["import", &tar, "next:1"]);
+        run(&["import", &self.root.place("tree.tar"), "next:1"]);
         run(&["run", "--rm", "next:1", "touch", "/new"]);
-        let seen = self.stand.look()?;
-        for one in seen.containers.values() {
-            run(&["rm", "-f", "-v", &one.name]);
+        wrong.extend(self.root.remove_all()?);
+        for key in listing::keys(self.root)? {
+            if let Err(error) = self.root.ok(&["snapshot", "rm", &key]) {
+                wrong.push(format!("{error:#}"));
+            }
         }
-        for name in seen.names.keys() {
-            run(&["rmi", name]);
-        }
-        for name in seen.volumes.keys().filter(|name| name.len() < 64) {
-            run(&["volume", "rm", name]);
-        }
-        run(&["volume", "prune", "-f"]);
-        run(&["system", "prune", "-f"]);
-        for key in look::snapshots(self.stand)? {
-            run(&["snapshot", "rm", &key]);
-        }
-        let left = self.stand.look()?;
-        if left != Default::default() {
-            wrong.push(format!("not removed: {left:?}"));
-        }
-        let traces = Traces::take(&self.stand.root, &[])?;
-        let locks = format!("{}/", self.stand.root.join("locks").display());
-        let mut left = self.story.empty.differences(&traces);
-        // Lock files of layers stay, a fixed number.
-        left.retain(|line| line.starts_with("left: file") && !line.contains(&locks));
+        let mut left = self.root.differences(&self.story.empty, &[])?;
+        left.retain(|line| line.starts_with("left: file"));
         if !left.is_empty() {
             wrong.push(left.join(", "));
         }

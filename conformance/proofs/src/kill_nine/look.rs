@@ -5,13 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use cowlab_driver::{Access, Chain, Mounts};
 use cowlab_snapshots::{Filter, Kind, Store};
-use cowlab_sys::mount::DetachedMount;
 
+use super::Bench;
 use super::layer::{FILES, content, place_of};
-use super::{Bench, chain};
 use crate::Findings;
+use crate::store::{chain, on_content};
 
 /// Looks at the store while the other workers go on.
 pub(super) fn look(bench: &Bench, victim: usize, findings: &mut Findings) -> anyhow::Result<()> {
@@ -69,41 +68,6 @@ fn look_at_snapshots(
         }
     }
     Ok(())
-}
-
-/// Has `work` look at what a snapshot holds.
-pub(crate) fn on_content<T>(
-    store: &Store,
-    name: &str,
-    work: impl FnOnce(&Path) -> anyhow::Result<T>,
-) -> anyhow::Result<T> {
-    let active = store
-        .driver()
-        .activate(&ids_of(store, name)?, Access::ReadOnly)?;
-    match &*active {
-        Mounts::Bind { source, .. } => work(source),
-        Mounts::FileSystem(spec) => work(DetachedMount::new(spec)?.path()),
-    }
-}
-
-/// Whether the driver refuses that a snapshot is written.
-pub(crate) fn is_frozen(store: &Store, name: &str) -> anyhow::Result<bool> {
-    let described = store
-        .driver()
-        .describe_mount(&ids_of(store, name)?, Access::ReadWrite);
-    match described {
-        Ok(_) => Ok(false),
-        Err(cowlab_driver::Error::Frozen(_)) => Ok(true),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A snapshot and its parents, as drivers know them.
-pub(crate) fn ids_of(store: &Store, name: &str) -> anyhow::Result<Chain> {
-    let members = chain(store, name)?;
-    let mut ids = members.iter().map(|info| info.id);
-    let head = ids.next().context("no such snapshot")?;
-    Ok(Chain::new(head, ids.collect()))
 }
 
 fn look_at_content(store: &Store, name: &str) -> anyhow::Result<()> {

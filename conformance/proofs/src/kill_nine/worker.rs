@@ -11,8 +11,9 @@ use cowlab_engine::exit;
 use cowlab_snapshots::{Error, Filter, Info, Kind, Store};
 
 use super::layer::{archive_of, write_layer};
-use super::{Bench, WORKERS, WorkerArgs, chain};
+use super::{Bench, WORKERS, WorkerArgs};
 use crate::random::Random;
+use crate::store::chain;
 
 /// Snapshots that a worker keeps before it removes more than it makes.
 const KEPT: usize = 8;

@@ -80,7 +80,7 @@ impl Proof<'_> {
         let mut done = first - 1;
         for point in story.points.iter().skip(first).take(1 + MORE) {
             let Some(step) = &point.step else { continue };
-            if let Err(error) = step.run(self.stand) {
+            if let Err(error) = step.run(self.root) {
                 let error = format!("{error:#}");
                 tracing::info!(%step, number, error, "failed");
                 if error.contains("panicked") {
@@ -95,8 +95,8 @@ impl Proof<'_> {
         }
         let has_failed = disks.has_failed();
         disks.heal();
-        unmount(&self.stand.scratch.join("mounted"))?;
-        self.stand.kill_all()?;
+        unmount(&self.root.scratch.join("mounted"))?;
+        self.root.kill_all()?;
         made.close()?;
         if !has_failed {
             return Ok(None);
@@ -112,7 +112,7 @@ impl Proof<'_> {
             self.clean += 1;
             wrong.extend(self.try_everything()?);
         }
-        self.stand.kill_all()?;
+        self.root.kill_all()?;
         made.close()?;
         Ok(Some(wrong))
     }

@@ -7,16 +7,14 @@ use std::path::Path;
 use clap::ValueEnum;
 use cowlab_sys::{Time, at};
 
-use super::Stand;
-use crate::killed_commands::verbs::{Plan, VERBS};
+use crate::commands::{Plan, VERBS};
+use crate::listing::{FLUSHED, FLUSHER};
 use crate::random::Random;
+use crate::root::TestRoot;
 
 /// The files that are written into a snapshot at a time.
 const FILES: usize = 12;
 
-/// A container that flushes what it writes, and the file.
-pub(super) const FLUSHER: &str = "con-c";
-pub(super) const FLUSHED: &str = "/flushed";
 /// The time of all that is written: a day in 2024.
 const TIME: Time = Time {
     sec: 1_717_200_000,
@@ -55,21 +53,21 @@ impl std::fmt::Display for Step {
 }
 
 impl Step {
-    pub(super) fn run(&self, stand: &Stand) -> anyhow::Result<()> {
-        stand.clear_output()?;
-        stand.write_input("copied")?;
+    pub(super) fn run(&self, root: &TestRoot) -> anyhow::Result<()> {
+        root.clear_output()?;
+        root.write_input("copied")?;
         match self {
             Self::Command(words) => {
                 let words: Vec<_> = words.iter().map(String::as_str).collect();
-                stand.ok(&words)?;
+                root.ok(&words)?;
             }
             Self::Fill { key, number } => {
-                let target = stand.scratch.join("mounted");
+                let target = root.scratch.join("mounted");
                 fs::create_dir_all(&target)?;
                 let target_word = target.display().to_string();
-                stand.ok(&["snapshot", "mount", key, &target_word])?;
+                root.ok(&["snapshot", "mount", key, &target_word])?;
                 let filled = fill(&target, *number);
-                stand.ok(&["snapshot", "unmount", key, &target_word])?;
+                root.ok(&["snapshot", "unmount", key, &target_word])?;
                 filled?;
             }
         }
@@ -78,17 +76,15 @@ impl Step {
 
     /// Whether the step sends a container a signal, and no more.
     pub(super) fn is_signal(&self) -> bool {
-        matches!(self, Self::Command(words) if words.first().is_some_and(|word| word == "kill"))
+        self.words().first().is_some_and(|word| word == "kill")
     }
 
-    /// Whether a container that runs before and after the step does not meanwhile.
-    pub(super) fn is_restart(&self) -> bool {
-        matches!(self, Self::Command(words) if words.first().is_some_and(|word| word == "restart"))
-    }
-
-    /// Whether a container is there only while the step runs.
-    pub(super) fn is_passing(&self) -> bool {
-        matches!(self, Self::Command(words) if words.iter().any(|word| word == "--rm"))
+    /// The words of the command, if it is one.
+    pub(super) fn words(&self) -> &[String] {
+        match self {
+            Self::Command(words) => words,
+            Self::Fill { .. } => &[],
+        }
     }
 }
 
@@ -137,14 +133,14 @@ fn command(line: &str) -> Step {
 }
 
 /// The steps of a life; `pulled` is an image that a registry has.
-pub(super) fn steps(life: Life, stand: &Stand, pulled: Option<&str>) -> Vec<Step> {
+pub(super) fn steps(life: Life, root: &TestRoot, pulled: Option<&str>) -> Vec<Step> {
     match life {
-        Life::Short => short(stand),
-        Life::Snapshots => snapshots(stand),
-        Life::Containers => containers(stand, pulled),
+        Life::Short => short(root),
+        Life::Snapshots => snapshots(root),
+        Life::Containers => containers(root, pulled),
         Life::Whole => {
-            let mut steps = snapshots(stand);
-            steps.extend(containers(stand, pulled));
+            let mut steps = snapshots(root);
+            steps.extend(containers(root, pulled));
             steps
         }
     }
@@ -163,8 +159,8 @@ fn promised(mut words: Vec<String>) -> Step {
 }
 
 /// Each of its writes is to fail in its turn.
-fn short(stand: &Stand) -> Vec<Step> {
-    let tar = stand.scratch.join("tree.tar").display().to_string();
+fn short(root: &TestRoot) -> Vec<Step> {
+    let tar = root.place("tree.tar");
     vec![
         command("snapshot prepare k1"),
         Step::Fill {
@@ -180,8 +176,8 @@ fn short(stand: &Stand) -> Vec<Step> {
     ]
 }
 
-fn snapshots(stand: &Stand) -> Vec<Step> {
-    let tar = stand.scratch.join("tree.tar").display().to_string();
+fn snapshots(root: &TestRoot) -> Vec<Step> {
+    let tar = root.place("tree.tar");
     let fill = |key, number| Step::Fill { key, number };
     vec![
         command("snapshot prepare k1"),
@@ -204,12 +200,12 @@ fn snapshots(stand: &Stand) -> Vec<Step> {
 }
 
 /// What the proof of killed commands runs, in its order, and what that leaves out.
-fn containers(stand: &Stand, pulled: Option<&str>) -> Vec<Step> {
+fn containers(root: &TestRoot, pulled: Option<&str>) -> Vec<Step> {
     let verbs = 0..VERBS.len();
     let mut steps: Vec<_> = verbs
-        .map(|verb| promised(stand.words(&Plan::first(verb))))
+        .map(|verb| promised(root.words(&Plan::first(verb))))
         .collect();
-    let tar = stand.scratch.join("tree.tar").display().to_string();
+    let tar = root.place("tree.tar");
     let more = [
         format!("import --discard-blobs {tar} lean:1"),
         // In one step: between two, the volume would get its marker and not be empty any more.

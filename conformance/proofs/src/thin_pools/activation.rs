@@ -9,7 +9,7 @@ use cowlab_testbed::BackingFs;
 
 use super::pool::Pool;
 use super::{Findings, layer, open};
-use crate::kill_nine::look::ids_of;
+use crate::store::ids_of;
 
 /// Proves it with a reader that comes between another's activation and mount.
 pub(super) fn prove(made: &BackingFs, findings: &mut Findings) -> anyhow::Result<()> {

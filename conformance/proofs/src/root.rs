@@ -1,21 +1,24 @@
-//! A root, its commands as processes, and what they leave.
+//! A throw-away root, its commands as processes, and what they leave.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use cowlab_conformance::product;
 use cowlab_driver::Settings;
 use cowlab_runtime::graph::Graph;
 use cowlab_sys::fault::{self, Fault};
 use cowlab_sys::task::{self, Task};
 use cowlab_sys::{Cmd, Errno, durability, process};
+use cowlab_testbed::Run;
 use serde_json::Value;
 
-use super::ledger::{OneContainer, Outcome, Seen};
-use super::verbs::{LASTING, Plan};
+use crate::commands::{LASTING, Plan};
 use crate::cowlab;
+use crate::judgement::Outcome;
+use crate::listing::{FILE, Listing};
+use crate::traces::Traces;
 
 const STOP: i32 = 19;
 const KILL: i32 = 9;
@@ -24,12 +27,9 @@ const LONGEST: Duration = Duration::from_secs(120);
 /// How long what a command began may go on after it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The file of a container that the ledger keeps; the image has it.
-const FILE: &str = "/testfile";
-
 /// A root with a place for what goes in and out.
-pub(crate) struct Stand {
-    pub(crate) root: PathBuf,
+pub(crate) struct TestRoot {
+    pub(crate) dir: PathBuf,
     pub(crate) scratch: PathBuf,
     pub(crate) driver: &'static str,
     /// What the driver is told about its place when the root is made.
@@ -55,10 +55,35 @@ impl Worker {
     }
 }
 
-impl Stand {
+impl TestRoot {
+    /// A root that is made by the first command, with the files of the image that containers are made of.
+    pub(crate) fn new(
+        run: &Run,
+        dir: PathBuf,
+        driver: &'static str,
+        settings: Settings,
+    ) -> anyhow::Result<Self> {
+        let scratch = run.scratch("in-and-out")?;
+        // A difference of the suite is no error of the standard library's.
+        let files = product::base_tar().map_err(|difference| anyhow!("{difference}"))?;
+        fs::write(scratch.join("tree.tar"), files)?;
+        Ok(Self {
+            dir,
+            scratch,
+            driver,
+            settings,
+            fault: None,
+        })
+    }
+
+    /// The path of what goes in or out, as a word.
+    pub(crate) fn place(&self, name: &str) -> String {
+        self.scratch.join(name).display().to_string()
+    }
+
     /// A command of `cowlab` on the root.
     pub(crate) fn command(&self, words: &[&str]) -> anyhow::Result<Cmd> {
-        let root = self.root.display().to_string();
+        let root = self.dir.display().to_string();
         // Behind the verb, and before what `exec` and `run` pass on.
         let verbs = match words {
             ["container" | "image" | "volume" | "system", ..] => 2,
@@ -85,7 +110,8 @@ impl Stand {
         Ok(self.command(words)?.read()?)
     }
 
-    fn json(&self, words: &[&str]) -> anyhow::Result<Vec<Value>> {
+    /// The rows that a command prints.
+    pub(crate) fn json(&self, words: &[&str]) -> anyhow::Result<Vec<Value>> {
         let text = self.ok(words)?;
         let value = serde_json::from_str(&text);
         value.with_context(|| format!("`{}` printed `{text}`", words.join(" ")))
@@ -93,7 +119,7 @@ impl Stand {
 
     /// The words of a command.
     pub(crate) fn words(&self, plan: &Plan) -> Vec<String> {
-        let place = |name: &str| self.scratch.join(name).display().to_string();
+        let place = |name: &str| self.place(name);
         let mut words = Vec::new();
         for word in plan.words().split(' ') {
             let word = match word {
@@ -190,7 +216,7 @@ impl Stand {
 
     /// The ids of containers, of which there may be no more than a directory.
     pub(crate) fn ids(&self) -> anyhow::Result<Vec<String>> {
-        let place = self.root.join("containers");
+        let place = self.dir.join("containers");
         let entries = fs::read_dir(&place).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let entries = match entries {
             // A file system that a failed write broke cannot list them; processes are found by their command lines then.
@@ -206,7 +232,7 @@ impl Stand {
     /// The processes that work on the root or are in a container's cgroup.
     fn workers(&self) -> anyhow::Result<Vec<Worker>> {
         let ids = self.ids()?;
-        let root = self.root.display().to_string();
+        let root = self.dir.display().to_string();
         let own = std::process::id();
         let mut workers = Vec::new();
         for pid in process::all()?.into_iter().filter(|pid| *pid != own) {
@@ -261,7 +287,7 @@ impl Stand {
     /// Has the processes that the records name be of another boot, or have others their numbers.
     pub(crate) fn forget_boot(&self, by_boot: bool) -> anyhow::Result<()> {
         for id in self.ids()? {
-            let path = self.root.join("containers").join(id).join("state.json");
+            let path = self.dir.join("containers").join(id).join("state.json");
             let Ok(text) = fs::read(&path) else {
                 continue;
             };
@@ -283,7 +309,7 @@ impl Stand {
 
     /// Has the graph written to, as the next command does: from then on a killed command's transaction is seen or never will be.
     pub(crate) fn end_transactions(&self) -> anyhow::Result<()> {
-        let graph = Graph::open(&self.root.join("graph.db"))?;
+        let graph = Graph::open(&self.dir.join("graph.db"))?;
         Ok(graph.set_meta(&[("proof", "killed-commands")])?)
     }
 
@@ -314,115 +340,99 @@ impl Stand {
         }
     }
 
-    /// What the root shows, by the commands that people look with.
-    pub(crate) fn look(&self) -> anyhow::Result<Seen> {
-        let mut seen = Seen::default();
-        for row in self.json(&["images", "--json"])? {
-            let id = text(&row["Id"])?;
-            for name in row["RepoTags"].as_array().into_iter().flatten() {
-                seen.names.insert(text(name)?, id.clone());
-            }
-            seen.images.insert(id);
-        }
-        for row in self.json(&["volume", "ls", "--json"])? {
-            let name = text(&row["name"])?;
-            let marker = Path::new(&text(&row["mountpoint"])?).join("marker");
-            let held = fs::read_to_string(marker).unwrap_or_else(|_| "nothing".to_owned());
-            seen.volumes.insert(name, held);
-        }
-        seen.containers = self.look_at_containers()?;
-        let images: Vec<_> = seen.images.iter().map(String::as_str).collect();
-        self.inspected("image", &images)?;
-        let volumes: Vec<_> = seen.volumes.keys().map(String::as_str).collect();
-        self.inspected("volume", &volumes)?;
-        Ok(seen)
+    /// Reads a file of a container.
+    pub(crate) fn copy_out(&self, id: &str, file: &str) -> anyhow::Result<Vec<u8>> {
+        let copy = self.scratch.join("out-file");
+        self.ok(&["cp", &format!("{id}:{file}"), &copy.display().to_string()])?;
+        Ok(fs::read(&copy)?)
     }
 
-    fn look_at_containers(&self) -> anyhow::Result<BTreeMap<String, OneContainer>> {
-        let mut rows = self.json(&["ps", "-a", "--json"])?;
-        // A killed build leaves that of its step to the next build and to `prune`.
-        rows.retain(|row| {
-            !row["name"]
-                .as_str()
-                .unwrap_or_default()
-                .starts_with("build-")
-        });
-        let ids = rows.iter().map(|row| text(&row["id"]));
-        let ids = ids.collect::<Result<Vec<_>, _>>()?;
-        let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-        let mut seen = BTreeMap::new();
-        for (row, found) in rows.iter().zip(self.inspected("container", &ids)?) {
-            let one = self.look_at_container(row, &found)?;
-            seen.insert(text(&row["id"])?, one);
-        }
-        let whole = seen.iter().filter(|(_, one)| !one.is_half());
-        let (ids, names): (Vec<_>, Vec<_>) = whole.map(|(id, one)| (id, one.name.as_str())).unzip();
-        for (id, found) in ids.into_iter().zip(self.inspected("container", &names)?) {
-            if found["Id"] != id.as_str() {
-                bail!("container {id} is not found by its name");
-            }
-        }
-        Ok(seen)
+    /// The directory of a volume's content.
+    pub(crate) fn volume(&self, name: &str) -> PathBuf {
+        self.dir.join("volumes").join(name).join("_data")
     }
 
-    /// What `inspect` tells of each of these names, in their order.
-    fn inspected(&self, kind: &str, names: &[&str]) -> anyhow::Result<Vec<Value>> {
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        let found = self.json(&[&["inspect", "--type", kind], names].concat())?;
-        if found.len() != names.len() {
-            bail!("`inspect` tells of {} {kind}s among {names:?}", found.len());
-        }
-        Ok(found)
-    }
-
-    fn look_at_container(&self, row: &Value, found: &Value) -> anyhow::Result<OneContainer> {
-        let (id, name, state) = (text(&row["id"])?, text(&row["name"])?, text(&row["state"])?);
-        if found["State"]["Status"] != state.as_str() {
-            bail!(
-                "`ps` says that `{name}` is {state}, `inspect` {}",
-                found["State"]["Status"]
-            );
-        }
-        let volumes = found["Mounts"].as_array().into_iter().flatten();
-        let volumes = volumes.filter_map(|mount| mount["name"].as_str());
-        let mut one = OneContainer {
-            name,
-            state,
-            image: found["Image"].as_str().unwrap_or_default().to_owned(),
-            is_removed_at_end: found["HostConfig"]["AutoRemove"] == true,
-            volumes: volumes.map(str::to_owned).collect(),
-            text: None,
+    /// Leaves a marker in each volume that has none yet and, where its content was looked at, is empty: what is flushed for a
+    /// marker would flush a seed as well. Returns whether there was one.
+    pub(crate) fn mark_volumes(&self, listing: &mut Listing) -> anyhow::Result<bool> {
+        let is_seeded = |name: &String| {
+            let content = listing.volume(name);
+            content.is_some_and(|content| !content.is_empty_volume())
         };
-        if !one.is_half() {
-            let copy = self.scratch.join("out-text");
-            self.ok(&["cp", &format!("{id}:{FILE}"), &copy.display().to_string()])?;
-            one.text = Some(fs::read_to_string(&copy)?);
+        let unmarked = listing
+            .volumes
+            .iter()
+            .filter(|(_, held)| *held == "nothing");
+        let unmarked = unmarked
+            .map(|(name, _)| name.clone())
+            .filter(|name| !is_seeded(name));
+        let unmarked: Vec<_> = unmarked.collect();
+        for name in &unmarked {
+            let (held, place) = (format!("marker of {name}"), self.volume(name));
+            fs::write(place.join("marker"), &held)?;
+            durability::fsync(place.join("marker"))?;
+            durability::fsync_dir(place)?;
+            listing.volumes.insert(name.clone(), held);
         }
-        Ok(one)
+        Ok(!unmarked.is_empty())
     }
 
-    /// Leaves a marker in each volume that has none yet; returns what the root shows then.
-    pub(crate) fn mark_volumes(&self, seen: &mut Seen) -> anyhow::Result<()> {
-        for (name, held) in &mut seen.volumes {
-            if held == "nothing" {
-                let place = self.root.join("volumes").join(name).join("_data");
-                *held = format!("marker of {name}");
-                fs::write(place.join("marker"), &*held)?;
-                durability::fsync(place.join("marker"))?;
-                durability::fsync_dir(place)?;
+    /// Makes the archives that commands load, and returns the traces of an empty root.
+    pub(crate) fn prepare(&self) -> anyhow::Result<Traces> {
+        self.ok(&["import", &self.place("tree.tar"), "one:1"])?;
+        self.ok(&["run", "--name", "con-a", "one:1", "touch", "/second"])?;
+        self.ok(&["commit", "con-a", "two:1"])?;
+        for name in ["one:1", "two:1"] {
+            self.ok(&["save", "-o", &self.place(name), name])?;
+        }
+        self.ok(&["rm", "con-a"])?;
+        for name in ["one:1", "two:1"] {
+            self.ok(&["rmi", name])?;
+        }
+        self.ok(&["volume", "prune", "-f"])?;
+        self.ok(&["system", "prune", "-f"])?;
+        Listing::of(self)?;
+        Traces::take(&self.dir, &[])
+    }
+
+    /// Removes everything by name, as people do, and returns what went wrong.
+    pub(crate) fn remove_all(&self) -> anyhow::Result<Vec<String>> {
+        let mut wrong = Vec::new();
+        let mut run = |words: &[&str]| {
+            if let Err(error) = self.ok(words) {
+                wrong.push(format!("{error:#}"));
             }
+        };
+        let listing = Listing::of(self)?;
+        for one in listing.containers.values() {
+            run(&["rm", "-f", "-v", &one.name]);
         }
-        Ok(())
+        for name in listing.names.keys() {
+            run(&["rmi", name]);
+        }
+        for name in listing.volumes.keys().filter(|name| name.len() < 64) {
+            run(&["volume", "rm", name]);
+        }
+        run(&["volume", "prune", "-f"]);
+        run(&["system", "prune", "-f"]);
+        let left = Listing::of(self)?;
+        if left != Listing::default() {
+            wrong.push(format!("not removed: {left:?}"));
+        }
+        Ok(wrong)
     }
-}
 
-fn text(value: &Value) -> anyhow::Result<String> {
-    Ok(value
-        .as_str()
-        .context("no text where one should be")?
-        .to_owned())
+    /// What differs from the traces of an empty root, but for lock files of layers, which stay, a fixed number.
+    pub(crate) fn differences(
+        &self,
+        empty: &Traces,
+        ids: &[String],
+    ) -> anyhow::Result<Vec<String>> {
+        let locks = format!("{}/", self.dir.join("locks").display());
+        let mut differences = empty.differences(&Traces::take(&self.dir, ids)?);
+        differences.retain(|line| !line.contains(&locks));
+        Ok(differences)
+    }
 }
 
 fn signal(pid: u32, signal: i32) -> anyhow::Result<()> {

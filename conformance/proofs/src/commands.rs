@@ -1,6 +1,6 @@
-//! The commands that are killed: words, what they need to be done, and what is so afterwards.
+//! The commands that are cut off: words, what they need to be done, and what each acknowledges.
 
-use super::ledger::Seen;
+use crate::listing::{Container, Listing};
 use crate::random::Random;
 
 /// Small pools, so that commands meet each other's objects.
@@ -14,10 +14,10 @@ pub(crate) const LASTING: [&str; 2] = ["/bin/sleep", "100000"];
 /// A command: `{image}` and the like stand for what is picked.
 #[derive(Debug)]
 pub(crate) struct Verb {
-    pub(crate) words: &'static str,
+    words: &'static str,
     /// Where all of this is so, the command has to be done.
     needs: &'static [Need],
-    pub(crate) effect: Effect,
+    effect: Effect,
 }
 
 /// What has to be so before a command.
@@ -39,7 +39,7 @@ enum Need {
 
 /// What is so after a command that was done. Nothing else may change by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Effect {
+enum Effect {
     /// Nothing has changed.
     Nothing,
     /// The first name is an image's.
@@ -176,7 +176,7 @@ impl Plan {
     }
 
     /// Draws a command; mostly one that can be done.
-    pub(crate) fn draw(random: &mut Random, turn: usize, seen: &Seen) -> Self {
+    pub(crate) fn draw(random: &mut Random, turn: usize, listing: &Listing) -> Self {
         let mut draw = || Self {
             verb: random.below(VERBS.len()),
             image: IMAGES[random.below(IMAGES.len())],
@@ -187,7 +187,7 @@ impl Plan {
         };
         let mut plan = draw();
         for _ in 0..4 {
-            if plan.can_be_done(seen) {
+            if plan.can_be_done(listing) {
                 break;
             }
             plan = draw();
@@ -203,55 +203,134 @@ impl Plan {
         VERBS[self.verb].words
     }
 
-    pub(crate) fn effect(&self) -> Effect {
+    fn effect(&self) -> Effect {
         VERBS[self.verb].effect
     }
 
-    /// The name of the image that the command is about to give or to take.
-    pub(crate) fn image_name(&self) -> Option<&'static str> {
+    /// What a root shows that showed `before` and on which the command was done. Ids that it gives are those that were found, and
+    /// what it may remove and need not is as it was found.
+    pub(crate) fn done(&self, before: &Listing, found: &Listing) -> Listing {
+        let mut done = before.clone();
         match self.effect() {
-            Effect::Named | Effect::Unnamed => Some(self.image),
-            Effect::OtherNamed => Some(self.other),
-            _ => None,
+            Effect::Nothing | Effect::Passed => {}
+            Effect::Named => name_image(self.image, &mut done, found),
+            Effect::OtherNamed => name_image(self.other, &mut done, found),
+            Effect::Unnamed => {
+                let id = done.names.remove(self.image);
+                done.images
+                    .retain(|image| Some(image) != id.as_ref() || found.images.contains(image));
+            }
+            Effect::Pruned => {
+                let Listing { names, images, .. } = &mut done;
+                let is_named = |id: &String| names.values().any(|named| named == id);
+                images.retain(|id| is_named(id) || found.images.contains(id));
+            }
+            Effect::VolumeMade => give_volumes(&mut done, found),
+            Effect::VolumeGone => {
+                done.volumes.remove(self.volume);
+            }
+            Effect::Made(state) => {
+                give_volumes(&mut done, found);
+                let is_new = |id: &String| !before.containers.contains_key(id);
+                let mut new = found.containers.iter();
+                let new = new.find(|(id, one)| is_new(id) && self.is_about(&one.name));
+                let (id, mut one) = match new {
+                    Some((id, one)) => (id.clone(), one.clone()),
+                    None => ("(new)".to_owned(), Container::default()),
+                };
+                state.clone_into(&mut one.state);
+                done.containers.insert(id, one);
+            }
+            Effect::ContainersPruned => done.containers.retain(|_, one| !one.has_ended()),
+            Effect::Gone => self.remove_one(&mut done, found),
+            Effect::Is(_) | Effect::Restarted | Effect::Holds => self.change(&mut done, found),
+        }
+        done
+    }
+
+    /// Removes one container of the name, of which there may be some that were half made.
+    fn remove_one(&self, done: &mut Listing, found: &Listing) {
+        let all = done.containers.iter();
+        let mut named = all.filter(|(_, one)| self.is_about(&one.name));
+        let first = named.clone().next();
+        let gone = named.find(|(id, _)| !found.containers.contains_key(*id));
+        if let Some(id) = gone.or(first).map(|(id, _)| id.clone()) {
+            done.containers.remove(&id);
         }
     }
 
+    fn change(&self, done: &mut Listing, found: &Listing) {
+        done.containers.retain(|id, one| {
+            if !self.is_about(&one.name) || one.is_half() {
+                return true;
+            }
+            match self.effect() {
+                // What does not run is left alone.
+                Effect::Is("exited") if !one.is_alive() => {}
+                Effect::Is("running") if one.is_removed_at_end => {
+                    return found.containers.contains_key(id);
+                }
+                Effect::Is(state) => state.clone_into(&mut one.state),
+                Effect::Restarted => "running".clone_into(&mut one.state),
+                Effect::Holds => one.text = Some(self.text.clone()),
+                _ => {}
+            }
+            true
+        });
+    }
+
     /// Whether the command is about the container.
-    pub(crate) fn is_about(&self, name: &str) -> bool {
+    fn is_about(&self, name: &str) -> bool {
         name == self.name && self.words().contains("{name}")
     }
 
-    /// Whether the command may make or remove the volume.
-    pub(crate) fn touches_volume(&self, name: &str) -> bool {
-        name == self.volume && self.words().contains("{volume}")
-    }
-
     /// Whether the command has to be done.
-    pub(crate) fn can_be_done(&self, seen: &Seen) -> bool {
+    pub(crate) fn can_be_done(&self, listing: &Listing) -> bool {
         VERBS[self.verb]
             .needs
             .iter()
-            .all(|need| self.meets(*need, seen))
+            .all(|need| self.meets(*need, listing))
     }
 
-    fn meets(&self, need: Need, seen: &Seen) -> bool {
-        let mut named = seen.containers.values().filter(|one| one.name == self.name);
+    fn meets(&self, need: Need, listing: &Listing) -> bool {
+        let mut named = listing
+            .containers
+            .values()
+            .filter(|one| one.name == self.name);
         match need {
-            Need::Image => seen.names.contains_key(self.image),
+            Need::Image => listing.names.contains_key(self.image),
             Need::NameFree => named.next().is_none(),
             Need::Is(states) => match (named.next(), named.next()) {
                 (Some(one), None) => states.contains(&one.state.as_str()),
                 _ => false,
             },
-            Need::ImageFree => seen.names.get(self.image).is_none_or(|id| {
-                let is_used = seen.containers.values().any(|one| one.image == *id);
-                !is_used || seen.names.values().filter(|other| *other == id).count() > 1
+            Need::ImageFree => listing.names.get(self.image).is_none_or(|id| {
+                let is_used = listing.containers.values().any(|one| one.image == *id);
+                !is_used || listing.names.values().filter(|other| *other == id).count() > 1
             }),
-            Need::Volume => seen.volumes.contains_key(self.volume),
+            Need::Volume => listing.volumes.contains_key(self.volume),
             Need::VolumeFree => {
-                let mut all = seen.containers.values();
+                let mut all = listing.containers.values();
                 !all.any(|one| one.volumes.iter().any(|name| name == self.volume))
             }
         }
+    }
+}
+
+/// Gives an image a name; what had it keeps its other names, or stays without one.
+fn name_image(name: &str, done: &mut Listing, found: &Listing) {
+    done.images
+        .extend(found.images.difference(&done.images).next().cloned());
+    let id = found.names.get(name).cloned();
+    done.names
+        .insert(name.to_owned(), id.unwrap_or_else(|| "(new)".to_owned()));
+}
+
+/// Has the volumes that a container got, some of them without a name.
+fn give_volumes(done: &mut Listing, found: &Listing) {
+    for (name, held) in &found.volumes {
+        done.volumes
+            .entry(name.clone())
+            .or_insert_with(|| held.clone());
     }
 }
