@@ -5,19 +5,18 @@
 //! afterwards, entry by entry. The root has to pass `cowlab system check`.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::ValueEnum;
-use cowlab_conformance::product;
-use cowlab_runtime::container::Containers;
-use cowlab_runtime::{Root, RootOptions};
+use cowlab_driver::Settings;
 use cowlab_testbed::{Media, Run};
 
+use super::root::TestRoot;
 use super::traces::{self, Traces};
-use super::{Driver, Findings, cowlab, on_file_system, say, stop_if_asked};
+use super::{Driver, Findings, on_file_system, say, stop_if_asked};
 
 /// The size of a file system, in bytes, for a hundred full copies of the image; it is sparse.
 const SPACE: u64 = 2 << 30;
@@ -55,10 +54,6 @@ enum Fault {
 
 /// Proves the claim.
 pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::Result<()> {
-    let tar = run.scratch("image")?.join("tree.tar");
-    // A difference of the suite is no error of the standard library's.
-    let files = product::base_tar().map_err(|difference| anyhow!("{difference}"))?;
-    fs::write(&tar, files).with_context(|| format!("write `{}`", tar.display()))?;
     let drivers = match args.driver {
         Some(driver) => vec![driver],
         None => Driver::all(),
@@ -66,149 +61,97 @@ pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::
     for driver in drivers {
         stop_if_asked()?;
         on_file_system(run, driver.backing(), Media::Disk, SPACE, |place| {
-            let stand = Stand::make(driver, place, &tar)?;
-            let proved = stand.prove(args, findings);
+            let root = TestRoot::new(run, place.join("root"), driver.name(), Settings::new())?;
+            let proved = on_root(args, &root, findings);
             // Whatever is left would keep the file system in use.
-            let cleared = stand.remove_all();
+            let removed = root.remove_all();
+            let killed = root.kill_all();
             proved?;
-            cleared
+            removed?;
+            killed
         })?;
     }
     Ok(())
 }
 
-/// A root with the image.
-struct Stand {
-    driver: Driver,
-    root: Root,
+fn on_root(args: &Args, root: &TestRoot, findings: &mut Findings) -> anyhow::Result<()> {
+    // What the first container of a root makes for all of them is no leak.
+    root.ok(&["import", &root.place("tree.tar"), IMAGE])?;
+    root.ok(&["run", "--rm", IMAGE, PROGRAM, "0"])?;
+    let before = Traces::take(&root.dir, &[])?;
+    let began = Instant::now();
+    let names: Vec<_> = (0..args.count)
+        .map(|number| format!("box-{number}"))
+        .collect();
+    let ids = Mutex::new(Vec::new());
+    in_parallel(&names, |number, name| {
+        let mut words = vec!["run", "-d", "--name", name];
+        words.extend((number % 2 == 0).then_some("--rm"));
+        words.extend([IMAGE, PROGRAM, "100000"]);
+        let id = root.ok(&words)?;
+        ids.lock()
+            .expect("no thread panics")
+            .push(id.trim().to_owned());
+        Ok(())
+    })?;
+    let started = began.elapsed();
+    let ids = ids.into_inner().expect("no thread panics");
+    let running = root.ok(&["ps", "-q"])?.lines().count();
+    if running != args.count {
+        findings.add(format_args!("{running} of {} containers run", args.count));
+    }
+    let during = Traces::take(&root.dir, &ids)?;
+    let kept = (args.fault == Some(Fault::Container)).then(|| args.count - 1);
+    in_parallel(&names, |number, name| {
+        if Some(number) == kept {
+            return Ok(());
+        }
+        let removed = match number % 2 {
+            0 => root.ok(&["kill", name]),
+            _ => root.ok(&["rm", "-f", name]),
+        };
+        removed.map(drop)
+    })?;
+    wait_until_gone(root, usize::from(kept.is_some()))?;
+    let plant = plant(args.fault, root, &ids)?;
+    let after = settled(&before, || Traces::take(&root.dir, &ids))?;
+    for difference in before.differences(&after) {
+        findings.add(format_args!("{}: {difference}", root.driver));
+    }
+    if let Some(plant) = plant {
+        fs::remove_dir(plant)?;
+    }
+    if let Err(error) = root.ok(&["system", "check"]) {
+        findings.add(format_args!("{}: the check found: {error:#}", root.driver));
+    }
+    say(format_args!(
+        "{}: {} containers at once, started in {:.1} s, all in {:.1} s; {} more while they ran, {} afterwards",
+        root.driver,
+        running,
+        started.as_secs_f64(),
+        began.elapsed().as_secs_f64(),
+        during.beyond(&before),
+        after.beyond(&before),
+    ))
 }
 
-impl Stand {
-    fn make(driver: Driver, place: &Path, tar: &Path) -> anyhow::Result<Self> {
-        let root = Root::open(&RootOptions {
-            dir: Some(place.join("root")),
-            driver: Some(driver.name().to_owned()),
-            ..RootOptions::default()
-        })?;
-        let name = IMAGE.parse()?;
-        let mut archive = fs::File::open(tar)?;
-        root.import(&mut archive, "(made)", Some(&name), "made for a proof")?;
-        Ok(Self { driver, root })
+/// Waits until monitors have removed what they remove; `left` containers stay.
+fn wait_until_gone(root: &TestRoot, left: usize) -> anyhow::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while root.ok(&["ps", "-a", "-q"])?.lines().count() > left && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
     }
+    Ok(())
+}
 
-    fn cowlab(&self, verb: &str, arguments: &[&str]) -> anyhow::Result<String> {
-        let command = cowlab()?
-            .args(verb.split(' '))
-            .arg("--root")
-            .arg(self.root.dir())
-            .args(arguments);
-        Ok(command.read()?)
-    }
-
-    fn prove(&self, args: &Args, findings: &mut Findings) -> anyhow::Result<()> {
-        // What the first container of a root makes for all of them is no leak.
-        self.cowlab("run", &["--rm", IMAGE, PROGRAM, "0"])?;
-        let before = Traces::take(self.root.dir(), &[])?;
-        let began = Instant::now();
-        let names: Vec<_> = (0..args.count)
-            .map(|number| format!("box-{number}"))
-            .collect();
-        let ids = Mutex::new(Vec::new());
-        in_parallel(&names, |number, name| {
-            let mut words = vec!["-d", "--name", name];
-            words.extend((number % 2 == 0).then_some("--rm"));
-            words.extend([IMAGE, PROGRAM, "100000"]);
-            let id = self.cowlab("run", &words)?;
-            ids.lock()
-                .expect("no thread panics")
-                .push(id.trim().to_owned());
-            Ok(())
-        })?;
-        let started = began.elapsed();
-        let ids = ids.into_inner().expect("no thread panics");
-        let running = self.cowlab("ps", &["-q"])?.lines().count();
-        if running != args.count {
-            findings.add(format_args!("{running} of {} containers run", args.count));
-        }
-        let during = Traces::take(self.root.dir(), &ids)?;
-        let kept = (args.fault == Some(Fault::Container)).then(|| args.count - 1);
-        in_parallel(&names, |number, name| {
-            if Some(number) == kept {
-                return Ok(());
-            }
-            let words = if number % 2 == 0 {
-                ("kill", vec![name])
-            } else {
-                ("rm", vec!["-f", name])
-            };
-            self.cowlab(words.0, &words.1).map(drop)
-        })?;
-        self.wait_until_gone(usize::from(kept.is_some()))?;
-        let plant = self.plant(args.fault, &ids)?;
-        let after = settled(&before, || Traces::take(self.root.dir(), &ids))?;
-        for difference in before.differences(&after) {
-            findings.add(format_args!("{}: {difference}", self.driver.name()));
-        }
-        if let Some(plant) = plant {
-            fs::remove_dir(plant)?;
-        }
-        self.check(findings);
-        say(format_args!(
-            "{}: {} containers at once, started in {:.1} s, all in {:.1} s; {} more while they ran, {} afterwards",
-            self.driver.name(),
-            running,
-            started.as_secs_f64(),
-            began.elapsed().as_secs_f64(),
-            during.beyond(&before),
-            after.beyond(&before),
-        ))
-    }
-
-    fn check(&self, findings: &mut Findings) {
-        if let Err(error) = self.cowlab("system check", &[]) {
-            let driver = self.driver.name();
-            findings.add(format_args!("{driver}: the check found: {error:#}"));
-        }
-    }
-
-    /// Waits until monitors have removed what they remove; `left` containers stay.
-    fn wait_until_gone(&self, left: usize) -> anyhow::Result<()> {
-        let until = Instant::now() + PATIENCE;
-        while Containers::open(&self.root)?.list()?.len() > left && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
-    }
-
-    /// Plants what the traces have to show; returns a directory to take back.
-    fn plant(
-        &self,
-        fault: Option<Fault>,
-        ids: &[String],
-    ) -> anyhow::Result<Option<std::path::PathBuf>> {
-        let id = ids.first().context("no container was started")?;
-        match fault {
-            Some(Fault::File) => {
-                let dir = self.root.dir().join("containers").join(id);
-                fs::create_dir(&dir)?;
-                Ok(Some(dir))
-            }
-            Some(Fault::Cgroup) => {
-                let dir = traces::some_cgroup()?.join(id);
-                fs::create_dir(&dir)?;
-                Ok(Some(dir))
-            }
-            Some(Fault::Container) | None => Ok(None),
-        }
-    }
-
-    fn remove_all(&self) -> anyhow::Result<()> {
-        let containers = Containers::open(&self.root)?;
-        for found in containers.list()? {
-            self.cowlab("rm", &["-f", &found.record.name])?;
-        }
-        Ok(())
-    }
+/// Plants what the traces have to show; returns a directory to take back.
+fn plant(fault: Option<Fault>, root: &TestRoot, ids: &[String]) -> anyhow::Result<Option<PathBuf>> {
+    let id = ids.first().context("no container was started")?;
+    Ok(match fault {
+        Some(Fault::File) => Some(traces::plant_directory(&root.dir, id)?),
+        Some(Fault::Cgroup) => Some(traces::plant_cgroup(id)?),
+        Some(Fault::Container) | None => None,
+    })
 }
 
 /// Does something with each name, a few at a time; all that can be done is.

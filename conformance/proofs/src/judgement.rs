@@ -78,7 +78,7 @@ impl Judgement<'_> {
         }
     }
 
-    fn is_legal<T: PartialEq>(&self, old: T, new: T, now: T) -> bool {
+    fn is_legal<T: PartialEq + Copy>(&self, old: T, new: T, now: T) -> bool {
         match self.outcome {
             Outcome::Done => now == new,
             Outcome::Refused => now == old,
@@ -178,4 +178,117 @@ fn keys<T>(all: [&BTreeMap<String, T>; 3]) -> BTreeSet<&String> {
 
 fn debug<T: Debug>(one: Option<&T>, _: Option<&T>) -> String {
     format!("{one:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(state: &str, text: &str) -> Container {
+        Container {
+            name: "con-a".to_owned(),
+            state: state.to_owned(),
+            text: Some(text.to_owned()),
+            ..Container::default()
+        }
+    }
+
+    fn listing(container: Option<Container>) -> Listing {
+        let containers = container.map(|one| ("id".to_owned(), one));
+        Listing {
+            containers: containers.into_iter().collect(),
+            ..Listing::default()
+        }
+    }
+
+    /// Whether `found` may be left of a command that turns `before` into `done`.
+    fn may_be(line: &str, outcome: Outcome, [before, done, found]: [Option<Container>; 3]) -> bool {
+        let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+        let [before, done, found] = [before, done, found].map(listing);
+        let judgement = Judgement {
+            words: &words,
+            outcome,
+            before: &before,
+            done: &done,
+            found: &found,
+        };
+        judgement.wrong().is_empty()
+    }
+
+    #[test]
+    fn a_container_is_as_before_or_as_the_command_leaves_it() {
+        use Outcome::{Done, Killed, Rebooted, Refused};
+        let is = |state| Some(container(state, "old"));
+        let holds = |text| Some(container("running", text));
+        let stop = [is("running"), is("exited")];
+        let make = [None, is("running")];
+        let remove = [is("running"), None];
+        let write = [holds("old"), holds("new")];
+        for (line, outcome, [before, done], found, expected) in [
+            ("stop", Done, stop.clone(), is("exited"), true),
+            ("stop", Done, stop.clone(), is("running"), false),
+            ("stop", Refused, stop.clone(), is("running"), true),
+            ("stop", Refused, stop.clone(), is("exited"), false),
+            ("stop", Killed, stop.clone(), is("running"), true),
+            ("stop", Killed, stop.clone(), is("dead"), false),
+            ("stop", Killed, stop.clone(), None, false),
+            ("stop", Rebooted, stop.clone(), is("dead"), true),
+            ("stop", Rebooted, stop, is("running"), false),
+            ("run", Killed, make.clone(), is("creating"), true),
+            ("run", Killed, make.clone(), None, true),
+            ("run", Done, make, None, false),
+            ("rm", Killed, remove.clone(), is("removing"), true),
+            ("rm", Rebooted, remove.clone(), None, true),
+            ("rm", Refused, remove, None, false),
+            ("exec", Killed, write.clone(), holds("new"), true),
+            ("exec", Killed, write.clone(), holds("half"), false),
+            ("exec", Done, write, holds("old"), false),
+        ] {
+            assert_eq!(
+                may_be(line, outcome, [before, done, found.clone()]),
+                expected,
+                "{line} {outcome:?} {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_container_that_passes_may_be_left_where_its_command_was_cut_off() {
+        let left = [None, None, Some(container("exited", ""))];
+        let line = "run --rm --name con-a image";
+        assert!(may_be(line, Outcome::Killed, left.clone()));
+        assert!(!may_be(line, Outcome::Done, left.clone()));
+        assert!(!may_be(
+            "run --rm --name con-b image",
+            Outcome::Killed,
+            left
+        ));
+    }
+
+    #[test]
+    fn a_name_is_as_before_or_as_the_command_leaves_it_and_nothing_is_new() {
+        let named = |id: &str| Listing {
+            names: [("one:1".to_owned(), id.to_owned())].into(),
+            ..Listing::default()
+        };
+        let wrong = |outcome, found: &Listing| {
+            let judgement = Judgement {
+                words: &[],
+                outcome,
+                before: &named("old"),
+                done: &named("new"),
+                found,
+            };
+            judgement.wrong().len()
+        };
+        assert_eq!(wrong(Outcome::Killed, &named("old")), 0);
+        assert_eq!(wrong(Outcome::Killed, &named("new")), 0);
+        assert_eq!(wrong(Outcome::Killed, &named("other")), 1);
+        assert_eq!(wrong(Outcome::Done, &named("old")), 1);
+        let volume = Listing {
+            volumes: [("vol".to_owned(), "nothing".to_owned())].into(),
+            ..named("new")
+        };
+        assert_eq!(wrong(Outcome::Killed, &volume), 1);
+    }
 }

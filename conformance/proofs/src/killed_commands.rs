@@ -282,12 +282,10 @@ impl<'a> Proof<'a> {
     /// Plants what the traces have to show; returns a directory to take back.
     fn plant_rest(&self) -> anyhow::Result<Option<PathBuf>> {
         let id = self.ids.first().context("there was no container")?;
-        let dir = match self.args.fault {
-            Some(Fault::Directory) => self.root.dir.join("containers").join(id),
-            Some(Fault::Cgroup) => traces::some_cgroup()?.join(id),
-            Some(Fault::Marker) | None => return Ok(None),
-        };
-        fs::create_dir(&dir)?;
-        Ok(Some(dir))
+        Ok(match self.args.fault {
+            Some(Fault::Directory) => Some(traces::plant_directory(&self.root.dir, id)?),
+            Some(Fault::Cgroup) => Some(traces::plant_cgroup(id)?),
+            Some(Fault::Marker) | None => None,
+        })
     }
 }

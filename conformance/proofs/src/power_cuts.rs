@@ -30,7 +30,7 @@ use cowlab_testbed::{Backing, BackingFs, BackingOptions, Disks, Moment, Names, R
 
 use super::random::Random;
 use super::traces::Traces;
-use super::{Findings, say, stop_if_asked};
+use super::{Driver, Findings, say, stop_if_asked};
 use crate::judgement::{Judgement, Outcome};
 use crate::listing::{self, Known, Listing};
 use crate::root::TestRoot;
@@ -50,8 +50,8 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The driver below the root.
-    #[arg(long, default_value = "overlay2")]
-    driver: String,
+    #[arg(long, default_value_t = Driver::usual())]
+    driver: Driver,
     /// The file system that it is proved on.
     #[arg(long, value_name = "NAME", default_value = "ext4")]
     backing: Backing,
@@ -82,9 +82,9 @@ pub(super) struct Args {
 }
 
 /// A driver on a file system.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Column {
-    driver: String,
+    driver: Driver,
     backing: Backing,
 }
 
@@ -94,7 +94,7 @@ impl FromStr for Column {
     fn from_str(text: &str) -> Result<Self, String> {
         let (driver, backing) = text.split_once('/').ok_or("write DRIVER/BACKING")?;
         Ok(Self {
-            driver: driver.to_owned(),
+            driver: driver.parse().map_err(|error| format!("{error}"))?,
             backing: backing.parse().map_err(|error| format!("{error}"))?,
         })
     }
@@ -117,7 +117,7 @@ pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::
     let mut columns = args.columns.clone();
     if columns.is_empty() {
         columns.push(Column {
-            driver: args.driver.clone(),
+            driver: args.driver,
             backing: args.backing,
         });
     }
@@ -168,8 +168,6 @@ fn prove_column(
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
     let began = Instant::now();
-    let entry = cowlab_drivers::find(&column.driver)
-        .with_context(|| format!("there is no driver `{}`", column.driver))?;
     let options = BackingOptions {
         bytes: SPACE,
         ..BackingOptions::default()
@@ -182,7 +180,7 @@ fn prove_column(
         disks.lose_metadata_flushes();
     }
     let dir = made.mount_point().join("root");
-    let mut root = TestRoot::new(run, dir, entry.name, made.places().fresh()?)?;
+    let mut root = TestRoot::new(run, dir, column.driver.name(), made.places().fresh()?)?;
     root.fault = fault;
     let lived = Story::live(args, &root, &disks);
     let killed = root.kill_all();

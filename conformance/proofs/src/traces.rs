@@ -174,9 +174,23 @@ impl fmt::Display for Beyond {
     }
 }
 
-/// A directory that a cgroup can be made in.
-pub(super) fn some_cgroup() -> anyhow::Result<PathBuf> {
-    let root = PathBuf::from(CGROUPS);
+/// Makes the directory of a container that is not there.
+pub(super) fn plant_directory(root: &Path, id: &str) -> anyhow::Result<PathBuf> {
+    made(root.join("containers").join(id))
+}
+
+/// Makes the cgroup of a container that is not there.
+pub(super) fn plant_cgroup(id: &str) -> anyhow::Result<PathBuf> {
+    let root = Path::new(CGROUPS);
     let v1 = root.join("pids");
-    Ok(if v1.is_dir() { v1 } else { root })
+    made(if v1.is_dir() {
+        v1.join(id)
+    } else {
+        root.join(id)
+    })
+}
+
+fn made(dir: PathBuf) -> anyhow::Result<PathBuf> {
+    fs::create_dir(&dir)?;
+    Ok(dir)
 }

@@ -32,10 +32,6 @@ const ALLOWED: &[(&str, &str)] = &[
         "not asked of the registry yet",
     ),
     (
-        "conformance/proofs/src/power_cuts.rs",
-        "not asked of the registry yet",
-    ),
-    (
         "reports/src/",
         "rules repeat documentation about products, see `reports/src/rules/mod.rs`",
     ),
