@@ -268,7 +268,7 @@ impl<'a> Proof<'a> {
         Ok(())
     }
 
-    /// Plants the loss that the ledger has to show.
+    /// Plants the loss that the judgement has to show.
     fn plant_loss(&self) -> anyhow::Result<()> {
         if self.args.fault != Some(Fault::Marker) {
             return Ok(());
