@@ -190,15 +190,13 @@ impl Listing {
     /// The same, with numbers for the random keys of layers and for the ids of images, which have a time in them: a step that
     /// is repeated gives others.
     pub(crate) fn numbered(&self) -> Self {
-        let is_layer =
-            |key: &str| key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let snapshots = self.snapshots.clone().into_iter();
-        let (layers, mut snapshots): (Vec<_>, BTreeMap<_, _>) = {
-            let (layers, others): (Vec<_>, Vec<_>) = snapshots.partition(|(key, _)| is_layer(key));
-            (layers, others.into_iter().collect())
+        let is_layer = |(key, _): &(String, Snapshot)| {
+            key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit())
         };
+        let snapshots = self.snapshots.clone().into_iter();
+        let (layers, others): (Vec<_>, Vec<_>) = snapshots.partition(is_layer);
         let layers = layers.into_iter().enumerate();
-        snapshots.extend(layers.map(|(number, (_, one))| (format!("layer {number}"), one)));
+        let layers = layers.map(|(number, (_, one))| (format!("layer {number}"), one));
         let numbers: BTreeMap<_, _> = self.images.iter().zip(0..).collect();
         let number = |id: &String| numbers.get(id).map_or(id.clone(), ToString::to_string);
         let names = self.names.iter();
@@ -207,7 +205,7 @@ impl Listing {
             images: self.images.iter().map(number).collect(),
             volumes: self.volumes.clone(),
             containers: self.containers.clone(),
-            snapshots,
+            snapshots: others.into_iter().chain(layers).collect(),
         }
     }
 
