@@ -22,7 +22,6 @@ mod sweep_live;
 mod thin_pools;
 mod traces;
 
-use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -244,13 +243,6 @@ fn cowlab() -> anyhow::Result<Cmd> {
 fn start(arguments: impl IntoIterator<Item = String>) -> anyhow::Result<Running> {
     let program = std::env::current_exe()?;
     Ok(Cmd::new(program).args(arguments).spawn()?)
-}
-
-/// What is in one of two lists only, a line each.
-fn gone_and_left(before: &BTreeSet<String>, after: &BTreeSet<String>) -> Vec<String> {
-    let gone = before.difference(after).map(|line| format!("gone: {line}"));
-    let left = after.difference(before).map(|line| format!("left: {line}"));
-    gone.chain(left).collect()
 }
 
 /// A driver of the registry, as flags name it.

@@ -7,9 +7,9 @@
 //! killed with -9, `cowlab sweep` runs, and the list has to be the same again, entry by entry.
 
 mod holder;
-mod inventory;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,15 +18,17 @@ use clap::ValueEnum;
 use cowlab_snapshots::{Store, StoreOptions};
 use cowlab_sys::cmd::Running;
 use cowlab_sys::loopdev::{LoopDevice, LoopOptions};
-use cowlab_sys::{Cmd, Guard, MountSpec, mount};
+use cowlab_sys::{Cmd, Guard, MountSpec, mount, mountinfo};
 use cowlab_testbed::Run;
 
 use super::random::Random;
+use super::traces::{DEVICES, MOUNTS, Traces};
 use super::{Driver, Findings, cowlab, say, start, stop_if_asked};
-use inventory::Inventory;
 
 pub(super) use holder::{HolderArgs, hold};
 
+/// A kind of what is listed.
+const ENTRIES: &str = "directory entries";
 /// How far apart the looks for a file of a holder are, and how many there are at most.
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSES: u32 = 6000;
@@ -103,7 +105,7 @@ fn sweep_beside(
     private: bool,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let before = Inventory::take(place, &[])?;
+    let before = list(place, &[])?;
     let mut victim = Holder::start(place, "victim", private)?;
     match moment {
         Some(moment) => std::thread::sleep(moment),
@@ -112,7 +114,7 @@ fn sweep_beside(
     victim.process.kill()?;
     victim.forget()?;
     let runs = runs_in(place)?;
-    let dead = Inventory::take(place, &runs)?;
+    let dead = list(place, &runs)?;
     let sweep = cowlab()?
         .args(["sweep", "--yes", "--dir"])
         .arg(place)
@@ -124,7 +126,7 @@ fn sweep_beside(
             String::from_utf8_lossy(&sweep.stderr).trim()
         ));
     }
-    let after = Inventory::take(place, &runs)?;
+    let after = list(place, &runs)?;
     for difference in before.differences(&after) {
         findings.add(difference);
     }
@@ -138,6 +140,54 @@ fn sweep_beside(
         after.kept_of(&before),
         before.kept_of(&before),
     ))
+}
+
+/// Lists everything that a sweep could touch: what is below `place`, in the file systems mounted there as well, and loop devices
+/// of files whose file system is mounted nowhere anymore and whose names begin with one of `runs`.
+fn list(place: &Path, runs: &[String]) -> anyhow::Result<Traces> {
+    let mut all = Traces::of(&[MOUNTS, DEVICES, ENTRIES]);
+    for mount in mountinfo::at_or_below(&mountinfo::read_self()?, place) {
+        all.add(
+            MOUNTS,
+            format!(
+                "mount {} of {} `{}` at `{}`",
+                mount.mount_id,
+                mount.fstype,
+                mount.source.display(),
+                mount.mount_point.display()
+            ),
+        );
+    }
+    all.add_devices(|image| {
+        // A tmpfs went with the mount namespace of who was killed: the path begins at its root.
+        let lost = |run: &String| image.to_string_lossy().starts_with(&format!("/{run}-"));
+        image.starts_with(place) || runs.iter().any(lost)
+    })?;
+    list_entries(&mut all, place)?;
+    Ok(all)
+}
+
+fn list_entries(all: &mut Traces, dir: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let found = fs::symlink_metadata(&path)?;
+        all.add(
+            ENTRIES,
+            format!(
+                "file `{}`: device {}, inode {}, mode {:o}, {} names, {} bytes",
+                path.display(),
+                found.dev(),
+                found.ino(),
+                found.mode(),
+                found.nlink(),
+                found.len()
+            ),
+        );
+        if found.is_dir() {
+            list_entries(all, &path)?;
+        }
+    }
+    Ok(())
 }
 
 /// The names of the runs in `place`, dead and alive.

@@ -1,41 +1,50 @@
-//! What the containers of a root have of a host, entry by entry.
+//! What there is of a host, entry by entry: of the containers of a root, and of whatever else is listed twice and compared.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use cowlab_sys::{loopdev, mountinfo, process, stat};
 
-use super::gone_and_left;
-
+/// The kinds that every list has.
+pub(super) const MOUNTS: &str = "mounts";
+pub(super) const DEVICES: &str = "loop devices";
 /// Where cgroups are.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// Mounts of any namespace, loop devices, cgroups, processes and files, a line each.
-#[derive(Debug, Default)]
-pub(super) struct Traces {
-    mounts: BTreeSet<String>,
-    devices: BTreeSet<String>,
-    cgroups: BTreeSet<String>,
-    processes: BTreeSet<String>,
-    files: BTreeSet<String>,
-}
+/// Entries by their kind, a line each.
+#[derive(Debug)]
+pub(super) struct Traces(Vec<(&'static str, BTreeSet<String>)>);
 
 impl Traces {
-    /// Lists what belongs to the root at `dir`, and to the containers with these ids.
-    pub(super) fn take(dir: &Path, ids: &[String]) -> anyhow::Result<Self> {
-        let mut traces = Self::default();
-        traces.list_mounts(dir)?;
-        for (device, image) in loopdev::list()? {
-            if !image.starts_with(dir) {
-                continue;
-            }
-            let (device, image) = (device.display(), image.display());
-            traces
-                .devices
-                .insert(format!("loop device `{device}` of `{image}`"));
+    /// Begins with nothing of these kinds.
+    pub(super) fn of(kinds: &[&'static str]) -> Self {
+        Self(kinds.iter().map(|kind| (*kind, BTreeSet::new())).collect())
+    }
+
+    pub(super) fn add(&mut self, kind: &str, line: String) {
+        if let Some((_, lines)) = self.0.iter_mut().find(|(word, _)| *word == kind) {
+            lines.insert(line);
         }
+    }
+
+    /// Adds the loop devices whose files are wanted.
+    pub(super) fn add_devices(&mut self, is_wanted: impl Fn(&Path) -> bool) -> anyhow::Result<()> {
+        for (device, image) in loopdev::list()? {
+            if is_wanted(&image) {
+                let (device, image) = (device.display(), image.display());
+                self.add(DEVICES, format!("loop device `{device}` of `{image}`"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists what belongs to the root at `dir`, and to the containers with these ids: mounts of any namespace, loop devices,
+    /// cgroups, processes and files.
+    pub(super) fn take(dir: &Path, ids: &[String]) -> anyhow::Result<Self> {
+        let mut traces = Self::of(&[MOUNTS, DEVICES, "cgroups", "processes", "files"]);
+        traces.list_mounts(dir)?;
+        traces.add_devices(|image| image.starts_with(dir))?;
         let cgroups = Path::new(CGROUPS);
         if cgroups.is_dir() {
             traces.list_cgroups(cgroups, ids)?;
@@ -54,13 +63,16 @@ impl Traces {
             for mount in namespace.mounts {
                 let options = mount.super_options.to_string_lossy();
                 if Some(mount.device) == device || options.contains(&*text) {
-                    self.mounts.insert(format!(
-                        "mount {} of {} `{}` at `{}`",
-                        mount.mount_id,
-                        mount.fstype,
-                        mount.root.display(),
-                        mount.mount_point.display()
-                    ));
+                    self.add(
+                        MOUNTS,
+                        format!(
+                            "mount {} of {} `{}` at `{}`",
+                            mount.mount_id,
+                            mount.fstype,
+                            mount.root.display(),
+                            mount.mount_point.display()
+                        ),
+                    );
                 }
             }
         }
@@ -78,7 +90,7 @@ impl Traces {
             }
             let path = entry.path();
             if ids.iter().any(|id| path.ends_with(id)) {
-                self.cgroups.insert(format!("cgroup `{}`", path.display()));
+                self.add("cgroups", format!("cgroup `{}`", path.display()));
             }
             self.list_cgroups(&path, ids)?;
         }
@@ -97,8 +109,7 @@ impl Traces {
             let cgroup = read("cgroup");
             if command.contains(&*dir.to_string_lossy()) || ids.iter().any(|id| cgroup.contains(id))
             {
-                self.processes
-                    .insert(format!("process {pid} `{}`", command.trim()));
+                self.add("processes", format!("process {pid} `{}`", command.trim()));
             }
         }
         Ok(())
@@ -115,7 +126,7 @@ impl Traces {
             {
                 continue;
             }
-            self.files.insert(format!("file `{name}`"));
+            self.add("files", format!("file `{name}`"));
             // What is in layers is not listed: a container's goes with its directory.
             let Ok(found) = stat::lstat(&path) else {
                 continue;
@@ -130,47 +141,41 @@ impl Traces {
         Ok(())
     }
 
-    fn sets(&self) -> [(&'static str, &BTreeSet<String>); 5] {
-        [
-            ("mounts", &self.mounts),
-            ("loop devices", &self.devices),
-            ("cgroups", &self.cgroups),
-            ("processes", &self.processes),
-            ("files", &self.files),
-        ]
+    /// The lines of each kind, with those of the same kind in another list.
+    fn with<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = (&'static str, &'a BTreeSet<String>, &'a BTreeSet<String>)> {
+        let pairs = self.0.iter().zip(&other.0);
+        pairs.map(|((kind, lines), (_, others))| (*kind, lines, others))
     }
 
     /// What is in one of the two lists only.
     pub(super) fn differences(&self, after: &Self) -> Vec<String> {
-        let pairs = self.sets().into_iter().zip(after.sets());
-        pairs
-            .flat_map(|((_, before), (_, after))| gone_and_left(before, after))
+        let kinds = self.with(after);
+        kinds
+            .flat_map(|(_, before, after)| {
+                let gone = before.difference(after).map(|line| format!("gone: {line}"));
+                let left = after.difference(before).map(|line| format!("left: {line}"));
+                gone.chain(left)
+            })
             .collect()
     }
 
-    /// How many there are of each that `before` does not have.
-    pub(super) fn beyond(&self, before: &Self) -> Beyond {
-        let pairs = self.sets().into_iter().zip(before.sets());
-        Beyond(
-            pairs
-                .map(|((word, now), (_, before))| (word, now.difference(before).count()))
-                .collect(),
-        )
+    /// How many entries of `before` are still the same.
+    pub(super) fn kept_of(&self, before: &Self) -> usize {
+        let kinds = self.with(before);
+        kinds
+            .map(|(_, now, before)| now.intersection(before).count())
+            .sum()
     }
-}
 
-/// The lengths of the lists.
-#[derive(Debug)]
-pub(super) struct Beyond(Vec<(&'static str, usize)>);
-
-impl fmt::Display for Beyond {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<_> = self
-            .0
-            .iter()
-            .map(|(word, count)| format!("{count} {word}"))
-            .collect();
-        f.write_str(&parts.join(", "))
+    /// How many there are of each kind that `before` does not have, in words.
+    pub(super) fn beyond(&self, before: &Self) -> String {
+        let kinds = self.with(before);
+        let counts =
+            kinds.map(|(kind, now, before)| format!("{} {kind}", now.difference(before).count()));
+        counts.collect::<Vec<_>>().join(", ")
     }
 }
 
