@@ -207,8 +207,8 @@ impl Plan {
         VERBS[self.verb].effect
     }
 
-    /// What a root shows that showed `before` and on which the command was done. Ids that it gives are those that were found, and
-    /// what it may remove and need not is as it was found.
+    /// What the command acknowledges: what a root that showed `before` shows when it was done. Ids that it gives are those that were
+    /// found, and what it may remove and need not is as it was found.
     pub(crate) fn done(&self, before: &Listing, found: &Listing) -> Listing {
         let mut done = before.clone();
         match self.effect() {
@@ -225,7 +225,11 @@ impl Plan {
                 let is_named = |id: &String| names.values().any(|named| named == id);
                 images.retain(|id| is_named(id) || found.images.contains(id));
             }
-            Effect::VolumeMade => give_volumes(&mut done, found),
+            Effect::VolumeMade => {
+                let held = found.volumes.get(self.volume).cloned();
+                let held = held.unwrap_or_else(|| "nothing".to_owned());
+                done.volumes.entry(self.volume.to_owned()).or_insert(held);
+            }
             Effect::VolumeGone => {
                 done.volumes.remove(self.volume);
             }
@@ -326,11 +330,70 @@ fn name_image(name: &str, done: &mut Listing, found: &Listing) {
         .insert(name.to_owned(), id.unwrap_or_else(|| "(new)".to_owned()));
 }
 
-/// Has the volumes that a container got, some of them without a name.
+/// Has the volumes that were found, as a container gets them, some without a name.
 fn give_volumes(done: &mut Listing, found: &Listing) {
     for (name, held) in &found.volumes {
         done.volumes
             .entry(name.clone())
             .or_insert_with(|| held.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judgement::{Judgement, Outcome};
+
+    /// What is wrong where a command says that it was done and has changed nothing.
+    fn wrong_of_idle(words: &str, before: &Listing) -> usize {
+        let is_it = |verb: &&Verb| verb.words.starts_with(words);
+        let verb = VERBS.iter().position(|verb| is_it(&verb)).unwrap();
+        let judgement = Judgement {
+            words: &[],
+            outcome: Outcome::Done,
+            before,
+            done: &Plan::first(verb).done(before, before),
+            found: before,
+        };
+        judgement.wrong().len()
+    }
+
+    #[test]
+    fn a_command_that_does_nothing_is_noticed() {
+        let empty = Listing::default();
+        let running = Container {
+            name: CONTAINERS[0].to_owned(),
+            state: "running".to_owned(),
+            ..Container::default()
+        };
+        let full = Listing {
+            names: [(IMAGES[0].to_owned(), "id".to_owned())].into(),
+            images: ["id".to_owned()].into(),
+            volumes: [(VOLUMES[0].to_owned(), "nothing".to_owned())].into(),
+            containers: [("id".to_owned(), running)].into(),
+            ..Listing::default()
+        };
+        let makes = ["import", "volume create", "create", "run -d"];
+        let changes = [
+            "exec",
+            "cp {file}",
+            "tag",
+            "pause",
+            "stop",
+            "rm -f",
+            "kill",
+            "volume rm",
+            "rmi",
+        ];
+        for (words, before) in makes
+            .map(|words| (words, &empty))
+            .into_iter()
+            .chain(changes.map(|words| (words, &full)))
+        {
+            assert_eq!(wrong_of_idle(words, before), 1, "{words}");
+        }
+        for words in ["run --rm", "diff", "system check", "start", "restart"] {
+            assert_eq!(wrong_of_idle(words, &full), 0, "{words}");
+        }
     }
 }
