@@ -213,7 +213,7 @@ impl Place {
             fs::write(&config, text)?;
             let command = Cmd::new("containerd").arg("--config").arg(&config);
             let answers = ctr().arg("version");
-            *self.containerd.borrow_mut() = Some(start(command, &dir, &answers)?);
+            *self.containerd.borrow_mut() = Some(start(&command, &dir, &answers)?);
         }
         Ok(ctr())
     }
@@ -232,7 +232,7 @@ impl Place {
                 .arg(dir.join("exec"))
                 .arg("--pidfile")
                 .arg(dir.join("pid"));
-            *self.dockerd.borrow_mut() = Some(start(command, &dir, &docker().arg("version"))?);
+            *self.dockerd.borrow_mut() = Some(start(&command, &dir, &docker().arg("version"))?);
         }
         Ok(docker())
     }
@@ -257,7 +257,7 @@ pub(super) fn reference(image: &str) -> String {
 }
 
 /// Starts a daemon whose log goes to `dir`, and waits until a client gets an answer.
-fn start(daemon: Cmd, dir: &Path, answers: &Cmd) -> anyhow::Result<Running> {
+fn start(daemon: &Cmd, dir: &Path, answers: &Cmd) -> anyhow::Result<Running> {
     let running = daemon.attach(File::create(dir.join("log"))?)?;
     let start = Instant::now();
     while let Err(error) = answers.run() {
