@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::time::Duration;
 
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::terminal::Size;
@@ -28,6 +29,9 @@ pub(super) use start::failed;
 
 /// SIGHUP, SIGINT and SIGTERM are the container's business, not the monitor's: nobody ends it half-way by accident.
 const IGNORED: [i32; 3] = [1, 2, 15];
+
+/// How long the monitor of the run before may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs the monitor of a container to its end. `line` leads to the command that wants it started; with
 /// `input_ends` the program's standard input ends with it; with `measure` it tells at the end what the container's layer
@@ -108,9 +112,10 @@ fn begin(containers: &Containers<'_>, id: &str, size: Size) -> Result<Begun> {
         name: id.to_owned(),
         list: "cowlab ps -a",
     })?;
-    // At most one monitor a container, whatever the records say.
+    // At most one monitor a container, whatever the records say. One that has written down that its program ended is still
+    // ending itself.
     let path = containers.dir_of(id).join("monitor.lock");
-    let lock = FileLock::try_exclusive(&path)?.ok_or_else(|| Error::WrongState {
+    let lock = FileLock::exclusive_within(&path, PATIENCE)?.ok_or_else(|| Error::WrongState {
         name: found.record.name.clone(),
         state: "running".to_owned(),
         needed: "it has a monitor already".to_owned(),
