@@ -1,7 +1,6 @@
 //! Builds cowlab for the guest: against the libraries of the guest's release, in a target directory of its own.
 //!
-//! So what happens to be installed on this host changes neither build: the host's has no feature that needs ZFS or
-//! device-mapper, and the guest's takes headers and libraries from the image's sysroot alone.
+//! So what happens to be installed on this host changes neither build: the host's has no feature that needs ZFS, and the guest's takes headers and libraries from the image's sysroot alone.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -19,14 +18,14 @@ use crate::setup::{self, Consent, Purpose};
 
 /// What the guest runs on. QEMU emulates this processor on every host.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// The drivers that need libraries of the release.
-const FEATURES: &str = "zfs,devicemapper-thin";
+/// The driver that needs libraries of the release.
+const FEATURES: &str = "zfs";
 /// The same, and what plants faults: nobody but a test runs this program.
-const PROGRAM_FEATURES: &str = "zfs,devicemapper-thin,faults";
+const PROGRAM_FEATURES: &str = "zfs,faults";
 /// The packages with these features.
-const LINTED: [&str; 3] = ["cowlab-zfs", "cowlab-devicemapper-thin", "cowlab"];
+const LINTED: [&str; 2] = ["cowlab-zfs", "cowlab"];
 /// Those of them whose unit tests need the features.
-const TESTED: [&str; 2] = ["cowlab-zfs", "cowlab-devicemapper-thin"];
+const TESTED: [&str; 1] = ["cowlab-zfs"];
 /// The longest that unit tests may take in the guest.
 const TEST_TIME: Duration = Duration::from_secs(300);
 

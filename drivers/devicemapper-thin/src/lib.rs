@@ -56,35 +56,20 @@
 
 mod deviations;
 
-#[cfg(feature = "devicemapper-thin")]
 mod control;
-#[cfg(feature = "devicemapper-thin")]
 mod device;
-#[cfg(feature = "devicemapper-thin")]
 mod driver;
-#[cfg(feature = "devicemapper-thin")]
 mod filesystem;
-#[cfg(feature = "devicemapper-thin")]
 mod metadata;
-#[cfg(feature = "devicemapper-thin")]
 mod pool;
-#[cfg(feature = "devicemapper-thin")]
 mod probe;
-#[cfg(feature = "devicemapper-thin")]
 mod record;
-#[cfg(feature = "devicemapper-thin")]
 mod status;
-#[cfg(feature = "devicemapper-thin")]
 mod thin;
-#[cfg(feature = "devicemapper-thin")]
 mod watch;
-
-#[cfg(not(feature = "devicemapper-thin"))]
-mod absent;
 
 use cowlab_driver::{CopyUp, DriverInfo, Entry, FlushScope, Measured, Requirement, Variant};
 
-#[cfg(feature = "devicemapper-thin")]
 pub use driver::DeviceMapperThin;
 
 /// devicemapper-thin in the registry.
@@ -135,14 +120,8 @@ pub const ENTRY: Entry = Entry {
         },
     ],
     deviations: deviations::DEVIATIONS,
-    #[cfg(feature = "devicemapper-thin")]
     probe: probe::probe,
-    #[cfg(feature = "devicemapper-thin")]
     open: |options| Ok(Box::new(DeviceMapperThin::open(options)?)),
-    #[cfg(not(feature = "devicemapper-thin"))]
-    probe: absent::probe,
-    #[cfg(not(feature = "devicemapper-thin"))]
-    open: absent::open,
 };
 
 /// Docker called it `devicemapper`; this one uses thin provisioning alone.

@@ -1,8 +1,9 @@
 //! The pool: whose it is, how it is, and what can be done about that.
 
 use cowlab_driver::{Error, Result, Warning};
+use cowlab_sys::device_mapper::{Commit, Target};
 
-use crate::control::{Commit, Control, Target};
+use crate::control::Control;
 use crate::device::{self, Direct};
 use crate::metadata;
 use crate::status::{Filled, Mode, PoolStatus, PoolTable};

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use cowlab_driver::{Access, Error, Missing, OpenOptions, Result, Settings, SnapshotId};
 
+use cowlab_sys::device_mapper::{Device, Target, Writes};
 use cowlab_sys::{Chance, Cmd, Errno, block, io, process};
 
-use crate::control::{Control, Info, Target};
+use crate::control::Control;
 use crate::filesystem::FileSystem;
 use crate::pool::Pool;
 use crate::record::Record;
@@ -248,7 +249,7 @@ impl Thin {
     }
 
     /// The device of a snapshot, if it is active.
-    pub(crate) fn find(&self, id: SnapshotId) -> Result<Option<Info>> {
+    pub(crate) fn find(&self, id: SnapshotId) -> Result<Option<Device>> {
         self.find_device(id.number())
     }
 
@@ -257,7 +258,7 @@ impl Thin {
         Ok(self.find(id)?.is_some_and(|info| info.open_count > 0))
     }
 
-    fn find_device(&self, device: u32) -> Result<Option<Info>> {
+    fn find_device(&self, device: u32) -> Result<Option<Device>> {
         let name = self.name(device);
         let found = self.pool.control.find(&name)?;
         match found {
@@ -281,7 +282,7 @@ impl Thin {
         }
     }
 
-    fn open_device(&self, device: u32, access: Access) -> Result<Info> {
+    fn open_device(&self, device: u32, access: Access) -> Result<Device> {
         let read_only = access == Access::ReadOnly;
         if let Some(found) = self.find_device(device)?
             && found.is_live
@@ -300,7 +301,11 @@ impl Thin {
             parameters: format!("{number} {device}"),
         };
         let (name, uuid) = (self.name(device), self.uuid(device));
-        self.pool.control.make(&name, &uuid, &target, read_only)
+        let writes = match access {
+            Access::ReadWrite => Writes::Allowed,
+            Access::ReadOnly => Writes::Refused,
+        };
+        self.pool.control.make(&name, &uuid, &target, writes)
     }
 
     /// Takes the device of a snapshot away.
@@ -354,6 +359,7 @@ pub(crate) fn named_pool(settings: &Settings) -> Result<Pool> {
     if !process::is_host_root() {
         return Err(missing("root (CAP_SYS_ADMIN)", "run as root"));
     }
+    let control = Control::open()?;
     let name = setting(settings, "pool").unwrap_or_default();
     if name.is_empty() {
         return Err(missing(
@@ -370,7 +376,7 @@ pub(crate) fn named_pool(settings: &Settings) -> Result<Pool> {
     }
     Ok(Pool {
         name: name.to_owned(),
-        control: Control::open()?,
+        control,
     })
 }
 

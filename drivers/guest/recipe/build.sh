@@ -105,7 +105,7 @@ make_root() { # the root
     # Who starts udev in the guest looks for it where programs are. It is one program with udevadm, which goes by its name.
     ln -s udevadm "$1/usr/bin/systemd-udevd"
     # Those of a program that comes with its own choice of drivers.
-    for library in btrfsutil devmapper zfs_core zfs nvpair; do
+    for library in btrfsutil zfs_core zfs nvpair; do
         cp -L "/usr/lib/x86_64-linux-gnu/lib$library".so.*[0-9] "$1/usr/lib/x86_64-linux-gnu/"
     done
     # What update-ca-certificates(8) would make.

@@ -40,7 +40,6 @@ pub(crate) const RUNTIME: &[&str] = &[
 const DEVELOPMENT: &[&str] = &[
     "libbtrfsutil-dev",
     "libc6-dev",
-    "libdevmapper-dev",
     "libtirpc-dev",
     "libzfslinux-dev",
 ];

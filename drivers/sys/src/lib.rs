@@ -13,6 +13,7 @@ mod chance;
 pub mod channel;
 pub mod cmd;
 pub mod cursor;
+pub mod device_mapper;
 pub mod dir;
 pub mod durability;
 mod error;

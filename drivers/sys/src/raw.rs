@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod child;
+pub(crate) mod device_mapper;
 pub(crate) mod network;
 pub(crate) mod quota;
 pub(crate) mod record_lock;

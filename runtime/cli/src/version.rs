@@ -74,8 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     Ok(exit::OK)
 }
 
-/// Whether this program was built with a driver: two of them are features.
+/// Whether this program was built with a driver: one of them is a feature.
 fn is_compiled(driver: &str) -> bool {
-    (driver != "zfs" || cfg!(feature = "zfs"))
-        && (driver != "devicemapper-thin" || cfg!(feature = "devicemapper-thin"))
+    driver != "zfs" || cfg!(feature = "zfs")
 }
