@@ -9,7 +9,6 @@ mod commit;
 mod exit;
 mod flags;
 mod ordinary;
-mod payload;
 mod program;
 mod setup;
 mod stage;

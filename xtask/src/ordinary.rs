@@ -33,7 +33,7 @@ struct Profile {
 
 /// A test program and the folder of its package.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TestProgram {
+struct TestProgram {
     pub(crate) executable: PathBuf,
     package: PathBuf,
 }
@@ -116,7 +116,7 @@ fn passes(program: &TestProgram, copy: &Path, writable: &Path) -> anyhow::Result
 }
 
 /// The test programs among cargo's messages.
-pub(crate) fn test_programs(messages: &str) -> anyhow::Result<Vec<TestProgram>> {
+fn test_programs(messages: &str) -> anyhow::Result<Vec<TestProgram>> {
     let mut programs = Vec::new();
     for line in messages.lines().filter(|line| line.starts_with('{')) {
         let message: Message =

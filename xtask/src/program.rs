@@ -11,7 +11,6 @@ use serde::Deserialize;
 use crate::commit;
 use crate::exit::{self, Refusal};
 use crate::flags;
-use crate::payload;
 use crate::setup::{self, Consent, Purpose};
 
 /// What `cargo metadata` says that matters here.
@@ -23,9 +22,8 @@ struct Metadata {
 /// Runs `cowlab VERB`, or the proofs, with the arguments of `flags`; `--yes` among them is consent to install.
 pub(crate) fn run(verb: &str, flags: flags::Program) -> anyhow::Result<u8> {
     let (yes, arguments) = without_yes(flags.arguments);
-    let consent = Consent::from_flag(yes);
-    setup::ensure(purposes(verb, &arguments), consent)?;
-    let program = prepared(verb, &arguments, consent)?;
+    setup::ensure(purposes(verb, &arguments), Consent::from_flag(yes))?;
+    let program = prepared(verb, &arguments)?;
     // Not as a child: an interrupt must end the program, which then cleans up, and leave nobody who
     // returns to the shell before it is done.
     match program.exec()? {}
@@ -74,7 +72,7 @@ impl Programs {
     }
 
     /// The command that builds them.
-    pub(crate) fn cargo_build(self) -> Cmd {
+    fn cargo_build(self) -> Cmd {
         let cargo = Cmd::new("cargo").args(["build", "--release", "--bins"]);
         let packages = self.packages().iter();
         cargo.args(packages.flat_map(|package| ["--package", *package]))
@@ -121,26 +119,18 @@ fn command(programs: &Path, verb: &str) -> Cmd {
     }
 }
 
-/// Builds the program, where it may need it also for the guest, and prepares to run it with the arguments. It writes
-/// the commit that it is told into its results.
-pub(crate) fn prepared(
-    verb: &str,
-    arguments: &[OsString],
-    consent: Consent,
-) -> anyhow::Result<Cmd> {
-    let programs = Programs::of(verb);
-    let mut program = command(&programs.build()?, verb).args(arguments);
+/// Builds the program and prepares to run it with the arguments. It writes the commit that it is told into its results.
+pub(crate) fn prepared(verb: &str, arguments: &[OsString]) -> anyhow::Result<Cmd> {
+    let programs = Programs::of(verb).build()?;
+    let mut program = command(&programs, verb).args(arguments);
     if let Some(commit) = commit::checked_out() {
         program = program.env("COWLAB_COMMIT", commit);
-    }
-    if may_use_guest(verb, arguments) {
-        program = payload::name_to(program, payload::build(programs, consent)?.as_deref());
     }
     Ok(program)
 }
 
 /// Where cargo puts what it builds, whatever its configuration says.
-pub(crate) fn target_directory() -> anyhow::Result<PathBuf> {
+fn target_directory() -> anyhow::Result<PathBuf> {
     let answer = Cmd::new("cargo")
         .args(["metadata", "--no-deps", "--format-version=1"])
         .read()?;
@@ -176,22 +166,6 @@ fn without_yes(arguments: Vec<OsString>) -> (bool, Vec<OsString>) {
     (yes, rest)
 }
 
-/// Whether the program may run a part of its work in the guest.
-fn may_use_guest(verb: &str, arguments: &[OsString]) -> bool {
-    let word = |text: &str| arguments.iter().any(|argument| argument == text);
-    let on_host = word("--where=host")
-        || arguments
-            .windows(2)
-            .any(|pair| pair[0] == "--where" && pair[1] == "host");
-    let works = match verb {
-        "conformance" => !word("faults"),
-        "bench" => word("run"),
-        "report" | "prove" => true,
-        _ => false,
-    };
-    works && !on_host && !asks_for_help(arguments)
-}
-
 fn asks_for_help(arguments: &[OsString]) -> bool {
     arguments
         .iter()
@@ -219,19 +193,6 @@ mod tests {
         let (yes, rest) = without_yes(words("run -- --yes"));
         assert!(!yes);
         assert_eq!(rest, words("run -- --yes"));
-    }
-
-    #[test]
-    fn what_stays_on_the_host_needs_no_build_for_the_guest() {
-        assert!(may_use_guest("conformance", &words("--driver zfs")));
-        assert!(may_use_guest("bench", &words("run copy-up --where guest")));
-        assert!(!may_use_guest("bench", &words("compare a b")));
-        assert!(!may_use_guest("conformance", &words("--where host")));
-        assert!(!may_use_guest("conformance", &words("--where=host")));
-        assert!(!may_use_guest("conformance", &words("--help")));
-        assert!(!may_use_guest("sweep", &[]));
-        assert!(may_use_guest("report", &words("--full")));
-        assert!(!may_use_guest("report", &words("--where host")));
     }
 
     #[test]

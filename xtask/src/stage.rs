@@ -10,9 +10,8 @@ use cowlab_sys::{Cmd, process};
 
 use crate::exit;
 use crate::ordinary;
-use crate::payload;
 use crate::program;
-use crate::setup::{Consent, Purpose};
+use crate::setup::Purpose;
 use crate::terminal;
 use crate::tidy;
 
@@ -45,10 +44,6 @@ pub(crate) enum Job {
     ProofWithFaults(&'static [&'static str]),
     /// The unit tests again, as a user without privileges.
     OrdinaryUser,
-    /// The lints, for what only the guest's build has.
-    GuestLint,
-    /// The unit tests, in the guest, of what only the guest's build has.
-    GuestTests,
     /// The house rules, in this process.
     Tidy,
 }
@@ -91,8 +86,6 @@ impl Job {
                 format!("{build} && target/release/cowlab-proofs {arguments}")
             }
             Self::OrdinaryUser => "cargo xtask ci ordinary-user".to_owned(),
-            Self::GuestLint => "cargo xtask ci guest-clippy".to_owned(),
-            Self::GuestTests => "cargo xtask ci guest-tests".to_owned(),
             Self::Tidy => "cargo xtask tidy".to_owned(),
         }
     }
@@ -126,8 +119,7 @@ impl Job {
             Self::Cowlab(line) => {
                 let (verb, arguments) = line.split_first().context("the stage has no command")?;
                 let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-                let consent = Consent::from_flag(false);
-                let command = program::prepared(verb, &arguments, consent)?;
+                let command = program::prepared(verb, &arguments)?;
                 program::exit_code(&command, each)
             }
             Self::ProofWithFaults(line) => {
@@ -135,8 +127,6 @@ impl Job {
                 program::exit_code(&Cmd::new(proofs).args(*line), each)
             }
             Self::OrdinaryUser => ordinary::run(),
-            Self::GuestLint => payload::lint(),
-            Self::GuestTests => payload::test(),
             Self::Tidy => tidy::run(root),
         }
     }

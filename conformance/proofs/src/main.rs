@@ -134,14 +134,11 @@ fn run(args: &Args) -> anyhow::Result<u8> {
     findings.conclude()
 }
 
-/// Runs the same proof in the guest, which has what this kernel lacks: with the build of this program that lies beside the
-/// build of `cowlab` for the guest.
+/// Runs the same proof in the guest, which has what this kernel lacks: with `cowlab` and this program.
 fn run_in_guest() -> anyhow::Result<u8> {
-    let mut machine = ready::with_payload(None)?;
-    let builds = machine.payload.first().context("no payload")?;
-    let (here, there) = (&builds.0, &builds.1);
-    let proofs = here.with_file_name(env!("CARGO_PKG_NAME"));
-    let place = there.with_file_name(env!("CARGO_PKG_NAME"));
+    let proofs = std::env::current_exe()?;
+    let mut machine = ready::with_program(None, &proofs.with_file_name("cowlab"))?;
+    let place = Path::new(ready::PROGRAM_IN_GUEST).with_file_name(env!("CARGO_PKG_NAME"));
     machine.command = vec![place.clone().into()];
     let arguments = std::env::args_os().skip(1);
     machine

@@ -2,8 +2,8 @@
 # Makes the parts of a guest image. Runs as root inside the builder: a root file system of the release in which every
 # package of the recipe is unpacked and none is configured, so no maintainer script ran and nothing listens.
 #
-# Beside it: `settings` (KERNEL, ZFS), `runtime` and `sysroot` (names of packages, one a line). The packages themselves
-# lie where apt put them. Results go to `out/`. What begins with "step: " on standard output is progress,
+# Beside it: `settings` (KERNEL, ZFS) and `runtime` (names of packages, one a line). The packages themselves lie where apt
+# put them. Results go to `out/`. What begins with "step: " on standard output is progress,
 # with "failed: " the reason of a failure.
 set -eu
 cd /cowlab
@@ -104,10 +104,8 @@ make_root() { # the root
         while read -r script; do rm "$script"; done || true
     # Who starts udev in the guest looks for it where programs are. It is one program with udevadm, which goes by its name.
     ln -s udevadm "$1/usr/bin/systemd-udevd"
-    # Those of a program that comes with its own choice of drivers.
-    for library in btrfsutil zfs_core zfs nvpair; do
-        cp -L "/usr/lib/x86_64-linux-gnu/lib$library".so.*[0-9] "$1/usr/lib/x86_64-linux-gnu/"
-    done
+    # What a program of the host is linked with.
+    cp -L /usr/lib/x86_64-linux-gnu/libbtrfsutil.so.*[0-9] "$1/usr/lib/x86_64-linux-gnu/"
     # What update-ca-certificates(8) would make.
     mkdir -p "$1/etc/ssl/certs"
     cat "$1"/usr/share/ca-certificates/mozilla/*.crt >"$1/etc/ssl/certs/ca-certificates.crt"
@@ -164,31 +162,6 @@ make_initrd() { # the root, the initrd
     (cd initrd && find . -mindepth 1 | sort | cpio --quiet -o -H newc -R 0:0) >"$2"
 }
 
-make_sysroot() { # the sysroot
-    mkdir -p "$1"
-    usr_merged "$1"
-    unpack sysroot "$1"
-    # A development package links to the full name of its library, which is in another package. Those of bookworm link by
-    # absolute paths, which are there in the builder only.
-    find "$1" \( -xtype l -o -lname '/*' \) -name '*.so' | while read -r link; do
-        library=$(readlink "/usr/${link#"$1/usr/"}")
-        cp -L "/usr/${link#"$1/usr/"}" "${link%/*}/${library##*/}"
-        ln -sfn "${library##*/}" "$link"
-    done
-    libraries "$1"
-    rm -rf "$1/usr/share/doc" "$1/usr/share/man" "$1/usr/share/locale" "$1/usr/share/lintian" "$1/usr/sbin" \
-        "$1/usr/lib/x86_64-linux-gnu/gconv" "$1/etc" "$1/var"
-    rm -f "$1/sbin"
-    # Read from outside, an absolute link would point into the host.
-    find "$1" -type l -lname '/*' | while read -r link; do
-        target=$(readlink "$link")
-        up=$(dirname "${link#"$1"}" | sed 's/^\///; s/[^/][^/]*/../g')
-        ln -sfn "$up$target" "$link"
-    done
-    # Static libraries are large and not asked for, except the stubs that `-lpthread` and its like find.
-    find "$1" -name '*.a' -size +64k -delete
-}
-
 rm -rf out root initrd && mkdir out
 if [ -z "$(zfs_modules -name zfs.ko)" ]; then
     echo "step: compile ZFS $ZFS for Linux $KERNEL"
@@ -200,7 +173,6 @@ if [ -z "$(zfs_modules -name zfs.ko)" ]; then
 fi
 echo "step: assemble the root file system"
 make_root root
-make_sysroot out/sysroot
 echo "step: pack it"
 # Since 7.2 a kernel of Debian lies with its modules (linux-binary-*).
 image=/boot/vmlinuz-$KERNEL

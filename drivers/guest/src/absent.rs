@@ -1,7 +1,6 @@
 //! What a run in the guest lacks on this host, and how to get it.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use cowlab_sys::Cmd;
 
@@ -15,10 +14,8 @@ pub enum Absent {
     Qemu,
     /// An image, of this release where one was named.
     Image(Option<Release>),
-    /// The program that was built for the guest: nobody named it.
-    Payload,
-    /// The program that was built for the guest: it is not where it was said to be.
-    PayloadFile(PathBuf),
+    /// A program that runs there: the guest is a machine of another architecture.
+    Architecture,
 }
 
 impl Absent {
@@ -28,8 +25,9 @@ impl Absent {
             Self::Qemu => "QEMU for the guest".to_owned(),
             Self::Image(None) => "a guest image in the cache".to_owned(),
             Self::Image(Some(release)) => format!("a guest image of {release} in the cache"),
-            Self::Payload => "cowlab built for the guest".to_owned(),
-            Self::PayloadFile(path) => format!("cowlab built for the guest, `{}`", path.display()),
+            Self::Architecture => {
+                "a build of this program for x86_64, the guest's architecture".to_owned()
+            }
         }
     }
 
@@ -41,10 +39,10 @@ impl Absent {
                 format!("install the Debian package `{package}`")
             }
             Self::Image(None) => "run `cargo xtask guest build`".to_owned(),
-            Self::Image(Some(release)) => format!("run `cargo xtask guest build --release {release}`"),
-            Self::Payload | Self::PayloadFile(_) => {
-                "run the command as `cargo xtask ...`, which builds it, or name it in COWLAB_GUEST_PAYLOAD".to_owned()
+            Self::Image(Some(release)) => {
+                format!("run `cargo xtask guest build --release {release}`")
             }
+            Self::Architecture => "use a host of that architecture".to_owned(),
         }
     }
 }

@@ -249,18 +249,12 @@ fn check_host() -> Result<()> {
 /// Writes what the builder is given.
 fn write_recipe(dir: &Path, choice: &Choice) -> Result<()> {
     io("mkdir", dir, std::fs::create_dir(dir))?;
-    let Choice {
-        kernel,
-        zfs,
-        packages,
-    } = choice;
+    let Choice { kernel, zfs, .. } = choice;
     write(
         &dir.join("settings"),
         &format!("KERNEL={kernel}\nZFS={zfs}\n"),
     )?;
     write(&dir.join("runtime"), &(recipe::RUNTIME.join("\n") + "\n"))?;
-    let sysroot = recipe::sysroot(packages.keys()).join("\n");
-    write(&dir.join("sysroot"), &(sysroot + "\n"))?;
     write(&dir.join("build.sh"), recipe::SCRIPT)
 }
 

@@ -233,8 +233,8 @@ mod tests {
     fn add(cache: &Cache, manifest: &Manifest) -> Image {
         let temporary = cache.temporary().unwrap();
         let parts = temporary.path().join("out");
-        std::fs::create_dir_all(parts.join("sysroot")).unwrap();
-        for part in ["vmlinux", "initrd"] {
+        std::fs::create_dir(&parts).unwrap();
+        for part in crate::image::PARTS {
             std::fs::write(parts.join(part), part).unwrap();
         }
         let image = cache.adopt(&parts, manifest).unwrap();

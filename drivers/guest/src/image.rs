@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Release, Result, digest};
 
 /// The format of an image's directory that this version writes and reads.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 
 /// The manifest's file name.
 pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// The parts of an image, whose checksums are in its manifest.
-pub(crate) const PARTS: [&str; 3] = ["vmlinux", "initrd", "sysroot"];
+pub(crate) const PARTS: [&str; 2] = ["vmlinux", "initrd"];
 
 /// What an image is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,14 +38,14 @@ pub struct Manifest {
     pub bytes: u64,
     /// The version of every package it is made of.
     pub packages: BTreeMap<String, String>,
-    /// The SHA-256 of `vmlinux`, `initrd` and the tree `sysroot`, in hexadecimal.
+    /// The SHA-256 of `vmlinux` and `initrd`, in hexadecimal.
     pub digests: BTreeMap<String, String>,
 }
 
 /// A guest image in the cache. While the value lives, nobody prunes the image.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// The directory: `vmlinux`, `initrd`, `sysroot/` and `manifest.json`.
+    /// The directory: `vmlinux`, `initrd` and `manifest.json`.
     pub dir: PathBuf,
     /// What it is made of.
     pub manifest: Manifest,
@@ -73,7 +73,7 @@ impl Image {
 
     /// Reads what is booted and compares it with the manifest's checksums.
     pub(crate) fn check(&self) -> Result<()> {
-        for part in ["vmlinux", "initrd"] {
+        for part in PARTS {
             let sum = digest::of(&self.dir.join(part))?;
             if self.manifest.digests.get(part) != Some(&sum.sha256) {
                 return Err(Error::Damaged {
@@ -93,11 +93,6 @@ impl Image {
     /// Returns the initrd, which holds the whole root file system.
     pub fn initrd(&self) -> PathBuf {
         self.dir.join("initrd")
-    }
-
-    /// Returns the directory of the headers and libraries that a program for the guest is linked against.
-    pub fn sysroot(&self) -> PathBuf {
-        self.dir.join("sysroot")
     }
 }
 

@@ -1,9 +1,9 @@
 //! The guest: a throw-away QEMU machine with a stock Debian kernel, ZFS and device-mapper, for what this host's kernel
 //! lacks.
 //!
-//! A [`Cache`] keeps images, one directory each; an [`Image`] is a kernel, an initrd that holds everything and boots in
-//! memory, and the headers and libraries that a program for the guest is linked against. Building one needs mmdebstrap,
-//! running one needs QEMU; neither needs root, and nothing stays behind on the host but the cache.
+//! A [`Cache`] keeps images, one directory each; an [`Image`] is a kernel and an initrd that holds everything and boots in
+//! memory. Building one needs mmdebstrap, running one needs QEMU; neither needs root, and nothing stays behind on the host
+//! but the cache.
 //!
 //! The crate knows nothing of drivers, cases or workloads.
 

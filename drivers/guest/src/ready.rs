@@ -1,17 +1,15 @@
-//! The machine that a run of cowlab in the guest needs: QEMU, an image and cowlab built for it.
+//! The machine that a run of a program of this host in the guest needs: QEMU, an image and the program.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use cowlab_sys::Cmd;
 
 use crate::{Absent, Cache, Error, Image, Machine, Release, Result};
 
-/// The environment variable with the path of the program that was built for the guest.
-pub const PAYLOAD_VARIABLE: &str = "COWLAB_GUEST_PAYLOAD";
 /// The environment variable with the Debian release of the guest, where a command does not name one.
 pub const RELEASE_VARIABLE: &str = "COWLAB_GUEST_RELEASE";
-/// Where the payload is in the guest.
-pub const PAYLOAD_IN_GUEST: &str = "/usr/local/bin/cowlab";
+/// Where the program is in the guest.
+pub const PROGRAM_IN_GUEST: &str = "/usr/local/bin/cowlab";
 
 /// The release that [`RELEASE_VARIABLE`] names; `None` where it is not set.
 ///
@@ -43,23 +41,19 @@ pub fn image(release: Option<Release>) -> Result<Image> {
         .ok_or(Error::Absent(Absent::Image(release)))
 }
 
-/// Finds what is needed to run cowlab in the guest, as [`image`] does, and returns the machine without arguments of
-/// the program: push them to [`Machine::command`].
+/// Finds what is needed to run `program`, which runs on this host, in the guest, as [`image`] does, and returns the machine
+/// without arguments of the program: push them to [`Machine::command`].
 ///
 /// # Errors
 ///
-/// As [`image`].
-pub fn with_payload(release: Option<Release>) -> Result<Machine> {
-    let image = image(release)?;
-    let payload = std::env::var_os(PAYLOAD_VARIABLE)
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from)
-        .ok_or(Error::Absent(Absent::Payload))?;
-    if !payload.is_file() {
-        return Err(Error::Absent(Absent::PayloadFile(payload)));
+/// As [`image`]; [`Error::Absent`] also where this host is of another architecture than the guest.
+pub fn with_program(release: Option<Release>, program: &Path) -> Result<Machine> {
+    if std::env::consts::ARCH != "x86_64" {
+        return Err(Error::Absent(Absent::Architecture));
     }
-    let mut machine = Machine::new(image);
-    machine.payload.push((payload, PAYLOAD_IN_GUEST.into()));
-    machine.command.push(PAYLOAD_IN_GUEST.into());
+    let mut machine = Machine::new(image(release)?);
+    let program = (program.to_path_buf(), PROGRAM_IN_GUEST.into());
+    machine.payload.push(program);
+    machine.command.push(PROGRAM_IN_GUEST.into());
     Ok(machine)
 }

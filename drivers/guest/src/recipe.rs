@@ -36,15 +36,7 @@ pub(crate) const RUNTIME: &[&str] = &[
     "zfsutils-linux",
 ];
 
-/// The headers and libraries that programs for the guest are built with.
-const DEVELOPMENT: &[&str] = &[
-    "libbtrfsutil-dev",
-    "libc6-dev",
-    "libtirpc-dev",
-    "libzfslinux-dev",
-];
-
-/// What compiles ZFS and packs the results.
+/// What compiles ZFS and packs the results, and what brings libbtrfsutil, whose own package has another name in each release.
 const BUILDER: &[&str] = &[
     "base-files",
     "binutils",
@@ -56,7 +48,9 @@ const BUILDER: &[&str] = &[
     "gcc",
     "grep",
     "gzip",
+    "libbtrfsutil-dev",
     "libc-bin",
+    "libc6-dev",
     "lz4",
     "make",
     "mawk",
@@ -69,25 +63,11 @@ const BUILDER: &[&str] = &[
 
 /// Returns the packages to ask apt for, besides what they depend on.
 pub(crate) fn packages(kernel: &str) -> Vec<String> {
-    let fixed = [RUNTIME, DEVELOPMENT, BUILDER].concat();
+    let fixed = [RUNTIME, BUILDER].concat();
     fixed
         .into_iter()
         .map(str::to_owned)
         .chain(["image", "headers"].map(|part| format!("linux-{part}-{kernel}")))
-        .collect()
-}
-
-/// Returns which of all unpacked packages have headers for programs of the guest; the compiler's own are the host's.
-pub(crate) fn sysroot<'a>(packages: impl IntoIterator<Item = &'a String>) -> Vec<&'a str> {
-    packages
-        .into_iter()
-        .map(String::as_str)
-        .filter(|name| name.ends_with("-dev"))
-        .filter(|name| {
-            !["dpkg-", "libgcc-", "libstdc++-"]
-                .iter()
-                .any(|other| name.starts_with(other))
-        })
         .collect()
 }
 
@@ -121,11 +101,5 @@ mod tests {
         assert_ne!(first, second);
         packages.insert("b".into(), "2".into());
         assert_ne!(second, key(&packages));
-    }
-
-    #[test]
-    fn the_sysroot_leaves_the_compiler_out() {
-        let all = ["gcc", "libc6-dev", "libgcc-14-dev", "dpkg-dev", "uuid-dev"].map(str::to_owned);
-        assert_eq!(sysroot(&all), ["libc6-dev", "uuid-dev"]);
     }
 }

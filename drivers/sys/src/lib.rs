@@ -46,7 +46,6 @@ pub mod task;
 pub mod terminal;
 pub mod user_namespace;
 pub mod xattr;
-#[cfg(feature = "zfs")]
 pub mod zfs_library;
 
 pub use chance::Chance;

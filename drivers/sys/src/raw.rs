@@ -15,7 +15,6 @@ pub(crate) mod quota;
 pub(crate) mod record_lock;
 pub(crate) mod seccomp;
 pub(crate) mod verity;
-#[cfg(feature = "zfs")]
 pub(crate) mod zfs_library;
 
 use std::ffi::c_void;

@@ -5,6 +5,8 @@ use cowlab_sys::{Cmd, Errno, Error as SysError, zfs_library};
 use nvpair::NvList;
 use zfs_core::{DataSetType, Zfs};
 
+use crate::TOOLS_REMEDY;
+
 /// The longest name of a data set or snapshot, in bytes (sys/fs/zfs.h, `ZFS_MAX_DATASET_NAME_LEN` with its NUL).
 const LONGEST_NAME: usize = 255;
 
@@ -22,17 +24,10 @@ impl DataSets {
     /// [`Error::Unavailable`] without the module, or without the program `zfs`.
     pub(crate) fn open() -> Result<Self> {
         if Cmd::find("zfs").is_none() {
-            return Err(missing(
-                "the program `zfs`",
-                "install the Debian package `zfsutils-linux` (contrib)",
-            ));
+            return Err(missing("the program `zfs`", TOOLS_REMEDY));
         }
-        zfs_library::load().map_err(|reason| {
-            missing(
-                &format!("the library of ZFS ({reason})"),
-                "install the Debian package `zfsutils-linux` (contrib), which brings it",
-            )
-        })?;
+        zfs_library::load()
+            .map_err(|reason| missing(&format!("the library of ZFS ({reason})"), TOOLS_REMEDY))?;
         let zfs = Zfs::new().map_err(|error| {
             missing(
                 &format!("the ZFS kernel module (open `/dev/zfs`: {error})"),

@@ -51,30 +51,18 @@
 //! - The length of a data set's name, 255 bytes, and its depth, 50, limit how deep the base data set may be.
 //! - Removing the root directory removes no data set: `zfs destroy -r` of the driver's data set does.
 
-#[cfg(not(feature = "zfs"))]
-mod absent;
-#[cfg(feature = "zfs")]
 mod dataset;
 mod deviations;
-#[cfg(feature = "zfs")]
 mod driver;
-#[cfg(feature = "zfs")]
 mod place;
-#[cfg(feature = "zfs")]
 mod probe;
-#[cfg(feature = "zfs")]
 mod usage;
 
 use cowlab_driver::{CopyUp, DriverInfo, Entry, FlushScope, Measured, Requirement, Variant};
 
-#[cfg(feature = "zfs")]
 pub use driver::Zfs;
 
-#[cfg(not(feature = "zfs"))]
-use absent::{open, probe};
-#[cfg(feature = "zfs")]
 use driver::open;
-#[cfg(feature = "zfs")]
 use probe::probe;
 
 /// zfs in the registry.
@@ -109,9 +97,9 @@ pub const ENTRY: Entry = Entry {
             remedy: "run as root",
         },
         Requirement {
-            what: "the cargo feature `zfs` and libzfs_core",
+            what: "libzfs_core",
             because: "data sets are made, cloned and destroyed through libzfs_core",
-            remedy: FEATURE_REMEDY,
+            remedy: TOOLS_REMEDY,
         },
         Requirement {
             what: "the ZFS kernel module",
@@ -121,7 +109,7 @@ pub const ENTRY: Entry = Entry {
         Requirement {
             what: "the program `zfs`",
             because: "properties and lists are read with it",
-            remedy: "install the Debian package `zfsutils-linux` (contrib)",
+            remedy: TOOLS_REMEDY,
         },
         Requirement {
             what: "a mounted ZFS data set",
@@ -137,6 +125,5 @@ pub const ENTRY: Entry = Entry {
 /// Docker's name for the driver.
 const NAME: &str = "zfs";
 
-/// How to get a program with the driver in it.
-const FEATURE_REMEDY: &str = "build with `--features zfs` where libzfslinux-dev (Debian: contrib) is installed, or run in the \
-     guest: `cargo xtask guest build`";
+/// How to get the program `zfs` and libzfs_core.
+const TOOLS_REMEDY: &str = "install the Debian package `zfsutils-linux` (contrib), or run in the guest: `cargo xtask guest build`";

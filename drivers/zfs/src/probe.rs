@@ -17,8 +17,8 @@ pub(crate) fn probe(dir: &Path, _variant: &'static Variant, _settings: &Settings
     if !process::is_host_root() {
         return Err(missing("root (CAP_SYS_ADMIN)", "run as root"));
     }
-    let base = place::base_of(dir)?;
     let datasets = DataSets::open()?;
+    let base = place::base_of(dir)?;
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let top = format!("{base}/cowlab-probe-{}-{count}", std::process::id());
     check_length(&top, "/1@committed")?;

@@ -24,8 +24,10 @@ pub(crate) struct Args {
 ///
 /// As [`Format::document`](crate::format::Format::document).
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
-    let names = cowlab_drivers::all().iter().map(|entry| entry.name);
-    let drivers: Vec<_> = names.filter(|name| is_compiled(name)).collect();
+    let drivers: Vec<_> = cowlab_drivers::all()
+        .iter()
+        .map(|entry| entry.name)
+        .collect();
     let commit = cowlab_engine::fingerprint::commit();
     let commit = match option_env!("COWLAB_COMMIT") {
         Some(built) if commit.is_empty() => built.to_owned(),
@@ -72,9 +74,4 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         }
     }
     Ok(exit::OK)
-}
-
-/// Whether this program was built with a driver: one of them is a feature.
-fn is_compiled(driver: &str) -> bool {
-    driver != "zfs" || cfg!(feature = "zfs")
 }

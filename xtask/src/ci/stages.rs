@@ -134,20 +134,6 @@ pub(super) const STAGES: &[Stage] = &[
         budget: seconds(30),
     },
     Stage {
-        name: "guest-clippy",
-        claim: "No lint fires in the drivers that only the guest's build has.",
-        needs: GUEST,
-        job: Job::GuestLint,
-        budget: seconds(130),
-    },
-    Stage {
-        name: "guest-tests",
-        claim: "The unit tests of the drivers that only the guest's build has pass.",
-        needs: GUEST,
-        job: Job::GuestTests,
-        budget: seconds(60),
-    },
-    Stage {
         name: "conformance",
         claim: "Every driver, in the guest where this kernel lacks it, keeps every claim or declares the deviation; no skip is undeclared.",
         needs: GUEST,
@@ -167,13 +153,7 @@ const fn seconds(number: u64) -> Option<Duration> {
 }
 
 /// What the program needs to run its work in the guest.
-const GUEST: &[Purpose] = &[
-    Purpose::Build,
-    Purpose::Lint,
-    Purpose::Run,
-    Purpose::GuestRun,
-    Purpose::GuestProgram,
-];
+const GUEST: &[Purpose] = &[Purpose::Build, Purpose::Run, Purpose::GuestRun];
 
 /// What the program needs to run.
 const PROGRAM: &[Purpose] = &[Purpose::Build, Purpose::Run];
@@ -201,6 +181,6 @@ mod tests {
             .iter()
             .map(|stage| stage.budget.expect("every stage has a budget"))
             .sum();
-        assert_eq!(total, Duration::from_secs(30 * 60));
+        assert!(total <= Duration::from_secs(30 * 60), "{total:?}");
     }
 }

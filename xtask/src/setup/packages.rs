@@ -18,22 +18,19 @@ pub(crate) enum Purpose {
     GuestRun,
     /// Building its image.
     GuestBuild,
-    /// Compiling the workspace for it.
-    GuestProgram,
     /// Judging what the suite makes by other people's programs.
     Judge,
 }
 
 impl Purpose {
     /// Every purpose but the judges', who are asked for by name.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Build,
         Self::Lint,
         Self::Run,
         Self::Report,
         Self::GuestRun,
         Self::GuestBuild,
-        Self::GuestProgram,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -43,7 +40,7 @@ impl Purpose {
             Self::Run => "run",
             Self::Report => "report",
             Self::Judge => "judge",
-            Self::GuestRun | Self::GuestBuild | Self::GuestProgram => "guest",
+            Self::GuestRun | Self::GuestBuild => "guest",
         }
     }
 }
@@ -147,6 +144,13 @@ pub(super) const PACKAGES: &[Package] = &[
         necessity: Necessity::Required,
     },
     Package {
+        name: "pkg-config",
+        proofs: &[Proof::Program("pkg-config")],
+        why: "the package zfs-core asks it for libzfs_core, in whose place it finds nothing to link",
+        purpose: Purpose::Build,
+        necessity: Necessity::Required,
+    },
+    Package {
         name: "btrfs-progs",
         proofs: &[Proof::Program("mkfs.btrfs"), Proof::Program("btrfs")],
         why: "makes the btrfs backing file systems",
@@ -188,13 +192,6 @@ pub(super) const PACKAGES: &[Package] = &[
         proofs: &[Proof::Program("qemu-system-x86_64")],
         why: "runs the guest, in which the drivers work that this kernel lacks",
         purpose: Purpose::GuestRun,
-        necessity: Necessity::Required,
-    },
-    Package {
-        name: "pkg-config",
-        proofs: &[Proof::Program("pkg-config")],
-        why: "finds the guest's libraries when cowlab is compiled for it",
-        purpose: Purpose::GuestProgram,
         necessity: Necessity::Required,
     },
     Package {

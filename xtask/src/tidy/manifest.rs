@@ -42,7 +42,7 @@ const REPORT_WRITERS: [&str; 5] = [
 ];
 /// Builds and calls the others, so that it may link only what compiles on a bare machine.
 const XTASK: &str = "xtask";
-const XTASK_USES: [&str; 2] = ["cowlab-guest", "cowlab-sys"];
+const XTASK_USES: [&str; 1] = ["cowlab-sys"];
 
 /// Crates that compile or look for C.
 const C_BUILDERS: [&str; 6] = ["bindgen", "cc", "clang-sys", "cmake", "pkg-config", "vcpkg"];

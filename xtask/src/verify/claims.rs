@@ -21,7 +21,6 @@ pub(super) const NEEDS: &[Purpose] = &[
     Purpose::Run,
     Purpose::Report,
     Purpose::GuestRun,
-    Purpose::GuestProgram,
 ];
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -266,15 +265,20 @@ pub(super) const CLAIMS: &[Claim] = &[
         about: STORE,
         within: None,
     },
-    claim(
-        "power-cuts-faults-in-the-guest",
-        "In the guest, the power cuts find a thin pool whose metadata no flush reaches.",
-        STORE,
-        &[
-            "prove", "power-cuts", "--driver", "devicemapper-thin", "--backing", "thin+ext4", "--life", "snapshots", "--cuts", "100",
-            "--plant", "no-pool-flush", "--in-guest",
-        ],
-    ),
+    Claim {
+        stage: Stage {
+            name: "power-cuts-faults-in-the-guest",
+            claim: "In the guest, the power cuts find a thin pool whose metadata no flush reaches.",
+            needs: NEEDS,
+            job: Job::ProofWithFaults(&[
+                "power-cuts", "--driver", "devicemapper-thin", "--backing", "thin+ext4", "--life", "snapshots", "--cuts", "100",
+                "--plant", "no-pool-flush", "--in-guest",
+            ]),
+            budget: None,
+        },
+        about: STORE,
+        within: None,
+    },
     claim(
         "aa",
         "Two interleaved measurements of the same copy-ups show no relevant change.",

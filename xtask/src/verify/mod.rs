@@ -18,7 +18,6 @@ use cowlab_sys::interrupt;
 use crate::commit;
 use crate::exit::{self, Refusal};
 use crate::flags;
-use crate::payload;
 use crate::program::Programs;
 use crate::setup::{self, Consent};
 use crate::stage::Outcome;
@@ -47,11 +46,9 @@ pub(crate) fn run(root: &Path, flags: &flags::Verify) -> anyhow::Result<u8> {
         terminal::result("nothing is stale");
         return Ok(0);
     }
-    let consent = Consent::from_flag(flags.yes);
-    setup::ensure(NEEDS, consent)?;
+    setup::ensure(NEEDS, Consent::from_flag(flags.yes))?;
     // Here, so that no claim is charged for it.
     Programs::WithProofs.build()?;
-    payload::build(Programs::WithProofs, consent)?;
     let commit = commit::checked_out().unwrap_or_else(|| "unknown".to_owned());
     interrupt::watch()?;
     let mut failed = 0_usize;

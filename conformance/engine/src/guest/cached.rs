@@ -1,12 +1,15 @@
-//! The guest of this host: a cached image, and the build of this program that was made for it.
+//! The guest of this host: a cached image, and this program.
 
 use std::io::Write;
+use std::path::Path;
 
 use cowlab_driver::Missing;
 use cowlab_guest::{Error, Machine, ready};
 
 use super::{Ending, Guest, Job, Loss};
 
+/// This program, even where another build has replaced it meanwhile.
+const OWN_FILE: &str = "/proc/self/exe";
 /// What the results say of their origin, handed on to the program in the guest, which knows no checkout.
 const HANDED_ON: [&str; 1] = ["COWLAB_COMMIT"];
 /// Counted runs have their file systems in memory as well, in MiB.
@@ -16,9 +19,9 @@ const COUNTED_MEMORY_MIB: u32 = 3072;
 #[derive(Debug)]
 struct Cached(Machine);
 
-/// Finds the image and the program.
+/// Finds the image.
 pub(super) fn find() -> Result<Box<dyn Guest>, Missing> {
-    let machine = ready::with_payload(None).map_err(|error| match error {
+    let machine = ready::with_program(None, Path::new(OWN_FILE)).map_err(|error| match error {
         Error::Absent(absent) => Missing {
             what: absent.what(),
             remedy: absent.remedy(),

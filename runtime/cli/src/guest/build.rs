@@ -33,7 +33,10 @@ pub(super) struct BuildArgs {
 /// Builds an image and starts it once; where nobody named a release, the next older one follows one that fails.
 pub(super) fn run(args: &BuildArgs) -> anyhow::Result<u8> {
     let cache = Cache::open()?;
-    if let Some(image) = cache.find(args.release)?.filter(|_| args.if_missing) {
+    // An image that cannot be used, of an older format perhaps, is as good as none.
+    if args.if_missing
+        && let Ok(Some(image)) = cache.find(args.release)
+    {
         return say(&image, "in the cache already");
     }
     cowlab_sys::interrupt::watch()?;
