@@ -18,6 +18,7 @@ mod cpio;
 mod digest;
 mod enclosed;
 mod error;
+mod glibc;
 mod image;
 mod initrd;
 mod lost;

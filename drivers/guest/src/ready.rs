@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cowlab_sys::Cmd;
 
-use crate::{Absent, Cache, Error, Image, Machine, Release, Result};
+use crate::{Absent, Cache, Error, Image, Machine, Release, Result, glibc};
 
 /// The environment variable with the Debian release of the guest, where a command does not name one.
 pub const RELEASE_VARIABLE: &str = "COWLAB_GUEST_RELEASE";
@@ -53,6 +53,7 @@ pub fn with_program(release: Option<Release>, program: &Path) -> Result<Machine>
     }
     let mut machine = Machine::new(image(release)?);
     let program = (program.to_path_buf(), PROGRAM_IN_GUEST.into());
+    machine.payload = glibc::newer_than(&machine.image)?;
     machine.payload.push(program);
     machine.command.push(PROGRAM_IN_GUEST.into());
     Ok(machine)

@@ -72,6 +72,11 @@ pub fn machine() -> String {
         .into_owned()
 }
 
+/// Returns the version of the C library that this process runs with, as `2.36`.
+pub fn libc_version() -> String {
+    raw::libc_version().to_string_lossy().into_owned()
+}
+
 /// Returns the ids of all processes.
 ///
 /// # Errors

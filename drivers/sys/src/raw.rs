@@ -572,6 +572,14 @@ pub(crate) fn start_writing(fd: impl AsFd) -> Result<()> {
     outcome(result.into())
 }
 
+/// gnu_get_libc_version(3).
+pub(crate) fn libc_version() -> &'static std::ffi::CStr {
+    // SAFETY: takes nothing.
+    let version = unsafe { libc::gnu_get_libc_version() };
+    // SAFETY: the result is a C string in the library itself.
+    unsafe { std::ffi::CStr::from_ptr(version) }
+}
+
 /// Turns a libc result into an error number.
 fn outcome(result: libc::c_long) -> Result<()> {
     if result >= 0 {
