@@ -21,6 +21,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use cowlab_engine::exit;
 use cowlab_engine::guest::{Ending, Guest, Job, Where, stream};
+use cowlab_random::Random;
 use cowlab_reports::result::{
     Counted, Environment, Line, Record, Series, SeriesId, Skipped, Subject as Part, Timestamp,
 };
@@ -30,7 +31,6 @@ use cowlab_testbed::Media;
 use crate::args::RunArgs;
 use crate::plan::Plan;
 use crate::sampler::{Emit, Progress, Summary, measure};
-use crate::schedule::Random;
 use crate::workload::{Effort, Nature, Workload};
 use crate::workloads;
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cowlab_driver::Durability;
+use cowlab_random::Random;
 use cowlab_snapshots::ApplyOptions;
 
-use crate::schedule::Random;
 use crate::storehouse::Storehouse;
 use crate::workloads::copy_up::write_file;
 

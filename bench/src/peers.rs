@@ -14,13 +14,14 @@ use std::io::Write;
 use std::time::Instant;
 
 use comfy_table::{CellAlignment, Table, presets};
+use cowlab_random::Random;
 use cowlab_reports::statistics::{Estimate, Pairing, ratio, summarize};
 use cowlab_reports::units;
 use cowlab_sys::durability::syncfs;
 
 use crate::Terminal;
 use crate::sampler::{Interrupted, nanoseconds};
-use crate::schedule::{Random, turns};
+use crate::schedule::turns;
 use arms::{Arm, TASKS, Task, Tool};
 use place::Place;
 

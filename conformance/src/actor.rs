@@ -18,7 +18,7 @@ use crate::op::Op;
 use crate::terms::{
     Content, FallocateHow, Field, Flags, InodeFlag, Kind, Lock, Range, RenameHow, Special,
 };
-use crate::text::{self, Seeded};
+use crate::text;
 use crate::tree::{Result, Tree};
 
 /// Bytes written at once.
@@ -106,7 +106,7 @@ impl Actor {
             Change::Times { path, sec, nsec } => tree.set_times(path, Time { sec, nsec }),
             Change::SetXattr { path, name, value } => tree.set_xattr(path, name, value),
             Change::SetXattrSized { path, name, size } => {
-                tree.set_xattr(path, name, &Seeded::bytes(0, size))
+                tree.set_xattr(path, name, &cowlab_random::bytes(0, size))
             }
             Change::RemoveXattr { path, name } => tree.remove_xattr(path, name),
             Change::Node {
@@ -282,7 +282,7 @@ fn write_content(tree: &Tree, path: &str, content: Content) -> Result<()> {
 }
 
 fn write_seeded(file: &File, range: Range, seed: u64) -> Result<()> {
-    let mut bytes = Seeded::new(seed);
+    let mut bytes = cowlab_random::Random::new(seed);
     let mut buffer = vec![0; CHUNK];
     let mut offset = range.offset;
     let end = range.offset + range.length;

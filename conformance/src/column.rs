@@ -22,7 +22,6 @@ use crate::needs::{Excuse, Lacking};
 use crate::report::{Ended, Report, now};
 use crate::seam::StoreHarm;
 use crate::subject::Subject;
-use crate::text::Seeded;
 use crate::verdict::Verdict;
 
 /// How columns are run.
@@ -426,7 +425,7 @@ fn mounts_below(dir: &Path) -> Vec<PathBuf> {
 
 /// Puts cases in the order of a seed (Fisher and Yates).
 fn shuffle(cases: &mut [&'static Case], seed: u64) {
-    let mut numbers = Seeded::new(seed);
+    let mut numbers = cowlab_random::Random::new(seed);
     for end in (1..cases.len()).rev() {
         let bound = u64::try_from(end).unwrap_or(u64::MAX).saturating_add(1);
         let chosen = usize::try_from(numbers.number() % bound).unwrap_or(end);

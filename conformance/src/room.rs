@@ -10,7 +10,6 @@ use cowlab_sys::{Errno, Error as SysError, Guard, stat};
 use cowlab_testbed::Small;
 
 use crate::context::{Context, Result};
-use crate::text::Seeded;
 
 /// The size of a small pool, in bytes.
 const SMALL: u64 = 256 << 20;
@@ -110,7 +109,7 @@ impl Context {
     /// promise, or any pool.
     fn write(&self, path: &Path, left: u64) -> Result<()> {
         let mut file = File::create(path)?;
-        let block = Seeded::bytes(90, 1 << 20);
+        let block = cowlab_random::bytes(90, 1 << 20);
         // What is free is known exactly when all is on disk, and that takes long: most is written at once.
         for _ in 0..3 {
             let mut more = self.free()?.saturating_sub(left);

@@ -81,44 +81,6 @@ pub fn finish(hasher: Sha256) -> String {
     text
 }
 
-/// Bytes that follow from a seed, the same on every machine (the SplitMix64 sequence). Never all zero, so that they
-/// are no hole.
-#[derive(Debug)]
-pub struct Seeded(u64);
-
-impl Seeded {
-    /// Starts the sequence of a seed.
-    #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Fills a buffer.
-    pub fn fill(&mut self, buffer: &mut [u8]) {
-        for chunk in buffer.chunks_mut(8) {
-            let bytes = self.number().to_le_bytes();
-            chunk.copy_from_slice(&bytes[..chunk.len()]);
-        }
-    }
-
-    /// The first `size` bytes of the sequence of a seed.
-    #[must_use]
-    pub fn bytes(seed: u64, size: usize) -> Vec<u8> {
-        let mut bytes = vec![0; size];
-        Self::new(seed).fill(&mut bytes);
-        bytes
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,13 +98,6 @@ mod tests {
         }
         assert_eq!(unescape("a\\xzz"), b"a\\xzz");
         assert_eq!(escape(b"\xff"), "\\xff");
-    }
-
-    #[test]
-    fn a_seed_gives_the_same_bytes_everywhere() {
-        assert_eq!(Seeded::bytes(1, 4), [0xc1, 0x5c, 0x02, 0x89]);
-        assert_ne!(Seeded::bytes(1, 64), Seeded::bytes(2, 64));
-        assert_eq!(Seeded::bytes(7, 13)[..8], Seeded::bytes(7, 8)[..]);
     }
 
     #[test]

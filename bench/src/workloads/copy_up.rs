@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cowlab_driver::{Bytes, Chain};
+use cowlab_random::Random;
 use cowlab_reports::result::{Arm, CacheState, Unit, Warning, names};
 
 use crate::cache;
 use crate::lab::{Active, Lab};
 use crate::operation::{Operation, Target};
-use crate::schedule::Random;
 use crate::subject::Subject;
 use crate::workload::{Footprint, Nature, Point, Reading, Rig, Role, Site, Workload};
 

@@ -1,7 +1,8 @@
 //! The commands that are cut off: words, what they need to be done, and what each acknowledges.
 
+use cowlab_random::Random;
+
 use crate::listing::{Container, Listing};
-use crate::random::Random;
 
 /// Small pools, so that commands meet each other's objects.
 const IMAGES: [&str; 3] = ["one:1", "two:1", "made:1"];

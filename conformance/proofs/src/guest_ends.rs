@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::ValueEnum;
 use cowlab_engine::exit::{self, Stop};
+use cowlab_random::Random;
 use cowlab_sys::Cmd;
 use cowlab_sys::cmd::Running;
 use cowlab_testbed::Run;
 
-use super::random::Random;
 use super::{Findings, cowlab, say, stop_if_asked};
 
 /// Of the time between a start and a kill, the most; a guest runs its command after three to ten seconds.
@@ -76,7 +76,7 @@ struct Guest {
 pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::Result<()> {
     let place = run.scratch("guest")?;
     let logs = run.scratch("output")?;
-    let mut random = Random(args.seed);
+    let mut random = Random::new(args.seed);
     let (mut programs, mut machines) = (0, 0);
     for _ in 0..args.kills {
         stop_if_asked()?;

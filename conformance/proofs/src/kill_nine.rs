@@ -25,12 +25,12 @@ use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use cowlab_driver::Settings;
 use cowlab_engine::guest;
+use cowlab_random::Random;
 use cowlab_reports::result::Place;
 use cowlab_snapshots::{Error, Store, StoreOptions};
 use cowlab_sys::cmd::Running;
 use cowlab_testbed::{Media, Run};
 
-use super::random::Random;
 use super::{Driver, Findings, on_backing, say, start, stop_if_asked};
 use layer::archive_of;
 use look::{look, look_at_rest};
@@ -195,8 +195,8 @@ pub(super) fn prove(args: &Args, run: &Run, findings: &mut Findings) -> anyhow::
         };
         let target = make("target", WORKERS)?;
         let beside = make("beside", 1)?;
-        let mut random = Random(args.seed);
-        let mut bystander = beside.start(0, random.next())?;
+        let mut random = Random::new(args.seed);
+        let mut bystander = beside.start(0, random.number())?;
         let cut = kill(args, &target, &mut random, findings)?;
         if !bystander.is_alive()? {
             findings.add("the worker beside it ended before its time");
@@ -229,7 +229,7 @@ fn kill(
 ) -> anyhow::Result<BTreeMap<String, usize>> {
     let mut workers = Vec::new();
     for number in 0..bench.workers {
-        workers.push(bench.start(number, random.next())?);
+        workers.push(bench.start(number, random.number())?);
     }
     let mut cut = BTreeMap::<String, usize>::new();
     for _ in 0..args.kills {
@@ -245,7 +245,7 @@ fn kill(
         if let Err(error) = look(bench, victim, findings) {
             findings.add(format_args!("after a kill of worker {victim}: {error:#}"));
         }
-        workers[victim] = bench.start(victim, random.next())?;
+        workers[victim] = bench.start(victim, random.number())?;
         if !findings.are_none() {
             break;
         }

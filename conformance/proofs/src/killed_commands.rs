@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::ValueEnum;
 use cowlab_driver::Settings;
+use cowlab_random::Random;
 use cowlab_testbed::{Media, Run};
 
-use super::random::Random;
 use super::traces::{self, Traces};
 use super::{Driver, Findings, on_file_system, say, stop_if_asked};
 use crate::commands::{Plan, VERBS};
@@ -94,7 +94,7 @@ impl<'a> Proof<'a> {
         Ok(Self {
             args,
             root,
-            random: Random(args.seed),
+            random: Random::new(args.seed),
             empty: root.prepare()?,
             seen: Listing::of(root)?,
             usual: Vec::new(),

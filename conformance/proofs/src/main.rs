@@ -14,7 +14,6 @@ mod killed_commands;
 mod listing;
 mod memory;
 mod power_cuts;
-mod random;
 mod root;
 mod same_image;
 mod store;

@@ -8,6 +8,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::time::Instant;
 
 use clap::ValueEnum;
+use cowlab_random::Random;
 use cowlab_runtime::ustar::Archive;
 use cowlab_snapshots::{Applied, Store, StoreOptions};
 use cowlab_sys::process::ResidentSet;
@@ -15,7 +16,6 @@ use cowlab_testbed::{Media, Run};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::random::Random;
 use super::{Driver, Findings, on_file_system, say, stop_if_asked};
 
 const MIB: u64 = 1 << 20;
@@ -119,7 +119,7 @@ fn generate(pipe: io::PipeWriter, encoding: Encoding) -> io::Result<()> {
 }
 
 fn write_layer<W: Write>(sink: W) -> io::Result<W> {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let mut archive = Archive::new(sink);
     archive.dir("layer")?;
     archive.file("layer/large", LARGE, |piece| random.fill(piece))?;

@@ -23,12 +23,12 @@ use anyhow::{Context, anyhow, ensure};
 use clap::ValueEnum;
 use cowlab_conformance::product::registry::Registry;
 use cowlab_driver::Settings;
+use cowlab_random::Random;
 use cowlab_sys::durability::syncfs;
 use cowlab_sys::fault::Fault;
 use cowlab_sys::{Chance, Guard, MountAttributes, MountGuard, mount};
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Disks, Moment, Names, Run};
 
-use super::random::Random;
 use super::traces::Traces;
 use super::{Driver, Findings, say, stop_if_asked};
 use crate::judgement::{Judgement, Outcome};
@@ -385,11 +385,11 @@ impl Proof<'_> {
         let range = points[first].position..points[last].position;
         let moments = self.disks.pick(range, self.args.cuts, self.args.seed);
         ensure!(!moments.is_empty(), "the life wrote nothing");
-        let mut random = Random(self.args.seed);
+        let mut random = Random::new(self.args.seed);
         let mut found = 0;
         for (number, moment) in moments.into_iter().enumerate() {
             stop_if_asked()?;
-            let again = random.next();
+            let again = random.number();
             if self.args.only.is_some_and(|only| only != number) {
                 continue;
             }

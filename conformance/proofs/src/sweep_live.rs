@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use cowlab_random::Random;
 use cowlab_snapshots::{Store, StoreOptions};
 use cowlab_sys::cmd::Running;
 use cowlab_sys::loopdev::{LoopDevice, LoopOptions};
 use cowlab_sys::{Cmd, Guard, MountSpec, mount, mountinfo};
 use cowlab_testbed::Run;
 
-use super::random::Random;
 use super::traces::{DEVICES, MOUNTS, Traces};
 use super::{Driver, Findings, cowlab, say, start, stop_if_asked};
 
@@ -75,7 +75,7 @@ fn with_live(args: &Args, place: &Path, findings: &mut Findings) -> anyhow::Resu
     if args.fault == Some(Fault::LockLost) {
         fs::remove_file(live.run()?.join("lock"))?;
     }
-    let mut random = Random(args.seed);
+    let mut random = Random::new(args.seed);
     for number in 1..=args.kills {
         stop_if_asked()?;
         let moment = (number < args.kills).then(|| {

@@ -1,5 +1,7 @@
 //! Identifiers that only have to differ from all others.
 
+use cowlab_random::Random;
+
 use crate::{Error, Result, io};
 
 /// Where such identifiers come from.
@@ -56,12 +58,9 @@ impl Chance {
     }
 }
 
-/// A step of `SplitMix64` (Steele and others, 2014): every bit of the input changes half of the output.
+/// Every bit of `state` changes half of the output.
 const fn mix(state: u64) -> u64 {
-    let mut mixed = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    Random::new(state).number()
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cowlab_random::Random;
+
 /// The bytes that a disk writes whole.
 pub(crate) const BLOCK: u64 = 4096;
 const BLOCK_BYTES: usize = 4096;
@@ -183,11 +185,11 @@ impl Recording {
         if intervals.is_empty() {
             return Vec::new();
         }
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut at_flushes = Vec::new();
         for interval in &intervals {
             let position = interval.end;
-            let part = Unflushed::Part(random.next());
+            let part = Unflushed::Part(random.number());
             for unflushed in [Unflushed::All, Unflushed::Nothing, part] {
                 at_flushes.push(Moment {
                     position,
@@ -202,7 +204,7 @@ impl Recording {
             let position = interval.start + 1 + random.below(interval.len());
             let unflushed = match random.below(4) {
                 0 => Unflushed::All,
-                _ => Unflushed::Part(random.next()),
+                _ => Unflushed::Part(random.number()),
             };
             picked.push(Moment {
                 position,
@@ -268,7 +270,7 @@ impl Cut {
             }
         }
         if let Unflushed::Part(seed) = unflushed {
-            let mut random = Random(seed);
+            let mut random = Random::new(seed);
             for (number, event) in before.iter().enumerate() {
                 let disk = event.disk();
                 if number < cut.flushed(disk) {
@@ -297,31 +299,6 @@ impl Cut {
             Unflushed::Nothing | Unflushed::Part(_) => self.flushed(disk),
         };
         recording.read_block(disk, block, end, into);
-    }
-}
-
-/// Numbers that follow from a seed (SplitMix64).
-#[derive(Clone, Copy, Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        let end = u64::try_from(end).unwrap_or(u64::MAX);
-        usize::try_from(self.next() % end).unwrap_or(0)
-    }
-
-    fn shuffle<T>(&mut self, all: &mut [T]) {
-        for last in (1..all.len()).rev() {
-            all.swap(last, self.below(last + 1));
-        }
     }
 }
 

@@ -61,7 +61,7 @@ impl Environment {
     pub fn id(&self) -> String {
         let canonical =
             serde_json::to_string(self).expect("a struct of strings and numbers serializes");
-        format!("{:016x}", fnv1a(canonical.as_bytes()))
+        format!("{:016x}", cowlab_random::fnv1a(canonical.as_bytes()))
     }
 
     /// The reference that introduces this environment.
@@ -82,11 +82,4 @@ pub struct EnvironmentRef {
     /// The facts, on the line of kind `environment` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<Box<Environment>>,
-}
-
-/// FNV-1a, 64 bits: the id has to be stable, which the standard library's hasher does not promise.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }

@@ -4,8 +4,8 @@
 //! percentile bootstrap is too narrow, because the blocks at hand can not show how far others would lie; the interval
 //! is then widened to hold what every block says by itself.
 
-use super::random::Random;
 use super::{Estimate, Interval, quantile, sorted};
+use cowlab_random::Random;
 
 /// Resamples per interval: enough that each end rests on 25 of them, few enough that thousands of series take seconds.
 pub const RESAMPLES: usize = 1000;

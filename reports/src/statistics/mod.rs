@@ -6,7 +6,6 @@
 
 mod bootstrap;
 mod quantile;
-mod random;
 mod relevance;
 
 pub use bootstrap::{Pairing, RESAMPLES, difference, median_interval, ratio};

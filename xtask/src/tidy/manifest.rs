@@ -4,7 +4,7 @@ use super::Finding;
 use super::tree::TextFile;
 
 /// The rank of every driver: a crate that the registry depends on and that has no rank of its own below.
-const DRIVER_RANK: u8 = 2;
+const DRIVER_RANK: u8 = 3;
 /// The registry's manifest, which lists the drivers.
 const REGISTRY: &str = "drivers/Cargo.toml";
 /// What the name of a driver's crate begins with; the driver's own follows.
@@ -14,24 +14,25 @@ const CRATE_PREFIX: &str = "cowlab-";
 /// those of its own, since a store cannot be tried without a driver.
 const RANKS: &[(&str, u8)] = &[
     ("cowlab-dockerfile", 0),
-    ("cowlab-sys", 0),
+    ("cowlab-random", 0),
     ("cowlab-time", 0),
-    ("cowlab-driver", 1),
-    ("cowlab-guest", 1),
+    ("cowlab-sys", 1),
+    ("cowlab-driver", 2),
+    ("cowlab-guest", 2),
     ("cowlab-snapshots", DRIVER_RANK),
-    ("cowlab-drivers", 3),
-    ("cowlab-testbed", 4),
-    ("cowlab-runtime", 4),
-    ("cowlab-engine", 5),
-    ("cowlab-build", 5),
-    ("cowlab-conformance", 6),
-    ("cowlab-bench", 6),
-    ("cowlab", 7),
-    ("cowlab-proofs", 7),
+    ("cowlab-drivers", 4),
+    ("cowlab-testbed", 5),
+    ("cowlab-runtime", 5),
+    ("cowlab-engine", 6),
+    ("cowlab-build", 6),
+    ("cowlab-conformance", 7),
+    ("cowlab-bench", 7),
+    ("cowlab", 8),
+    ("cowlab-proofs", 8),
 ];
-/// Stands apart: of the workspace it uses [`TIME`] alone.
+/// Stands apart: of the workspace it uses [`REPORTS_USES`] alone.
 const REPORTS: &str = "cowlab-reports";
-const TIME: &str = "cowlab-time";
+const REPORTS_USES: [&str; 2] = ["cowlab-random", "cowlab-time"];
 /// Alone may use [`REPORTS`].
 const REPORT_WRITERS: [&str; 5] = [
     "cowlab-engine",
@@ -42,7 +43,7 @@ const REPORT_WRITERS: [&str; 5] = [
 ];
 /// Builds and calls the others, so that it may link only what compiles on a bare machine.
 const XTASK: &str = "xtask";
-const XTASK_USES: [&str; 1] = ["cowlab-sys"];
+const XTASK_USES: [&str; 2] = ["cowlab-sys", "cowlab-time"];
 
 /// Crates that compile or look for C.
 const C_BUILDERS: [&str; 6] = ["bindgen", "cc", "clang-sys", "cmake", "pkg-config", "vcpkg"];
@@ -178,7 +179,7 @@ fn may_use(drivers: &[&str], user: &str, used: &str, section: &str) -> bool {
         return XTASK_USES.contains(&used);
     }
     if user == REPORTS {
-        return used == TIME;
+        return REPORTS_USES.contains(&used);
     }
     if used == REPORTS {
         return REPORT_WRITERS.contains(&user);

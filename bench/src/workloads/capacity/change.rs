@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cowlab_driver::{Allocation, Bytes, Chain};
+use cowlab_random::Random;
 use cowlab_reports::result::{Arm, Unit, names};
 use cowlab_testbed::Media;
 
 use super::{Mark, readings};
 use crate::lab::{Active, Lab};
-use crate::schedule::Random;
 use crate::subject::Subject;
 use crate::workload::{Effort, Footprint, Nature, Point, Reading, Rig, Role, Site, Workload};
 use crate::workloads::copy_up::{SIZES, sizes, write_file};

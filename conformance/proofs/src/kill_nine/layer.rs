@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use cowlab_random::Random;
 use cowlab_runtime::ustar::Archive;
-
-use crate::random::Random;
 
 /// Files in a layer; enough that an apply or a copy lasts a while.
 pub(super) const FILES: u64 = 96;
@@ -15,7 +14,7 @@ pub(super) fn content(layer: &str, file: u64) -> Vec<u8> {
     let seed = layer.bytes().fold(file, |seed, byte| {
         seed.wrapping_mul(31).wrapping_add(byte.into())
     });
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut content = vec![0; 1 + random.below(3000)];
     random.fill(&mut content);
     content

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use cowlab_driver::Mounts;
 use cowlab_engine::exit;
+use cowlab_random::Random;
 use cowlab_snapshots::{Error, Filter, Info, Kind, Store};
 
 use super::layer::{archive_of, write_layer};
 use super::{Bench, WORKERS, WorkerArgs};
-use crate::random::Random;
 use crate::store::chain;
 
 /// Snapshots that a worker keeps before it removes more than it makes.
@@ -41,7 +41,7 @@ pub(crate) fn work(args: &WorkerArgs) -> anyhow::Result<u8> {
             .open(bench.journal(args.number))?,
         target: bench.mount_point(args.number),
         prefix: format!("w{}/", args.number),
-        random: Random(args.seed),
+        random: Random::new(args.seed),
         seed: args.seed,
         store: &store,
         made: 0,

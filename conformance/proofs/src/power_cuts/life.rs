@@ -5,11 +5,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use clap::ValueEnum;
+use cowlab_random::Random;
 use cowlab_sys::{Time, at};
 
 use crate::commands::{Plan, VERBS};
 use crate::listing::{FLUSHED, FLUSHER};
-use crate::random::Random;
 use crate::root::TestRoot;
 
 /// The files that are written into a snapshot at a time.
@@ -90,7 +90,7 @@ impl Step {
 
 /// Writes, replaces and removes files.
 fn fill(root: &Path, number: u64) -> anyhow::Result<()> {
-    let mut random = Random(number);
+    let mut random = Random::new(number);
     let dir = root.join(format!("layer-{number}"));
     fs::create_dir(&dir)?;
     for file in 0..FILES {

@@ -9,7 +9,6 @@ use crate::prelude::*;
 use crate::product::{BASE, Product, Ran, layered};
 use crate::room::Filler;
 use crate::tarball::{Entry, archive};
-use crate::text::Seeded;
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -280,7 +279,7 @@ const ATTEMPTS: &[Attempt] = &[
 
 fn large(name: &str) -> Entry {
     let seed = name.len() as u64;
-    Entry::file(name, Seeded::bytes(seed, LARGE))
+    Entry::file(name, cowlab_random::bytes(seed, LARGE))
 }
 
 fn attempt(product: &Product, attempt: &Attempt, host: &Path) -> Result<Ran> {
@@ -314,7 +313,7 @@ fn a_disk_that_fills(context: &mut Context) -> Result<()> {
     let product = Product::narrow(context)?;
     let host = context.dir().join("files");
     fs::create_dir(&host)?;
-    fs::write(host.join("large"), Seeded::bytes(1, LARGE))?;
+    fs::write(host.join("large"), cowlab_random::bytes(1, LARGE))?;
     product.load("spare:1", &serde_json::json!({"User": "1"}))?;
     product.ok(&["volume", "create", "spare"])?;
     for name in ["con", "ends", "goes"] {
