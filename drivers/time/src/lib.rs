@@ -37,6 +37,19 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// The moment without its fraction, `2026-11-02T08:15:30Z`.
+    #[must_use]
+    pub fn to_seconds(self) -> String {
+        let seconds = self.0 / 1000 % 86_400;
+        format!(
+            "{}T{:02}:{:02}:{:02}Z",
+            self.date(),
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60
+        )
+    }
+
     /// The day alone, `2026-11-02`.
     #[must_use]
     pub fn date(self) -> String {
@@ -55,16 +68,9 @@ impl From<SystemTime> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0 / 1000 % 86_400;
-        write!(
-            formatter,
-            "{}T{:02}:{:02}:{:02}.{:03}Z",
-            self.date(),
-            seconds / 3600,
-            seconds / 60 % 60,
-            seconds % 60,
-            self.0 % 1000
-        )
+        let seconds = self.to_seconds();
+        let seconds = seconds.trim_end_matches('Z');
+        write!(formatter, "{seconds}.{:03}Z", self.0 % 1000)
     }
 }
 
@@ -165,6 +171,12 @@ mod tests {
             assert_eq!(Timestamp(milliseconds).to_string(), text);
             assert_eq!(text.parse(), Ok(Timestamp(milliseconds)));
         }
+    }
+
+    #[test]
+    fn seconds_are_written_without_a_fraction() {
+        let seconds = Timestamp(1_793_607_330_250).to_seconds();
+        assert_eq!(seconds, "2026-11-02T08:15:30Z");
     }
 
     #[test]

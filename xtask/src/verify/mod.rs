@@ -14,6 +14,7 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use cowlab_sys::interrupt;
+use cowlab_time::Timestamp;
 
 use crate::commit;
 use crate::exit::{self, Refusal};
@@ -134,7 +135,7 @@ fn select(names: &[String]) -> anyhow::Result<Vec<&'static Claim>> {
 }
 
 fn prove(root: &Path, claim: &Claim, commit: &str) -> Record {
-    let date = record::utc(SystemTime::now());
+    let date = Timestamp::from(SystemTime::now()).to_seconds();
     let (finished, result) = claim.stage.run_for_result(root);
     let exit_code = match finished.outcome {
         Outcome::Passed => 0,
