@@ -241,8 +241,6 @@ pub enum Look {
         path: &'static str,
         other: &'static str,
     },
-    /// Whether at most that many bytes are allocated: `within` or `beyond`.
-    AllocatesAtMost { path: &'static str, bytes: u64 },
 }
 
 impl Act {
@@ -319,7 +317,6 @@ impl Look {
             Self::Segments { path } => (path, "data ranges".into()),
             Self::SameInode { path, .. } => (path, "inode number".into()),
             Self::SameFile { path, other } => (path, format!("inode of {other}").into()),
-            Self::AllocatesAtMost { path, .. } => (path, "allocated bytes".into()),
         }
     }
 }

@@ -200,17 +200,6 @@ impl Actor {
                 let (one, two) = (tree.stat(path)?, tree.stat(other)?);
                 Ok(one_file((one.dev, one.ino) == (two.dev, two.ino)))
             }
-            Look::AllocatesAtMost { path, bytes } => {
-                // What is still to be allocated counts as well.
-                tree.open_file(path, OFlags::RDONLY, 0)?.sync_all()?;
-                let allocated = tree.stat(path)?.blocks * stat::BLOCK;
-                Ok(if allocated <= bytes {
-                    "within"
-                } else {
-                    "beyond"
-                }
-                .to_owned())
-            }
         }
     }
 }

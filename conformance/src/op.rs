@@ -346,12 +346,6 @@ pub const fn same_file(path: &'static str, other: &'static str) -> Op {
     Op::new(Act::Look(Look::SameFile { path, other })).gives("one file")
 }
 
-/// Checks that a file occupies at most that many bytes.
-#[must_use]
-pub const fn allocates_at_most(path: &'static str, bytes: u64) -> Op {
-    Op::new(Act::Look(Look::AllocatesAtMost { path, bytes })).gives("within")
-}
-
 /// A path of one name of 255 bytes, the longest there is (NAME_MAX).
 pub const NAME_255: &str = {
     const BYTES: [u8; 256] = {

@@ -101,20 +101,6 @@ impl Store {
         Ok(store)
     }
 
-    /// Reads who the store at `root` is, or `None` where there is none yet.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Newer`], [`Error::NotAStore`].
-    pub fn identity_at(root: &Path) -> Result<Option<Identity>> {
-        let path = database_path(root);
-        if !cowlab_sys::io("stat", &path, path.try_exists())? {
-            return Ok(None);
-        }
-        let database = Database::open(&path, StoreOptions::default().database_timeout)?;
-        recorded(root, &database)
-    }
-
     /// The store's root, absolute.
     #[must_use]
     pub fn root(&self) -> &Path {

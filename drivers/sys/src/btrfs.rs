@@ -5,7 +5,7 @@
 //! in a tree are handed over as bytes: integers in them are little-endian.
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use linux_raw_sys::btrfs::{btrfs_ioctl_ino_lookup_args, btrfs_ioctl_search_key};
 
@@ -23,20 +23,10 @@ pub const INODE_ITEM: u32 = 1;
 pub const INODE_REF: u32 = 12;
 /// `BTRFS_INODE_EXTREF_KEY`: further names of an inode.
 pub const INODE_EXTREF: u32 = 13;
-/// `BTRFS_XATTR_ITEM_KEY`: extended attributes.
-pub const XATTR_ITEM: u32 = 24;
-/// `BTRFS_DIR_ITEM_KEY`: entries of a directory, by hash.
-pub const DIR_ITEM: u32 = 84;
-/// `BTRFS_DIR_INDEX_KEY`: entries of a directory, in order.
-pub const DIR_INDEX: u32 = 96;
-/// `BTRFS_EXTENT_DATA_KEY`: extents of a file; the offset is that in the file.
-pub const EXTENT_DATA: u32 = 108;
 /// The object of the orphan items of a tree (`BTRFS_ORPHAN_OBJECTID`, -5).
 const ORPHAN_OBJECT: u64 = u64::MAX - 4;
 /// What is deleted and not yet cleaned away; its number is the offset.
 const ORPHAN_ITEM: u32 = 48;
-/// `BTRFS_ROOT_ITEM_KEY`: a subvolume, in [`ROOT_TREE`].
-pub const ROOT_ITEM: u32 = 132;
 /// `BTRFS_ROOT_REF_KEY`: a subvolume's children, in [`ROOT_TREE`].
 pub const ROOT_REF: u32 = 156;
 
@@ -239,32 +229,6 @@ pub fn subvolume_id(fd: impl AsFd) -> Result<u64> {
     Ok(request.treeid)
 }
 
-/// Returns one path of an inode, relative to the root of its subvolume `tree` (0: that of `fd`).
-/// An inode with several names has one of them here: the others are in its [`INODE_REF`] items.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`]: `ENOENT` where the inode has gone, `ENAMETOOLONG` for a path of 4080
-/// bytes and more.
-pub fn inode_path(fd: impl AsFd, tree: u64, inode: u64) -> Result<PathBuf> {
-    use std::os::unix::ffi::OsStringExt;
-    let mut request = raw::zeroed::<btrfs_ioctl_ino_lookup_args>();
-    request.treeid = tree;
-    request.objectid = inode;
-    sys(
-        "ioctl BTRFS_IOC_INO_LOOKUP",
-        "",
-        raw::btrfs_ino_lookup(fd, &mut request),
-    )?;
-    let bytes = request.name.iter().take_while(|byte| **byte != 0);
-    let mut path: Vec<u8> = bytes.map(|byte| byte.cast_unsigned()).collect();
-    // The kernel ends the path of a directory with a slash.
-    if path.last() == Some(&b'/') {
-        path.pop();
-    }
-    Ok(std::ffi::OsString::from_vec(path).into())
-}
-
 /// What the kernel knows of a subvolume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubvolumeInfo {
@@ -367,56 +331,6 @@ pub fn wait_sync(fd: impl AsFd, transaction: u64) -> Result<()> {
         "",
         raw::btrfs_wait_sync(fd, transaction),
     )
-}
-
-/// Space set aside for one kind of content in one profile, in bytes; copies by the profile (`DUP`)
-/// are not counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space {
-    /// The kernel's flags for kind and profile.
-    pub flags: u64,
-    /// Set aside.
-    pub total: u64,
-    /// Of this, in use.
-    pub used: u64,
-}
-
-impl Space {
-    /// Tells whether it is for file content (`BTRFS_BLOCK_GROUP_DATA`).
-    pub fn is_data(&self) -> bool {
-        self.flags & 1 != 0
-    }
-
-    /// Tells whether it is for the trees' own blocks (`BTRFS_BLOCK_GROUP_METADATA`).
-    pub fn is_metadata(&self) -> bool {
-        self.flags & (1 << 2) != 0
-    }
-
-    /// Tells whether it is the reserve within the metadata (`BTRFS_SPACE_INFO_GLOBAL_RSV`), which
-    /// counts the same bytes again.
-    pub fn is_reserve(&self) -> bool {
-        self.flags & (1 << 49) != 0
-    }
-}
-
-/// Returns the space of a file system by kind; exact after [`sync`] alone.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
-pub fn space(fd: impl AsFd) -> Result<Vec<Space>> {
-    let found = sys("ioctl BTRFS_IOC_SPACE_INFO", "", raw::btrfs_space(fd))?;
-    let count = usize::try_from(found.total_spaces)
-        .unwrap_or(usize::MAX)
-        .min(raw::SPACE_SLOTS);
-    let spaces = found.spaces[..count].iter();
-    Ok(spaces
-        .map(|s| Space {
-            flags: s.flags,
-            total: s.total_bytes,
-            used: s.used_bytes,
-        })
-        .collect())
 }
 
 #[cfg(test)]

@@ -15,10 +15,9 @@ use linux_raw_sys::general::mount_attr;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountFlags, MountPropagationFlags,
-    MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_reconfigure,
-    fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
-    mount as mount2, mount_change, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen, mount as mount2, move_mount, open_tree,
 };
 
 use crate::fuse::{self, Running, Server};
@@ -281,41 +280,6 @@ pub fn unmount(target: &Path) -> Result<()> {
             }
         }
     }
-}
-
-/// Keeps mounts made at or below `target` to this mount namespace, in both directions.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`]: `EINVAL` where `target` is no mount point.
-pub fn make_private(target: &Path) -> Result<()> {
-    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    sys(
-        "mount --make-rprivate",
-        target,
-        mount_change(target, private),
-    )
-}
-
-/// Makes the whole file system mounted at `target` read-only, or writable again, in all its mounts.
-///
-/// # Errors
-///
-/// Returns [`Error::Mount`]: `EBUSY` while a file is open for writing.
-pub fn remount_read_only(target: &Path, read_only: bool) -> Result<()> {
-    let context = sys(
-        "fspick",
-        target,
-        fspick(CWD, target, FsPickFlags::FSPICK_CLOEXEC),
-    )?;
-    let flag = if read_only { "ro" } else { "rw" };
-    let result = fsconfig_set_flag(&context, flag).and_then(|()| fsconfig_reconfigure(&context));
-    result.map_err(|source| Error::Mount {
-        fstype: format!("-o remount,{flag}"),
-        target: target.to_path_buf(),
-        source,
-        log: context_log(&context),
-    })
 }
 
 /// Gives the mount at `target` these attributes and takes the others away.

@@ -22,7 +22,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use linux_raw_sys::btrfs::{
     btrfs_ioctl_get_subvol_info_args, btrfs_ioctl_ino_lookup_args, btrfs_ioctl_search_key,
-    btrfs_ioctl_space_info,
 };
 use linux_raw_sys::general::mount_attr;
 use linux_raw_sys::ioctl as code;
@@ -37,8 +36,6 @@ use rustix::ioctl::{Ioctl, IoctlOutput, Opcode};
 pub(crate) const FIEMAP_EXTENTS: usize = 256;
 /// Room for found items in one tree search, in 8-byte words: 64 KiB, more than the largest item.
 pub(crate) const SEARCH_WORDS: usize = 8192;
-/// Kinds of btrfs space in one answer; the kernel has fewer than ten.
-pub(crate) const SPACE_SLOTS: usize = 32;
 
 /// cachestat(2), which libc lacks; system calls since 424 have one number everywhere.
 const SYS_CACHESTAT: libc::c_long = 451;
@@ -62,8 +59,6 @@ unsafe impl Plain for btrfs_ioctl_get_subvol_info_args {}
 unsafe impl Plain for Fiemap {}
 // SAFETY: as above.
 unsafe impl Plain for TreeSearch {}
-// SAFETY: as above.
-unsafe impl Plain for SpaceArgs {}
 
 /// Returns the value of all zero bytes.
 pub(crate) fn zeroed<T: Plain>() -> T {
@@ -113,15 +108,6 @@ impl TreeSearch {
         // as long as the result; any byte is a `u8`.
         unsafe { std::slice::from_raw_parts(self.buffer.as_ptr().cast::<u8>(), length) }
     }
-}
-
-/// `struct btrfs_ioctl_space_args` with its slots (linux/btrfs.h).
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct SpaceArgs {
-    space_slots: u64,
-    pub(crate) total_spaces: u64,
-    pub(crate) spaces: [btrfs_ioctl_space_info; SPACE_SLOTS],
 }
 
 /// One ioctl: its code and its argument, a pointer or an integer in a pointer's place.
@@ -253,15 +239,6 @@ pub(crate) fn btrfs_subvolume_info(fd: impl AsFd) -> Result<btrfs_ioctl_get_subv
     // SAFETY: BTRFS_IOC_GET_SUBVOL_INFO fills a `struct btrfs_ioctl_get_subvol_info_args`.
     unsafe { exchange(fd.as_fd(), code::BTRFS_IOC_GET_SUBVOL_INFO, &mut info) }?;
     Ok(info)
-}
-
-/// BTRFS_IOC_SPACE_INFO: lists the kinds of allocated space.
-pub(crate) fn btrfs_space(fd: impl AsFd) -> Result<SpaceArgs> {
-    let mut space = zeroed::<SpaceArgs>();
-    space.space_slots = u64::try_from(SPACE_SLOTS).ok().ok_or(Errno::OVERFLOW)?;
-    // SAFETY: BTRFS_IOC_SPACE_INFO fills at most `space_slots` entries, the length of the array.
-    unsafe { exchange(fd.as_fd(), code::BTRFS_IOC_SPACE_INFO, &mut space) }?;
-    Ok(space)
 }
 
 /// Makes a btrfs ioctl about one 64-bit number, in place.

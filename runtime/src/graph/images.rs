@@ -264,21 +264,6 @@ impl Graph {
         })
     }
 
-    /// Forgets under which digest a repository knows an image.
-    ///
-    /// # Errors
-    ///
-    /// As above.
-    pub fn remove_repository_digest(&self, repository: &str, digest: &str) -> Result<()> {
-        self.write(|tx| {
-            tx.execute(
-                "DELETE FROM repository_digests WHERE repository = ?1 AND digest = ?2",
-                [repository, digest],
-            )
-            .map(drop)
-        })
-    }
-
     /// The digests of the blobs that an image names: its configuration, its manifests, what these name.
     ///
     /// # Errors
