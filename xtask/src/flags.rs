@@ -44,6 +44,9 @@ pub(crate) enum Task {
     #[command(disable_help_flag = true)]
     Bench(Program),
     /// Builds cowlab and writes the driver-selection report of this host (`cowlab report`).
+    ///
+    /// With --yes the guest comes along: QEMU is installed, and its image is made while cowlab compiles, for the drivers that
+    /// this kernel lacks. --no-guest leaves it out.
     #[command(disable_help_flag = true)]
     Report(Program),
     /// Builds cowlab and makes or runs the guest, a machine with ZFS and device-mapper (`cowlab guest`).

@@ -1,13 +1,14 @@
 //! The chores of this repository: `cargo xtask TASK`.
 //!
 //! One match on typed flags, one module a task. It compiles with cargo and a C linker alone, so that
-//! it can install what the other crates need; it builds `cowlab` and calls it, and holds no
-//! knowledge of drivers, cases or workloads.
+//! it can install what the other crates need; it builds `cowlab` and calls it, makes the guest's
+//! image meanwhile, and holds no knowledge of drivers, cases or workloads.
 
 mod ci;
 mod commit;
 mod exit;
 mod flags;
+mod guest;
 mod ordinary;
 mod program;
 mod setup;

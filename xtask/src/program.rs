@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::commit;
 use crate::exit::{self, Refusal};
 use crate::flags;
+use crate::guest;
 use crate::setup::{self, Consent, Purpose};
 
 /// What `cargo metadata` says that matters here.
@@ -22,8 +23,13 @@ struct Metadata {
 /// Runs `cowlab VERB`, or the proofs, with the arguments of `flags`; `--yes` among them is consent to install.
 pub(crate) fn run(verb: &str, flags: flags::Program) -> anyhow::Result<u8> {
     let (yes, arguments) = without_yes(flags.arguments);
-    setup::ensure(purposes(verb, &arguments), Consent::from_flag(yes))?;
-    let program = prepared(verb, &arguments)?;
+    let consent = Consent::from_flag(yes);
+    setup::ensure(purposes(verb, &arguments), consent)?;
+    let prepare = || prepared(verb, &arguments);
+    let program = match guest::comes_along(verb, &arguments, consent) {
+        true => guest::meanwhile(prepare)?,
+        false => prepare()?,
+    };
     // Not as a child: an interrupt must end the program, which then cleans up, and leave nobody who
     // returns to the shell before it is done.
     match program.exec()? {}

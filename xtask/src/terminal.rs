@@ -21,6 +21,12 @@ pub(crate) fn note(line: impl Display) {
     writeln!(io::stderr().lock(), "{line}").ok();
 }
 
+/// Prints one line of progress while another program draws a bar in the line of the cursor.
+pub(crate) fn note_over_bar(line: impl Display) {
+    let clear = if shows_bars() { "\r\x1b[K" } else { "" };
+    note(format_args!("{clear}{line}"));
+}
+
 /// Prints a line that stands out from the output of the commands around it.
 pub(crate) fn heading(line: &str) {
     note(painted(line, BOLD));

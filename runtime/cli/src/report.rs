@@ -6,12 +6,14 @@
 mod image;
 mod probe;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
+use cowlab_driver::Missing;
 use cowlab_engine::fingerprint;
 use cowlab_engine::guest::{self, Where};
 use cowlab_reports::report::Written;
@@ -26,7 +28,7 @@ use crate::exit::{self, Stop};
 /// Probes, checks, measures and judges the storage drivers on this host, and writes a report.
 ///
 /// Takes about four minutes on the host alone, and longer where a guest has been built: it runs the drivers that this kernel
-/// lacks. Everything runs on throw-away loop devices; the report's directory is all that stays. Prints the
+/// lacks. Without one they are left out; `cargo xtask report --yes` builds it first. Everything runs on throw-away loop devices; the report's directory is all that stays. Prints the
 /// path of the page.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -48,12 +50,24 @@ pub(crate) struct Args {
     /// Check and measure on this kernel (host), in the throw-away machine (guest), or each driver where it runs (auto).
     #[arg(long = "where", value_name = "PLACE", default_value_t)]
     place: Where,
+    /// Leave the guest out: the same as `--where host`.
+    #[arg(long, conflicts_with = "place")]
+    no_guest: bool,
     /// Run on a host where a container engine runs.
     #[arg(long)]
     on_live_host: bool,
     /// Probe the drivers, print what is found as JSON lines and end: what a host asks of its guest.
     #[arg(long, hide = true)]
     probes: bool,
+}
+
+impl Args {
+    fn place(&self) -> Where {
+        match self.no_guest {
+            true => Where::Host,
+            false => self.place,
+        }
+    }
 }
 
 /// Runs the command.
@@ -142,18 +156,46 @@ fn make(args: &Args, engines: Vec<String>, run: &Run, parts: &Path) -> anyhow::R
     let (layout, line) = image::provide(args.image.as_deref(), run, &mut |text| say(text))?;
     lines.line(started, now(), line)?;
     let mut set = ResultSet::read(&probes)?;
-    if args.place != Where::Host
-        && let Ok(guest) = guest::find()
-    {
-        say("probing the drivers that this kernel lacks, in the guest")?;
-        if let Err(error) = probe::in_guest(&*guest, &mut set) {
-            say(&format!("cowlab: {error:#}"))?;
-        }
+    if args.place() != Where::Host {
+        probe_in_guest(&mut set)?;
     }
     for part in commands(args, &layout, parts) {
         set.merge(part.run()?);
     }
     Ok(set)
+}
+
+/// Adds what the guest can run; without a guest, says which drivers are left out and how to get it.
+fn probe_in_guest(set: &mut ResultSet) -> anyhow::Result<()> {
+    match guest::find() {
+        Ok(guest) => {
+            say("probing the drivers that this kernel lacks, in the guest")?;
+            if let Err(error) = probe::in_guest(&*guest, set) {
+                say(&format!("cowlab: {error:#}"))?;
+            }
+        }
+        Err(missing) => {
+            let left_out = probe::unavailable(set);
+            if !left_out.is_empty() {
+                say(&left_out_line(&left_out, &missing))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn left_out_line(drivers: &BTreeSet<String>, missing: &Missing) -> String {
+    let names: Vec<_> = drivers.iter().map(String::as_str).collect();
+    let names = names.join(", ");
+    // No image serves a program of another architecture.
+    let remedy = match cfg!(target_arch = "x86_64") {
+        true => "`cargo xtask report --yes` brings the guest along",
+        false => &missing.remedy,
+    };
+    format!(
+        "left out: {names}, which do not run on this host; for the guest, {} is missing: {remedy}",
+        missing.what
+    )
 }
 
 /// A command of this program whose results go into the report.
@@ -171,8 +213,8 @@ fn commands(args: &Args, layout: &Path, parts: &Path) -> Vec<Part> {
         if args.on_live_host {
             arguments.push("--on-live-host".to_owned());
         }
-        if args.place != Where::default() {
-            arguments.extend(["--where".to_owned(), args.place.name().to_owned()]);
+        if args.place() != Where::default() {
+            arguments.extend(["--where".to_owned(), args.place().name().to_owned()]);
         }
     };
     let conformance = parts.join("conformance.jsonl");

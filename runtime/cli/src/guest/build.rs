@@ -3,11 +3,10 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use cowlab_guest::{Build, Built, Cache, Error, Image, Release};
+use cowlab_guest::{Cache, Progress, Release};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::list::say;
-use crate::exit;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -30,7 +29,7 @@ pub(super) struct BuildArgs {
     if_missing: bool,
 }
 
-/// Builds an image and starts it once; where nobody named a release, the next older one follows one that fails.
+/// Builds an image and starts it once, and prints what became of it.
 pub(super) fn run(args: &BuildArgs) -> anyhow::Result<u8> {
     let cache = Cache::open()?;
     // An image that cannot be used, of an older format perhaps, is as good as none.
@@ -40,63 +39,36 @@ pub(super) fn run(args: &BuildArgs) -> anyhow::Result<u8> {
         return say(&image, "in the cache already");
     }
     cowlab_sys::interrupt::watch()?;
-    let candidates = args
-        .release
-        .map_or_else(|| Release::CANDIDATES.to_vec(), |release| vec![release]);
     let mut steps = Steps::new();
-    for (index, release) in candidates.iter().enumerate() {
-        let order = Build {
-            release: *release,
-            mirror: args.mirror.clone(),
-        };
-        let made = make(&order, &cache, &mut steps);
-        steps.end();
-        match made {
-            Ok((image, word)) => {
-                for name in cache.prune()? {
-                    writeln!(std::io::stderr(), "removed the older {name}")?;
+    let provided =
+        cache.provide(
+            args.release,
+            args.mirror.as_deref(),
+            &mut |progress| match progress {
+                Progress::Step(text) => steps.step(text),
+                Progress::Failed(error) => {
+                    steps.end();
+                    print(&format!("cowlab: {error}; the next older release is tried"));
                 }
-                let took = steps.elapsed().as_secs();
-                return say(&image, &format!("{word}, {took} s"));
-            }
-            Err(error) if another_may_do(&error) && index + 1 < candidates.len() => {
-                writeln!(
-                    std::io::stderr(),
-                    "cowlab: {error}; the next older release is tried"
-                )?;
-            }
-            Err(error) => return Err(error.into()),
-        }
+            },
+        );
+    steps.end();
+    let provided = provided?;
+    for name in &provided.removed {
+        print(&format!("removed the older {name}"));
     }
-    Ok(exit::FINDING)
-}
-
-/// Builds one release's image and sees it start.
-fn make(order: &Build, cache: &Cache, steps: &mut Steps) -> Result<(Image, &'static str), Error> {
-    let (image, word) = match order.run(cache, &mut |step| steps.step(step))? {
-        Built::New(image) => (image, "built"),
-        Built::Cached(image) => (image, "in the cache already"),
+    let word = match provided.is_new {
+        true => "built",
+        false => "in the cache already",
     };
-    if cache.preferred()?.is_some_and(|it| it.dir == image.dir) {
-        return Ok((image, word));
-    }
-    steps.step("start it once");
-    match image.try_out() {
-        Ok(_) => cache.prefer(&image)?,
-        // An image may be built where none is run.
-        Err(Error::Sys(cowlab_sys::Error::MissingProgram { .. })) => {}
-        Err(error) => return Err(error),
-    }
-    Ok((image, word))
+    let took = steps.elapsed().as_secs();
+    say(&provided.image, &format!("{word}, {took} s"))
 }
 
-/// Whether an older release may do where one failed like this: its packages fit together, its ZFS compiles with its kernel,
-/// its kernel boots here.
-const fn another_may_do(error: &Error) -> bool {
-    match error {
-        Error::NotInstallable { .. } | Error::Build { .. } | Error::Damaged { .. } => true,
-        Error::Lost(lost) => !matches!(lost.cause, cowlab_guest::Cause::Interrupted),
-        _ => false,
+/// Prints one line of progress.
+fn print(line: &str) {
+    if writeln!(std::io::stderr(), "{line}").is_err() {
+        tracing::debug!(line, "nobody reads the progress");
     }
 }
 
@@ -120,10 +92,7 @@ impl Steps {
 
     fn step(&mut self, text: &str) {
         if !std::io::stderr().is_terminal() {
-            let line = format!("{:>4} s  {text}", self.elapsed().as_secs());
-            if writeln!(std::io::stderr(), "{line}").is_err() {
-                tracing::debug!(text, "nobody reads the progress");
-            }
+            print(&format!("{:>4} s  {text}", self.elapsed().as_secs()));
             return;
         }
         self.bar
@@ -145,21 +114,4 @@ fn turning() -> ProgressBar {
     }
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_older_release_follows_what_is_the_fault_of_a_release() {
-        let build = Error::Build {
-            release: Release::Trixie,
-            reason: "no".into(),
-            log: "/log".into(),
-        };
-        assert!(another_may_do(&build));
-        assert!(!another_may_do(&Error::NoMirror));
-        assert!(!another_may_do(&Error::Interrupted));
-    }
 }

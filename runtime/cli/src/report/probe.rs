@@ -96,6 +96,16 @@ pub(super) fn in_guest(guest: &dyn Guest, set: &mut ResultSet) -> anyhow::Result
     }
 }
 
+/// The drivers that run on no backing file system here.
+pub(super) fn unavailable(set: &ResultSet) -> BTreeSet<String> {
+    let (runs, lacks): (Vec<_>, Vec<_>) = set
+        .probes()
+        .partition(|probe| probe.availability == Availability::Available);
+    let mut drivers: BTreeSet<_> = lacks.iter().map(|probe| probe.driver.clone()).collect();
+    drivers.retain(|name| runs.iter().all(|probe| probe.driver != *name));
+    drivers
+}
+
 fn column(probe: &Probe) -> (String, Option<String>) {
     (probe.driver.clone(), probe.backing.clone())
 }
