@@ -11,10 +11,10 @@ use cowlab_snapshots::{CommitOptions, PrepareOptions};
 use cowlab_sys::mount::{MountAttributes, bind};
 use cowlab_sys::{Guard, MountGuard};
 
-use crate::actor::Actor;
 use crate::case::{Access, Case};
 use crate::context::{Context, Result};
 use crate::difference::Difference;
+use crate::executor::Executor;
 use crate::judge::{self, Given};
 use crate::manifest::Manifest;
 use crate::op::Op;
@@ -137,14 +137,14 @@ impl Batch {
         self.perform_plain(context, stage, &context.plain())?;
         let name = format!("stage-{}", stage.number);
         let key = format!("{name}-active");
-        context.calendars().1.open(&stage.label);
+        context.timestamps().1.open(&stage.label);
         let parent = parent.map(String::as_str);
         context
             .store()
             .prepare(&key, parent, &PrepareOptions::default())?;
         let mut mounted = context.store().mount(&key, &context.mount_point())?;
         self.perform(stage, mounted.target())?;
-        context.calendars().1.close();
+        context.timestamps().1.close();
         let seen = self.look(context, stage, mounted.target());
         mounted.close()?;
         let seen = seen?;
@@ -172,11 +172,11 @@ impl Batch {
         plain.close()?;
         performed?;
         let (key, parent) = ("stage-view", parent.map_or("", String::as_str));
-        context.calendars().1.open(&stage.label);
+        context.timestamps().1.open(&stage.label);
         context.store().view(key, parent)?;
         let mut mounted = context.store().mount(key, &context.mount_point())?;
         self.perform(stage, mounted.target())?;
-        context.calendars().1.close();
+        context.timestamps().1.close();
         let seen = self.look(context, stage, mounted.target());
         mounted.close()?;
         seen?;
@@ -184,11 +184,11 @@ impl Batch {
     }
 
     fn perform_plain(&mut self, context: &mut Context, stage: &Stage, root: &Path) -> Result<()> {
-        context.calendars().0.open(&stage.label);
+        context.timestamps().0.open(&stage.label);
         for part in self.parts.iter_mut().filter(|part| part.is_open()) {
             part.perform_plain(stage, root)?;
         }
-        context.calendars().0.close();
+        context.timestamps().0.close();
         settle(root)?;
         for part in self.parts.iter_mut().filter(|part| part.is_open()) {
             part.plain = Manifest::capture(&root.join(&part.dir))?;
@@ -282,20 +282,20 @@ impl Part {
             .unwrap_or(&[])
     }
 
-    fn actor(&self, stage: &Stage, root: &Path) -> Result<Actor> {
+    fn executor(&self, stage: &Stage, root: &Path) -> Result<Executor> {
         if stage.number == 1 && !self.dir.as_os_str().is_empty() {
             fs::create_dir(root.join(&self.dir))?;
         }
-        let mut actor = Actor::new(Tree::open(&root.join(&self.dir))?);
-        actor.note_inodes(self.ops(stage));
-        Ok(actor)
+        let mut executor = Executor::new(Tree::open(&root.join(&self.dir))?);
+        executor.note_inodes(self.ops(stage));
+        Ok(executor)
     }
 
     fn perform_plain(&mut self, stage: &Stage, root: &Path) -> Result<()> {
-        let mut actor = self.actor(stage, root)?;
+        let mut executor = self.executor(stage, root)?;
         self.given.clear();
         for op in self.ops(stage) {
-            let given = actor.perform(op);
+            let given = executor.perform(op);
             let found = if stage.is_steps {
                 judge::plain(op, &given)
             } else {
@@ -311,10 +311,10 @@ impl Part {
     }
 
     fn perform(&mut self, stage: &Stage, root: &Path) -> Result<()> {
-        let mut actor = self.actor(stage, root)?;
+        let mut executor = self.executor(stage, root)?;
         let given = std::mem::take(&mut self.given);
         for (op, plain) in self.ops(stage).iter().zip(&given) {
-            if let Some(difference) = judge::driver(op, plain, &actor.perform(op)) {
+            if let Some(difference) = judge::driver(op, plain, &executor.perform(op)) {
                 self.note(Err(difference), || stage.label.clone());
                 break;
             }

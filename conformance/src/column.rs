@@ -17,10 +17,10 @@ use crate::batch::{Batch, Findings, by_shape};
 use crate::case::{Case, Risk};
 use crate::context::Context;
 use crate::difference::Difference;
-use crate::ground::Ground;
+use crate::faulty_store::StoreFault;
+use crate::file_systems::FileSystems;
 use crate::needs::{Excuse, Lacking};
 use crate::report::{Ended, Report, now};
-use crate::seam::StoreHarm;
 use crate::subject::Subject;
 use crate::verdict::Verdict;
 
@@ -42,7 +42,7 @@ pub(crate) struct Options {
     /// Whether a judge that is not installed is a failure.
     pub(crate) strict_judges: bool,
     /// A fault to plant in front of the store.
-    pub(crate) harm: Option<StoreHarm>,
+    pub(crate) store_fault: Option<StoreFault>,
     /// Why what is missing here does not run in the guest.
     pub(crate) no_guest: NoGuest,
 }
@@ -106,15 +106,15 @@ fn run_here(
     options: &Options,
     news: News<'_>,
 ) -> Report {
-    let ground = match Ground::make(run, subject.backing) {
-        Ok(ground) => ground,
+    let file_systems = match FileSystems::make(run, subject.backing) {
+        Ok(file_systems) => file_systems,
         Err(TestbedError::Missing { what, remedy }) => {
             let reason = format!("{what} is missing: {remedy}");
             return whole(cases, &without_backing(run, subject, options, reason));
         }
         Err(error) => return whole(cases, &Verdict::fail(error.to_string())),
     };
-    let backing = ground.usual();
+    let backing = file_systems.usual();
     let settings = match backing.places().fresh() {
         Ok(settings) => settings,
         Err(error) => return whole(cases, &Verdict::fail(error.to_string())),
@@ -131,7 +131,7 @@ fn run_here(
         subject,
         options,
         news,
-        ground,
+        file_systems,
         made: 0,
         report: Report::default(),
     };
@@ -193,7 +193,7 @@ struct Column<'a> {
     subject: &'a Subject,
     options: &'a Options,
     news: News<'a>,
-    ground: Ground<'a>,
+    file_systems: FileSystems<'a>,
     /// How many contexts there were.
     made: usize,
     report: Report,
@@ -208,7 +208,7 @@ impl Column<'_> {
         let isolate = self.options.isolate;
         let (alone, shared): (Vec<_>, Vec<_>) = cases
             .into_iter()
-            .partition(|case| isolate || case.is_alone() || self.ground.is_apart(case));
+            .partition(|case| isolate || case.is_alone() || self.file_systems.is_apart(case));
         for cases in by_shape(&shared) {
             if self.interrupted(&cases) {
                 continue;
@@ -271,7 +271,7 @@ impl Column<'_> {
             } else {
                 case.needs
                     .iter()
-                    .find_map(|need| self.ground.lacking(*need))
+                    .find_map(|need| self.file_systems.lacking(*need))
             };
             match lacking {
                 Some(lacking) => {
@@ -310,7 +310,7 @@ impl Column<'_> {
         let (variant, backing) = (self.subject.variant.name, self.subject.backing.name());
         let mut declared = self.subject.entry.deviations_on(variant, backing);
         let verdict = Verdict::of(found, declared.find(|deviation| deviation.case == case.id));
-        verdict.in_place_of(self.ground.of(case).mount_point())
+        verdict.in_place_of(self.file_systems.of(case).mount_point())
     }
 
     fn run_batch(&mut self, cases: &[&'static Case]) -> Result<Findings, Difference> {
@@ -352,7 +352,7 @@ impl Column<'_> {
     /// Makes a place to run a case in, or a batch of cases that ask for nothing extra.
     fn context(&mut self, case: Option<&Case>) -> Result<Context, Difference> {
         self.made += 1;
-        let backing = case.map_or(self.ground.usual(), |case| self.ground.of(case));
+        let backing = case.map_or(self.file_systems.usual(), |case| self.file_systems.of(case));
         let dir = backing.mount_point().join(format!("run-{}", self.made));
         let mut context = Context::new(
             &dir,
@@ -360,8 +360,8 @@ impl Column<'_> {
             self.subject.variant,
             backing.places(),
         )?;
-        if let Some(harm) = self.options.harm {
-            context.plant(harm)?;
+        if let Some(store_fault) = self.options.store_fault {
+            context.plant(store_fault)?;
         }
         Ok(context)
     }
@@ -392,9 +392,9 @@ impl Column<'_> {
 
     fn close(mut self, taint: Option<u64>) -> Report {
         if self.options.keep && !self.report.kept.is_empty() {
-            self.report.held = self.ground.into_all();
+            self.report.held = self.file_systems.into_all();
         } else {
-            self.report.trouble.extend(self.ground.close());
+            self.report.trouble.extend(self.file_systems.close());
         }
         match (taint, process::kernel_taint().ok()) {
             (Some(before), Some(after)) if before != after => {

@@ -4,20 +4,20 @@ use std::collections::BTreeSet;
 
 use cowlab_sys::stat::{self, Time};
 
-use crate::actor::show_segments;
-use crate::calendar::Calendar;
 use crate::difference::Difference;
+use crate::executor::show_segments;
 use crate::manifest::{Entry, Manifest};
 use crate::terms::Kind;
 use crate::text;
+use crate::timestamps::Timestamps;
 
 /// How modification times are compared.
 #[derive(Debug, Clone, Copy)]
 pub enum Times<'a> {
     /// To the nanosecond: the same tree, seen twice.
     Exact,
-    /// By what happened then, for two trees made at different times: the calendars of the expected and of the other.
-    Calendars(&'a Calendar, &'a Calendar),
+    /// By what happened then, for two trees made at different times: the timestamps of the expected and of the other.
+    Timestamps(&'a Timestamps, &'a Timestamps),
 }
 
 /// Returns the first difference between the tree that is expected and the other, paths in byte order.
@@ -116,7 +116,7 @@ fn time_difference(left: Time, right: Time, times: Times<'_>) -> Option<Aspect> 
         // The numbers change from run to run, and one line has to stand for all of them.
         Times::Exact if left != right => ("as before".to_owned(), "another".to_owned()),
         Times::Exact => return None,
-        Times::Calendars(one, two) => (one.moment(left), two.moment(right)),
+        Times::Timestamps(one, two) => (one.moment(left), two.moment(right)),
     };
     (left != right).then(|| ("modification time".to_owned(), left, right))
 }
@@ -180,8 +180,8 @@ mod tests {
             Manifest::capture(one).unwrap(),
             Manifest::capture(two).unwrap(),
         );
-        let calendar = Calendar::begin();
-        let times = Times::Calendars(&calendar, &calendar);
+        let timestamps = Timestamps::begin();
+        let times = Times::Timestamps(&timestamps, &timestamps);
         first_difference(&one, &two, times).map(|difference| difference.line().to_owned())
     }
 

@@ -11,16 +11,16 @@ use cowlab_snapshots::{CommitOptions, PrepareOptions, Store, StoreOptions};
 use cowlab_sys::Guard;
 use cowlab_testbed::{Places, Small};
 
-use crate::actor::Actor;
-use crate::calendar::Calendar;
 use crate::compare::{Times, first_difference};
 use crate::difference::Difference;
+use crate::executor::Executor;
+use crate::faulty_store::{FaultyStore, StoreFault};
 use crate::manifest::Manifest;
 use crate::op::Op;
 use crate::room::directory_in;
-use crate::seam::{Seam, StoreHarm};
 use crate::terms::Kind;
 use crate::text;
+use crate::timestamps::Timestamps;
 use crate::tree::Tree;
 
 /// The result of a case, or of a part of it.
@@ -39,11 +39,11 @@ pub struct Context {
     /// The place with little room that the store is in, and whether the driver makes its snapshots of it.
     small: Option<Small>,
     names_pool: bool,
-    store: Option<Seam>,
-    harm: Option<StoreHarm>,
+    store: Option<FaultyStore>,
+    store_fault: Option<StoreFault>,
     keeps: bool,
-    calendar: Calendar,
-    plain_calendar: Calendar,
+    timestamps: Timestamps,
+    plain_timestamps: Timestamps,
 }
 
 impl Context {
@@ -69,10 +69,10 @@ impl Context {
             small: None,
             names_pool: false,
             store: None,
-            harm: None,
+            store_fault: None,
             keeps: false,
-            calendar: Calendar::begin(),
-            plain_calendar: Calendar::begin(),
+            timestamps: Timestamps::begin(),
+            plain_timestamps: Timestamps::begin(),
         };
         context.reopen()?;
         Ok(context)
@@ -249,7 +249,7 @@ impl Context {
     ///
     /// Never, unless opening the store again failed and the case went on nevertheless.
     #[must_use]
-    pub fn store(&self) -> &Seam {
+    pub fn store(&self) -> &FaultyStore {
         self.store
             .as_ref()
             .expect("a case ends when its store cannot be opened")
@@ -264,7 +264,7 @@ impl Context {
         self.store = None;
         let root = self.store_root();
         let store = Store::open(&root, self.entry, &self.store_options())?;
-        self.store = Some(Seam::new(store, self.harm));
+        self.store = Some(FaultyStore::new(store, self.store_fault));
         Ok(())
     }
 
@@ -273,8 +273,8 @@ impl Context {
     /// # Errors
     ///
     /// When the store cannot be opened again.
-    pub(crate) fn plant(&mut self, harm: StoreHarm) -> Result<()> {
-        self.harm = Some(harm);
+    pub(crate) fn plant(&mut self, store_fault: StoreFault) -> Result<()> {
+        self.store_fault = Some(store_fault);
         self.reopen()
     }
 
@@ -343,21 +343,21 @@ impl Context {
         self.with_view(name, |dir| Ok(Manifest::capture(dir)?))
     }
 
-    /// Begins a layer that both calendars know, so that times taken in it are compared by it.
+    /// Begins a layer in the timestamps of both, so that times taken in it are compared by it.
     pub fn begin_layer(&mut self, label: &str) {
-        self.calendar.open(label);
-        self.plain_calendar.open(label);
+        self.timestamps.open(label);
+        self.plain_timestamps.open(label);
     }
 
     /// Ends the layer.
     pub fn end_layer(&mut self) {
-        self.calendar.close();
-        self.plain_calendar.close();
+        self.timestamps.close();
+        self.plain_timestamps.close();
     }
 
-    /// The calendars of the plain directory and of the driver.
-    pub const fn calendars(&mut self) -> (&mut Calendar, &mut Calendar) {
-        (&mut self.plain_calendar, &mut self.calendar)
+    /// The timestamps of the plain directory and of the driver.
+    pub const fn timestamps(&mut self) -> (&mut Timestamps, &mut Timestamps) {
+        (&mut self.plain_timestamps, &mut self.timestamps)
     }
 
     /// Compares the tree of the driver with the plain one.
@@ -366,7 +366,7 @@ impl Context {
     ///
     /// The first difference.
     pub fn same_tree(&self, plain: &Manifest, got: &Manifest) -> Result<()> {
-        let times = Times::Calendars(&self.plain_calendar, &self.calendar);
+        let times = Times::Timestamps(&self.plain_timestamps, &self.timestamps);
         first_difference(plain, got, times).map_or(Ok(()), Err)
     }
 
@@ -382,9 +382,9 @@ impl Context {
             let Some(before) = parent.entries.get(path) else {
                 continue;
             };
-            let moment = self.calendar.moment(entry.mtime);
+            let moment = self.timestamps.moment(entry.mtime);
             // Two entries of one layer that swapped their names have the same moment, but not the same content.
-            let same = moment == self.calendar.moment(before.mtime)
+            let same = moment == self.timestamps.moment(before.mtime)
                 && entry.kind == before.kind
                 && entry.content == before.content
                 && (entry.kind != Kind::Dir || same_names(parent.below(path), child.below(path)));
@@ -466,10 +466,10 @@ pub fn expect<T: PartialEq + fmt::Display>(
 
 /// Performs operations that must all succeed.
 fn perform_all(dir: &Path, ops: &[Op]) -> Result<()> {
-    let mut actor = Actor::new(Tree::open(dir)?);
+    let mut executor = Executor::new(Tree::open(dir)?);
     for op in ops {
-        if let Err(code) = actor.perform(op) {
-            let (path, aspect) = op.act.subject();
+        if let Err(code) = executor.perform(op) {
+            let (path, aspect) = op.operation.subject();
             return Err(Difference::new(path, aspect, "ok", code));
         }
     }

@@ -51,7 +51,7 @@ pub(crate) fn driver(op: &Op, plain: &Given, given: &Given) -> Option<Difference
 }
 
 fn difference(op: &Op, expected: &str, given: &Given) -> Difference {
-    let (path, aspect) = op.act.subject();
+    let (path, aspect) = op.operation.subject();
     Difference::new(path, aspect, expected, show(given))
 }
 

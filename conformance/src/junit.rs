@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use cowlab_reports::result::{Place, Status};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use crate::lane::Lane;
+use crate::column_run::ColumnRun;
 use crate::outcome;
 use crate::report::Ended;
 
@@ -32,14 +32,14 @@ pub(crate) fn check(path: &Path) -> Result<()> {
 /// # Errors
 ///
 /// When the file cannot be written.
-pub(crate) fn write(path: &Path, lanes: &[Arc<Lane>]) -> Result<()> {
+pub(crate) fn write(path: &Path, column_runs: &[Arc<ColumnRun>]) -> Result<()> {
     let mut report = Report::new("cowlab conformance");
-    for lane in lanes {
-        let mut suite = TestSuite::new(lane.subject.to_string());
-        for ended in &lane.ended() {
-            suite.add_test_case(test_case(lane, ended));
+    for column_run in column_runs {
+        let mut suite = TestSuite::new(column_run.subject.to_string());
+        for ended in &column_run.ended() {
+            suite.add_test_case(test_case(column_run, ended));
         }
-        for trouble in &lane.trouble() {
+        for trouble in &column_run.trouble() {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
             status.set_message(trouble.as_str());
             suite.add_test_case(TestCase::new(outcome::LEFTOVERS, status));
@@ -53,7 +53,7 @@ pub(crate) fn write(path: &Path, lanes: &[Arc<Lane>]) -> Result<()> {
         .with_context(|| format!("failed to write `{}`", path.display()))
 }
 
-fn test_case(lane: &Lane, ended: &Ended) -> TestCase {
+fn test_case(column_run: &ColumnRun, ended: &Ended) -> TestCase {
     let verdict = &ended.verdict;
     let reason = verdict.reason.clone().unwrap_or_default();
     let status = match verdict.status {
@@ -67,12 +67,12 @@ fn test_case(lane: &Lane, ended: &Ended) -> TestCase {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
             status.set_type(verdict.status.name());
             status.set_message(reason.as_str());
-            status.set_description(outcome::explain(&lane.subject, ended));
+            status.set_description(outcome::explain(&column_run.subject, ended));
             status
         }
     };
     let mut case = TestCase::new(ended.case.id, status);
-    case.set_classname(lane.subject.to_string());
+    case.set_classname(column_run.subject.to_string());
     case.set_time(ended.finished.since(ended.started));
     if ended.place == Place::Guest {
         case.add_property(("place", Place::Guest.name()));

@@ -8,27 +8,36 @@ use comfy_table::{Table, presets};
 use cowlab_reports::result::{Place, Status};
 
 use crate::cases::GROUPS;
-use crate::lane::Lane;
+use crate::column_run::ColumnRun;
 use crate::report::Ended;
 
 /// The compact matrix: a row per group with the counts of each column, then every case that did not pass everywhere.
-pub(crate) fn text(lanes: &[Arc<Lane>]) -> String {
+pub(crate) fn text(column_runs: &[Arc<ColumnRun>]) -> String {
     let mut text = String::new();
-    let mut table = table(lanes, "group");
-    table.add_row(std::iter::once("place".to_owned()).chain(lanes.iter().map(|lane| place(lane))));
+    let mut table = table(column_runs, "group");
+    table.add_row(
+        std::iter::once("place".to_owned())
+            .chain(column_runs.iter().map(|column_run| place(column_run))),
+    );
     for group in GROUPS {
-        let cells: Vec<_> = lanes.iter().map(|lane| counts(lane, group.name)).collect();
+        let cells: Vec<_> = column_runs
+            .iter()
+            .map(|column_run| counts(column_run, group.name))
+            .collect();
         if cells.iter().any(|cell| !cell.is_empty()) {
             table.add_row(std::iter::once(group.name.to_owned()).chain(cells));
         }
     }
-    table.add_row(std::iter::once("all".to_owned()).chain(lanes.iter().map(|lane| total(lane))));
+    table.add_row(
+        std::iter::once("all".to_owned())
+            .chain(column_runs.iter().map(|column_run| total(column_run))),
+    );
     push_line(&mut text, &table.to_string());
     for status in Status::ALL
         .into_iter()
         .filter(|status| *status != Status::Pass)
     {
-        let rows = rows(lanes, status);
+        let rows = rows(column_runs, status);
         if rows.is_empty() {
             continue;
         }
@@ -40,45 +49,45 @@ pub(crate) fn text(lanes: &[Arc<Lane>]) -> String {
             );
         }
     }
-    push(&mut text, &trouble(lanes));
+    push(&mut text, &trouble(column_runs));
     text
 }
 
 /// Why columns did not run, what others left behind or upset.
-fn trouble(lanes: &[Arc<Lane>]) -> String {
+fn trouble(column_runs: &[Arc<ColumnRun>]) -> String {
     let mut text = String::new();
-    for lane in lanes {
-        if let Some(reason) = &lane.whole() {
+    for column_run in column_runs {
+        if let Some(reason) = &column_run.whole() {
             push_line(
                 &mut text,
-                &format!("\n{}: no case ran: {reason}", lane.subject),
+                &format!("\n{}: no case ran: {reason}", column_run.subject),
             );
         }
-        for trouble in &lane.trouble() {
-            push_line(&mut text, &format!("\n{}: {trouble}", lane.subject));
+        for trouble in &column_run.trouble() {
+            push_line(&mut text, &format!("\n{}: {trouble}", column_run.subject));
         }
     }
     text
 }
 
 /// The full matrix in Markdown: a row per case.
-pub(crate) fn markdown(lanes: &[Arc<Lane>]) -> String {
+pub(crate) fn markdown(column_runs: &[Arc<ColumnRun>]) -> String {
     let mut text = String::from("| case |");
-    for lane in lanes {
-        push(&mut text, &format!(" {} |", lane.subject));
+    for column_run in column_runs {
+        push(&mut text, &format!(" {} |", column_run.subject));
     }
     push(&mut text, "\n|---|");
-    push_line(&mut text, &"---|".repeat(lanes.len()));
+    push_line(&mut text, &"---|".repeat(column_runs.len()));
     let mut ids: Vec<&str> = Vec::new();
-    for case in lanes.iter().flat_map(|lane| &lane.cases) {
+    for case in column_runs.iter().flat_map(|column_run| &column_run.cases) {
         if !ids.contains(&case.id) {
             ids.push(case.id);
         }
     }
     for id in ids {
         push(&mut text, &format!("| {id} |"));
-        for lane in lanes {
-            let ended = lane.ended();
+        for column_run in column_runs {
+            let ended = column_run.ended();
             let ended = ended.iter().find(|ended| ended.case.id == id);
             let mark = ended.map_or("", |ended| mark(ended.place));
             let cell = ended.map_or("", |ended| ended.verdict.status.name());
@@ -86,14 +95,17 @@ pub(crate) fn markdown(lanes: &[Arc<Lane>]) -> String {
         }
         text.push('\n');
     }
-    if lanes.iter().any(|lane| !lane.away.is_empty()) {
+    if column_runs
+        .iter()
+        .any(|column_run| !column_run.guest_run.is_empty())
+    {
         push_line(&mut text, "\n\\* in the guest");
     }
     for status in Status::ALL
         .into_iter()
         .filter(|status| *status != Status::Pass)
     {
-        for ((case, reason), columns) in rows(lanes, status) {
+        for ((case, reason), columns) in rows(column_runs, status) {
             push(
                 &mut text,
                 &format!("\n- {status} `{case}` ({}): {reason}", columns.join(", ")),
@@ -101,28 +113,28 @@ pub(crate) fn markdown(lanes: &[Arc<Lane>]) -> String {
         }
     }
     text.push('\n');
-    push(&mut text, &trouble(lanes));
+    push(&mut text, &trouble(column_runs));
     text
 }
 
-fn table(lanes: &[Arc<Lane>], corner: &str) -> Table {
+fn table(column_runs: &[Arc<ColumnRun>], corner: &str) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    let columns = lanes
+    let columns = column_runs
         .iter()
-        .map(|lane| lane.subject.to_string().replace("/default/", " "));
+        .map(|column_run| column_run.subject.to_string().replace("/default/", " "));
     table.set_header(std::iter::once(corner.to_owned()).chain(columns));
     table
 }
 
 /// Where the cases of a column ran.
-fn place(lane: &Lane) -> String {
-    let away = lane.ended();
-    let away = away.iter().filter(|ended| ended.place == Place::Guest);
-    match (lane.cases.len(), away.count()) {
+fn place(column_run: &ColumnRun) -> String {
+    let ended = column_run.ended();
+    let in_guest = ended.iter().filter(|ended| ended.place == Place::Guest);
+    match (column_run.cases.len(), in_guest.count()) {
         (_, 0) => Place::Host.name().to_owned(),
-        (all, away) if all == away => Place::Guest.name().to_owned(),
-        (_, away) => format!("host, {away} in the guest"),
+        (all, in_guest) if all == in_guest => Place::Guest.name().to_owned(),
+        (_, in_guest) => format!("host, {in_guest} in the guest"),
     }
 }
 
@@ -134,14 +146,14 @@ const fn mark(place: Place) -> &'static str {
     }
 }
 
-fn counts(lane: &Lane, group: &str) -> String {
-    let ended = lane.ended();
+fn counts(column_run: &ColumnRun, group: &str) -> String {
+    let ended = column_run.ended();
     summary(ended.iter().filter(|ended| ended.case.group() == group))
 }
 
-fn total(lane: &Lane) -> String {
-    let mut text = summary(lane.ended().iter());
-    if !lane.trouble().is_empty() {
+fn total(column_run: &ColumnRun) -> String {
+    let mut text = summary(column_run.ended().iter());
+    if !column_run.trouble().is_empty() {
         text.push_str(", left something behind");
     }
     text
@@ -164,14 +176,17 @@ fn summary<'a>(ended: impl Iterator<Item = &'a Ended>) -> String {
 type Rows = BTreeMap<(&'static str, String), Vec<String>>;
 
 /// The cases that ended so, with the columns in which they did for the same reason.
-fn rows(lanes: &[Arc<Lane>], status: Status) -> Rows {
+fn rows(column_runs: &[Arc<ColumnRun>], status: Status) -> Rows {
     let mut rows = Rows::new();
-    for lane in lanes.iter().filter(|lane| lane.whole().is_none()) {
-        for ended in &lane.ended() {
+    for column_run in column_runs
+        .iter()
+        .filter(|column_run| column_run.whole().is_none())
+    {
+        for ended in &column_run.ended() {
             if ended.verdict.status == status {
                 let reason = ended.verdict.reason.clone().unwrap_or_default();
                 let columns = rows.entry((ended.case.id, reason)).or_default();
-                columns.push(lane.subject.to_string().replace("/default/", " "));
+                columns.push(column_run.subject.to_string().replace("/default/", " "));
             }
         }
     }

@@ -14,8 +14,8 @@
 
 use std::fmt;
 
-use crate::act::{Act, Change, Function, Handle, Look};
 use crate::errno::Code;
+use crate::operation::{Change, Function, Handle, Look, Operation};
 use crate::terms::{
     Content, FallocateHow, Field, Flags, InodeFlag, Kind, Lock, Range, RenameHow, Special,
 };
@@ -24,7 +24,7 @@ use crate::terms::{
 #[derive(Debug, Clone, Copy)]
 pub struct Op {
     /// What is done or looked at.
-    pub act: Act,
+    pub operation: Operation,
     /// The expected result.
     pub expect: Expect,
     /// The user and group it is done as. Not 0: without capabilities.
@@ -47,9 +47,9 @@ pub enum Expect {
 }
 
 impl Op {
-    const fn new(act: Act) -> Self {
+    const fn new(operation: Operation) -> Self {
         Self {
-            act,
+            operation,
             expect: Expect::Same,
             user: 0,
         }
@@ -98,13 +98,13 @@ impl Op {
     }
 }
 
-/// Declares constructors that fill in a variant of [`Act`] from arguments of the same names.
+/// Declares constructors that fill in a variant of [`Operation`] from arguments of the same names.
 macro_rules! constructors {
     ($($(#[doc = $doc:literal])+ $name:ident($($field:ident: $kind:ty),*) = $group:ident $variant:ident;)*) => {
         $($(#[doc = $doc])+
         #[must_use]
         pub const fn $name($($field: $kind),*) -> Op {
-            Op::new(Act::$group($group::$variant { $($field),* }))
+            Op::new(Operation::$group($group::$variant { $($field),* }))
         })*
     };
 }
@@ -194,34 +194,34 @@ constructors! {
 #[must_use]
 pub const fn write(path: &'static str, text: &'static str) -> Op {
     let content = Content::Text(text);
-    Op::new(Act::Change(Change::Write { path, content }))
+    Op::new(Operation::Change(Change::Write { path, content }))
 }
 
 /// Writes a file with `size` bytes that follow from `seed`, mode 0644.
 #[must_use]
 pub const fn write_sized(path: &'static str, size: u64, seed: u64) -> Op {
     let content = Content::Seeded { size, seed };
-    Op::new(Act::Change(Change::Write { path, content }))
+    Op::new(Operation::Change(Change::Write { path, content }))
 }
 
 /// Renames, replacing the target.
 #[must_use]
 pub const fn rename(from: &'static str, to: &'static str) -> Op {
     let how = RenameHow::Replace;
-    Op::new(Act::Change(Change::Rename { from, to, how }))
+    Op::new(Operation::Change(Change::Rename { from, to, how }))
 }
 
 /// Renames with flags of renameat2(2).
 #[must_use]
 pub const fn rename_with(from: &'static str, to: &'static str, how: RenameHow) -> Op {
-    Op::new(Act::Change(Change::Rename { from, to, how }))
+    Op::new(Operation::Change(Change::Rename { from, to, how }))
 }
 
 /// Makes a FIFO.
 #[must_use]
 pub const fn fifo(path: &'static str, mode: u32) -> Op {
     let special = Special::Fifo;
-    Op::new(Act::Change(Change::Node {
+    Op::new(Operation::Change(Change::Node {
         path,
         special,
         mode,
@@ -232,7 +232,7 @@ pub const fn fifo(path: &'static str, mode: u32) -> Op {
 #[must_use]
 pub const fn socket(path: &'static str, mode: u32) -> Op {
     let special = Special::Socket;
-    Op::new(Act::Change(Change::Node {
+    Op::new(Operation::Change(Change::Node {
         path,
         special,
         mode,
@@ -243,7 +243,7 @@ pub const fn socket(path: &'static str, mode: u32) -> Op {
 #[must_use]
 pub const fn char_device(path: &'static str, mode: u32, major: u32, minor: u32) -> Op {
     let special = Special::CharDevice { major, minor };
-    Op::new(Act::Change(Change::Node {
+    Op::new(Operation::Change(Change::Node {
         path,
         special,
         mode,
@@ -254,7 +254,7 @@ pub const fn char_device(path: &'static str, mode: u32, major: u32, minor: u32) 
 #[must_use]
 pub const fn block_device(path: &'static str, mode: u32, major: u32, minor: u32) -> Op {
     let special = Special::BlockDevice { major, minor };
-    Op::new(Act::Change(Change::Node {
+    Op::new(Operation::Change(Change::Node {
         path,
         special,
         mode,
@@ -264,7 +264,7 @@ pub const fn block_device(path: &'static str, mode: u32, major: u32, minor: u32)
 /// Runs a function of the case: `what` names it in differences, about `path`.
 #[must_use]
 pub const fn call(path: &'static str, what: &'static str, function: Function) -> Op {
-    Op::new(Act::Call {
+    Op::new(Operation::Call {
         what,
         path,
         function,
@@ -287,21 +287,21 @@ pub const fn punch_hole(path: &'static str, offset: u64, length: u64) -> Op {
 #[must_use]
 pub const fn fallocate(path: &'static str, how: FallocateHow, offset: u64, length: u64) -> Op {
     let range = Range { offset, length };
-    Op::new(Act::Change(Change::Fallocate { path, how, range }))
+    Op::new(Operation::Change(Change::Fallocate { path, how, range }))
 }
 
 /// Sets or clears the immutable attribute.
 #[must_use]
 pub const fn immutable(path: &'static str, on: bool) -> Op {
     let flag = InodeFlag::Immutable;
-    Op::new(Act::Change(Change::InodeFlag { path, flag, on }))
+    Op::new(Operation::Change(Change::InodeFlag { path, flag, on }))
 }
 
 /// Sets or clears the append-only attribute.
 #[must_use]
 pub const fn append_only(path: &'static str, on: bool) -> Op {
     let flag = InodeFlag::AppendOnly;
-    Op::new(Act::Change(Change::InodeFlag { path, flag, on }))
+    Op::new(Operation::Change(Change::InodeFlag { path, flag, on }))
 }
 
 /// Checks the whole content of a file.
@@ -337,13 +337,13 @@ pub const fn same_inode(path: &'static str) -> Op {
 /// Checks that a path has the inode number that the path `before` had when the steps began.
 #[must_use]
 pub const fn kept_inode(before: &'static str, path: &'static str) -> Op {
-    Op::new(Act::Look(Look::SameInode { path, before })).gives("kept")
+    Op::new(Operation::Look(Look::SameInode { path, before })).gives("kept")
 }
 
 /// Checks that two paths are one inode.
 #[must_use]
 pub const fn same_file(path: &'static str, other: &'static str) -> Op {
-    Op::new(Act::Look(Look::SameFile { path, other })).gives("one file")
+    Op::new(Operation::Look(Look::SameFile { path, other })).gives("one file")
 }
 
 /// A path of one name of 255 bytes, the longest there is (NAME_MAX).

@@ -10,7 +10,7 @@ use cowlab_engine::guest::Where;
 use cowlab_testbed::{Backing, Error as TestbedError, Run};
 
 use crate::case::{Case, Need, Risk};
-use crate::ground::Ground;
+use crate::file_systems::FileSystems;
 use crate::needs::Excuse;
 use crate::subject::Subject;
 
@@ -41,7 +41,7 @@ impl Lack {
 
 /// The cases of a column that run in the guest, which is there.
 #[must_use]
-pub(crate) fn away(
+pub(crate) fn guest_cases(
     cases: &[&'static Case],
     place: Where,
     risky: bool,
@@ -77,15 +77,15 @@ fn lacks_on(run: &Run, columns: &[Planned], indices: &[usize]) -> Vec<Lack> {
     let Some((first, _)) = chosen.first() else {
         return Vec::new();
     };
-    let mut ground = match Ground::make(run, first.backing) {
-        Ok(ground) => ground,
+    let mut file_systems = match FileSystems::make(run, first.backing) {
+        Ok(file_systems) => file_systems,
         Err(TestbedError::Missing { .. }) => return vec![Lack::Everything; chosen.len()],
         // Whatever is wrong, the column will say it.
         Err(_) => return vec![Lack::Nothing; chosen.len()],
     };
     let mut lacks = Vec::new();
     for (subject, cases) in chosen {
-        let backing = ground.usual();
+        let backing = file_systems.usual();
         let Ok(settings) = backing.places().fresh() else {
             lacks.push(Lack::Nothing);
             continue;
@@ -94,7 +94,7 @@ fn lacks_on(run: &Run, columns: &[Planned], indices: &[usize]) -> Vec<Lack> {
         lacks.push(match probed {
             Err(DriverError::Unavailable(_)) => Lack::Everything,
             _ => needed(cases, |need| {
-                let lacking = ground.lacking(need);
+                let lacking = file_systems.lacking(need);
                 // The guest has no more judges than its host.
                 lacking.is_some_and(|lacking| {
                     !matches!(lacking.excuse, Some(Excuse::FileSystem | Excuse::Judge))
@@ -102,7 +102,7 @@ fn lacks_on(run: &Run, columns: &[Planned], indices: &[usize]) -> Vec<Lack> {
             }),
         });
     }
-    for leak in ground.close() {
+    for leak in file_systems.close() {
         tracing::error!(
             leak,
             "a file system that was tried is left for the run to take down"
@@ -146,12 +146,12 @@ mod tests {
     const CASES: [&Case; 3] = [&PLAIN, &LIMITED, &RISKY];
 
     fn ids(place: Where, risky: bool, lack: &Lack) -> Vec<&'static str> {
-        let away = away(&CASES, place, risky, lack);
-        away.iter().map(|case| case.id).collect()
+        let cases = guest_cases(&CASES, place, risky, lack);
+        cases.iter().map(|case| case.id).collect()
     }
 
     #[test]
-    fn auto_sends_away_what_the_host_lacks() {
+    fn auto_sends_to_the_guest_what_the_host_lacks() {
         let quota = Lack::Needs(BTreeSet::from([Need::SizeLimit]));
         assert_eq!(ids(Where::Auto, true, &Lack::Nothing), [""; 0]);
         assert_eq!(ids(Where::Auto, true, &quota), ["area/limited"]);

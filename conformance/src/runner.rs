@@ -14,15 +14,15 @@ use libtest_mimic::{Arguments, FormatSetting, Trial};
 use crate::args::{Format, RunArgs};
 use crate::case::Placement;
 use crate::column::Options;
-use crate::errand;
+use crate::column_run::{ColumnRun, Shared};
 use crate::exit;
+use crate::guest_request;
 use crate::junit;
-use crate::lane::{Lane, Shared};
 use crate::matrix;
 use crate::placing::{self, Planned};
 use crate::report::now;
 use crate::results::Results;
-use crate::wanted::{self, Grounds, Wanted};
+use crate::wanted::{self, RunPlaces, Wanted};
 
 /// Runs cases in columns and says how it ended.
 ///
@@ -32,7 +32,7 @@ use crate::wanted::{self, Grounds, Wanted};
 pub(crate) fn run(args: &RunArgs) -> Result<u8> {
     let Wanted {
         mut columns,
-        grounds,
+        places,
     } = match wanted::of(args)? {
         Ok(wanted) => wanted,
         Err(code) => return Ok(code),
@@ -43,13 +43,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
         return exit::refuse(exit::USAGE, &format!("{error:#}"));
     }
     interrupt::watch()?;
-    let run = match grounds.host {
+    let run = match places.host {
         true => Some(Run::start(args.dir.clone())?),
         false => None,
     };
-    let mut away = away(args, &grounds, run.as_ref(), &columns);
+    let mut guest_cases = guest_cases(args, &places, run.as_ref(), &columns);
     if !wanted::is_chosen(args) {
-        leave_containers_here(&mut columns, &mut away);
+        leave_containers_here(&mut columns, &mut guest_cases);
     }
     let id = run.as_ref().map_or_else(own_id, |run| run.id().to_owned());
     let shared = Arc::new(Shared {
@@ -63,39 +63,41 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
             unconfirmed: false,
             strict: args.strict.clone(),
             strict_judges: args.strict_judges,
-            harm: None,
-            no_guest: grounds.no_guest,
+            store_fault: None,
+            no_guest: places.no_guest,
         },
         seeds: args.seeds,
     });
-    let lanes: Vec<_> = columns
+    let column_runs: Vec<_> = columns
         .into_iter()
-        .zip(away)
-        .map(|((subject, cases), away)| Arc::new(Lane::new(subject, cases, away, &shared)))
+        .zip(guest_cases)
+        .map(|((subject, cases), guest_cases)| {
+            Arc::new(ColumnRun::new(subject, cases, guest_cases, &shared))
+        })
         .collect();
-    let queue = Mutex::new(queue(&lanes));
+    let queue = Mutex::new(queue(&column_runs));
     let failed = thread::scope(|scope| {
-        if let Some(guest) = &grounds.guest {
+        if let Some(guest) = &places.guest {
             for _ in 0..args.jobs {
-                scope.spawn(|| run_away(guest.as_ref(), args, &shared, &queue));
+                scope.spawn(|| run_guests(guest.as_ref(), args, &shared, &queue));
             }
         }
-        run_trials(args, &lanes)
+        run_trials(args, &column_runs)
     });
-    finish(args, lanes, shared, failed)
+    finish(args, column_runs, shared, failed)
 }
 
 /// What of each column runs in the guest.
-fn away(
+fn guest_cases(
     args: &RunArgs,
-    grounds: &Grounds,
+    places: &RunPlaces,
     run: Option<&Run>,
     columns: &[Planned],
 ) -> Vec<Vec<&'static crate::case::Case>> {
-    let place = grounds.place;
+    let place = places.place;
     let lacks = match run {
-        // Nothing can be sent away, or everything is.
-        _ if grounds.guest.is_none() => vec![placing::Lack::Nothing; columns.len()],
+        // Nothing can run in the guest, or everything does.
+        _ if places.guest.is_none() => vec![placing::Lack::Nothing; columns.len()],
         Some(run) => placing::lacks(run, columns),
         None => vec![placing::Lack::Everything; columns.len()],
     };
@@ -103,8 +105,8 @@ fn away(
     columns
         .map(|((subject, cases), lack)| {
             let is_useful = subject.entry.runs_in_guest || place == Where::Guest;
-            match grounds.guest.is_some() && is_useful {
-                true => placing::away(cases, place, args.risk_kernel, &lack),
+            match places.guest.is_some() && is_useful {
+                true => placing::guest_cases(cases, place, args.risk_kernel, &lack),
                 false => Vec::new(),
             }
         })
@@ -113,11 +115,14 @@ fn away(
 
 /// Leaves the containers out of columns that are in the guest as a whole: an emulated machine takes half an hour for what
 /// takes one minute here. Whoever asks for them by name has them there.
-fn leave_containers_here(columns: &mut [Planned], away: &mut [Vec<&'static crate::case::Case>]) {
-    for ((_, cases), away) in columns.iter_mut().zip(away) {
-        if cases.len() == away.len() {
+fn leave_containers_here(
+    columns: &mut [Planned],
+    guest_cases: &mut [Vec<&'static crate::case::Case>],
+) {
+    for ((_, cases), guest_cases) in columns.iter_mut().zip(guest_cases) {
+        if cases.len() == guest_cases.len() {
             cases.retain(|case| case.placement != Placement::Root);
-            away.retain(|case| case.placement != Placement::Root);
+            guest_cases.retain(|case| case.placement != Placement::Root);
         }
     }
 }
@@ -127,32 +132,34 @@ fn own_id() -> String {
     format!("{:x}-{}", now().millis(), std::process::id())
 }
 
-/// The columns with a part in the guest; the last is to run first. Those with many cases begin, so that no guest is left
-/// with much when the others are done.
-fn queue(lanes: &[Arc<Lane>]) -> Vec<&Lane> {
-    let lanes = lanes.iter().rev().map(Arc::as_ref);
-    let mut lanes: Vec<_> = lanes.filter(|lane| !lane.away.is_empty()).collect();
-    lanes.sort_by_key(|lane| lane.away.count());
-    lanes
+/// The columns with cases for the guest, the last to run first. Those with many cases start first, so that no guest still
+/// has many when the others are done.
+fn queue(column_runs: &[Arc<ColumnRun>]) -> Vec<&ColumnRun> {
+    let column_runs = column_runs.iter().rev().map(Arc::as_ref);
+    let mut column_runs: Vec<_> = column_runs
+        .filter(|column_run| !column_run.guest_run.is_empty())
+        .collect();
+    column_runs.sort_by_key(|column_run| column_run.guest_run.count());
+    column_runs
 }
 
 /// Runs columns in guests, each in one of its own, until none is left, and writes what is missing of each in the end.
-fn run_away(guest: &dyn Guest, args: &RunArgs, shared: &Shared, queue: &Mutex<Vec<&Lane>>) {
+fn run_guests(guest: &dyn Guest, args: &RunArgs, shared: &Shared, queue: &Mutex<Vec<&ColumnRun>>) {
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    while let Some(lane) = next() {
-        let ending = errand::run(guest, args, &lane.away, &shared.results);
-        for ended in lane.away.close(&ending) {
-            lane.write(&ended);
+    while let Some(column_run) = next() {
+        let ending = guest_request::run(guest, args, &column_run.guest_run, &shared.results);
+        for ended in column_run.guest_run.close(&ending) {
+            column_run.write(&ended);
         }
     }
 }
 
 /// Runs the trials and tells whether one failed.
-fn run_trials(args: &RunArgs, lanes: &[Arc<Lane>]) -> bool {
+fn run_trials(args: &RunArgs, column_runs: &[Arc<ColumnRun>]) -> bool {
     // The trials of the columns take turns, so that as many columns run at once as there are threads. Those of the guest
     // come last: they only wait, and would keep the others from running.
-    let mut trials = in_turns(lanes.iter().map(Lane::trials).collect());
-    trials.extend(lanes.iter().flat_map(Lane::trials_away));
+    let mut trials = in_turns(column_runs.iter().map(ColumnRun::trials).collect());
+    trials.extend(column_runs.iter().flat_map(ColumnRun::guest_trials));
     let arguments = Arguments {
         test_threads: Some(usize::from(args.jobs)),
         format: Some(FormatSetting::Terse),
@@ -163,10 +170,10 @@ fn run_trials(args: &RunArgs, lanes: &[Arc<Lane>]) -> bool {
     libtest_mimic::run(&arguments, trials).has_failed()
 }
 
-fn in_turns(lanes: Vec<Vec<Trial>>) -> Vec<Trial> {
-    let mut turns: Vec<_> = lanes.into_iter().map(Vec::into_iter).collect();
+fn in_turns(column_runs: Vec<Vec<Trial>>) -> Vec<Trial> {
+    let mut turns: Vec<_> = column_runs.into_iter().map(Vec::into_iter).collect();
     let mut trials = Vec::new();
-    while turns.iter().any(|lane| lane.len() > 0) {
+    while turns.iter().any(|trials| trials.len() > 0) {
         trials.extend(turns.iter_mut().filter_map(Iterator::next));
     }
     trials
@@ -174,28 +181,28 @@ fn in_turns(lanes: Vec<Vec<Trial>>) -> Vec<Trial> {
 
 fn finish(
     args: &RunArgs,
-    lanes: Vec<Arc<Lane>>,
+    column_runs: Vec<Arc<ColumnRun>>,
     shared: Arc<Shared>,
     mut failed: bool,
 ) -> Result<u8> {
     let shown = match args.format() {
-        Format::Text => matrix::text(&lanes),
-        Format::Markdown => matrix::markdown(&lanes),
+        Format::Text => matrix::text(&column_runs),
+        Format::Markdown => matrix::markdown(&column_runs),
         Format::Json => String::new(),
     };
     io::stdout().lock().write_all(shown.as_bytes())?;
     if let Some(path) = &args.junit {
-        junit::write(path, &lanes)?;
+        junit::write(path, &column_runs)?;
     }
-    let barred = barred(lanes.iter().map(|lane| lane.whole()));
-    let kept: Vec<_> = lanes
+    let barred = barred(column_runs.iter().map(|column_run| column_run.whole()));
+    let kept: Vec<_> = column_runs
         .iter()
-        .flat_map(|lane| lane.report().kept.clone())
+        .flat_map(|column_run| column_run.report().kept.clone())
         .collect();
     shared.results.close()?;
     let mut stderr = io::stderr().lock();
     if kept.is_empty() {
-        drop(lanes);
+        drop(column_runs);
         let shared = Arc::into_inner(shared).ok_or_else(|| anyhow!("a column is still running"))?;
         if let Some(Err(error)) = shared.run.map(Run::close) {
             writeln!(stderr, "error: the run left something behind: {error}")?;
@@ -210,7 +217,10 @@ fn finish(
             writeln!(stderr, "  {}", dir.display())?;
         }
         // What is kept outlives the run: it is over before the file systems are let go of.
-        let reports: Vec<_> = lanes.into_iter().filter_map(Lane::into_report).collect();
+        let reports: Vec<_> = column_runs
+            .into_iter()
+            .filter_map(ColumnRun::into_report)
+            .collect();
         if let Some(run) = Arc::into_inner(shared).and_then(|shared| shared.run) {
             run.keep();
         }

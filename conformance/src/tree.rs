@@ -1,7 +1,7 @@
 //! A case's directory, on a driver's mount or on the plain side.
 //!
 //! Everything is done relative to an open directory and nothing outside it: a symbolic link is followed as for
-//! a process that has the directory as its root. Paths are written as in [`crate::act`].
+//! a process that has the directory as its root. Paths are written as in [`crate::operation`].
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

@@ -22,12 +22,12 @@ pub(crate) struct Wanted {
     /// The columns with their cases.
     pub(crate) columns: Vec<Planned>,
     /// Where they may run.
-    pub(crate) grounds: Grounds,
+    pub(crate) places: RunPlaces,
 }
 
 /// The places there are.
 #[derive(Debug)]
-pub(crate) struct Grounds {
+pub(crate) struct RunPlaces {
     /// What the user asks for, or is left with.
     pub(crate) place: Where,
     /// Whether anything may run on the host.
@@ -72,7 +72,7 @@ pub(crate) fn of(args: &RunArgs) -> Result<std::result::Result<Wanted, u8>> {
     }
     Ok(Ok(Wanted {
         columns,
-        grounds: Grounds {
+        places: RunPlaces {
             host: place != Where::Guest,
             place,
             guest,
@@ -111,7 +111,7 @@ fn columns(args: &RunArgs) -> Result<Vec<Planned>> {
         begun.push(driver);
         let named = |case: &&&'static Case| {
             (asked || is_first || case.placement != Placement::Root)
-                && filter.is_none_or(|text| crate::away::trial(&subject, case).contains(text))
+                && filter.is_none_or(|text| crate::guest_run::trial(&subject, case).contains(text))
         };
         (subject, cases.iter().filter(named).copied().collect())
     });
@@ -161,7 +161,7 @@ fn parse(text: &str) -> Result<Vec<Planned>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::away::Away;
+    use crate::guest_run::GuestRun;
 
     #[test]
     fn a_list_leads_back_to_its_columns() {
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(cases.len(), 2);
         let lists = columns
             .into_iter()
-            .map(|(subject, cases)| Away::new(subject, cases).list());
+            .map(|(subject, cases)| GuestRun::new(subject, cases).list());
         assert_eq!(parse(&lists.collect::<String>()).unwrap().len(), 2);
     }
 

@@ -7,25 +7,25 @@ use cowlab_driver::{
     MountMatcher, Mounts, Provenance, Quarantine, Result, SnapshotId, Staging, Usage,
 };
 
-use super::harm::Harm;
+use super::driver_fault::DriverFault;
 
 /// A driver with a fault.
 #[derive(Debug)]
 pub(crate) struct Faulty {
     inner: Box<dyn Driver>,
-    harm: Harm,
+    fault: DriverFault,
 }
 
 impl Faulty {
     /// Plants a fault in a driver that keeps a snapshot's changes in `<root>/<id>/diff`.
-    pub(crate) const fn new(inner: Box<dyn Driver>, harm: Harm) -> Self {
-        Self { inner, harm }
+    pub(crate) const fn new(inner: Box<dyn Driver>, fault: DriverFault) -> Self {
+        Self { inner, fault }
     }
 
     /// The chain, with the two newest ancestors swapped where that is the fault.
     fn chain(&self, chain: &Chain) -> Chain {
         let mut ancestors = chain.ancestors().to_vec();
-        if self.harm == Harm::SwapLowers && ancestors.len() > 1 {
+        if self.fault == DriverFault::SwapLowers && ancestors.len() > 1 {
             ancestors.swap(0, 1);
         }
         Chain::new(chain.head(), ancestors)
@@ -67,7 +67,7 @@ impl Driver for Faulty {
     }
 
     fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
-        self.harm
+        self.fault
             .do_to(&self.root().join(id.to_string()).join("diff"))?;
         self.inner.flush(id, durability)
     }

@@ -4,17 +4,17 @@
 //! area fails with the fault and passes without it; that some other case stumbles over it proves nothing about the
 //! area.
 
+mod driver_fault;
 mod faulty;
-mod harm;
 mod score;
 
 pub(crate) use score::run;
 
 use cowlab_driver::{CopyUp, Driver, Entry, OpenOptions, Result};
 
-use crate::seam::StoreHarm;
+use crate::faulty_store::StoreFault;
+use driver_fault::DriverFault;
 use faulty::Faulty;
-use harm::Harm;
 
 /// A fault and the areas that must notice it.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Fault {
     /// Groups of cases, of which one must notice.
     pub(crate) area: &'static [&'static str],
     /// Where it is planted.
-    pub(crate) seam: Plant,
+    pub(crate) injection: Plant,
 }
 
 /// Where a fault is planted.
@@ -35,7 +35,7 @@ pub(crate) enum Plant {
     /// Below the store: opens the driver with the fault.
     Driver(fn(&OpenOptions) -> Result<Box<dyn Driver>>),
     /// Between the case and the store.
-    Store(StoreHarm),
+    Store(StoreFault),
 }
 
 /// The driver that faults are planted in: the first that keeps a snapshot's changes in a directory.
@@ -51,66 +51,66 @@ pub(crate) const FAULTS: &[Fault] = &[
         id: "lowers-swapped",
         what: "The two newest layers below a snapshot are stacked in the wrong order.",
         area: &["lookup"],
-        seam: Plant::Driver(|options| plant(options, Harm::SwapLowers)),
+        injection: Plant::Driver(|options| plant(options, DriverFault::SwapLowers)),
     },
     Fault {
         id: "whiteout-dropped",
         what: "A commit forgets what the layer removed.",
         area: &["whiteout"],
-        seam: Plant::Driver(|options| plant(options, Harm::DropWhiteouts)),
+        injection: Plant::Driver(|options| plant(options, DriverFault::DropWhiteouts)),
     },
     Fault {
         id: "xattr-lost",
         what: "A commit forgets the extended attributes of users.",
         area: &["xattr"],
-        seam: Plant::Driver(|options| plant(options, Harm::LoseXattrs)),
+        injection: Plant::Driver(|options| plant(options, DriverFault::LoseXattrs)),
     },
     Fault {
         id: "times-zeroed",
         what: "A commit sets every modification time to 1970.",
         area: &["copy-up"],
-        seam: Plant::Driver(|options| plant(options, Harm::ZeroTimes)),
+        injection: Plant::Driver(|options| plant(options, DriverFault::ZeroTimes)),
     },
     Fault {
         id: "usage-zero",
         what: "The store says of every snapshot that it uses nothing.",
         area: &["usage"],
-        seam: Plant::Store(StoreHarm::NoUsage),
+        injection: Plant::Store(StoreFault::NoUsage),
     },
     Fault {
         id: "removed-data-stays",
         what: "The store forgets a removed snapshot and leaves its data on disk.",
         area: &["usage", "life"],
-        seam: Plant::Store(StoreHarm::KeepRemoved),
+        injection: Plant::Store(StoreFault::KeepRemoved),
     },
     Fault {
         id: "links-split",
         what: "A commit makes a file of its own of every hard link.",
         area: &["link"],
-        seam: Plant::Driver(|options| plant(options, Harm::SplitLinks)),
+        injection: Plant::Driver(|options| plant(options, DriverFault::SplitLinks)),
     },
     Fault {
         id: "setuid-lost",
         what: "A commit clears the setuid, setgid and sticky bits.",
         area: &["copy-up", "permission"],
-        seam: Plant::Driver(|options| plant(options, Harm::LoseSetuid)),
+        injection: Plant::Driver(|options| plant(options, DriverFault::LoseSetuid)),
     },
     Fault {
         id: "files-cut",
         what: "A commit cuts files after 64 KiB.",
         area: &["copy-up"],
-        seam: Plant::Driver(|options| plant(options, Harm::CutFiles)),
+        injection: Plant::Driver(|options| plant(options, DriverFault::CutFiles)),
     },
     Fault {
         id: "long-names-dropped",
         what: "A commit forgets entries with names of more than 100 bytes.",
         area: &["lookup"],
-        seam: Plant::Driver(|options| plant(options, Harm::DropLongNames)),
+        injection: Plant::Driver(|options| plant(options, DriverFault::DropLongNames)),
     },
 ];
 
-fn plant(options: &OpenOptions, harm: Harm) -> Result<Box<dyn Driver>> {
-    Ok(Box::new(Faulty::new((host_driver().open)(options)?, harm)))
+fn plant(options: &OpenOptions, fault: DriverFault) -> Result<Box<dyn Driver>> {
+    Ok(Box::new(Faulty::new((host_driver().open)(options)?, fault)))
 }
 
 #[cfg(test)]
@@ -133,8 +133,8 @@ mod tests {
     }
 
     #[test]
-    fn both_seams_have_faults() {
-        let at_store = |fault: &&Fault| matches!(fault.seam, Plant::Store(_));
+    fn driver_and_store_have_faults() {
+        let at_store = |fault: &&Fault| matches!(fault.injection, Plant::Store(_));
         let count = FAULTS.iter().filter(at_store).count();
         assert!(count >= 2 && count < FAULTS.len(), "{count}");
     }

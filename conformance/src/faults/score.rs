@@ -16,8 +16,8 @@ use crate::case::Case;
 use crate::cases;
 use crate::column::{self, Options};
 use crate::exit;
+use crate::faulty_store::StoreFault;
 use crate::report::Ended;
-use crate::seam::StoreHarm;
 use crate::subject::{Subject, check_names};
 
 /// Faults that are tried at once.
@@ -69,7 +69,7 @@ fn passing(run: &Run, faults: &[&'static Fault]) -> Result<BTreeSet<&'static str
 fn run_cases(
     run: &Run,
     entry: &'static Entry,
-    harm: Option<StoreHarm>,
+    store_fault: Option<StoreFault>,
     cases: &[&'static Case],
 ) -> Vec<Ended> {
     let subject = Subject {
@@ -79,7 +79,7 @@ fn run_cases(
     };
     let options = Options {
         unconfirmed: true,
-        harm,
+        store_fault,
         ..Options::default()
     };
     column::run(run, &subject, cases, &options, &|_| {}).ended
@@ -110,8 +110,8 @@ fn try_one(run: &Run, fault: &Fault, passing: &BTreeSet<&'static str>) -> Catch 
     let cases: Vec<_> = cases::all()
         .filter(|case| fault.area.contains(&case.group()) && passing.contains(case.id))
         .collect();
-    let (entry, harm) = with_fault(fault);
-    let ended = run_cases(run, entry, harm, &cases);
+    let (entry, store_fault) = with_fault(fault);
+    let ended = run_cases(run, entry, store_fault, &cases);
     let failed = ended
         .into_iter()
         .find(|ended| ended.verdict.status.is_failure())?;
@@ -120,10 +120,10 @@ fn try_one(run: &Run, fault: &Fault, passing: &BTreeSet<&'static str>) -> Catch 
 
 /// The registry's entry, opened with the fault, or the fault for the store above it. A handful of entries are made in a
 /// process, and columns hold them for ever.
-fn with_fault(fault: &Fault) -> (&'static Entry, Option<StoreHarm>) {
+fn with_fault(fault: &Fault) -> (&'static Entry, Option<StoreFault>) {
     let entry = host_driver();
-    let open = match fault.seam {
-        Plant::Store(harm) => return (entry, Some(harm)),
+    let open = match fault.injection {
+        Plant::Store(store_fault) => return (entry, Some(store_fault)),
         Plant::Driver(open) => open,
     };
     let entry = Box::leak(Box::new(Entry { open, ..*entry }));

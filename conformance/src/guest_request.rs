@@ -10,8 +10,8 @@ use cowlab_reports::result::Record;
 use cowlab_sys::interrupt;
 
 use crate::args::RunArgs;
-use crate::away::Away;
 use crate::case::{Need, Placement};
+use crate::guest_run::GuestRun;
 use crate::product::debian;
 use crate::results::Results;
 
@@ -25,14 +25,19 @@ const TRIAL: Duration = Duration::from_secs(10);
 const WITH_CONTAINERS: Duration = Duration::from_secs(120);
 
 /// Runs what is asked for and returns how the guest ended.
-pub(crate) fn run(guest: &dyn Guest, args: &RunArgs, away: &Away, results: &Results) -> Ending {
+pub(crate) fn run(
+    guest: &dyn Guest,
+    args: &RunArgs,
+    guest_run: &GuestRun,
+    results: &Results,
+) -> Ending {
     if interrupt::requested() {
         return Ending::Lost(Loss {
             reason: "interrupted".to_owned(),
             console: String::new(),
         });
     }
-    let list = match list(away) {
+    let list = match list(guest_run) {
         Ok(list) => list,
         Err(error) => {
             return Ending::Lost(Loss {
@@ -42,11 +47,11 @@ pub(crate) fn run(guest: &dyn Guest, args: &RunArgs, away: &Away, results: &Resu
         }
     };
     let mut files = vec![(list.path().to_owned(), PathBuf::from(TRIALS))];
-    let debian = debian_root(away);
+    let debian = debian_root(guest_run);
     if let Some(tar) = &debian {
         files.push((tar.path().to_owned(), PathBuf::from(debian::TAKEN)));
     }
-    let trials = away.cases().iter().map(|case| match case.placement {
+    let trials = guest_run.cases().iter().map(|case| match case.placement {
         Placement::Root => WITH_CONTAINERS,
         Placement::Shared | Placement::Own => TRIAL,
     });
@@ -59,7 +64,7 @@ pub(crate) fn run(guest: &dyn Guest, args: &RunArgs, away: &Away, results: &Resu
         ..Job::default()
     };
     let mut take = |record: Record| {
-        away.take(&record)?;
+        guest_run.take(&record)?;
         results.record(record);
         Ok(())
     };
@@ -74,8 +79,8 @@ pub(crate) fn run(guest: &dyn Guest, args: &RunArgs, away: &Away, results: &Resu
 }
 
 /// A Debian root file system for the cases that ask for one, where this host can make it.
-fn debian_root(away: &Away) -> Option<tempfile::NamedTempFile> {
-    let mut cases = away.cases().iter();
+fn debian_root(guest_run: &GuestRun) -> Option<tempfile::NamedTempFile> {
+    let mut cases = guest_run.cases().iter();
     if !cases.any(|case| case.needs.contains(&Need::DebianRoot)) {
         return None;
     }
@@ -89,9 +94,9 @@ fn debian_root(away: &Away) -> Option<tempfile::NamedTempFile> {
         .ok()
 }
 
-fn list(away: &Away) -> std::io::Result<tempfile::NamedTempFile> {
+fn list(guest_run: &GuestRun) -> std::io::Result<tempfile::NamedTempFile> {
     let mut list = tempfile::NamedTempFile::new()?;
-    list.write_all(away.list().as_bytes())?;
+    list.write_all(guest_run.list().as_bytes())?;
     list.flush()?;
     Ok(list)
 }

@@ -12,9 +12,9 @@ use cowlab_sys::file::{self, FallocateFlags, IFlags, Mapping};
 use cowlab_sys::stat::{self, FileKind, Time};
 use cowlab_sys::{fiemap, process, reflink};
 
-use crate::act::{Act, Change, Handle, Look};
 use crate::errno::{Code, EAGAIN, EBADF, ENOENT};
 use crate::op::Op;
+use crate::operation::{Change, Handle, Look, Operation};
 use crate::terms::{
     Content, FallocateHow, Field, Flags, InodeFlag, Kind, Lock, Range, RenameHow, Special,
 };
@@ -26,14 +26,14 @@ const CHUNK: usize = 1 << 16;
 
 /// Someone who performs operations in one tree.
 #[derive(Debug)]
-pub struct Actor {
+pub struct Executor {
     tree: Tree,
     descriptors: BTreeMap<&'static str, File>,
     mappings: BTreeMap<&'static str, Mapping>,
     inodes: BTreeMap<&'static str, u64>,
 }
 
-impl Actor {
+impl Executor {
     /// Begins in a tree with nothing open.
     #[must_use]
     pub const fn new(tree: Tree) -> Self {
@@ -48,7 +48,7 @@ impl Actor {
     /// Notes the inode numbers that operations to come will ask for.
     pub fn note_inodes(&mut self, ops: &[Op]) {
         for op in ops {
-            if let Act::Look(Look::SameInode { before, .. }) = op.act
+            if let Operation::Look(Look::SameInode { before, .. }) = op.operation
                 && let Ok(stat) = self.tree.stat(before)
             {
                 self.inodes.insert(before, stat.ino);
@@ -63,18 +63,18 @@ impl Actor {
     /// What the kernel refused.
     pub fn perform(&mut self, op: &Op) -> Result<String> {
         if op.user == 0 {
-            self.act(&op.act)
+            self.operation(&op.operation)
         } else {
-            process::as_user(op.user, || self.act(&op.act))?
+            process::as_user(op.user, || self.operation(&op.operation))?
         }
     }
 
-    fn act(&mut self, act: &Act) -> Result<String> {
-        match act {
-            Act::Change(change) => self.change(change).map(|()| "ok".to_owned()),
-            Act::Handle(handle) => self.handle(handle),
-            Act::Look(look) => self.look(look),
-            Act::Call { function, .. } => function(&self.tree),
+    fn operation(&mut self, operation: &Operation) -> Result<String> {
+        match operation {
+            Operation::Change(change) => self.change(change).map(|()| "ok".to_owned()),
+            Operation::Handle(handle) => self.handle(handle),
+            Operation::Look(look) => self.look(look),
+            Operation::Call { function, .. } => function(&self.tree),
         }
     }
 

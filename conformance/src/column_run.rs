@@ -9,9 +9,9 @@ use cowlab_reports::result::{Line, Place, Status};
 use cowlab_testbed::Run;
 use libtest_mimic::{Completion, Failed, Trial};
 
-use crate::away::{Away, trial};
 use crate::case::Case;
 use crate::column::{self, Options};
+use crate::guest_run::{GuestRun, trial};
 use crate::outcome;
 use crate::report::{Ended, Report, now};
 use crate::results::Results;
@@ -33,28 +33,28 @@ pub(crate) struct Shared {
 
 /// A column and the cases to run in it.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct ColumnRun {
     /// What is judged.
     pub(crate) subject: Subject,
     /// The cases, in the order of the catalogue.
     pub(crate) cases: Vec<&'static Case>,
     /// Those of them that run in the guest.
-    pub(crate) away: Away,
+    pub(crate) guest_run: GuestRun,
     shared: Arc<Shared>,
     report: OnceLock<Report>,
 }
 
-impl Lane {
+impl ColumnRun {
     pub(crate) fn new(
         subject: Subject,
         cases: Vec<&'static Case>,
-        away: Vec<&'static Case>,
+        guest_cases: Vec<&'static Case>,
         shared: &Arc<Shared>,
     ) -> Self {
         Self {
             subject,
             cases,
-            away: Away::new(subject, away),
+            guest_run: GuestRun::new(subject, guest_cases),
             shared: Arc::clone(shared),
             report: OnceLock::new(),
         }
@@ -66,8 +66,8 @@ impl Lane {
     }
 
     /// What the column found out here, if it ran and nobody else looks at it.
-    pub(crate) fn into_report(lane: Arc<Self>) -> Option<Report> {
-        Arc::into_inner(lane)?.report.into_inner()
+    pub(crate) fn into_report(column_run: Arc<Self>) -> Option<Report> {
+        Arc::into_inner(column_run)?.report.into_inner()
     }
 
     /// How every case ended, wherever it ran, in the order of the catalogue.
@@ -79,15 +79,15 @@ impl Lane {
     /// What the column left behind or upset, wherever it ran.
     pub(crate) fn trouble(&self) -> Vec<String> {
         let mut trouble = self.report().trouble.clone();
-        if !self.away.is_empty() {
-            trouble.extend(self.away.trouble());
+        if !self.guest_run.is_empty() {
+            trouble.extend(self.guest_run.trouble());
         }
         trouble
     }
 
     /// Why no case ran at all, if none did for one reason.
     pub(crate) fn whole(&self) -> Option<String> {
-        if self.away.is_empty() {
+        if self.guest_run.is_empty() {
             return self.report().whole.clone();
         }
         let ended = self.ended();
@@ -102,58 +102,64 @@ impl Lane {
     }
 
     /// The cases that run here.
-    fn home(&self) -> Vec<&'static Case> {
-        let is_home = |case: &&'static Case| !self.is_away(case);
+    fn host_cases(&self) -> Vec<&'static Case> {
+        let is_on_host = |case: &&'static Case| !self.is_in_guest(case);
         self.cases
             .iter()
-            .filter(|case| is_home(case))
+            .filter(|case| is_on_host(case))
             .copied()
             .collect()
     }
 
-    fn is_away(&self, case: &Case) -> bool {
-        self.away.cases().iter().any(|away| away.id == case.id)
+    fn is_in_guest(&self, case: &Case) -> bool {
+        self.guest_run
+            .cases()
+            .iter()
+            .any(|other| other.id == case.id)
     }
 
     /// The end of a case; waits for it.
     fn ended_of(&self, case: &Case) -> Option<Ended> {
-        if self.is_away(case) {
-            return self.away.ended(case);
+        if self.is_in_guest(case) {
+            return self.guest_run.ended(case);
         }
         let ended = &self.report().ended;
         ended.iter().find(|ended| ended.case.id == case.id).cloned()
     }
 
     /// A trial per case that runs here, and one for what the column left behind.
-    pub(crate) fn trials(lane: &Arc<Self>) -> Vec<Trial> {
-        let home = lane.home();
-        let last = Arc::clone(lane);
+    pub(crate) fn trials(column_run: &Arc<Self>) -> Vec<Trial> {
+        let cases = column_run.host_cases();
+        let last = Arc::clone(column_run);
         let clean = move || without_trouble(&last.report().trouble);
-        Self::trials_of(lane, home, clean)
+        Self::trials_of(column_run, cases, clean)
     }
 
     /// The same for the cases that run in the guest.
-    pub(crate) fn trials_away(lane: &Arc<Self>) -> Vec<Trial> {
-        let last = Arc::clone(lane);
-        let clean = move || without_trouble(&last.away.trouble());
-        let trials = Self::trials_of(lane, lane.away.cases().to_vec(), clean).into_iter();
+    pub(crate) fn guest_trials(column_run: &Arc<Self>) -> Vec<Trial> {
+        let last = Arc::clone(column_run);
+        let clean = move || without_trouble(&last.guest_run.trouble());
+        let trials =
+            Self::trials_of(column_run, column_run.guest_run.cases().to_vec(), clean).into_iter();
         trials
             .map(|trial| trial.with_kind(Place::Guest.name()))
             .collect()
     }
 
     fn trials_of(
-        lane: &Arc<Self>,
+        column_run: &Arc<Self>,
         cases: Vec<&'static Case>,
         clean: impl FnOnce() -> Result<(), Failed> + Send + 'static,
     ) -> Vec<Trial> {
         if cases.is_empty() {
             return Vec::new();
         }
-        let name = format!("{}::{}", lane.subject, outcome::LEFTOVERS);
+        let name = format!("{}::{}", column_run.subject, outcome::LEFTOVERS);
         let cases = cases.into_iter().map(|case| {
-            let lane = Arc::clone(lane);
-            Trial::ignorable_test(trial(&lane.subject, case), move || lane.complete(case))
+            let column_run = Arc::clone(column_run);
+            Trial::ignorable_test(trial(&column_run.subject, case), move || {
+                column_run.complete(case)
+            })
         });
         cases.chain([Trial::test(name, clean)]).collect()
     }
@@ -176,8 +182,8 @@ impl Lane {
 
     fn run(&self) -> Report {
         let shared = &self.shared;
-        let home = self.home();
-        let (Some(run), false) = (&shared.run, home.is_empty()) else {
+        let cases = self.host_cases();
+        let (Some(run), false) = (&shared.run, cases.is_empty()) else {
             return Report::default();
         };
         let news = |ended: &Ended| {
@@ -191,7 +197,7 @@ impl Lane {
                 seed,
                 ..shared.options.clone()
             };
-            column::run(run, &self.subject, &home, &options, &news)
+            column::run(run, &self.subject, &cases, &options, &news)
         };
         let first = run_once(shared.options.seed);
         let mut merged = (1..shared.seeds).fold(first, |report, number| {
@@ -199,7 +205,7 @@ impl Lane {
             merge(report, run_once(Some(seed)))
         });
         // Whatever the order was that they ran in.
-        let place = |ended: &Ended| home.iter().position(|case| case.id == ended.case.id);
+        let place = |ended: &Ended| cases.iter().position(|case| case.id == ended.case.id);
         merged.ended.sort_by_key(place);
         if shared.seeds > 1 {
             merged.ended.iter().for_each(|ended| self.write(ended));

@@ -1,5 +1,5 @@
 //! What an operation does, as data. Written by the constructors in [`crate::op`], performed by
-//! [`crate::actor`].
+//! [`crate::executor`].
 //!
 //! Paths are absolute below the case's directory: `/f` is the case's own `/f`. A byte that is no UTF-8 is
 //! written as `\xNN`. Directories on the way may be symbolic links; they are followed as in a chroot. The last
@@ -15,7 +15,7 @@ use crate::tree::Tree;
 
 /// What is done, or what is looked at.
 #[derive(Debug, Clone, Copy)]
-pub enum Act {
+pub enum Operation {
     /// Changes the tree.
     Change(Change),
     /// Works on a descriptor or a mapping.
@@ -243,7 +243,7 @@ pub enum Look {
     },
 }
 
-impl Act {
+impl Operation {
     /// What it is about, and the aspect of it, as a difference names them.
     #[must_use]
     pub fn subject(&self) -> (&'static str, Cow<'static, str>) {

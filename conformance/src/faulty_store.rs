@@ -12,7 +12,7 @@ use cowlab_sys::io;
 
 /// What a faulty store does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StoreHarm {
+pub(crate) enum StoreFault {
     /// Says that nothing is allocated.
     NoUsage,
     /// Forgets a snapshot and leaves its data on disk.
@@ -21,15 +21,15 @@ pub(crate) enum StoreHarm {
 
 /// A store, perhaps with a fault. What is not listed here is the store's own.
 #[derive(Debug)]
-pub struct Seam {
+pub struct FaultyStore {
     store: Store,
-    harm: Option<StoreHarm>,
+    fault: Option<StoreFault>,
 }
 
-impl Seam {
+impl FaultyStore {
     /// Puts a fault in front of a store, or nothing.
-    pub(crate) const fn new(store: Store, harm: Option<StoreHarm>) -> Self {
-        Self { store, harm }
+    pub(crate) const fn new(store: Store, fault: Option<StoreFault>) -> Self {
+        Self { store, fault }
     }
 
     /// Measures what a snapshot allocates, as [`Store::usage`].
@@ -39,8 +39,8 @@ impl Seam {
     /// What the store refuses.
     pub fn usage(&self, key: &str) -> Result<Usage> {
         let usage = self.store.usage(key)?;
-        Ok(match self.harm {
-            Some(StoreHarm::NoUsage) => Usage::default(),
+        Ok(match self.fault {
+            Some(StoreFault::NoUsage) => Usage::default(),
             _ => usage,
         })
     }
@@ -51,7 +51,7 @@ impl Seam {
     ///
     /// What the store refuses.
     pub fn remove(&self, key: &str) -> Result<()> {
-        if self.harm != Some(StoreHarm::KeepRemoved) {
+        if self.fault != Some(StoreFault::KeepRemoved) {
             return self.store.remove(key);
         }
         // Out of the way for the time of the removal, for which an absent snapshot is a removed one.
@@ -70,7 +70,7 @@ impl Seam {
     }
 }
 
-impl Deref for Seam {
+impl Deref for FaultyStore {
     type Target = Store;
 
     fn deref(&self) -> &Store {

@@ -20,14 +20,14 @@ const LARGE: u64 = 3 << 30;
 
 /// The file systems of one kind that a column has.
 #[derive(Debug)]
-pub(crate) struct Ground<'a> {
+pub(crate) struct FileSystems<'a> {
     run: &'a Run,
     usual: BackingFs,
     extras: BTreeMap<Extra, BackingFs>,
     tried: BTreeMap<Need, Option<Lacking>>,
 }
 
-impl<'a> Ground<'a> {
+impl<'a> FileSystems<'a> {
     /// Makes the usual file system.
     pub(crate) fn make(run: &'a Run, backing: Backing) -> Result<Self, Error> {
         Ok(Self {

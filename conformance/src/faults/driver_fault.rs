@@ -18,9 +18,9 @@ const LONG: usize = 100;
 /// What a file is called while it is split from its link group.
 const SPLIT: &str = ".split";
 
-/// One way to do harm.
+/// What a faulty driver does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Harm {
+pub(crate) enum DriverFault {
     /// Layers in the wrong order.
     SwapLowers,
     /// Whiteouts removed.
@@ -39,7 +39,7 @@ pub(crate) enum Harm {
     DropLongNames,
 }
 
-impl Harm {
+impl DriverFault {
     /// Does it to everything below a directory.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ const NEAR: i64 = 3600;
 
 /// The layers of one run with their times.
 #[derive(Debug)]
-pub struct Calendar {
+pub struct Timestamps {
     began: Time,
     spans: Vec<Span>,
 }
@@ -27,7 +27,7 @@ struct Span {
     to: Option<Time>,
 }
 
-impl Calendar {
+impl Timestamps {
     /// Begins a run.
     #[must_use]
     pub fn begin() -> Self {
@@ -83,30 +83,30 @@ mod tests {
 
     #[test]
     fn a_time_is_named_by_its_layer() {
-        let mut calendar = Calendar::begin();
-        calendar.open("layer 1");
+        let mut timestamps = Timestamps::begin();
+        timestamps.open("layer 1");
         let first = Time::now();
-        calendar.close();
-        calendar.open("layer 2");
-        assert_eq!(calendar.moment(Time::now()), "during layer 2");
-        assert_eq!(calendar.moment(first), "during layer 1");
-        assert_eq!(calendar.moment(calendar.began), "between layers");
+        timestamps.close();
+        timestamps.open("layer 2");
+        assert_eq!(timestamps.moment(Time::now()), "during layer 2");
+        assert_eq!(timestamps.moment(first), "during layer 1");
+        assert_eq!(timestamps.moment(timestamps.began), "between layers");
         let set = Time { sec: -5, nsec: 7 };
-        assert_eq!(calendar.moment(set), "-5.000000007");
+        assert_eq!(timestamps.moment(set), "-5.000000007");
     }
 
     #[test]
     fn a_file_made_at_once_belongs_to_the_layer() {
         let dir = tempfile::tempdir().unwrap();
-        let mut calendar = Calendar::begin();
+        let mut timestamps = Timestamps::begin();
         for number in 0..50 {
             let label = format!("layer {number}");
-            calendar.open(&label);
+            timestamps.open(&label);
             let path = dir.path().join(&label);
             std::fs::write(&path, "").unwrap();
-            calendar.close();
+            timestamps.close();
             let made = cowlab_sys::stat::lstat(&path).unwrap().mtime;
-            assert_eq!(calendar.moment(made), format!("during {label}"));
+            assert_eq!(timestamps.moment(made), format!("during {label}"));
         }
     }
 }

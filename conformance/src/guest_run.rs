@@ -1,4 +1,4 @@
-//! The part of a column that is in the guest: what was asked of it, what it said so far, how it ended.
+//! The guest run of a column: the cases requested, the results so far, and how the guest ended.
 //!
 //! The guest's lines are taken as they come. A guest that ends before it said how every case ended leaves failures: a
 //! case that nobody saw is not one that was skipped.
@@ -20,7 +20,7 @@ use crate::verdict::Verdict;
 
 /// The cases of a column that a guest was asked to run.
 #[derive(Debug)]
-pub(crate) struct Away {
+pub(crate) struct GuestRun {
     subject: Subject,
     cases: Vec<&'static Case>,
     state: Mutex<State>,
@@ -35,7 +35,7 @@ struct State {
     over: bool,
 }
 
-impl Away {
+impl GuestRun {
     /// Asks for cases of a column.
     pub(crate) fn new(subject: Subject, cases: Vec<&'static Case>) -> Self {
         Self {
@@ -206,11 +206,11 @@ mod tests {
     use super::*;
     use crate::cases;
 
-    fn asked() -> (Subject, Vec<&'static Case>, Away) {
+    fn asked() -> (Subject, Vec<&'static Case>, GuestRun) {
         let subject = Subject::parse("vfs/default/ext4").unwrap();
         let cases: Vec<_> = cases::all().take(3).collect();
-        let away = Away::new(subject, cases.clone());
-        (subject, cases, away)
+        let guest_run = GuestRun::new(subject, cases.clone());
+        (subject, cases, guest_run)
     }
 
     fn record(outcome: Outcome) -> Record {
@@ -243,27 +243,29 @@ mod tests {
 
     #[test]
     fn what_the_guest_says_is_the_end_of_its_trials() {
-        let (subject, cases, away) = asked();
+        let (subject, cases, guest_run) = asked();
         for case in &cases {
-            away.take(&said(&subject, case, Status::Pass)).unwrap();
+            guest_run.take(&said(&subject, case, Status::Pass)).unwrap();
         }
-        assert!(away.close(&Ending::Exit(0)).is_empty());
-        let ended = away.ended(cases[1]).unwrap();
+        assert!(guest_run.close(&Ending::Exit(0)).is_empty());
+        let ended = guest_run.ended(cases[1]).unwrap();
         assert_eq!(ended.verdict.status, Status::Pass);
         assert_eq!(ended.place, Place::Guest);
         assert_eq!(ended.finished, Timestamp::from_millis(2));
-        assert!(away.trouble().is_empty());
+        assert!(guest_run.trouble().is_empty());
     }
 
     #[test]
     fn a_guest_that_dies_leaves_failures_with_its_console() {
-        let (subject, cases, away) = asked();
-        away.take(&said(&subject, cases[0], Status::Pass)).unwrap();
+        let (subject, cases, guest_run) = asked();
+        guest_run
+            .take(&said(&subject, cases[0], Status::Pass))
+            .unwrap();
         let loss = Loss {
             reason: "the guest was killed by signal 9".to_owned(),
             console: "Kernel panic".to_owned(),
         };
-        let unfinished = away.close(&Ending::Lost(loss));
+        let unfinished = guest_run.close(&Ending::Lost(loss));
         let reasons: Vec<_> = unfinished
             .iter()
             .map(|ended| ended.verdict.reason.clone().unwrap())
@@ -272,20 +274,20 @@ mod tests {
         assert!(reasons.iter().all(|reason| reason.contains("signal 9")));
         assert!(reasons[0].contains("Kernel panic"));
         assert!(!reasons[1].contains("Kernel panic"));
-        let ended = away.ended(cases[2]).unwrap();
+        let ended = guest_run.ended(cases[2]).unwrap();
         assert_eq!(ended.verdict.status, Status::Fail);
-        assert_eq!(away.trouble(), ["the guest was killed by signal 9"]);
+        assert_eq!(guest_run.trouble(), ["the guest was killed by signal 9"]);
     }
 
     #[test]
     fn an_exit_code_has_to_agree_with_what_was_said() {
         let trouble_after = |statuses: [Status; 3], code| {
-            let (subject, cases, away) = asked();
+            let (subject, cases, guest_run) = asked();
             for (case, status) in cases.iter().zip(statuses) {
-                away.take(&said(&subject, case, status)).unwrap();
+                guest_run.take(&said(&subject, case, status)).unwrap();
             }
-            assert!(away.close(&Ending::Exit(code)).is_empty());
-            away.trouble().len()
+            assert!(guest_run.close(&Ending::Exit(code)).is_empty());
+            guest_run.trouble().len()
         };
         let (pass, fail) = (Status::Pass, Status::Fail);
         assert_eq!(trouble_after([pass; 3], 0), 0);
@@ -296,23 +298,27 @@ mod tests {
 
     #[test]
     fn what_nobody_asked_for_is_refused() {
-        let (subject, cases, away) = asked();
+        let (subject, cases, guest_run) = asked();
         let other = cases::all().nth(5).unwrap();
-        assert!(away.take(&said(&subject, other, Status::Pass)).is_err());
+        assert!(
+            guest_run
+                .take(&said(&subject, other, Status::Pass))
+                .is_err()
+        );
         let mut host = said(&subject, cases[0], Status::Pass);
         if let Line::Outcome(outcome) = &mut host.line {
             outcome.column.place = Place::Host;
         }
-        assert!(away.take(&host).is_err());
+        assert!(guest_run.take(&host).is_err());
     }
 
     #[test]
     fn what_a_column_left_behind_is_no_case() {
-        let (subject, _, away) = asked();
+        let (subject, _, guest_run) = asked();
         let trouble = outcome::of_trouble(&subject, Place::Guest, "`/x` is still mounted");
-        away.take(&record(trouble)).unwrap();
-        let unfinished = away.close(&Ending::Exit(1));
+        guest_run.take(&record(trouble)).unwrap();
+        let unfinished = guest_run.close(&Ending::Exit(1));
         assert_eq!(unfinished.len(), 3);
-        assert_eq!(away.trouble()[0], "`/x` is still mounted");
+        assert_eq!(guest_run.trouble()[0], "`/x` is still mounted");
     }
 }
