@@ -1,4 +1,4 @@
-//! A mounted backing file system with the rigs that take turns on it.
+//! A mounted backing file system with the arms that take turns on it.
 
 use std::path::PathBuf;
 
@@ -8,13 +8,13 @@ use cowlab_reports::result::Device;
 use cowlab_sys::Guard;
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Run};
 
-use crate::plan::{Leg, Plan};
-use crate::workload::{Nature, Point, Reading, Rig, Role, Site};
+use crate::plan::{Batch, Plan};
+use crate::workload::{ArmRunner, MetricKind, Point, Reading, Role, Workspace};
 
-/// Whose readings a rig gives.
+/// Whose readings a runner gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Who {
-    /// A subject's, by its number in the leg.
+pub(crate) enum ArmOwner {
+    /// A subject's, by its number in the batch.
     Subject(usize),
     /// The plain file system's: a floor of every subject on it.
     Floor,
@@ -22,15 +22,15 @@ pub(crate) enum Who {
 
 /// A backing file system and what works on it.
 #[derive(Debug)]
-pub(crate) struct Stand {
+pub(crate) struct BackingFixture {
     // Before the file system that they work on, so that they are dropped first.
-    seats: Vec<Option<(Who, Box<dyn Rig>)>>,
+    runners: Vec<Option<(ArmOwner, Box<dyn ArmRunner>)>>,
     fs: BackingFs,
-    nature: Nature,
+    metric_kind: MetricKind,
 }
 
-impl Stand {
-    /// Makes a backing file system and a rig for every subject on it. Rigs that could not be made go to `refused`.
+impl BackingFixture {
+    /// Makes a backing file system and a runner for every subject on it. Runners that could not be made go to `refused`.
     ///
     /// # Errors
     ///
@@ -38,47 +38,50 @@ impl Stand {
     pub(crate) fn make(
         run: &Run,
         plan: &Plan,
-        leg: &Leg,
+        batch: &Batch,
         backing: Backing,
         refused: &mut Vec<(usize, anyhow::Error)>,
     ) -> anyhow::Result<Self> {
-        let nature = leg.workload.nature;
+        let metric_kind = batch.workload.metric_kind;
         let options = BackingOptions {
-            bytes: leg.bytes(backing, plan.image_bytes).0,
-            media: leg.media,
-            preallocate: nature != Nature::Space,
+            bytes: batch.bytes(backing, plan.image_bytes).0,
+            media: batch.media,
+            preallocate: metric_kind != MetricKind::Space,
             ..BackingOptions::default()
         };
         let fs = run.backing(backing, &options)?;
-        let mut stand = Self {
-            seats: Vec::new(),
+        let mut fixture = Self {
+            runners: Vec::new(),
             fs,
-            nature,
+            metric_kind,
         };
-        for (index, subject) in leg.subjects.iter().enumerate() {
+        for (index, subject) in batch.subjects.iter().enumerate() {
             if subject.backing != backing {
                 continue;
             }
-            let site = stand.site(plan, &subject.name(), run.scratch("target")?);
-            let site = Site {
-                settings: stand.fs.places().fresh()?,
-                ..site
+            let workspace = fixture.workspace(plan, &subject.name(), run.scratch("target")?);
+            let workspace = Workspace {
+                settings: fixture.fs.places().fresh()?,
+                ..workspace
             };
-            match (leg.workload.rig)(&site, subject, &leg.points) {
-                Ok(rig) => stand.seats.push(Some((Who::Subject(index), rig))),
+            match (batch.workload.runner)(&workspace, subject, &batch.points) {
+                Ok(runner) => fixture
+                    .runners
+                    .push(Some((ArmOwner::Subject(index), runner))),
                 Err(error) => refused.push((index, error)),
             }
         }
-        if let (Some(floor), false) = (leg.workload.floor, stand.seats.is_empty()) {
-            let site = stand.site(plan, "plain", run.scratch("target")?);
-            let rig = floor(&site, &leg.points).context("failed to make the plain floor")?;
-            stand.seats.push(Some((Who::Floor, rig)));
+        if let (Some(floor), false) = (batch.workload.floor, fixture.runners.is_empty()) {
+            let workspace = fixture.workspace(plan, "plain", run.scratch("target")?);
+            let runner =
+                floor(&workspace, &batch.points).context("failed to make the plain floor")?;
+            fixture.runners.push(Some((ArmOwner::Floor, runner)));
         }
-        Ok(stand)
+        Ok(fixture)
     }
 
-    fn site(&self, plan: &Plan, name: &str, target: PathBuf) -> Site {
-        Site {
+    fn workspace(&self, plan: &Plan, name: &str, target: PathBuf) -> Workspace {
+        Workspace {
             settings: Settings::new(),
             dir: self.fs.mount_point().join(name),
             backing: self.fs.mount_point().to_owned(),
@@ -96,12 +99,12 @@ impl Stand {
     ///
     /// What still holds it, or could not be opened again.
     pub(crate) fn restart(&mut self) -> anyhow::Result<Option<String>> {
-        let again = self.nature != Nature::Space && self.fs.backing() != Backing::Tmpfs;
+        let again = self.metric_kind != MetricKind::Space && self.fs.backing() != Backing::Tmpfs;
         if !again {
             return Ok(None);
         }
-        for (_, rig) in self.seats.iter_mut().flatten() {
-            rig.suspend()?;
+        for (_, runner) in self.runners.iter_mut().flatten() {
+            runner.suspend()?;
         }
         let note = match self.fs.remount() {
             Err(error @ cowlab_testbed::Error::NotCold { .. }) => Some(error.to_string()),
@@ -110,43 +113,43 @@ impl Stand {
                 None
             }
         };
-        for (_, rig) in self.seats.iter_mut().flatten() {
-            rig.resume()?;
+        for (_, runner) in self.runners.iter_mut().flatten() {
+            runner.resume()?;
         }
         Ok(note)
     }
 
-    /// The rigs that still work, by seat.
-    pub(crate) fn seats(&self) -> impl Iterator<Item = (usize, Who)> + '_ {
-        self.seats
+    /// The runners that still work, with their numbers.
+    pub(crate) fn runners(&self) -> impl Iterator<Item = (usize, ArmOwner)> + '_ {
+        self.runners
             .iter()
             .enumerate()
-            .filter_map(|(index, seat)| Some((index, seat.as_ref()?.0)))
+            .filter_map(|(number, runner)| Some((number, runner.as_ref()?.0)))
     }
 
     /// The subjects that still work.
     pub(crate) fn subjects(&self) -> impl Iterator<Item = usize> + '_ {
-        self.seats().filter_map(|(_, who)| match who {
-            Who::Subject(subject) => Some(subject),
-            Who::Floor => None,
+        self.runners().filter_map(|(_, owner)| match owner {
+            ArmOwner::Subject(subject) => Some(subject),
+            ArmOwner::Floor => None,
         })
     }
 
-    /// Takes a sample; nothing where the rig was removed.
+    /// Takes a sample; nothing where the runner was removed.
     pub(crate) fn take(
         &mut self,
-        seat: usize,
+        number: usize,
         point: &Point,
         role: Role,
-    ) -> Option<(Who, anyhow::Result<Vec<Reading>>)> {
-        let (who, rig) = self.seats.get_mut(seat)?.as_mut()?;
-        Some((*who, rig.take(point, role)))
+    ) -> Option<(ArmOwner, anyhow::Result<Vec<Reading>>)> {
+        let (owner, runner) = self.runners.get_mut(number)?.as_mut()?;
+        Some((*owner, runner.take(point, role)))
     }
 
-    /// Takes a rig that failed out of the run.
-    pub(crate) fn remove(&mut self, seat: usize) {
-        if let Some(seat) = self.seats.get_mut(seat) {
-            *seat = None;
+    /// Takes a runner that failed out of the run.
+    pub(crate) fn remove(&mut self, number: usize) {
+        if let Some(runner) = self.runners.get_mut(number) {
+            *runner = None;
         }
     }
 
@@ -184,7 +187,7 @@ impl Stand {
     ///
     /// What is left behind.
     pub(crate) fn close(mut self) -> anyhow::Result<()> {
-        self.seats.clear();
+        self.runners.clear();
         Ok(self.fs.close()?)
     }
 }

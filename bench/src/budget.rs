@@ -1,6 +1,6 @@
 //! What a run will cost, said before it starts: time, peak bytes, every mount.
 //!
-//! The rates are deliberately coarse and on the slow side. They only divide the time among the legs of a run and give
+//! The rates are deliberately coarse and on the slow side. They only divide the time among the batches of a run and give
 //! a person an idea; what was really taken is in the results.
 
 use std::fmt;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use cowlab_driver::Bytes;
 use cowlab_testbed::Media;
 
-use crate::workload::Nature;
+use crate::workload::MetricKind;
 
 /// Restart blocks below which no interval can be given.
 pub const LEAST_BLOCKS: usize = 2;
@@ -19,11 +19,11 @@ pub const KEEP_FREE: Bytes = Bytes::gib(1);
 
 /// What the life of a snapshot costs on a medium, besides the bytes it moves: it is made, mounted, unmounted and
 /// destroyed, with a handful of flushes.
-fn fixed(media: Media, nature: Nature) -> Duration {
-    match (media, nature) {
-        (Media::Memory, Nature::ColdTime) => Duration::from_millis(30),
+fn fixed(media: Media, metric_kind: MetricKind) -> Duration {
+    match (media, metric_kind) {
+        (Media::Memory, MetricKind::ColdTime) => Duration::from_millis(30),
         (Media::Memory, _) => Duration::from_millis(10),
-        (Media::Disk, Nature::ColdTime) => Duration::from_millis(60),
+        (Media::Disk, MetricKind::ColdTime) => Duration::from_millis(60),
         (Media::Disk, _) => Duration::from_millis(15),
     }
 }
@@ -46,8 +46,13 @@ pub fn transfer(media: Media, bytes: Bytes) -> Duration {
 
 /// The time of one sample of an arm in which so many snapshots live and so many bytes move.
 #[must_use]
-pub fn sample(media: Media, nature: Nature, lives: u32, bytes: Bytes) -> Duration {
-    fixed(media, nature) * lives + transfer(media, bytes)
+pub fn sample(
+    media: Media,
+    metric_kind: MetricKind,
+    snapshots_created: u32,
+    bytes: Bytes,
+) -> Duration {
+    fixed(media, metric_kind) * snapshots_created + transfer(media, bytes)
 }
 
 /// The cost of a whole run.
@@ -90,13 +95,13 @@ pub fn minutes(time: Duration) -> String {
     }
 }
 
-/// How long a leg may take: its share of what is left.
+/// How long a batch may take: its share of what is left.
 #[must_use]
-pub fn share(left: Duration, leg: Duration, all_left: Duration) -> Duration {
+pub fn share(left: Duration, batch: Duration, all_left: Duration) -> Duration {
     if all_left.is_zero() {
         return left;
     }
-    left.mul_f64((leg.as_secs_f64() / all_left.as_secs_f64()).min(1.0))
+    left.mul_f64((batch.as_secs_f64() / all_left.as_secs_f64()).min(1.0))
 }
 
 /// Whether another restart block may begin.

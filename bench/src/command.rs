@@ -15,11 +15,11 @@ use cowlab_runtime::layout::Layout;
 use cowlab_testbed::Media;
 
 use crate::args::{Args, Command, CompareArgs, Format, ListArgs, RunArgs};
-use crate::away;
 use crate::budget::{KEEP_FREE, minutes};
 use crate::counted;
+use crate::guest_run;
 use crate::output::Output;
-use crate::placing::{Grounds, Split};
+use crate::placing::{RunPlaces, Split};
 use crate::plan::{OWN_IMAGE, Plan};
 use crate::proofs;
 use crate::sampler::{Interrupted, Summary, measure};
@@ -61,7 +61,7 @@ fn on_host(args: &RunArgs) -> RunArgs {
 /// Checks who asks and where before anything is mounted, and turns an interruption into its exit code.
 fn guarded(
     args: &RunArgs,
-    work: fn(&RunArgs, &Plan, &Grounds, &mut Terminal) -> anyhow::Result<u8>,
+    work: fn(&RunArgs, &Plan, &RunPlaces, &mut Terminal) -> anyhow::Result<u8>,
 ) -> anyhow::Result<u8> {
     let mut terminal = Terminal::new();
     let mut plan = match plan(args) {
@@ -80,12 +80,12 @@ fn guarded(
         terminal.line(&format!("cowlab: {error:#}"));
         return Ok(exit::DATA);
     }
-    let grounds = Grounds::find(args.place);
-    if let Some((code, refusal)) = refused(args, &grounds) {
+    let places = RunPlaces::find(args.place);
+    if let Some((code, refusal)) = refused(args, &places) {
         terminal.line(&refusal);
         return Ok(code);
     }
-    plan.no_guest.clone_from(&grounds.missing);
+    plan.no_guest.clone_from(&places.missing);
     let engines = cowlab_testbed::live_host()?;
     if !engines.is_empty() && !args.on_live_host {
         terminal.line(&format!(
@@ -103,7 +103,7 @@ fn guarded(
         terminal.line("debug messages are written while the clock runs: unset COWLAB_LOG");
     }
     cowlab_sys::interrupt::watch()?;
-    match work(args, &plan, &grounds, &mut terminal) {
+    match work(args, &plan, &places, &mut terminal) {
         // A program that was running may have failed of the same Ctrl-C.
         Err(error) if cowlab_sys::interrupt::requested() || error.is::<Interrupted>() => {
             terminal.line(&format!(
@@ -151,7 +151,7 @@ fn plan(args: &RunArgs) -> anyhow::Result<Plan> {
     plan.seed = args.seed.unwrap_or(plan.seed);
     plan.dir.clone_from(&args.dir);
     if args.blocks.is_some() || args.samples.is_some() {
-        // Who says how often wants that, however long it takes.
+        // An explicit number of samples is kept, however long it takes.
         plan.time = None;
     }
     plan.columns.clone_from(&args.only);
@@ -183,12 +183,12 @@ fn image(plan: &mut Plan, dir: &Path) -> anyhow::Result<()> {
 }
 
 /// Why nothing can be measured in the place that is asked for: the exit code and a line.
-fn refused(args: &RunArgs, grounds: &Grounds) -> Option<(u8, String)> {
-    match (&grounds.missing, grounds.host) {
+fn refused(args: &RunArgs, places: &RunPlaces) -> Option<(u8, String)> {
+    match (&places.missing, places.host) {
         (Some(missing), false) if args.place == Where::Guest => {
             Some((exit::UNAVAILABLE, format!("cowlab: {missing}")))
         }
-        (missing, false) if grounds.guest.is_none() => {
+        (missing, false) if places.guest.is_none() => {
             let guest = missing.as_ref().map_or_else(String::new, |missing| {
                 format!("; the guest needs no root, but {missing}")
             });
@@ -204,16 +204,19 @@ fn refused(args: &RunArgs, grounds: &Grounds) -> Option<(u8, String)> {
 fn run_plan(
     args: &RunArgs,
     plan: &Plan,
-    grounds: &Grounds,
+    places: &RunPlaces,
     terminal: &mut Terminal,
 ) -> anyhow::Result<u8> {
     if plan.budget().series == 0 {
         terminal.line("cowlab: nothing of that can be measured: see `cargo xtask bench list`");
         return Ok(exit::USAGE);
     }
-    let Split { home, away } = grounds.split(plan)?;
-    let here = (!home.is_empty()).then(|| Plan {
-        columns: home,
+    let Split {
+        host: host_columns,
+        guest: guest_columns,
+    } = places.split(plan)?;
+    let here = (!host_columns.is_empty()).then(|| Plan {
+        columns: host_columns,
         ..plan.clone()
     });
     if let Some(here) = &here {
@@ -233,10 +236,10 @@ fn run_plan(
         })?;
     }
     // After it, not beside it: the guest would take the processors from what is timed.
-    if let (Some(guest), false) = (&grounds.guest, away.is_empty()) {
-        terminal.line(&format!("in the guest: {}", away.join(", ")));
-        let there = away::plan(args, away, plan);
-        summary += away::measure(args, &there, &**guest, &mut output, terminal)?;
+    if let (Some(guest), false) = (&places.guest, guest_columns.is_empty()) {
+        terminal.line(&format!("in the guest: {}", guest_columns.join(", ")));
+        let there = guest_run::plan(args, guest_columns, plan);
+        summary += guest_run::measure(args, &there, &**guest, &mut output, terminal)?;
     }
     output.finish()?;
     Ok(finish(&summary, terminal))

@@ -31,7 +31,7 @@ use cowlab_testbed::Media;
 use crate::args::RunArgs;
 use crate::plan::Plan;
 use crate::sampler::{Emit, Progress, Summary, measure};
-use crate::workload::{Effort, Nature, Workload};
+use crate::workload::{Effort, MetricKind, Workload};
 use crate::workloads;
 
 /// What an instruction takes on the guest's clock, in nanoseconds: QEMU's `-icount shift=1`.
@@ -71,7 +71,7 @@ pub(crate) fn plan(args: &RunArgs, plan: &mut Plan) -> anyhow::Result<()> {
     plan.media = vec![Media::Memory];
     plan.time = None;
     plan.chance = Chance::Seed(plan.seed);
-    let counts = |workload: &&&Workload| workload.nature == Nature::Time;
+    let counts = |workload: &&&Workload| workload.metric_kind == MetricKind::Time;
     for id in &args.ids {
         if !workloads::find(id).iter().any(|workload| counts(&workload)) {
             let known: Vec<&str> = workloads::all()

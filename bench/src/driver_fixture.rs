@@ -14,11 +14,11 @@ use cowlab_driver::{
 use cowlab_sys::{Guard, MountGuard, MountOption};
 
 use crate::subject::Subject;
-use crate::workload::Site;
+use crate::workload::Workspace;
 
 /// A driver, opened.
 #[derive(Debug)]
-pub(crate) struct Lab {
+pub(crate) struct DriverFixture {
     subject: Subject,
     root: PathBuf,
     settings: Settings,
@@ -35,26 +35,26 @@ pub(crate) struct Active {
     guard: MountGuard,
 }
 
-impl Lab {
-    /// Opens the driver of a subject in the rig's directory.
+impl DriverFixture {
+    /// Opens the driver of a subject in the runner's directory.
     ///
     /// # Errors
     ///
     /// What the driver lacks here, or could not do.
-    pub(crate) fn open(site: &Site, subject: &Subject) -> anyhow::Result<Self> {
-        let mut lab = Self {
+    pub(crate) fn open(workspace: &Workspace, subject: &Subject) -> anyhow::Result<Self> {
+        let mut fixture = Self {
             subject: *subject,
-            root: site.dir.join("driver"),
-            settings: site.settings.clone(),
-            target: site.target.clone(),
+            root: workspace.dir.join("driver"),
+            settings: workspace.settings.clone(),
+            target: workspace.target.clone(),
             driver: None,
             next: 1,
         };
-        fs::create_dir_all(&site.dir)
-            .with_context(|| format!("failed to make `{}`", site.dir.display()))?;
-        (subject.entry.probe)(&site.dir, subject.variant, &site.settings)?;
-        lab.resume()?;
-        Ok(lab)
+        fs::create_dir_all(&workspace.dir)
+            .with_context(|| format!("failed to make `{}`", workspace.dir.display()))?;
+        (subject.entry.probe)(&workspace.dir, subject.variant, &workspace.settings)?;
+        fixture.resume()?;
+        Ok(fixture)
     }
 
     /// Lets go of the backing file system.

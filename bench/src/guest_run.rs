@@ -91,13 +91,13 @@ pub(crate) fn measure(
 /// What the guest has to say something about: each workload on each column.
 fn expected(plan: &Plan) -> BTreeSet<String> {
     let mut expected = BTreeSet::new();
-    for leg in plan.legs() {
-        for subject in &leg.subjects {
+    for batch in plan.batches() {
+        for subject in &batch.subjects {
             let column = cowlab_reports::result::Column {
                 place: Place::Guest,
                 ..subject.column()
             };
-            expected.insert(format!("{} on {column}", leg.workload.id));
+            expected.insert(format!("{} on {column}", batch.workload.id));
         }
     }
     expected

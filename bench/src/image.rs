@@ -9,7 +9,7 @@ use cowlab_driver::Durability;
 use cowlab_random::Random;
 use cowlab_snapshots::ApplyOptions;
 
-use crate::storehouse::Storehouse;
+use crate::store_fixture::StoreFixture;
 use crate::workloads::copy_up::write_file;
 
 /// Layers of the image that is made here: a base and ten thin ones.
@@ -24,7 +24,7 @@ const LARGEST: u64 = 40 << 10;
 
 /// Commits the layers of an image and returns their names, oldest first.
 pub(crate) fn commit(
-    house: &Storehouse,
+    fixture: &StoreFixture,
     prefix: &str,
     archives: &[PathBuf],
     seed: u64,
@@ -39,8 +39,8 @@ pub(crate) fn commit(
         let name = format!("{prefix}-{number}");
         let parent = names.last().map(String::as_str);
         match archives.get(usize::try_from(number)?) {
-            Some(archive) => apply(house, &name, parent, archive)?,
-            None => house.layer(&name, parent, |dir| write_layer(dir, number, seed))?,
+            Some(archive) => apply(fixture, &name, parent, archive)?,
+            None => fixture.layer(&name, parent, |dir| write_layer(dir, number, seed))?,
         }
         names.push(name);
     }
@@ -48,7 +48,7 @@ pub(crate) fn commit(
 }
 
 fn apply(
-    house: &Storehouse,
+    fixture: &StoreFixture,
     name: &str,
     parent: Option<&str>,
     archive: &Path,
@@ -59,7 +59,7 @@ fn apply(
         durability: Durability::None,
         ..ApplyOptions::default()
     };
-    house
+    fixture
         .store()?
         .apply(name, parent, &mut source, &options)
         .with_context(context)?;

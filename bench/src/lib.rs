@@ -5,13 +5,14 @@
 //! advice here: `cowlab-reports` judges, from the samples.
 
 mod args;
-mod away;
+mod backing_fixture;
 pub mod budget;
 mod cache;
 mod command;
 mod counted;
+mod driver_fixture;
+mod guest_run;
 mod image;
-mod lab;
 pub mod neighbours;
 pub mod operation;
 mod output;
@@ -24,8 +25,7 @@ pub mod schedule;
 mod series;
 pub mod single;
 mod space;
-mod stand;
-mod storehouse;
+mod store_fixture;
 pub mod subject;
 mod table;
 mod terminal;

@@ -14,14 +14,14 @@ use crate::subject::Subject;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Split {
     /// Those that are measured here.
-    pub(crate) home: Vec<String>,
+    pub(crate) host: Vec<String>,
     /// Those that are measured in the guest.
-    pub(crate) away: Vec<String>,
+    pub(crate) guest: Vec<String>,
 }
 
 /// The places there are.
 #[derive(Debug)]
-pub(crate) struct Grounds {
+pub(crate) struct RunPlaces {
     /// Whether anything may be measured here.
     pub(crate) host: bool,
     /// The guest, if there is one and it may be used.
@@ -30,7 +30,7 @@ pub(crate) struct Grounds {
     pub(crate) missing: Option<Missing>,
 }
 
-impl Grounds {
+impl RunPlaces {
     /// Looks for what the command line allows.
     pub(crate) fn find(place: Where) -> Self {
         let found = match place {
@@ -68,9 +68,9 @@ fn split(subjects: &[Subject], runs: &[bool]) -> Split {
     let mut split = Split::default();
     for (subject, runs) in subjects.iter().zip(runs) {
         let side = if *runs {
-            &mut split.home
+            &mut split.host
         } else {
-            &mut split.away
+            &mut split.guest
         };
         side.push(subject.key());
     }
@@ -121,23 +121,23 @@ mod tests {
         let mut plan = Plan::new(Effort::Quick);
         let subjects = plan.subjects();
         let runs: Vec<bool> = (0..subjects.len()).map(|index| index % 2 == 0).collect();
-        let Split { home, away } = split(&subjects, &runs);
-        assert_eq!(home.len() + away.len(), subjects.len());
+        let Split { host, guest } = split(&subjects, &runs);
+        assert_eq!(host.len() + guest.len(), subjects.len());
         // What one place measures the other does not.
-        plan.columns.clone_from(&away);
+        plan.columns.clone_from(&guest);
         let keys: Vec<String> = plan.subjects().iter().map(Subject::key).collect();
-        assert_eq!(keys.len(), away.len());
-        assert!(keys.iter().all(|key| !home.contains(key)));
+        assert_eq!(keys.len(), guest.len());
+        assert!(keys.iter().all(|key| !host.contains(key)));
     }
 
     #[test]
     fn without_a_guest_nothing_is_tried() {
-        let grounds = Grounds {
+        let places = RunPlaces {
             host: true,
             guest: None,
             missing: None,
         };
-        let split = grounds.split(&Plan::new(Effort::Smoke)).unwrap();
-        assert!(split.away.is_empty() && !split.home.is_empty());
+        let split = places.split(&Plan::new(Effort::Smoke)).unwrap();
+        assert!(split.guest.is_empty() && !split.host.is_empty());
     }
 }

@@ -10,7 +10,7 @@ use cowlab_testbed::{Backing, Media};
 
 use crate::budget::{self, Budget};
 use crate::subject::{Subject, Wanted};
-use crate::workload::{Effort, Nature, Point, Workload};
+use crate::workload::{Effort, MetricKind, Point, Workload};
 use crate::workloads;
 
 /// The seed of a run unless another is given: any fixed number would do.
@@ -68,7 +68,7 @@ pub struct Plan {
 
 /// A part of a run: one workload on one medium.
 #[derive(Debug)]
-pub struct Leg {
+pub struct Batch {
     /// The workload.
     pub workload: &'static Workload,
     /// The medium.
@@ -116,8 +116,8 @@ impl Plan {
 
     /// The parts, in the order they run.
     #[must_use]
-    pub fn legs(&self) -> Vec<Leg> {
-        let mut legs = Vec::new();
+    pub fn batches(&self) -> Vec<Batch> {
+        let mut batches = Vec::new();
         for workload in &self.workloads {
             for media in self.media_of(workload) {
                 let points = self.points(workload, media);
@@ -133,8 +133,8 @@ impl Plan {
                     subjects.retain(|subject| self.columns.contains(&subject.key()));
                 }
                 if !points.is_empty() && !subjects.is_empty() {
-                    legs.push(Leg {
-                        together: workload.nature != Nature::Space
+                    batches.push(Batch {
+                        together: workload.metric_kind != MetricKind::Space
                             && self.effort != Effort::Counted,
                         workload,
                         media,
@@ -145,16 +145,16 @@ impl Plan {
                 }
             }
         }
-        legs
+        batches
     }
 
     /// Sizes are the same on every medium: one is enough, the disk where it is wanted, because memory is scarcer. A
     /// smoke run only shows that each medium works.
     fn media_of(&self, workload: &Workload) -> Vec<Media> {
-        let one = match (workload.nature, self.effort) {
-            (Nature::Space, _) | (Nature::ColdTime, Effort::Smoke) => self.media.first(),
-            (Nature::Time, Effort::Smoke) => self.media.last(),
-            (Nature::Time | Nature::ColdTime, _) => return self.media.clone(),
+        let one = match (workload.metric_kind, self.effort) {
+            (MetricKind::Space, _) | (MetricKind::ColdTime, Effort::Smoke) => self.media.first(),
+            (MetricKind::Time, Effort::Smoke) => self.media.last(),
+            (MetricKind::Time | MetricKind::ColdTime, _) => return self.media.clone(),
         };
         one.copied().into_iter().collect()
     }
@@ -167,7 +167,7 @@ impl Plan {
         if let Some(largest) = self.largest {
             points.retain(|point| point.size() <= largest);
         }
-        if let (Some(samples), Nature::Time) = (self.samples, workload.nature) {
+        if let (Some(samples), MetricKind::Time) = (self.samples, workload.metric_kind) {
             for point in &mut points {
                 point.samples = samples;
             }
@@ -176,12 +176,12 @@ impl Plan {
     }
 
     fn blocks(&self, workload: &Workload) -> usize {
-        let usual = match (workload.nature, self.effort) {
+        let usual = match (workload.metric_kind, self.effort) {
             // A boot of its own with another seed is what a block is where instructions are counted.
-            (_, Effort::Smoke | Effort::Counted) | (Nature::Space, Effort::Quick) => 1,
-            (Nature::Space, Effort::Full) => 3,
-            (Nature::Time, Effort::Quick) => 3,
-            (Nature::ColdTime, Effort::Quick) => 5,
+            (_, Effort::Smoke | Effort::Counted) | (MetricKind::Space, Effort::Quick) => 1,
+            (MetricKind::Space, Effort::Full) => 3,
+            (MetricKind::Time, Effort::Quick) => 3,
+            (MetricKind::ColdTime, Effort::Quick) => 5,
             (_, Effort::Full) => 10,
         };
         self.blocks.unwrap_or(usual)
@@ -191,7 +191,7 @@ impl Plan {
     #[must_use]
     pub fn subjects(&self) -> Vec<Subject> {
         let mut subjects: Vec<Subject> = Vec::new();
-        for subject in self.legs().into_iter().flat_map(|leg| leg.subjects) {
+        for subject in self.batches().into_iter().flat_map(|batch| batch.subjects) {
             if subjects.iter().all(|known| known.key() != subject.key()) {
                 subjects.push(subject);
             }
@@ -203,24 +203,24 @@ impl Plan {
     #[must_use]
     pub fn budget(&self) -> Budget {
         let mut total = Budget::default();
-        for leg in self.legs() {
-            total.time += leg.time(self.image_bytes);
-            total.series += leg.series();
-            let bytes = leg
+        for batch in self.batches() {
+            total.time += batch.time(self.image_bytes);
+            total.series += batch.series();
+            let bytes = batch
                 .groups()
                 .iter()
                 .map(|group| {
-                    let bytes = |backing: &Backing| leg.bytes(*backing, self.image_bytes);
+                    let bytes = |backing: &Backing| batch.bytes(*backing, self.image_bytes);
                     group.iter().map(bytes).sum::<Bytes>()
                 })
                 .max()
                 .unwrap_or_default();
-            match leg.media {
+            match batch.media {
                 Media::Disk => total.disk = total.disk.max(bytes),
                 Media::Memory => total.memory = total.memory.max(bytes),
             }
-            for backing in leg.backings() {
-                let name = format!("{} ({})", backing.name(), leg.media.name());
+            for backing in batch.backings() {
+                let name = format!("{} ({})", backing.name(), batch.media.name());
                 if !total.backings.contains(&name) {
                     total.backings.push(name);
                 }
@@ -233,7 +233,7 @@ impl Plan {
     }
 }
 
-impl Leg {
+impl Batch {
     /// The backing file systems, each once.
     #[must_use]
     pub fn backings(&self) -> Vec<Backing> {
@@ -296,17 +296,17 @@ impl Leg {
             .backings()
             .into_iter()
             .map(|backing| {
-                let written = match self.workload.nature {
-                    Nature::Space => Bytes(0),
-                    Nature::Time | Nature::ColdTime => self.bytes(backing, image),
+                let written = match self.workload.metric_kind {
+                    MetricKind::Space => Bytes(0),
+                    MetricKind::Time | MetricKind::ColdTime => self.bytes(backing, image),
                 };
                 Duration::from_millis(500) + budget::transfer(self.media, written)
             })
             .sum();
         let subjects = u32::try_from(self.subjects.len()).unwrap_or(u32::MAX);
-        let rigs = self.sample_time(None) * subjects;
+        let runners = self.sample_time(None) * subjects;
         let blocks = u32::try_from(self.blocks).unwrap_or(u32::MAX);
-        making + rigs + self.block_time() * blocks
+        making + runners + self.block_time() * blocks
     }
 
     /// The time of one restart block.
@@ -317,11 +317,16 @@ impl Leg {
             .sum()
     }
 
-    /// The time of a sample at a point, or of making a rig.
+    /// The time of a sample at a point, or of making a runner.
     fn sample_time(&self, point: Option<&Point>) -> Duration {
-        let lives = (self.workload.lives)(&self.points, point);
+        let snapshots_created = (self.workload.snapshots_created)(&self.points, point);
         let bytes = point.map_or(Bytes::default(), Point::size);
-        budget::sample(self.media, self.workload.nature, lives, bytes)
+        budget::sample(
+            self.media,
+            self.workload.metric_kind,
+            snapshots_created,
+            bytes,
+        )
     }
 
     /// Samples of one restart block.

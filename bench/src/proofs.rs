@@ -47,8 +47,8 @@ pub(crate) fn aa(args: &RunArgs, plan: &Plan, terminal: &mut Terminal) -> anyhow
     for suspect in &suspects {
         terminal.line(&format!("measured again: {suspect}"));
     }
-    let legs = plan.legs();
-    let points = legs.iter().flat_map(|leg| &leg.points);
+    let batches = plan.batches();
+    let points = batches.iter().flat_map(|batch| &batch.points);
     // Without controls nothing would tell the noise.
     let controls = points.filter(|point| point.control);
     let suspicious = suspects.iter().map(|one| one.id.parameters.clone());

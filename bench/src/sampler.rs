@@ -1,6 +1,6 @@
-//! Runs a plan: mounts, lets arms take turns, collects readings, hands out series as soon as a leg is done.
+//! Runs a plan: mounts, lets arms take turns, collects readings, hands out series as soon as a batch is done.
 //!
-//! A leg is one workload on one medium. All its backing file systems are mounted at once and visited in turn, block by
+//! A batch is one workload on one medium. All its backing file systems are mounted at once and visited in turn, block by
 //! block, because two drivers on two file systems that ran hours apart could not be compared. Within a block all arms
 //! on a file system take turns at every point. What a driver cannot do here is a skipped line, not the end of the run.
 
@@ -14,21 +14,21 @@ use cowlab_reports::result::{Line, Place, Skipped, Subject as Part, Timestamp, W
 use cowlab_sys::{process, stat};
 use cowlab_testbed::{Backing, Media, Run};
 
+use crate::backing_fixture::{ArmOwner, BackingFixture};
 use crate::budget;
 use crate::counted::COUNTED;
-use crate::plan::{Leg, Plan};
+use crate::plan::{Batch, Plan};
 use crate::schedule::turns;
 use crate::series::{Circumstances, Collector};
-use crate::stand::{Stand, Who};
 use crate::workload::{Effort, Point, Reading, Role};
 
 /// Is told how far a run is, and says when to stop.
 pub trait Progress {
-    /// A leg begins: so many samples, if no restart block is left out.
+    /// A batch begins: so many samples, if no restart block is left out.
     fn begin(&mut self, what: &str, samples: u64);
     /// A sample was taken.
     fn step(&mut self);
-    /// The leg is over.
+    /// The batch is over.
     fn end(&mut self);
     /// Something worth a line.
     fn say(&mut self, line: &str);
@@ -109,7 +109,7 @@ pub fn measure_copies(
         summary: Summary::default(),
         engines: !cowlab_testbed::live_host()?.is_empty(),
     };
-    let measured = sampler.legs();
+    let measured = sampler.batches();
     let summary = sampler.summary;
     // Closed in either case, so that a failure does not hide what is left behind.
     let closed = run.close();
@@ -138,45 +138,45 @@ struct Sampler<'a> {
 /// One turn: an arm of a copy of the run.
 #[derive(Clone, Copy)]
 struct Turn {
-    seat: usize,
+    runner: usize,
     role: Role,
     copy: usize,
 }
 
 impl Sampler<'_> {
-    fn legs(&mut self) -> anyhow::Result<()> {
+    fn batches(&mut self) -> anyhow::Result<()> {
         let start = Instant::now();
-        let legs = self.plan.legs();
-        let times: Vec<Duration> = legs
+        let batches = self.plan.batches();
+        let times: Vec<Duration> = batches
             .iter()
-            .map(|leg| leg.time(self.plan.image_bytes))
+            .map(|batch| batch.time(self.plan.image_bytes))
             .collect();
-        for (index, leg) in legs.iter().enumerate() {
+        for (index, batch) in batches.iter().enumerate() {
             let allowed = self.plan.time.map(|time| {
                 let left = time.saturating_sub(start.elapsed());
                 budget::share(left, times[index], times[index..].iter().sum())
             });
-            self.leg(leg, allowed)?;
+            self.batch(batch, allowed)?;
         }
         Ok(())
     }
 
-    fn leg(&mut self, leg: &Leg, allowed: Option<Duration>) -> anyhow::Result<()> {
+    fn batch(&mut self, batch: &Batch, allowed: Option<Duration>) -> anyhow::Result<()> {
         let started = Timestamp::from(SystemTime::now());
-        let name = format!("{} on {}", leg.workload.id, leg.media.name());
-        self.progress.begin(&name, self.samples(leg));
+        let name = format!("{} on {}", batch.workload.id, batch.media.name());
+        self.progress.begin(&name, self.samples(batch));
         let mut collectors: Vec<Collector> = Vec::new();
         collectors.resize_with(self.copies, Collector::default);
         let mut circumstances = self.circumstances();
-        let groups = leg.groups();
+        let groups = batch.groups();
         let share = u32::try_from(groups.len()).unwrap_or(1);
         for group in groups {
             let allowed = allowed.map(|allowed| allowed / share);
-            self.group(leg, &group, allowed, &mut collectors, &mut circumstances)?;
+            self.group(batch, &group, allowed, &mut collectors, &mut circumstances)?;
         }
         self.progress.end();
         for (copy, collector) in collectors.into_iter().enumerate() {
-            for series in collector.series(leg.workload, &leg.subjects, &circumstances) {
+            for series in collector.series(batch.workload, &batch.subjects, &circumstances) {
                 self.summary.series += 1;
                 (self.emit)(copy, started, Line::Series(series))?;
             }
@@ -187,50 +187,50 @@ impl Sampler<'_> {
     /// Takes all restart blocks on the backing file systems of a group, mounted together.
     fn group(
         &mut self,
-        leg: &Leg,
+        batch: &Batch,
         group: &[Backing],
         allowed: Option<Duration>,
         collectors: &mut [Collector],
         circumstances: &mut Circumstances,
     ) -> anyhow::Result<()> {
-        if let Some(error) = self.no_room(leg, group)? {
-            for index in leg.on(group) {
-                self.skip(leg, index, &error)?;
+        if let Some(error) = self.no_room(batch, group)? {
+            for index in batch.on(group) {
+                self.skip(batch, index, &error)?;
             }
             return Ok(());
         }
         let start = Instant::now();
-        let mut random = Random::stream(self.plan.seed, &[leg.workload.id, leg.media.name()]);
-        let mut stands = self.stands(leg, group)?;
+        let mut random = Random::stream(self.plan.seed, &[batch.workload.id, batch.media.name()]);
+        let mut fixtures = self.fixtures(batch, group)?;
         let sampling = Instant::now();
         let allowed = allowed.map(|allowed| allowed.saturating_sub(start.elapsed()));
         let mut block = 0;
-        while budget::goes_on(block, leg.blocks, sampling.elapsed(), allowed) {
-            random.shuffle(&mut stands);
-            for stand in &mut stands {
-                self.block(leg, stand, block, &mut random, collectors)?;
+        while budget::goes_on(block, batch.blocks, sampling.elapsed(), allowed) {
+            random.shuffle(&mut fixtures);
+            for fixture in &mut fixtures {
+                self.block(batch, fixture, block, &mut random, collectors)?;
             }
             block += 1;
         }
-        for stand in stands {
-            let device = stand.device()?;
-            let crowded = stand.is_nearly_full()?;
-            for subject in stand.subjects() {
+        for fixture in fixtures {
+            let device = fixture.device()?;
+            let crowded = fixture.is_nearly_full()?;
+            for subject in fixture.subjects() {
                 circumstances.devices.insert(subject, device.clone());
                 if crowded {
                     circumstances.crowded.insert(subject);
                 }
             }
-            stand.close()?;
+            fixture.close()?;
         }
         Ok(())
     }
 
     /// Why a group cannot be made, all of it: half of it would be no comparison.
-    fn no_room(&self, leg: &Leg, group: &[Backing]) -> anyhow::Result<Option<anyhow::Error>> {
-        let size = |backing: &Backing| leg.bytes(*backing, self.plan.image_bytes);
+    fn no_room(&self, batch: &Batch, group: &[Backing]) -> anyhow::Result<Option<anyhow::Error>> {
+        let size = |backing: &Backing| batch.bytes(*backing, self.plan.image_bytes);
         let needed = group.iter().map(size).sum::<Bytes>() + budget::KEEP_FREE;
-        let (place, available) = match leg.media {
+        let (place, available) = match batch.media {
             Media::Disk => (
                 "disk",
                 stat::statfs(self.run.directory())?.available_bytes(),
@@ -247,53 +247,57 @@ impl Sampler<'_> {
         }))
     }
 
-    /// Makes the backing file systems of a group, and the rigs on them.
-    fn stands(&mut self, leg: &Leg, group: &[Backing]) -> anyhow::Result<Vec<Stand>> {
-        let mut stands = Vec::new();
+    /// Makes the backing file systems of a group, and the runners on them.
+    fn fixtures(
+        &mut self,
+        batch: &Batch,
+        group: &[Backing],
+    ) -> anyhow::Result<Vec<BackingFixture>> {
+        let mut fixtures = Vec::new();
         for backing in group.iter().copied() {
             self.check_interrupted()?;
-            let bytes = leg.bytes(backing, self.plan.image_bytes);
+            let bytes = batch.bytes(backing, self.plan.image_bytes);
             self.progress.say(&format!(
                 "making {} of {bytes} on {}",
                 backing.name(),
-                leg.media.name()
+                batch.media.name()
             ));
             let mut refused = Vec::new();
-            match Stand::make(self.run, self.plan, leg, backing, &mut refused) {
-                Ok(stand) => stands.push(stand),
+            match BackingFixture::make(self.run, self.plan, batch, backing, &mut refused) {
+                Ok(fixture) => fixtures.push(fixture),
                 Err(error) if is_missing(&error) => {
-                    for index in leg.on(&[backing]) {
-                        self.skip(leg, index, &error)?;
+                    for index in batch.on(&[backing]) {
+                        self.skip(batch, index, &error)?;
                     }
                 }
                 Err(error) => return Err(error),
             }
             for (subject, error) in refused {
-                self.skip(leg, subject, &error)?;
+                self.skip(batch, subject, &error)?;
             }
         }
-        Ok(stands)
+        Ok(fixtures)
     }
 
     /// Takes one restart block on one backing file system.
     fn block(
         &mut self,
-        leg: &Leg,
-        stand: &mut Stand,
+        batch: &Batch,
+        fixture: &mut BackingFixture,
         block: usize,
         random: &mut Random,
         collectors: &mut [Collector],
     ) -> anyhow::Result<()> {
-        if let Some(note) = stand.restart()? {
+        if let Some(note) = fixture.restart()? {
             self.progress.say(&note);
         }
-        let mut points: Vec<&Point> = leg.points.iter().collect();
+        let mut points: Vec<&Point> = batch.points.iter().collect();
         random.shuffle(&mut points);
         for point in points {
-            let arms = self.arms(leg, stand, point);
+            let arms = self.arms(batch, fixture, point);
             for turn in turns(random, arms.len(), point.samples) {
                 self.check_interrupted()?;
-                self.turn(leg, stand, arms[turn], point, block, collectors)?;
+                self.turn(batch, fixture, arms[turn], point, block, collectors)?;
             }
         }
         Ok(())
@@ -301,15 +305,15 @@ impl Sampler<'_> {
 
     fn turn(
         &mut self,
-        leg: &Leg,
-        stand: &mut Stand,
+        batch: &Batch,
+        fixture: &mut BackingFixture,
         turn: Turn,
         point: &Point,
         block: usize,
         collectors: &mut [Collector],
     ) -> anyhow::Result<()> {
         self.progress.step();
-        let Some((who, taken)) = stand.take(turn.seat, point, turn.role) else {
+        let Some((owner, taken)) = fixture.take(turn.runner, point, turn.role) else {
             return Ok(());
         };
         let counts = self.plan.effort == Effort::Counted;
@@ -317,41 +321,41 @@ impl Sampler<'_> {
             true => readings.into_iter().map(Reading::counted).collect(),
             false => readings,
         });
-        match (taken, who) {
-            (Ok(readings), Who::Subject(subject)) => {
+        match (taken, owner) {
+            (Ok(readings), ArmOwner::Subject(subject)) => {
                 for reading in &readings {
                     collectors[turn.copy].add(subject, block, reading);
                 }
             }
             // The plain file system is the floor of every driver on it: measured once, listed with each.
-            (Ok(readings), Who::Floor) => {
-                for subject in stand.subjects() {
+            (Ok(readings), ArmOwner::Floor) => {
+                for subject in fixture.subjects() {
                     for reading in &readings {
                         collectors[turn.copy].add(subject, block, reading);
                     }
                 }
             }
-            (Err(error), Who::Subject(subject)) => {
-                stand.remove(turn.seat);
-                self.skip(leg, subject, &error)?;
+            (Err(error), ArmOwner::Subject(subject)) => {
+                fixture.remove(turn.runner);
+                self.skip(batch, subject, &error)?;
             }
-            (Err(error), Who::Floor) => return Err(error),
+            (Err(error), ArmOwner::Floor) => return Err(error),
         }
         Ok(())
     }
 
-    fn arms(&self, leg: &Leg, stand: &Stand, point: &Point) -> Vec<Turn> {
-        let controls = leg.workload.has_control() && point.control;
+    fn arms(&self, batch: &Batch, fixture: &BackingFixture, point: &Point) -> Vec<Turn> {
+        let controls = batch.workload.has_control() && point.control;
         let mut arms = Vec::new();
         for copy in 0..self.copies {
-            for (seat, who) in stand.seats() {
+            for (runner, owner) in fixture.runners() {
                 let measure = Turn {
-                    seat,
+                    runner,
                     role: Role::Measure,
                     copy,
                 };
                 arms.push(measure);
-                if controls && matches!(who, Who::Subject(_)) {
+                if controls && matches!(owner, ArmOwner::Subject(_)) {
                     arms.push(Turn {
                         role: Role::Control,
                         ..measure
@@ -362,11 +366,11 @@ impl Sampler<'_> {
         arms
     }
 
-    /// Samples that a leg takes if nothing is left out.
-    fn samples(&self, leg: &Leg) -> u64 {
+    /// Samples that a batch takes if nothing is left out.
+    fn samples(&self, batch: &Batch) -> u64 {
         let copies = u64::try_from(self.copies).unwrap_or(1);
-        let blocks = u64::try_from(leg.blocks).unwrap_or(1);
-        leg.samples() * copies * blocks
+        let blocks = u64::try_from(batch.blocks).unwrap_or(1);
+        batch.samples() * copies * blocks
     }
 
     fn circumstances(&self) -> Circumstances {
@@ -388,16 +392,16 @@ impl Sampler<'_> {
     }
 
     /// Says what did not run, and why.
-    fn skip(&mut self, leg: &Leg, subject: usize, error: &anyhow::Error) -> anyhow::Result<()> {
+    fn skip(&mut self, batch: &Batch, subject: usize, error: &anyhow::Error) -> anyhow::Result<()> {
         if is_missing(error) {
             self.summary.skipped += 1;
         } else {
             self.summary.failed += 1;
         }
-        let subject = leg
+        let subject = batch
             .subjects
             .get(subject)
-            .context("a skipped arm belongs to the leg")?;
+            .context("a skipped arm belongs to the batch")?;
         let column = subject.column();
         let no_guest = self.plan.no_guest.as_ref().filter(|_| is_missing(error));
         let guest = no_guest.map_or_else(String::new, |missing| {
@@ -405,7 +409,7 @@ impl Sampler<'_> {
         });
         let skipped = Skipped {
             subject: Part::Bench,
-            what: format!("{} on {column}", leg.workload.id),
+            what: format!("{} on {column}", batch.workload.id),
             why: format!("{error:#}{guest}"),
             waiting_for: no_guest.map(|_| Place::Guest),
             command: no_guest.map(|_| guest::COMMAND.to_owned()),

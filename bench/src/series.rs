@@ -7,7 +7,7 @@ use cowlab_reports::statistics::{median, outliers, sorted};
 
 use crate::counted::COUNTED;
 use crate::subject::Subject;
-use crate::workload::{Nature, Reading, Workload};
+use crate::workload::{MetricKind, Reading, Workload};
 
 /// Samples below which a series says that it has few: with them its interval is little more than the span of what was
 /// seen, with fewer there may be none.
@@ -90,12 +90,12 @@ impl Collector {
             if blocks.is_empty() {
                 continue;
             }
-            warnings.extend(judge(workload.nature, key.unit, &blocks));
+            warnings.extend(judge(workload.metric_kind, key.unit, &blocks));
             warnings.extend(circumstances.warnings.iter().copied());
-            warnings.extend(circumstances.crowding(workload.nature, key.subject));
+            warnings.extend(circumstances.crowding(workload.metric_kind, key.subject));
             let device = circumstances.device(key.subject);
             if key.unit != Unit::Instructions {
-                warnings.extend(device_warnings(workload.nature, &device));
+                warnings.extend(device_warnings(workload.metric_kind, &device));
             }
             series.push(Series {
                 workload: workload.id.to_owned(),
@@ -137,8 +137,9 @@ impl Circumstances {
     }
 
     /// A full file system allocates more slowly; what it allocates is the same.
-    fn crowding(&self, nature: Nature, subject: usize) -> Option<Warning> {
-        (nature != Nature::Space && self.crowded.contains(&subject)).then_some(Warning::NearlyFull)
+    fn crowding(&self, metric_kind: MetricKind, subject: usize) -> Option<Warning> {
+        (metric_kind != MetricKind::Space && self.crowded.contains(&subject))
+            .then_some(Warning::NearlyFull)
     }
 
     /// The command that repeats a series.
@@ -173,10 +174,10 @@ fn weaker(before: Option<CacheState>, now: CacheState) -> CacheState {
 }
 
 /// What the samples themselves warn of.
-fn judge(nature: Nature, unit: Unit, blocks: &[Vec<f64>]) -> Vec<Warning> {
+fn judge(metric_kind: MetricKind, unit: Unit, blocks: &[Vec<f64>]) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let samples = sorted(blocks.iter().flatten().copied());
-    if nature == Nature::Space || unit == Unit::Instructions {
+    if metric_kind == MetricKind::Space || unit == Unit::Instructions {
         return warnings;
     }
     if unit == Unit::Ns && median(&samples).is_some_and(|median| median < RESOLUTION) {
@@ -205,9 +206,9 @@ fn judge(nature: Nature, unit: Unit, blocks: &[Vec<f64>]) -> Vec<Warning> {
 }
 
 /// What the device below warns of: it changes times, not sizes.
-fn device_warnings(nature: Nature, device: &Device) -> Vec<Warning> {
+fn device_warnings(metric_kind: MetricKind, device: &Device) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    if nature == Nature::Space {
+    if metric_kind == MetricKind::Space {
         return warnings;
     }
     if device.loop_direct_io == Some(false) {
@@ -234,17 +235,17 @@ mod tests {
     fn few_samples_are_said_to_be_few() {
         let blocks = [block(&[5000, 5000]), block(&[5000])];
         assert_eq!(
-            judge(Nature::Time, Unit::Ns, &blocks),
+            judge(MetricKind::Time, Unit::Ns, &blocks),
             [Warning::FewSamples]
         );
-        assert!(judge(Nature::Space, Unit::Bytes, &blocks).is_empty());
+        assert!(judge(MetricKind::Space, Unit::Bytes, &blocks).is_empty());
     }
 
     #[test]
     fn medians_close_to_the_clock_are_marked() {
         let blocks = [block(&[90; 6]), block(&[110; 6])];
         assert_eq!(
-            judge(Nature::Time, Unit::Ns, &blocks),
+            judge(MetricKind::Time, Unit::Ns, &blocks),
             [Warning::TimerResolution]
         );
     }
@@ -252,7 +253,7 @@ mod tests {
     #[test]
     fn blocks_that_drift_apart_are_marked() {
         let blocks = [block(&[5000; 6]), block(&[15_000; 6])];
-        assert_eq!(judge(Nature::Time, Unit::Ns, &blocks), [Warning::Drift]);
+        assert_eq!(judge(MetricKind::Time, Unit::Ns, &blocks), [Warning::Drift]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One backing file system of one workload without a plan around it, sample by sample: what criterion drives.
 //!
-//! There are no restart blocks and no interleaving here. It is the same rig and the same clock as in a run, for a quick
+//! There are no restart blocks and no interleaving here. It is the same runner and the same clock as in a run, for a quick
 //! look at one series; what is to be compared comes from a run.
 
 use std::time::Duration;
@@ -9,38 +9,38 @@ use anyhow::Context;
 use cowlab_reports::result::{Arm, Parameters, Unit};
 use cowlab_testbed::{Backing, Run};
 
-use crate::plan::{Leg, Plan};
-use crate::stand::{Stand, Who};
+use crate::backing_fixture::{ArmOwner, BackingFixture};
+use crate::plan::{Batch, Plan};
 use crate::subject::Subject;
 use crate::workload::{Point, Role};
 
-/// A mounted backing file system with the rigs of every subject on it.
+/// A mounted backing file system with the runners of every subject on it.
 #[derive(Debug)]
 pub struct Single {
     // Before the run that they belong to, so that they are dropped first.
-    stand: Stand,
+    fixture: BackingFixture,
     run: Run,
     refused: Vec<(usize, anyhow::Error)>,
 }
 
 impl Single {
-    /// Makes the file system and the rigs of a leg of a plan.
+    /// Makes the file system and the runners of a batch of a plan.
     ///
     /// # Errors
     ///
     /// What the testbed could not do.
-    pub fn make(plan: &Plan, leg: &Leg, backing: Backing) -> anyhow::Result<Self> {
+    pub fn make(plan: &Plan, batch: &Batch, backing: Backing) -> anyhow::Result<Self> {
         let run = Run::start(plan.dir.clone())?;
         let mut refused = Vec::new();
-        let stand = Stand::make(&run, plan, leg, backing, &mut refused)?;
+        let fixture = BackingFixture::make(&run, plan, batch, backing, &mut refused)?;
         Ok(Self {
-            stand,
+            fixture,
             run,
             refused,
         })
     }
 
-    /// Takes one sample of a subject of the leg at a point and returns the driver's time, where a sample gives several
+    /// Takes one sample of a subject of the batch at a point and returns the driver's time, where a sample gives several
     /// the one at `parameters`.
     ///
     /// # Errors
@@ -55,16 +55,16 @@ impl Single {
         if let Some((_, error)) = self.refused.iter().find(|(index, _)| *index == subject) {
             anyhow::bail!("{error:#}");
         }
-        let seat = self
-            .stand
-            .seats()
-            .find(|(_, who)| *who == Who::Subject(subject))
-            .map(|(seat, _)| seat)
+        let runner = self
+            .fixture
+            .runners()
+            .find(|(_, owner)| *owner == ArmOwner::Subject(subject))
+            .map(|(runner, _)| runner)
             .context("the subject is on another file system")?;
         let (_, taken) = self
-            .stand
-            .take(seat, point, Role::Measure)
-            .context("the rig is gone")?;
+            .fixture
+            .take(runner, point, Role::Measure)
+            .context("the arm is gone")?;
         let value = taken?
             .into_iter()
             .find(|reading| {
@@ -83,15 +83,15 @@ impl Single {
     ///
     /// What is left behind.
     pub fn close(self) -> anyhow::Result<()> {
-        self.stand.close()?;
+        self.fixture.close()?;
         Ok(self.run.close()?)
     }
 }
 
 /// The parameters of every number that a sample at a point gives.
 #[must_use]
-pub fn numbers(leg: &Leg, point: &Point) -> Vec<Parameters> {
-    if leg.workload.parts.is_empty() {
+pub fn numbers(batch: &Batch, point: &Point) -> Vec<Parameters> {
+    if batch.workload.parts.is_empty() {
         return vec![point.parameters.clone()];
     }
     let with = |part: &&str| {
@@ -99,7 +99,7 @@ pub fn numbers(leg: &Leg, point: &Point) -> Vec<Parameters> {
         parameters.insert(cowlab_reports::result::names::OP.to_owned(), (*part).into());
         parameters
     };
-    leg.workload.parts.iter().map(with).collect()
+    batch.workload.parts.iter().map(with).collect()
 }
 
 /// The name of a series on the command line: backing, driver with its variant, and what was varied.

@@ -9,11 +9,11 @@ use cowlab_snapshots::{CommitOptions, PrepareOptions, Store, StoreOptions};
 use cowlab_sys::{Chance, Guard};
 
 use crate::subject::Subject;
-use crate::workload::Site;
+use crate::workload::Workspace;
 
 /// A store, opened.
 #[derive(Debug)]
-pub(crate) struct Storehouse {
+pub(crate) struct StoreFixture {
     subject: Subject,
     root: PathBuf,
     settings: Settings,
@@ -22,22 +22,22 @@ pub(crate) struct Storehouse {
     store: Option<Store>,
 }
 
-impl Storehouse {
-    /// Makes a store for a subject in the rig's directory.
-    pub(crate) fn open(site: &Site, subject: &Subject) -> anyhow::Result<Self> {
-        fs::create_dir_all(&site.dir)
-            .with_context(|| format!("failed to make `{}`", site.dir.display()))?;
-        (subject.entry.probe)(&site.dir, subject.variant, &site.settings)?;
-        let mut house = Self {
+impl StoreFixture {
+    /// Makes a store for a subject in the runner's directory.
+    pub(crate) fn open(workspace: &Workspace, subject: &Subject) -> anyhow::Result<Self> {
+        fs::create_dir_all(&workspace.dir)
+            .with_context(|| format!("failed to make `{}`", workspace.dir.display()))?;
+        (subject.entry.probe)(&workspace.dir, subject.variant, &workspace.settings)?;
+        let mut fixture = Self {
             subject: *subject,
-            root: site.dir.join("store"),
-            settings: site.settings.clone(),
-            target: site.target.clone(),
-            chance: site.chance,
+            root: workspace.dir.join("store"),
+            settings: workspace.settings.clone(),
+            target: workspace.target.clone(),
+            chance: workspace.chance,
             store: None,
         };
-        house.resume()?;
-        Ok(house)
+        fixture.resume()?;
+        Ok(fixture)
     }
 
     /// Lets go of the backing file system.
@@ -64,7 +64,7 @@ impl Storehouse {
             .context("the store is not open: the backing file system is being mounted again")
     }
 
-    /// Where the rig mounts.
+    /// Where the runner mounts.
     pub(crate) fn target(&self) -> &Path {
         &self.target
     }

@@ -1,4 +1,4 @@
-//! Progress on stderr: a bar on a terminal, a line per leg elsewhere.
+//! Progress on stderr: a bar on a terminal, a line per batch elsewhere.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
-//! What a workload is: data that says what is asked, varied and compared, and one function that makes a rig.
+//! What a workload is: data that says what is asked, varied and compared, and one function that makes a runner.
 //!
-//! A [`Rig`] is one arm of one workload on one mounted backing file system. The sampler owns all rigs of a workload and
-//! lets them take turns; a rig knows nothing of blocks, order or the other arms.
+//! An [`ArmRunner`] is one arm of one workload on one mounted backing file system. The sampler owns all runners of a workload and
+//! lets them take turns; a runner knows nothing of blocks, order or the other arms.
 
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,11 @@ use cowlab_testbed::Media;
 
 use crate::subject::Subject;
 
-/// Makes the rig of a subject, ready to be sampled at all these points.
-pub type MakeRig = fn(&Site, &Subject, &[Point]) -> anyhow::Result<Box<dyn Rig>>;
+/// Makes the runner of a subject, ready to be sampled at all these points.
+pub type MakeRunner = fn(&Workspace, &Subject, &[Point]) -> anyhow::Result<Box<dyn ArmRunner>>;
 
-/// Makes the rig of the plain backing file system, for the same points.
-pub type MakeFloor = fn(&Site, &[Point]) -> anyhow::Result<Box<dyn Rig>>;
+/// Makes the runner of the plain backing file system, for the same points.
+pub type MakeFloor = fn(&Workspace, &[Point]) -> anyhow::Result<Box<dyn ArmRunner>>;
 
 /// One workload.
 #[derive(Debug)]
@@ -37,18 +37,18 @@ pub struct Workload {
     /// Values of the parameter `op` where one sample gives a number for each of them; empty where it does not.
     pub parts: &'static [&'static str],
     /// What its numbers are about, which decides where and how often it runs.
-    pub nature: Nature,
+    pub metric_kind: MetricKind,
     /// Whether a subject is measured at an effort, where the command line does not name its variant.
     pub applies: fn(&Subject, Effort) -> bool,
     /// The points of its grid at an effort on a medium.
     pub points: fn(Effort, Media) -> Vec<Point>,
     /// What a subject of it allocates on its backing file system at those points, `image` being the size of the image.
     pub footprint: fn(&[Point], image: Bytes) -> Footprint,
-    /// How many snapshots live and die in making a rig, and in one sample at a point: what the time depends on.
-    pub lives: fn(&[Point], Option<&Point>) -> u32,
-    /// Makes the rig of a subject.
-    pub rig: MakeRig,
-    /// Makes the rig of the plain backing file system, where there is such a floor.
+    /// How many snapshots are created and removed in making a runner, and in one sample at a point: what the time depends on.
+    pub snapshots_created: fn(&[Point], Option<&Point>) -> u32,
+    /// Makes the runner of a subject.
+    pub runner: MakeRunner,
+    /// Makes the runner of the plain backing file system, where there is such a floor.
     pub floor: Option<MakeFloor>,
 }
 
@@ -68,7 +68,7 @@ impl Workload {
 
 /// What the numbers of a workload are about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nature {
+pub enum MetricKind {
     /// Time: restart blocks, an A/A control, backing files written beforehand, on disk and in memory.
     Time,
     /// As [`Time`](Self::Time), every sample after a mount of its own, so that the page cache is empty.
@@ -80,7 +80,7 @@ pub enum Nature {
 /// The room that a subject needs at the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footprint {
-    /// Bytes that stay as long as the rig does.
+    /// Bytes that stay as long as the runner does.
     pub kept: Bytes,
     /// Further bytes during a sample. Samples are taken one after the other, so subjects share this room.
     pub working: Bytes,
@@ -149,7 +149,7 @@ impl Point {
     }
 }
 
-/// What a rig is asked for.
+/// What a runner is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The arm itself.
@@ -193,7 +193,7 @@ impl Reading {
 }
 
 /// One arm of one workload on one mounted backing file system.
-pub trait Rig: std::fmt::Debug {
+pub trait ArmRunner: std::fmt::Debug {
     /// Takes one sample at a point: one reading of each number that the sample gives.
     ///
     /// # Errors
@@ -201,14 +201,14 @@ pub trait Rig: std::fmt::Debug {
     /// What went wrong. Nothing of the sample stays mounted.
     fn take(&mut self, point: &Point, role: Role) -> anyhow::Result<Vec<Reading>>;
 
-    /// Lets go of the backing file system, so that it can be unmounted.
+    /// Releases the backing file system, so that it can be unmounted.
     ///
     /// # Errors
     ///
     /// What still holds it.
     fn suspend(&mut self) -> anyhow::Result<()>;
 
-    /// Opens what [`suspend`](Self::suspend) let go of, after the next mount.
+    /// Opens what [`suspend`](Self::suspend) released, after the next mount.
     ///
     /// # Errors
     ///
@@ -216,10 +216,10 @@ pub trait Rig: std::fmt::Debug {
     fn resume(&mut self) -> anyhow::Result<()>;
 }
 
-/// Where a rig works.
+/// Where a runner works.
 #[derive(Debug, Clone)]
-pub struct Site {
-    /// A directory of the rig's own on the backing file system.
+pub struct Workspace {
+    /// A directory of the runner's own on the backing file system.
     pub dir: PathBuf,
     /// The root of the backing file system.
     pub backing: PathBuf,
@@ -235,7 +235,7 @@ pub struct Site {
     pub image: Vec<PathBuf>,
 }
 
-impl Site {
+impl Workspace {
     /// The root of the backing file system, for statfs and syncfs.
     #[must_use]
     pub fn backing(&self) -> &Path {

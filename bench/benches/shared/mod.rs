@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cowlab_bench::plan::Leg;
+use cowlab_bench::plan::Batch;
 use cowlab_bench::single::{Single, name, numbers};
 use cowlab_bench::workload::{Effort, Point};
 use cowlab_bench::{Plan, Terminal, workloads};
@@ -54,17 +54,17 @@ fn measure(id: &str, wanted: fn(&Point) -> bool) -> anyhow::Result<()> {
         .measurement_time(Duration::from_millis(1))
         .nresamples(2000)
         .configure_from_args();
-    for mut leg in plan.legs() {
-        leg.points.retain(wanted);
+    for mut batch in plan.batches() {
+        batch.points.retain(wanted);
         let mut singles = BTreeMap::new();
-        for (index, subject) in leg.subjects.iter().enumerate() {
-            for point in &leg.points {
-                for parameters in numbers(&leg, point) {
+        for (index, subject) in batch.subjects.iter().enumerate() {
+            for point in &batch.points {
+                for parameters in numbers(&batch, point) {
                     let mut group = criterion.benchmark_group(id);
                     group.sampling_mode(SamplingMode::Flat);
                     group.bench_function(name(subject, &parameters), |bencher| {
                         bencher.iter_custom(|iterations| {
-                            let single = mounted(&mut singles, &plan, &leg, subject.backing);
+                            let single = mounted(&mut singles, &plan, &batch, subject.backing);
                             let sample = |_| {
                                 // Unwinding takes the mounts back, which the signal alone would not.
                                 assert!(!cowlab_sys::interrupt::requested(), "interrupted");
@@ -91,10 +91,10 @@ fn measure(id: &str, wanted: fn(&Point) -> bool) -> anyhow::Result<()> {
 fn mounted<'a>(
     singles: &'a mut BTreeMap<Backing, Single>,
     plan: &Plan,
-    leg: &Leg,
+    batch: &Batch,
     backing: Backing,
 ) -> &'a mut Single {
     singles.entry(backing).or_insert_with(|| {
-        Single::make(plan, leg, backing).unwrap_or_else(|error| panic!("{error:#}"))
+        Single::make(plan, batch, backing).unwrap_or_else(|error| panic!("{error:#}"))
     })
 }

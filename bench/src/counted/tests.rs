@@ -74,11 +74,11 @@ fn a_plan_counts_in_memory_and_takes_nothing_from_chance() {
         let ids: Vec<&str> = plan.workloads.iter().map(|one| one.id).collect();
         assert_eq!(ids, ["copy-up", "lifecycle"]);
         assert_eq!(plan.chance, Chance::Seed(plan.seed));
-        for leg in plan.legs() {
-            assert_eq!((leg.media, leg.blocks), (Media::Memory, 1));
-            assert!(leg.subjects.iter().all(Subject::is_default));
-            assert!(leg.points.iter().all(|point| !point.control));
-            assert!(leg.groups().iter().all(|group| group.len() == 1));
+        for batch in plan.batches() {
+            assert_eq!((batch.media, batch.blocks), (Media::Memory, 1));
+            assert!(batch.subjects.iter().all(Subject::is_default));
+            assert!(batch.points.iter().all(|point| !point.control));
+            assert!(batch.groups().iter().all(|group| group.len() == 1));
         }
     }
 }

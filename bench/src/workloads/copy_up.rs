@@ -19,10 +19,12 @@ use cowlab_random::Random;
 use cowlab_reports::result::{Arm, CacheState, Unit, Warning, names};
 
 use crate::cache;
-use crate::lab::{Active, Lab};
+use crate::driver_fixture::{Active, DriverFixture};
 use crate::operation::{Operation, Target};
 use crate::subject::Subject;
-use crate::workload::{Footprint, Nature, Point, Reading, Rig, Role, Site, Workload};
+use crate::workload::{
+    ArmRunner, Footprint, MetricKind, Point, Reading, Role, Workload, Workspace,
+};
 
 pub(crate) use self::points::SIZES;
 use self::points::{cold_points, warm_points};
@@ -53,20 +55,22 @@ pub(crate) const WARM: Workload = Workload {
     ],
     units: &[Unit::Ns],
     parts: &[],
-    nature: Nature::Time,
+    metric_kind: MetricKind::Time,
     applies: |_, _| true,
     points: warm_points,
     footprint,
-    lives,
-    rig: |site, subject, points| {
-        Ok(Box::new(DriverRig::new(
-            site,
+    snapshots_created,
+    runner: |workspace, subject, points| {
+        Ok(Box::new(DriverRunner::new(
+            workspace,
             subject,
             points,
             State::Warm,
         )?))
     },
-    floor: Some(|site, points| Ok(Box::new(PlainRig::new(site, points, State::Warm)?))),
+    floor: Some(|workspace, points| {
+        Ok(Box::new(PlainRunner::new(workspace, points, State::Warm)?))
+    }),
 };
 
 /// Latency with nothing of the lower file in the page cache.
@@ -87,20 +91,22 @@ pub(crate) const COLD: Workload = Workload {
     arms: &[Arm::Driver, Arm::FloorPlain],
     units: &[Unit::Ns],
     parts: &[],
-    nature: Nature::ColdTime,
+    metric_kind: MetricKind::ColdTime,
     applies: |_, _| true,
     points: cold_points,
     footprint,
-    lives,
-    rig: |site, subject, points| {
-        Ok(Box::new(DriverRig::new(
-            site,
+    snapshots_created,
+    runner: |workspace, subject, points| {
+        Ok(Box::new(DriverRunner::new(
+            workspace,
             subject,
             points,
             State::Cold,
         )?))
     },
-    floor: Some(|site, points| Ok(Box::new(PlainRig::new(site, points, State::Cold)?))),
+    floor: Some(|workspace, points| {
+        Ok(Box::new(PlainRunner::new(workspace, points, State::Cold)?))
+    }),
 };
 
 /// Keeps a lower file of every size; a sample needs room for the copy of the largest one, and as much again for a driver
@@ -115,7 +121,7 @@ fn footprint(points: &[Point], _: Bytes) -> Footprint {
 }
 
 /// A lower file is a snapshot, and so is a sample.
-fn lives(points: &[Point], sample: Option<&Point>) -> u32 {
+fn snapshots_created(points: &[Point], sample: Option<&Point>) -> u32 {
     match sample {
         Some(_) => 1,
         None => u32::try_from(sizes(points).len()).unwrap_or(u32::MAX),
@@ -149,8 +155,8 @@ impl State {
 
 /// The arms of a driver.
 #[derive(Debug)]
-struct DriverRig {
-    lab: Lab,
+struct DriverRunner {
+    fixture: DriverFixture,
     backing: PathBuf,
     bases: BTreeMap<u64, Chain>,
     /// Snapshots made before the last mount of the backing file system: a driver that copies whole snapshots has the
@@ -159,18 +165,24 @@ struct DriverRig {
     state: State,
 }
 
-impl DriverRig {
-    fn new(site: &Site, subject: &Subject, points: &[Point], state: State) -> anyhow::Result<Self> {
-        let mut lab = Lab::open(site, subject)?;
+impl DriverRunner {
+    fn new(
+        workspace: &Workspace,
+        subject: &Subject,
+        points: &[Point],
+        state: State,
+    ) -> anyhow::Result<Self> {
+        let mut fixture = DriverFixture::open(workspace, subject)?;
         let mut bases = BTreeMap::new();
         for size in sizes(points) {
-            let base = lab.base(|dir| write_file(&dir.join(name(size)), size, site.seed))?;
+            let base =
+                fixture.base(|dir| write_file(&dir.join(name(size)), size, workspace.seed))?;
             bases.insert(size, base);
         }
-        cowlab_sys::durability::syncfs(site.backing())?;
+        cowlab_sys::durability::syncfs(workspace.backing())?;
         Ok(Self {
-            lab,
-            backing: site.backing().to_owned(),
+            fixture,
+            backing: workspace.backing().to_owned(),
             bases,
             ready: BTreeMap::new(),
             state,
@@ -184,8 +196,8 @@ impl DriverRig {
             .get(&point.size().0)
             .context("no lower file of that size was made")?;
         match self.ready.remove(&point.size().0) {
-            Some(chain) => self.lab.mount(chain),
-            None => self.lab.fresh(Some(base)),
+            Some(chain) => self.fixture.mount(chain),
+            None => self.fixture.fresh(Some(base)),
         }
     }
 
@@ -245,16 +257,16 @@ impl DriverRig {
         let mut target = Target::new(active.dir().join(name(size)), size);
         let reading = change(Operation::WriteByte, &mut target)
             .and_then(|_| self.floor(&active, &mut target, point, Operation::Truncate));
-        self.lab.finish(active)?;
+        self.fixture.finish(active)?;
         reading
     }
 }
 
-impl Rig for DriverRig {
+impl ArmRunner for DriverRunner {
     fn take(&mut self, point: &Point, role: Role) -> anyhow::Result<Vec<Reading>> {
         let active = self.fresh(point)?;
         let readings = self.change(&active, point, role);
-        self.lab.finish(active)?;
+        self.fixture.finish(active)?;
         let mut readings = readings?;
         let truncates = point.text(names::OP) == Operation::Truncate.name();
         if truncates && role == Role::Measure && self.state == State::Warm {
@@ -267,41 +279,41 @@ impl Rig for DriverRig {
         if self.state == State::Cold {
             for (size, base) in &self.bases {
                 if !self.ready.contains_key(size) {
-                    let chain = self.lab.create(Some(base))?;
+                    let chain = self.fixture.create(Some(base))?;
                     self.ready.insert(*size, chain);
                 }
             }
         }
-        self.lab.suspend();
+        self.fixture.suspend();
         Ok(())
     }
 
     fn resume(&mut self) -> anyhow::Result<()> {
-        self.lab.resume()
+        self.fixture.resume()
     }
 }
 
 /// The floor: the same change of a file of the plain file system.
 #[derive(Debug)]
-struct PlainRig {
+struct PlainRunner {
     dir: PathBuf,
     backing: PathBuf,
     seed: u64,
     state: State,
 }
 
-impl PlainRig {
-    fn new(site: &Site, points: &[Point], state: State) -> anyhow::Result<Self> {
-        fs::create_dir_all(&site.dir)
-            .with_context(|| format!("failed to make `{}`", site.dir.display()))?;
+impl PlainRunner {
+    fn new(workspace: &Workspace, points: &[Point], state: State) -> anyhow::Result<Self> {
+        fs::create_dir_all(&workspace.dir)
+            .with_context(|| format!("failed to make `{}`", workspace.dir.display()))?;
         for size in sizes(points) {
-            write_file(&site.dir.join(name(size)), size, site.seed)?;
+            write_file(&workspace.dir.join(name(size)), size, workspace.seed)?;
         }
-        cowlab_sys::durability::syncfs(site.backing())?;
+        cowlab_sys::durability::syncfs(workspace.backing())?;
         Ok(Self {
-            dir: site.dir.clone(),
-            backing: site.backing().to_owned(),
-            seed: site.seed,
+            dir: workspace.dir.clone(),
+            backing: workspace.backing().to_owned(),
+            seed: workspace.seed,
             state,
         })
     }
@@ -321,7 +333,7 @@ impl PlainRig {
     }
 }
 
-impl Rig for PlainRig {
+impl ArmRunner for PlainRunner {
     fn take(&mut self, point: &Point, _: Role) -> anyhow::Result<Vec<Reading>> {
         let operation = operation(point)?;
         let size = point.size().0;

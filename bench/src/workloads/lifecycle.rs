@@ -14,9 +14,11 @@ use cowlab_snapshots::{CommitOptions, PrepareOptions};
 use cowlab_sys::Guard;
 use cowlab_testbed::Media;
 
-use crate::storehouse::{Storehouse, unflushed};
+use crate::store_fixture::{StoreFixture, unflushed};
 use crate::subject::Subject;
-use crate::workload::{Effort, Footprint, Nature, Point, Reading, Rig, Role, Site, Workload};
+use crate::workload::{
+    ArmRunner, Effort, Footprint, MetricKind, Point, Reading, Role, Workload, Workspace,
+};
 use crate::workloads::copy_up::write_file;
 
 /// Layers below the snapshot: one, a usual image, a deep one, and more than most builders make.
@@ -56,7 +58,7 @@ pub(crate) const LIFECYCLE: Workload = Workload {
         "commit-none",
         "remove",
     ],
-    nature: Nature::Time,
+    metric_kind: MetricKind::Time,
     // A quick run makes sixty-four layers for every subject: variants, which differ in what is flushed, on disk alone.
     applies: |subject, effort| {
         effort != Effort::Quick || subject.media == Media::Disk || subject.is_default()
@@ -64,11 +66,13 @@ pub(crate) const LIFECYCLE: Workload = Workload {
     points,
     footprint,
     // A snapshot of the store takes about three times as long as one of the driver alone: rows, locks, busy checks.
-    lives: |points, sample| match sample {
+    snapshots_created: |points, sample| match sample {
         Some(_) => 6,
         None => 3 * u32::try_from(deepest(points)).unwrap_or(u32::MAX),
     },
-    rig: |site, subject, points| Ok(Box::new(StoreRig::new(site, subject, points)?)),
+    runner: |workspace, subject, points| {
+        Ok(Box::new(StoreRunner::new(workspace, subject, points)?))
+    },
     floor: None,
 };
 
@@ -103,44 +107,44 @@ fn deepest(points: &[Point]) -> u64 {
 }
 
 #[derive(Debug)]
-struct StoreRig {
-    house: Storehouse,
+struct StoreRunner {
+    fixture: StoreFixture,
     backing: PathBuf,
     seed: u64,
-    lives: u64,
+    snapshots_created: u64,
 }
 
 /// What the phases of one life took, in order.
 type Life = Vec<(&'static str, Duration)>;
 
-impl StoreRig {
-    fn new(site: &Site, subject: &Subject, points: &[Point]) -> anyhow::Result<Self> {
-        let house = Storehouse::open(site, subject)?;
+impl StoreRunner {
+    fn new(workspace: &Workspace, subject: &Subject, points: &[Point]) -> anyhow::Result<Self> {
+        let fixture = StoreFixture::open(workspace, subject)?;
         let mut parent: Option<String> = None;
         for depth in 1..=deepest(points) {
             let name = layer(depth);
-            house.layer(&name, parent.as_deref(), |dir| {
+            fixture.layer(&name, parent.as_deref(), |dir| {
                 let files = if depth == 1 { FILES } else { 1 };
                 for number in 0..files {
                     let path = dir.join(format!("file-{depth}-{number}"));
-                    write_file(&path, FILE, site.seed)?;
+                    write_file(&path, FILE, workspace.seed)?;
                 }
                 Ok(())
             })?;
             parent = Some(name);
         }
-        cowlab_sys::durability::syncfs(site.backing())?;
+        cowlab_sys::durability::syncfs(workspace.backing())?;
         Ok(Self {
-            house,
-            backing: site.backing().to_owned(),
-            seed: site.seed,
-            lives: 0,
+            fixture,
+            backing: workspace.backing().to_owned(),
+            seed: workspace.seed,
+            snapshots_created: 0,
         })
     }
 
     /// Lives one life on top of a layer.
     fn live(&self, depth: u64, key: &str, options: &CommitOptions) -> anyhow::Result<Life> {
-        let store = self.house.store()?;
+        let store = self.fixture.store()?;
         let parent = layer(depth);
         let name = format!("{key}-committed");
         cowlab_sys::durability::syncfs(&self.backing)?;
@@ -148,7 +152,9 @@ impl StoreRig {
         timed(&mut life, "prepare", || {
             store.prepare(key, Some(&parent), &PrepareOptions::default())
         })?;
-        let mut mounted = timed(&mut life, "mount", || store.mount(key, self.house.target()))?;
+        let mut mounted = timed(&mut life, "mount", || {
+            store.mount(key, self.fixture.target())
+        })?;
         let written = write_file(&mounted.target().join("changed"), FILE, self.seed);
         timed(&mut life, "unmount", || mounted.close())?;
         written?;
@@ -158,11 +164,11 @@ impl StoreRig {
     }
 }
 
-impl Rig for StoreRig {
+impl ArmRunner for StoreRunner {
     fn take(&mut self, point: &Point, role: Role) -> anyhow::Result<Vec<Reading>> {
-        self.lives += 1;
+        self.snapshots_created += 1;
         let depth = point.number(names::DEPTH);
-        let key = format!("life-{}", self.lives);
+        let key = format!("life-{}", self.snapshots_created);
         let mut life = self.live(depth, &key, &CommitOptions::default())?;
         let other = self.live(depth, &format!("{key}-none"), &unflushed())?;
         life.extend(
@@ -193,12 +199,12 @@ impl Rig for StoreRig {
     }
 
     fn suspend(&mut self) -> anyhow::Result<()> {
-        self.house.suspend();
+        self.fixture.suspend();
         Ok(())
     }
 
     fn resume(&mut self) -> anyhow::Result<()> {
-        self.house.resume()
+        self.fixture.resume()
     }
 }
 

@@ -12,9 +12,11 @@ use cowlab_reports::result::{Arm, Unit, names};
 use cowlab_testbed::Media;
 
 use super::{Mark, readings};
-use crate::lab::{Active, Lab};
+use crate::driver_fixture::{Active, DriverFixture};
 use crate::subject::Subject;
-use crate::workload::{Effort, Footprint, Nature, Point, Reading, Rig, Role, Site, Workload};
+use crate::workload::{
+    ArmRunner, Effort, Footprint, MetricKind, Point, Reading, Role, Workload, Workspace,
+};
 use crate::workloads::copy_up::{SIZES, sizes, write_file};
 
 /// Bytes changed: the least, a page, and more than most files have.
@@ -37,14 +39,16 @@ pub(crate) const CHANGE: Workload = Workload {
     arms: &[Arm::Driver, Arm::FloorPlain],
     units: &[Unit::Bytes, Unit::Inodes],
     parts: &[],
-    nature: Nature::Space,
+    metric_kind: MetricKind::Space,
     applies: |_, _| true,
     points,
     footprint,
     // Waiting until the file system has settled takes as long as several snapshots.
-    lives: |_, sample| if sample.is_some() { 5 } else { 6 },
-    rig: |site, subject, points| Ok(Box::new(DriverRig::new(site, subject, points)?)),
-    floor: Some(|site, points| Ok(Box::new(PlainRig::new(site, points)?))),
+    snapshots_created: |_, sample| if sample.is_some() { 5 } else { 6 },
+    runner: |workspace, subject, points| {
+        Ok(Box::new(DriverRunner::new(workspace, subject, points)?))
+    },
+    floor: Some(|workspace, points| Ok(Box::new(PlainRunner::new(workspace, points)?))),
 };
 
 fn points(effort: Effort, _: Media) -> Vec<Point> {
@@ -80,33 +84,33 @@ fn footprint(points: &[Point], _: Bytes) -> Footprint {
 }
 
 #[derive(Debug)]
-struct DriverRig {
-    lab: Lab,
+struct DriverRunner {
+    fixture: DriverFixture,
     backing: PathBuf,
     bases: BTreeMap<u64, Chain>,
     seed: u64,
 }
 
-impl DriverRig {
-    fn new(site: &Site, subject: &Subject, points: &[Point]) -> anyhow::Result<Self> {
-        let mut lab = Lab::open(site, subject)?;
+impl DriverRunner {
+    fn new(workspace: &Workspace, subject: &Subject, points: &[Point]) -> anyhow::Result<Self> {
+        let mut fixture = DriverFixture::open(workspace, subject)?;
         let mut bases = BTreeMap::new();
         for size in sizes(points) {
-            let base = lab.base(|dir| write_file(&dir.join("file"), size, site.seed))?;
+            let base = fixture.base(|dir| write_file(&dir.join("file"), size, workspace.seed))?;
             bases.insert(size, base);
         }
         Ok(Self {
-            lab,
-            backing: site.backing().to_owned(),
+            fixture,
+            backing: workspace.backing().to_owned(),
             bases,
-            seed: site.seed,
+            seed: workspace.seed,
         })
     }
 }
 
-impl DriverRig {
+impl DriverRunner {
     fn inodes(&self, active: &Active) -> anyhow::Result<u64> {
-        Ok(self.lab.own(active)?.inodes)
+        Ok(self.fixture.own(active)?.inodes)
     }
 }
 
@@ -125,56 +129,56 @@ fn cross_check(point: &Point, before: Mark, after: Mark, own: Allocation, grown:
     }
 }
 
-impl Rig for DriverRig {
+impl ArmRunner for DriverRunner {
     fn take(&mut self, point: &Point, _: Role) -> anyhow::Result<Vec<Reading>> {
         let base = self
             .bases
             .get(&point.size().0)
             .context("no lower file of that size was made")?;
-        let active = self.lab.fresh(Some(base))?;
+        let active = self.fixture.fresh(Some(base))?;
         let measured = || -> anyhow::Result<Vec<Reading>> {
             let before = Mark::now(&self.backing, || self.inodes(&active))?;
-            let own = self.lab.own(&active)?;
+            let own = self.fixture.own(&active)?;
             change(&active.dir().join("file"), point, self.seed)?;
             let after = Mark::now(&self.backing, || self.inodes(&active))?;
-            cross_check(point, before, after, own, self.lab.own(&active)?);
+            cross_check(point, before, after, own, self.fixture.own(&active)?);
             Ok(readings(&point.parameters, Arm::Driver, before, after))
         }();
-        self.lab.finish(active)?;
+        self.fixture.finish(active)?;
         measured
     }
 
     fn suspend(&mut self) -> anyhow::Result<()> {
-        self.lab.suspend();
+        self.fixture.suspend();
         Ok(())
     }
 
     fn resume(&mut self) -> anyhow::Result<()> {
-        self.lab.resume()
+        self.fixture.resume()
     }
 }
 
 /// The floor: the same change of a file of the plain file system.
 #[derive(Debug)]
-struct PlainRig {
+struct PlainRunner {
     dir: PathBuf,
     backing: PathBuf,
     seed: u64,
 }
 
-impl PlainRig {
-    fn new(site: &Site, _: &[Point]) -> anyhow::Result<Self> {
-        fs::create_dir_all(&site.dir)
-            .with_context(|| format!("failed to make `{}`", site.dir.display()))?;
+impl PlainRunner {
+    fn new(workspace: &Workspace, _: &[Point]) -> anyhow::Result<Self> {
+        fs::create_dir_all(&workspace.dir)
+            .with_context(|| format!("failed to make `{}`", workspace.dir.display()))?;
         Ok(Self {
-            dir: site.dir.clone(),
-            backing: site.backing().to_owned(),
-            seed: site.seed,
+            dir: workspace.dir.clone(),
+            backing: workspace.backing().to_owned(),
+            seed: workspace.seed,
         })
     }
 }
 
-impl Rig for PlainRig {
+impl ArmRunner for PlainRunner {
     fn take(&mut self, point: &Point, _: Role) -> anyhow::Result<Vec<Reading>> {
         let path = self.dir.join("file");
         write_file(&path, point.size().0, self.seed)?;

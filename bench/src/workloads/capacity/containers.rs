@@ -12,9 +12,11 @@ use cowlab_sys::Guard;
 use super::{Mark, counted_by_store, readings};
 use crate::image;
 use crate::plan::OWN_IMAGE;
-use crate::storehouse::Storehouse;
+use crate::store_fixture::StoreFixture;
 use crate::subject::Subject;
-use crate::workload::{Effort, Footprint, Nature, Point, Reading, Rig, Role, Site, Workload};
+use crate::workload::{
+    ArmRunner, Effort, Footprint, MetricKind, Point, Reading, Role, Workload, Workspace,
+};
 
 /// Containers at a time: an idle one, and ten of one image.
 const COUNTS: [u64; 2] = [1, 10];
@@ -33,7 +35,7 @@ pub(crate) const CONTAINERS: Workload = Workload {
     arms: &[Arm::Driver],
     units: &[Unit::Bytes, Unit::Inodes],
     parts: &[],
-    nature: Nature::Space,
+    metric_kind: MetricKind::Space,
     applies: super::usual_variants,
     points: |effort, _| {
         let counts = if effort == Effort::Smoke {
@@ -55,39 +57,39 @@ pub(crate) const CONTAINERS: Workload = Workload {
             .max()
             .unwrap_or_default(),
     },
-    lives: |_, sample| {
+    snapshots_created: |_, sample| {
         33 + sample.map_or(0, |point| {
             u32::try_from(6 * point.number(names::CONTAINERS)).unwrap_or(u32::MAX)
         })
     },
-    rig: |site, subject, _| Ok(Box::new(StoreRig::new(site, subject)?)),
+    runner: |workspace, subject, _| Ok(Box::new(StoreRunner::new(workspace, subject)?)),
     floor: None,
 };
 
 #[derive(Debug)]
-struct StoreRig {
-    house: Storehouse,
+struct StoreRunner {
+    fixture: StoreFixture,
     backing: PathBuf,
     image: String,
 }
 
-impl StoreRig {
-    fn new(site: &Site, subject: &Subject) -> anyhow::Result<Self> {
-        let house = Storehouse::open(site, subject)?;
-        let layers = image::commit(&house, "layer", &[], site.seed)?;
+impl StoreRunner {
+    fn new(workspace: &Workspace, subject: &Subject) -> anyhow::Result<Self> {
+        let fixture = StoreFixture::open(workspace, subject)?;
+        let layers = image::commit(&fixture, "layer", &[], workspace.seed)?;
         Ok(Self {
-            house,
-            backing: site.backing().to_owned(),
+            fixture,
+            backing: workspace.backing().to_owned(),
             image: layers.last().cloned().context("the image has no layer")?,
         })
     }
 
     fn start(&self, keys: &[String]) -> anyhow::Result<Vec<Mounted>> {
-        let store = self.house.store()?;
+        let store = self.fixture.store()?;
         let mut mounted = Vec::new();
         for key in keys {
             store.prepare(key, Some(&self.image), &PrepareOptions::default())?;
-            let target = self.house.target().join(key);
+            let target = self.fixture.target().join(key);
             fs::create_dir_all(&target)
                 .with_context(|| format!("failed to make `{}`", target.display()))?;
             mounted.push(store.mount(key, &target)?);
@@ -96,12 +98,12 @@ impl StoreRig {
     }
 }
 
-impl Rig for StoreRig {
+impl ArmRunner for StoreRunner {
     fn take(&mut self, point: &Point, _: Role) -> anyhow::Result<Vec<Reading>> {
         let keys: Vec<String> = (0..point.number(names::CONTAINERS))
             .map(|number| format!("container-{number}"))
             .collect();
-        let store = self.house.store()?;
+        let store = self.fixture.store()?;
         let before = Mark::now(&self.backing, || counted_by_store(store))?;
         let mounted = self.start(&keys)?;
         let after = Mark::now(&self.backing, || counted_by_store(store));
@@ -115,11 +117,11 @@ impl Rig for StoreRig {
     }
 
     fn suspend(&mut self) -> anyhow::Result<()> {
-        self.house.suspend();
+        self.fixture.suspend();
         Ok(())
     }
 
     fn resume(&mut self) -> anyhow::Result<()> {
-        self.house.resume()
+        self.fixture.resume()
     }
 }

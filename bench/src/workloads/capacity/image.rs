@@ -8,9 +8,11 @@ use cowlab_reports::result::{Arm, Unit, names};
 
 use super::{Mark, counted_by_store, readings};
 use crate::image;
-use crate::storehouse::Storehouse;
+use crate::store_fixture::StoreFixture;
 use crate::subject::Subject;
-use crate::workload::{Footprint, Nature, Point, Reading, Rig, Role, Site, Workload};
+use crate::workload::{
+    ArmRunner, Footprint, MetricKind, Point, Reading, Role, Workload, Workspace,
+};
 
 /// The workload.
 pub(crate) const IMAGE: Workload = Workload {
@@ -27,7 +29,7 @@ pub(crate) const IMAGE: Workload = Workload {
     arms: &[Arm::Driver],
     units: &[Unit::Bytes, Unit::Inodes],
     parts: &[],
-    nature: Nature::Space,
+    metric_kind: MetricKind::Space,
     applies: super::usual_variants,
     points: |_, _| vec![Point::new(1, false, &[])],
     // A driver that copies whole snapshots copies the image for every layer; images of more than twelve are rare.
@@ -35,51 +37,51 @@ pub(crate) const IMAGE: Workload = Workload {
         kept: Bytes::default(),
         working: Bytes(image.0 * 12),
     },
-    lives: |_, sample| if sample.is_some() { 66 } else { 0 },
-    rig: |site, subject, _| Ok(Box::new(StoreRig::new(site, subject)?)),
+    snapshots_created: |_, sample| if sample.is_some() { 66 } else { 0 },
+    runner: |workspace, subject, _| Ok(Box::new(StoreRunner::new(workspace, subject)?)),
     floor: None,
 };
 
 #[derive(Debug)]
-struct StoreRig {
-    house: Storehouse,
+struct StoreRunner {
+    fixture: StoreFixture,
     backing: PathBuf,
     archives: Vec<PathBuf>,
     seed: u64,
     times: u64,
 }
 
-impl StoreRig {
-    fn new(site: &Site, subject: &Subject) -> anyhow::Result<Self> {
+impl StoreRunner {
+    fn new(workspace: &Workspace, subject: &Subject) -> anyhow::Result<Self> {
         Ok(Self {
-            house: Storehouse::open(site, subject)?,
-            backing: site.backing().to_owned(),
-            archives: site.image.clone(),
-            seed: site.seed,
+            fixture: StoreFixture::open(workspace, subject)?,
+            backing: workspace.backing().to_owned(),
+            archives: workspace.image.clone(),
+            seed: workspace.seed,
             times: 0,
         })
     }
 
     /// What the tree of a committed snapshot allocates as one plain directory: every inode once, by `st_blocks`.
     fn flat(&self, top: &str) -> anyhow::Result<Allocation> {
-        let store = self.house.store()?;
+        let store = self.fixture.store()?;
         let key = format!("{top}-view");
         store.view(&key, top)?;
         let flat = self
-            .house
+            .fixture
             .mounted(&key, |dir| Ok(cowlab_driver::tree::allocation(dir)?));
         store.remove(&key)?;
         flat
     }
 }
 
-impl Rig for StoreRig {
+impl ArmRunner for StoreRunner {
     fn take(&mut self, point: &Point, _: Role) -> anyhow::Result<Vec<Reading>> {
         self.times += 1;
         let prefix = format!("image-{}", self.times);
-        let store = self.house.store()?;
+        let store = self.fixture.store()?;
         let before = Mark::now(&self.backing, || counted_by_store(store))?;
-        let layers = image::commit(&self.house, &prefix, &self.archives, self.seed)?;
+        let layers = image::commit(&self.fixture, &prefix, &self.archives, self.seed)?;
         let after = Mark::now(&self.backing, || counted_by_store(store))?;
         let flat = self.flat(layers.last().context("the image has no layer")?)?;
         for layer in layers.iter().rev() {
@@ -102,11 +104,11 @@ impl Rig for StoreRig {
     }
 
     fn suspend(&mut self) -> anyhow::Result<()> {
-        self.house.suspend();
+        self.fixture.suspend();
         Ok(())
     }
 
     fn resume(&mut self) -> anyhow::Result<()> {
-        self.house.resume()
+        self.fixture.resume()
     }
 }
