@@ -243,7 +243,7 @@ impl Blobs {
     }
 
     /// Removes those of some blobs that were not there before and that are not in `used`: after what needed them failed.
-    pub(crate) fn take_back(&self, stored: &[Stored], used: &BTreeSet<String>) -> Result<()> {
+    pub(crate) fn roll_back(&self, stored: &[Stored], used: &BTreeSet<String>) -> Result<()> {
         for one in stored {
             if !one.existed && !used.contains(&one.digest.to_string()) {
                 self.remove(&one.digest)?;

@@ -67,7 +67,7 @@ pub use copy::{Links, Owner, copy_from_stream, copy_in, copy_out, copy_to_stream
 pub use error::{Error, Result};
 pub use exec::ExecOptions;
 pub use keys::DetachKeys;
-pub use life::{RemoveOptions, Standby, StartOptions, StopOptions};
+pub use life::{PrestartedMonitor, RemoveOptions, StartOptions, StopOptions};
 pub use log::{LogLine, LogOptions, Logs, Stream as LogStream};
 pub use origin::{CopyCost, CopyDone, Entry, LayerEntry, MountedAt, Origin, Part};
 pub use place::{Containers, Found, Phase};

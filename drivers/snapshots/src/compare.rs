@@ -176,19 +176,19 @@ impl Store {
         options: &ReadOptions,
     ) -> Result<bool> {
         let (row, lock) = self.hold(name, Hold::Shared)?;
-        let spoken_of = self.show(&row).and_then(|shown| {
+        let mentioned_paths = self.show(&row).and_then(|shown| {
             shows::shows(shown.path(), source, options)
                 .map_err(Error::layer("compare with its layer", name))
         });
         drop(lock);
         self.release(row.id);
-        let Some(spoken_of) = spoken_of? else {
+        let Some(mentioned_paths) = mentioned_paths? else {
             return Ok(false);
         };
         let changes = self.changes(name)?;
         Ok(changes
             .iter()
-            .all(|change| spoken_of.contains(&change.path)))
+            .all(|change| mentioned_paths.contains(&change.path)))
     }
 
     /// Whether nothing was written to a committed snapshot since, as the change times in its own part tell: a yes costs no reading

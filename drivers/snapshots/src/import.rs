@@ -12,7 +12,7 @@ use crate::info::{Info, Kind, Labels};
 use crate::layer::apply::{self, Counts, Duplicates, Target};
 use crate::layer::reader::{Content, ReadOptions};
 use crate::layer::{DiffId, Digest};
-use crate::lifecycle::Begun;
+use crate::lifecycle::PendingOperation;
 use crate::row::Operation;
 use crate::shown::Shown;
 use crate::store::Store;
@@ -104,15 +104,15 @@ impl Store {
     ) -> Result<Applied> {
         let explained = |error| self.explained("apply", name, error);
         let kind = Kind::Committed;
-        let begun = self
+        let pending = self
             .begin(Operation::Apply, kind, name, parent, &options.labels)
             .map_err(explained)?;
         self.warn_of_health();
-        match self.fill(name, &begun, source, options, recipe) {
+        match self.fill(name, &pending, source, options, recipe) {
             Ok(applied) => Ok(applied),
             Err(error) => {
                 let error = explained(error);
-                self.take_back(begun, &error);
+                self.roll_back(pending, &error);
                 Err(error)
             }
         }
@@ -121,20 +121,20 @@ impl Store {
     fn fill(
         &self,
         name: &str,
-        begun: &Begun,
+        pending: &PendingOperation,
         source: &mut (dyn Read + Send),
         options: &ApplyOptions,
         recipe: Option<&mut dyn Write>,
     ) -> Result<Applied> {
         let failed = || Error::driver("apply a layer to", name);
-        let (driver, id) = (&*self.driver, begun.id);
+        let (driver, id) = (&*self.driver, pending.id);
         let create_options = CreateOptions {
             // One flush at the end writes what was copied as well.
             durability: Durability::None,
             ..CreateOptions::default()
         };
         driver
-            .create(id, begun.parent.as_ref(), &create_options)
+            .create(id, pending.parent.as_ref(), &create_options)
             .map_err(failed())?;
         // An apply that is cut off is rolled back, so nothing of it has to be remembered.
         let watch = driver.write_watch();
@@ -142,14 +142,14 @@ impl Store {
             Some(watch) => Some(watch.epoch().map_err(failed())?),
             None => None,
         };
-        let staging = driver.staging(&begun.chain()).map_err(failed())?;
+        let staging = driver.staging(&pending.chain()).map_err(failed())?;
         let applied = {
             // The mounts end before the freeze, which some drivers cannot do to a mounted snapshot.
             let _mounts;
             let target = match &staging {
                 Staging::Union(mounts) => {
                     let shown = Shown::new(mounts).map_err(failed())?;
-                    let target = match begun.parent {
+                    let target = match pending.parent {
                         Some(_) => Target::union(shown.path()),
                         None => Target::base(shown.path()),
                     };
@@ -182,7 +182,7 @@ impl Store {
         let content = applied.content;
         warn_of_repeated(&applied);
         Ok(Applied {
-            info: self.end_apply(begun, options.durability)?,
+            info: self.end_apply(pending, options.durability)?,
             digest: content.digest,
             diff_id: content.diff_id,
             size: content.size,

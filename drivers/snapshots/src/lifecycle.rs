@@ -22,13 +22,13 @@ use crate::{Error, Result};
 
 /// A creation or an apply whose intent is written.
 #[derive(Debug)]
-pub(crate) struct Begun {
+pub(crate) struct PendingOperation {
     pub(crate) id: SnapshotId,
     pub(crate) parent: Option<Chain>,
     pub(crate) lock: SnapshotLock,
 }
 
-impl Begun {
+impl PendingOperation {
     /// The chain of the snapshot to be.
     pub(crate) fn chain(&self) -> Chain {
         let ancestors = self.parent.iter().flat_map(Chain::iter).collect();
@@ -85,7 +85,7 @@ impl Store {
         options: &PrepareOptions,
     ) -> Result<Info> {
         let explained = |error| self.explained("prepare", key, error);
-        let begun = self
+        let pending = self
             .begin(Operation::Create, kind, key, parent, &options.labels)
             .map_err(explained)?;
         self.warn_of_health();
@@ -95,7 +95,7 @@ impl Store {
         };
         let made = self
             .driver
-            .create(begun.id, begun.parent.as_ref(), &create_options)
+            .create(pending.id, pending.parent.as_ref(), &create_options)
             .map_err(Error::driver("prepare", key))
             .and_then(|()| {
                 // Taken back, it is an intent again, and the next open removes it.
@@ -103,10 +103,10 @@ impl Store {
                     Durability::None => Flush::Later,
                     Durability::Commit | Durability::Full => Flush::Now,
                 };
-                self.end(&begun, Durability::Commit, flush, None)
+                self.end(&pending, Durability::Commit, flush, None)
             });
         let made = made.map_err(explained);
-        made.inspect_err(|error| self.take_back(begun, error))
+        made.inspect_err(|error| self.roll_back(pending, error))
     }
 
     /// Writes the intent to make a snapshot and takes its lock.
@@ -117,7 +117,7 @@ impl Store {
         key: &str,
         parent: Option<&str>,
         labels: &Labels,
-    ) -> Result<Begun> {
+    ) -> Result<PendingOperation> {
         info::check_key(key)?;
         info::check_labels(labels)?;
         self.settle_claim(key)?;
@@ -137,24 +137,24 @@ impl Store {
             let head = parent.as_ref().map(Chain::head);
             row::insert(tx, id, key, (operation, kind), head, &self.boot)?;
             row::add_labels(tx, id, labels)?;
-            Ok(Begun { id, parent, lock })
+            Ok(PendingOperation { id, parent, lock })
         })
     }
 
     /// Writes that what was begun is there.
     fn end(
         &self,
-        begun: &Begun,
+        pending: &PendingOperation,
         durability: Durability,
         flush: Flush,
         usage: Option<&Usage>,
     ) -> Result<Info> {
         self.database.write_flushed(flush, |tx| {
-            row::appear(tx, begun.id, self.unflushed(durability))?;
+            row::appear(tx, pending.id, self.unflushed(durability))?;
             if let Some(usage) = usage {
-                row::record_usage(tx, begun.id, usage)?;
+                row::record_usage(tx, pending.id, usage)?;
             }
-            let row = row::by_id(tx, begun.id)?;
+            let row = row::by_id(tx, pending.id)?;
             row::info(
                 tx,
                 &row.ok_or_else(|| Error::not_found("the new snapshot"))?,
@@ -163,28 +163,32 @@ impl Store {
     }
 
     /// Writes that what was applied is there, and what it allocates.
-    pub(crate) fn end_apply(&self, begun: &Begun, durability: Durability) -> Result<Info> {
-        let usage = self.measured(begun.id, durability);
-        self.end(begun, durability, Flush::Now, usage.as_ref())
+    pub(crate) fn end_apply(
+        &self,
+        pending: &PendingOperation,
+        durability: Durability,
+    ) -> Result<Info> {
+        let usage = self.measured(pending.id, durability);
+        self.end(pending, durability, Flush::Now, usage.as_ref())
     }
 
     /// Removes whatever a failed creation or apply made, and its intent.
     ///
     /// Where that fails too, for want of space for example, the intent stays for the next open.
-    pub(crate) fn take_back(&self, begun: Begun, error: &Error) {
+    pub(crate) fn roll_back(&self, pending: PendingOperation, error: &Error) {
         let undone = match error {
             // Somebody else's data has the number, as after a database was taken from a backup: it is
             // not ours to delete. `check` moves it away.
             Error::Driver { reason, .. } if matches!(**reason, cowlab_driver::Error::Exists(_)) => {
-                let forget = |tx: &Transaction<'_>| row::delete(tx, begun.id);
+                let forget = |tx: &Transaction<'_>| row::delete(tx, pending.id);
                 self.database.write_at_last(Flush::Now, forget)
             }
-            _ => self.undo_creation(begun.id),
+            _ => self.undo_creation(pending.id),
         };
         match undone {
-            Ok(()) => begun.lock.retire(),
+            Ok(()) => pending.lock.retire(),
             Err(error) => tracing::error!(
-                key = self.name_of(begun.id), %error,
+                key = self.name_of(pending.id), %error,
                 "what failed is left on disk; the next open of the store removes it"
             ),
         }

@@ -26,11 +26,11 @@ use crate::{Error, Result};
 pub struct Recovery {
     /// Operations that were rolled back, by key: a creation or an apply is removed, a snapshot whose commit was cut off
     /// before its content was on the disk is active.
-    pub taken_back: Vec<String>,
+    pub rolled_back: Vec<String>,
     /// Operations that were finished, by key.
     pub completed: Vec<String>,
-    /// Operations under way in live processes, by key: not touched.
-    pub under_way: Vec<String>,
+    /// Operations in progress in live processes, by key: not touched.
+    pub in_progress: Vec<String>,
     /// Intents that could not be settled: they stay, and the next open tries again.
     pub failed: Vec<(String, Error)>,
     /// The full check, where one was due.
@@ -206,9 +206,9 @@ impl Store {
         for row in self.database.read(|tx| row::intents(tx))? {
             let key = row.name.clone();
             match self.settle_if_free(row.id) {
-                Ok(false) => recovery.under_way.push(key),
+                Ok(false) => recovery.in_progress.push(key),
                 Ok(true) => match self.decide(&row) {
-                    Some(Decision::RollBack) => recovery.taken_back.push(key),
+                    Some(Decision::RollBack) => recovery.rolled_back.push(key),
                     Some(Decision::Finish) | None => recovery.completed.push(key),
                 },
                 Err(error) => {

@@ -462,8 +462,8 @@ impl BackingFs {
         })
     }
 
-    /// Takes back whatever there is, newest first.
-    fn take_back(&mut self) -> Result<(), Leak> {
+    /// Tears down whatever there is, newest first.
+    fn tear_down(&mut self) -> Result<(), Leak> {
         if let Some(mount) = &mut self.mount {
             mount.close()?;
         }
@@ -540,7 +540,7 @@ impl Guard for BackingFs {
             self.device.take().map(LoopDevice::keep);
             return Ok(());
         }
-        self.take_back()
+        self.tear_down()
     }
 }
 

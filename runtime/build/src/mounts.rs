@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use cowlab_dockerfile::{Document, Ignore, Mount, MountKind, Program, Run, Sharing};
 use cowlab_runtime::build::cache::{self, CacheDir};
-use cowlab_runtime::container::mounts::Wish;
+use cowlab_runtime::container::mounts::MountRequest;
 use cowlab_runtime::graph::LayerRow;
 use cowlab_snapshots::{Digest, Mounted};
 use cowlab_sys::mount::{self, MountAttributes, MountGuard, MountSpec};
@@ -33,7 +33,7 @@ const SECRETS: &str = "/run/secrets";
 /// What is mounted into a container for a step, and what has to be there meanwhile. Mounts end before what they are of.
 #[derive(Debug, Default)]
 pub(crate) struct Mounts {
-    pub(crate) wishes: Vec<Wish>,
+    pub(crate) mount_requests: Vec<MountRequest>,
     /// Secrets that are variables.
     pub(crate) env: Vec<String>,
     /// Where secrets and scripts are kept in memory.
@@ -139,13 +139,17 @@ impl Stage<'_, '_> {
                             self.bind_layers(&mut mounts, number, mount, (from, source))?
                         }
                     };
-                    mounts.wishes.push(bind(source, target, mount.read_only));
+                    mounts
+                        .mount_requests
+                        .push(bind(source, target, mount.read_only));
                 }
                 MountKind::Cache { .. } => {
                     let source = self.cache_source(&mounts, number, mount)?;
-                    mounts.wishes.push(bind(source, target, mount.read_only));
+                    mounts
+                        .mount_requests
+                        .push(bind(source, target, mount.read_only));
                 }
-                MountKind::Tmpfs { size } => mounts.wishes.push(Wish::Tmpfs {
+                MountKind::Tmpfs { size } => mounts.mount_requests.push(MountRequest::Tmpfs {
                     target,
                     options: size
                         .map(|size| format!("size={size}"))
@@ -284,7 +288,7 @@ impl Stage<'_, '_> {
     fn add_script(&self, mounts: &mut Mounts, document: &Document) -> Result<()> {
         let file = self.write(mounts, "script", document.text.as_bytes(), (0o755, 0, 0))?;
         let target = Path::new(SCRIPTS).join(&document.name);
-        mounts.wishes.push(bind(file, target, true));
+        mounts.mount_requests.push(bind(file, target, true));
         Ok(())
     }
 
@@ -337,7 +341,7 @@ impl Stage<'_, '_> {
             Some(target) => PathBuf::from(state.absolute(target)),
             None => Path::new(SECRETS).join(id),
         };
-        mounts.wishes.push(bind(file, target, true));
+        mounts.mount_requests.push(bind(file, target, true));
         Ok(())
     }
 
@@ -392,8 +396,8 @@ impl Secret {
     }
 }
 
-fn bind(source: PathBuf, target: PathBuf, read_only: bool) -> Wish {
-    Wish::Bind {
+fn bind(source: PathBuf, target: PathBuf, read_only: bool) -> MountRequest {
+    MountRequest::Bind {
         source,
         target,
         read_only,

@@ -44,7 +44,7 @@ impl Job<'_> {
             user: Some(self.state.config.user().to_owned()),
             hostname: Some(HOSTNAME.to_owned()),
             network: self.network,
-            mounts: mounts.wishes.clone(),
+            mounts: mounts.mount_requests.clone(),
             remove: true,
             ..CreateOptions::default()
         }
@@ -167,12 +167,12 @@ impl Stage<'_, '_> {
             monitor: builder.options.monitor.clone(),
             ..StartOptions::default()
         };
-        let standby = containers.stand_by(&start)?;
+        let prestarted = containers.prestart_monitor(&start)?;
         let mounts = self.mounts(job.state, job.run, &job.of_context, step)?;
         let options = CreateOptions {
-            standby: Some(standby.id().to_owned()),
+            prestarted: Some(prestarted.id().to_owned()),
             borrowed: Some(snapshot.to_owned()),
-            ..job.options(&mounts, standby.id())
+            ..job.options(&mounts, prestarted.id())
         };
         let source = Source {
             reference: "build".to_owned(),
@@ -182,7 +182,7 @@ impl Stage<'_, '_> {
         };
         let begin = Instant::now();
         let record = containers.create(&source, &options)?;
-        let mut session = containers.start_standing_by(&record, standby)?;
+        let mut session = containers.start_prestarted(&record, prestarted)?;
         let pass_on = |stream, bytes: &[u8]| {
             builder.tell(Event::Output {
                 step,

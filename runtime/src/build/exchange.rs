@@ -104,7 +104,7 @@ impl Root {
         }?;
         made.retain(|stored| !stored.existed);
         let used = self.graph().used_blobs()?;
-        self.blobs().take_back(&made, &used)
+        self.blobs().roll_back(&made, &used)
     }
 
     fn pack_cache(&self, keys: &[String], made: &mut Vec<Stored>) -> Result<(Packed, String)> {

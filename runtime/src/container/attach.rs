@@ -373,33 +373,33 @@ impl Session {
 
     /// Waits for what there is to pass on, and does so but for the input: returns whether there is some.
     fn pass(&mut self, outlets: &mut [Outlet; 2], reads_input: bool) -> Result<bool> {
-        let wish = |readable, writable| Ready { readable, writable };
+        let mount_request = |readable, writable| Ready { readable, writable };
         let takes = self.status.is_none() && outlets.iter().all(Outlet::has_room);
-        let line = wish(takes, !self.to_send.is_empty());
+        let line = mount_request(takes, !self.to_send.is_empty());
         let stdin = std::io::stdin();
         // poll(2) reports a closed descriptor even where nothing is asked of it.
         let reads = self.status.is_none() && reads_input && self.to_send.len() < ROOM;
         let all: [(BorrowedFd<'_>, Ready, bool); 4] = [
             (self.socket.as_fd(), line, line != Ready::default()),
-            (stdin.as_fd(), wish(true, false), reads),
+            (stdin.as_fd(), mount_request(true, false), reads),
             (
                 outlets[0].as_fd(),
-                wish(false, true),
+                mount_request(false, true),
                 !outlets[0].is_empty(),
             ),
             (
                 outlets[1].as_fd(),
-                wish(false, true),
+                mount_request(false, true),
                 !outlets[1].is_empty(),
             ),
         ];
         let wanted = |place: &usize| all[*place].2;
         let places: Vec<usize> = (0..all.len()).filter(wanted).collect();
-        let wishes: Vec<_> = places
+        let mount_requests: Vec<_> = places
             .iter()
             .map(|place| (all[*place].0, all[*place].1))
             .collect();
-        let came = channel::wait(&wishes, Some(TICK))?;
+        let came = channel::wait(&mount_requests, Some(TICK))?;
         let mut ready = [Ready::default(); 4];
         for (place, came) in places.into_iter().zip(came) {
             ready[place] = came;

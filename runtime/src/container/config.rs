@@ -8,7 +8,7 @@ use oci_spec::image::{Config, ImageConfiguration};
 use serde::{Deserialize, Serialize};
 
 use super::log::LogOptions;
-use super::mounts::{Attached, Wish};
+use super::mounts::{Attached, MountRequest};
 use super::record::{self, Record};
 use super::seccomp::Seccomp;
 use super::{Error, Result};
@@ -67,14 +67,14 @@ pub struct CreateOptions {
     /// The most that the writable layer may hold.
     pub size_limit: Option<Bytes>,
     /// Volumes, bind mounts and tmpfs.
-    pub mounts: Vec<Wish>,
+    pub mounts: Vec<MountRequest>,
     /// Containers whose volumes are attached as well.
     pub volumes_from: Vec<String>,
     /// Whether the container is removed when it ends.
     pub remove: bool,
     /// The id that a monitor stands by for: the container is started at once, and of one that is removed when it ends
     /// nothing has to survive a power cut.
-    pub standby: Option<String>,
+    pub prestarted: Option<String>,
     /// An active snapshot of the caller's in place of a layer of its own, which the container leaves behind. Such a container
     /// ends with the command that started it, and the caller removes it: a step of a build.
     pub borrowed: Option<String>,
@@ -149,7 +149,7 @@ pub(super) fn record(
         size_limit: options.size_limit.map(|limit| limit.0),
         mounts,
         remove: options.remove,
-        ephemeral: match options.remove && options.standby.is_some() {
+        ephemeral: match options.remove && options.prestarted.is_some() {
             true => Some(cowlab_sys::process::boot_id()?),
             false => None,
         },

@@ -376,7 +376,7 @@ fn directory(
                         RenameFlags::empty(),
                     )?)
                 });
-            taken_back(done, &parent, &new)
+            rolled_back(done, &parent, &new)
         }
     }
 }
@@ -428,7 +428,7 @@ fn single(from: &End<'_>, whole: &Path, to: &End<'_>, target: &Path, owner: Owne
                 RenameFlags::empty(),
             )?)
         });
-    let done = taken_back(done, &parent, &new);
+    let done = rolled_back(done, &parent, &new);
     if done.is_ok() {
         at::rmdir(&parent, &new)?;
     }
@@ -457,7 +457,7 @@ fn new_name() -> Result<PathBuf> {
 }
 
 /// Removes what a failed copy made.
-fn taken_back(done: Result<()>, parent: &impl AsFd, new: &Path) -> Result<()> {
+fn rolled_back(done: Result<()>, parent: &impl AsFd, new: &Path) -> Result<()> {
     if done.is_err()
         && let Err(error) = dir::remove_tree(at::descriptor_path(parent).join(new))
     {

@@ -7,8 +7,8 @@ use cowlab_sys::lock::FileLock;
 use cowlab_sys::{durability, io};
 
 use super::config::{self, CreateOptions, Source};
-use super::files::Lasting;
-use super::mounts::{self, Attached, Wish};
+use super::files::FileDurability;
+use super::mounts::{self, Attached, MountRequest};
 use super::place::Containers;
 use super::record::{self, Record, State, Step};
 use super::{Error, Result, files, prepare};
@@ -22,18 +22,18 @@ impl Containers<'_> {
     /// [`Error::NameTaken`], [`Error::Invalid`], [`Error::NotFound`] for a container whose volumes are wanted;
     /// [`Error::Store`]. Then nothing is there.
     pub fn create(&self, source: &Source, options: &CreateOptions) -> Result<Record> {
-        let mut wishes = options.mounts.clone();
+        let mut mount_requests = options.mounts.clone();
         for other in &options.volumes_from {
-            self.add_volumes_of(other, &mut wishes)?;
+            self.add_volumes_of(other, &mut mount_requests)?;
         }
         let declared = source
             .config
             .config()
             .as_ref()
             .and_then(|config| config.volumes().clone());
-        let wishes = mounts::complete(wishes, &declared.unwrap_or_default())?;
+        let mount_requests = mounts::complete(mount_requests, &declared.unwrap_or_default())?;
         // Everything that can be wrong with the command line is, before anything is made.
-        let id = match &options.standby {
+        let id = match &options.prestarted {
             Some(id) => id.clone(),
             None => record::new_id()?,
         };
@@ -44,7 +44,7 @@ impl Containers<'_> {
         let attaching = self.volumes().attaching()?;
         let mut anonymous = Vec::new();
         let made = self
-            .attach_mounts(wishes, &mut anonymous)
+            .attach_mounts(mount_requests, &mut anonymous)
             .and_then(|mounts| config::record(id, source, options, mounts))
             .and_then(|record| self.make(record, attaching));
         made.inspect_err(|_| {
@@ -83,7 +83,7 @@ impl Containers<'_> {
                 ..State::new()
             };
             match record.ephemeral {
-                Some(_) => self.put_state(&record.id, &created, Lasting::Boot),
+                Some(_) => self.put_state(&record.id, &created, FileDurability::Boot),
                 None => self.write_state(&record, &created),
             }
         })();
@@ -104,12 +104,12 @@ impl Containers<'_> {
         files::make_dir(&new)?;
         let begun = (|| {
             let lock = FileLock::exclusive(&new.join("lock"))?;
-            let lasting = match record.ephemeral {
-                Some(_) => Lasting::Either,
-                None => Lasting::PowerCut,
+            let durability = match record.ephemeral {
+                Some(_) => FileDurability::Either,
+                None => FileDurability::PowerCut,
             };
             // Without a state it is being made.
-            files::write(&new.join("container.json"), record, lasting)?;
+            files::write(&new.join("container.json"), record, durability)?;
             io("rename", &dir, std::fs::rename(&new, &dir))?;
             if record.ephemeral.is_none() {
                 durability::fsync_dir(dir.parent().unwrap_or(&dir))?;
@@ -141,12 +141,12 @@ impl Containers<'_> {
     /// Takes the name of a container. A name whose container is gone is free.
     fn claim(&self, record: &Record) -> Result<()> {
         let file = self.name_file(&record.name);
-        let lasting = match record.ephemeral {
-            Some(_) => Lasting::Boot,
-            None => Lasting::PowerCut,
+        let durability = match record.ephemeral {
+            Some(_) => FileDurability::Boot,
+            None => FileDurability::PowerCut,
         };
         for _ in 0..2 {
-            if files::claim(&file, record.id.as_bytes(), lasting)? {
+            if files::claim(&file, record.id.as_bytes(), durability)? {
                 return Ok(());
             }
             self.refuse_taken(&record.name)?;
@@ -174,7 +174,7 @@ impl Containers<'_> {
     }
 
     /// Adds the volumes and bind mounts of another container, where nothing else was asked for: `--volumes-from NAME[:ro]`.
-    fn add_volumes_of(&self, text: &str, wishes: &mut Vec<Wish>) -> Result<()> {
+    fn add_volumes_of(&self, text: &str, mount_requests: &mut Vec<MountRequest>) -> Result<()> {
         let (name, access) = text.split_once(':').unwrap_or((text, "rw"));
         let all_read_only = match access {
             "ro" => true,
@@ -185,14 +185,14 @@ impl Containers<'_> {
             }
         };
         for mount in self.find(name)?.record.mounts {
-            let wish = match mount {
+            let mount_request = match mount {
                 Attached::Volume {
                     name,
                     target,
                     read_only,
                     anonymous,
                     ..
-                } => Wish::Volume {
+                } => MountRequest::Volume {
                     name: Some(name),
                     target,
                     read_only: read_only || all_read_only,
@@ -203,7 +203,7 @@ impl Containers<'_> {
                     source,
                     target,
                     read_only,
-                } => Wish::Bind {
+                } => MountRequest::Bind {
                     source,
                     target,
                     read_only: read_only || all_read_only,
@@ -211,19 +211,26 @@ impl Containers<'_> {
                 },
                 Attached::Tmpfs { .. } => continue,
             };
-            if !wishes.iter().any(|other| other.target() == wish.target()) {
-                wishes.push(wish);
+            if !mount_requests
+                .iter()
+                .any(|other| other.target() == mount_request.target())
+            {
+                mount_requests.push(mount_request);
             }
         }
         Ok(())
     }
 
     /// Makes the volumes that are wanted; the names of the anonymous ones go to `made`.
-    fn attach_mounts(&self, wishes: Vec<Wish>, made: &mut Vec<String>) -> Result<Vec<Attached>> {
+    fn attach_mounts(
+        &self,
+        mount_requests: Vec<MountRequest>,
+        made: &mut Vec<String>,
+    ) -> Result<Vec<Attached>> {
         let mut attached = Vec::new();
-        for wish in wishes {
-            attached.push(match wish {
-                Wish::Volume {
+        for mount_request in mount_requests {
+            attached.push(match mount_request {
+                MountRequest::Volume {
                     name,
                     target,
                     read_only,
@@ -246,7 +253,7 @@ impl Containers<'_> {
                         anonymous,
                     }
                 }
-                Wish::Bind {
+                MountRequest::Bind {
                     source,
                     target,
                     read_only,
@@ -268,7 +275,7 @@ impl Containers<'_> {
                         read_only,
                     }
                 }
-                Wish::Tmpfs { target, options } => Attached::Tmpfs { target, options },
+                MountRequest::Tmpfs { target, options } => Attached::Tmpfs { target, options },
             });
         }
         Ok(attached)

@@ -61,7 +61,7 @@ impl Containers<'_> {
         let process = spec::process_of(record, &options.args, &env, cwd, options.terminal, &who);
         let place = Scratch::new(&self.dir_of(&record.id))?;
         let path = place.0.join("process.json");
-        files::write(&path, &process, files::Lasting::Boot)?;
+        files::write(&path, &process, files::FileDurability::Boot)?;
         self.join(found, options, &path, &place)
     }
 

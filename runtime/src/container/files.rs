@@ -40,7 +40,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 
 /// What a power cut may take. Whoever reads, before and after a crash of processes, always sees a whole file, old or new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lasting {
+pub(super) enum FileDurability {
     /// Nothing: it is there when the call returns.
     PowerCut,
     /// The change: the one before may be there again, whole.
@@ -50,29 +50,33 @@ pub(super) enum Lasting {
 }
 
 /// Writes a document in place of the one before.
-pub(super) fn write<T: Serialize>(path: &Path, document: &T, lasting: Lasting) -> Result<()> {
+pub(super) fn write<T: Serialize>(
+    path: &Path,
+    document: &T,
+    durability: FileDurability,
+) -> Result<()> {
     let text = serde_json::to_vec(document).map_err(|error| Error::Damaged {
         path: path.to_owned(),
         reason: error.to_string(),
     })?;
-    replace(path, &text, lasting)
+    replace(path, &text, durability)
 }
 
 /// Writes a file in place of the one before, as [`write`] does.
-pub(super) fn replace(path: &Path, content: &[u8], lasting: Lasting) -> Result<()> {
+pub(super) fn replace(path: &Path, content: &[u8], durability: FileDurability) -> Result<()> {
     let partial = path.with_extension(format!("{}{}", &PARTIAL[1..], std::process::id()));
     let written = (|| {
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         let mut file = io("open", &partial, options.open(&partial))?;
         io("write", &partial, file.write_all(content))?;
-        if lasting != Lasting::Boot {
+        if durability != FileDurability::Boot {
             durability::fsync_file(&file, &partial)?;
         }
         io("rename", path, fs::rename(&partial, path))?;
-        match lasting {
-            Lasting::PowerCut => durability::fsync_dir(path.parent().unwrap_or(path)),
-            Lasting::Either | Lasting::Boot => Ok(()),
+        match durability {
+            FileDurability::PowerCut => durability::fsync_dir(path.parent().unwrap_or(path)),
+            FileDurability::Either | FileDurability::Boot => Ok(()),
         }
     })();
     if written.is_err() {
@@ -82,7 +86,7 @@ pub(super) fn replace(path: &Path, content: &[u8], lasting: Lasting) -> Result<(
 }
 
 /// Makes a file that was not there, whole from its first moment; `false` where the name is taken.
-pub(super) fn claim(path: &Path, content: &[u8], lasting: Lasting) -> Result<bool> {
+pub(super) fn claim(path: &Path, content: &[u8], durability: FileDurability) -> Result<bool> {
     let dir = path.parent().unwrap_or(path);
     // A unique name beside it: linked into place, the claim never stands half-written.
     let unique = cowlab_sys::Chance::Kernel.uuid("claim")?;
@@ -92,7 +96,7 @@ pub(super) fn claim(path: &Path, content: &[u8], lasting: Lasting) -> Result<boo
     let linked = (|| {
         let mut file = io("open", &partial, options.open(&partial))?;
         io("write", &partial, file.write_all(content))?;
-        if lasting != Lasting::Boot {
+        if durability != FileDurability::Boot {
             durability::fsync_file(&file, &partial)?;
         }
         match io("link", path, fs::hard_link(&partial, path)) {
@@ -102,7 +106,7 @@ pub(super) fn claim(path: &Path, content: &[u8], lasting: Lasting) -> Result<boo
     })();
     remove_quietly(&partial);
     let linked = linked?;
-    if lasting == Lasting::PowerCut {
+    if durability == FileDurability::PowerCut {
         durability::fsync_dir(dir)?;
     }
     Ok(linked)
@@ -138,8 +142,8 @@ mod tests {
     fn a_name_is_claimed_once() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("name");
-        assert!(claim(&path, b"one", Lasting::PowerCut).unwrap());
-        assert!(!claim(&path, b"two", Lasting::Boot).unwrap());
+        assert!(claim(&path, b"one", FileDurability::PowerCut).unwrap());
+        assert!(!claim(&path, b"two", FileDurability::Boot).unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
         remove(&path).unwrap();
@@ -151,7 +155,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("d.json");
         assert_eq!(read::<Vec<u32>>(&path).unwrap(), None);
-        write(&path, &vec![1, 2], Lasting::PowerCut).unwrap();
+        write(&path, &vec![1, 2], FileDurability::PowerCut).unwrap();
         assert_eq!(read::<Vec<u32>>(&path).unwrap(), Some(vec![1, 2]));
         fs::write(&path, "[1,").unwrap();
         let error = read::<Vec<u32>>(&path).unwrap_err().to_string();

@@ -66,14 +66,14 @@ pub struct RemoveOptions {
     pub volumes: bool,
 }
 
-/// A monitor whose container is yet to be made, or to be started. It ends when this goes.
+/// A monitor that was started before its container was made. It ends when this is dropped.
 #[derive(Debug)]
-pub struct Standby {
+pub struct PrestartedMonitor {
     id: String,
     line: UnixStream,
 }
 
-impl Standby {
+impl PrestartedMonitor {
     /// The id that its container has to have.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -81,8 +81,8 @@ impl Standby {
     }
 }
 
-/// Starts a monitor, which waits for the word. Until then it complains where this process does.
-fn monitor_for(id: String, options: &StartOptions) -> Result<Standby> {
+/// Starts a monitor, which waits to be told what to start. Until then it writes errors to this process's stderr.
+fn monitor_for(id: String, options: &StartOptions) -> Result<PrestartedMonitor> {
     let (line, there) = io("socketpair", "", UnixStream::pair())?;
     let program = std::env::current_exe();
     let mut command = Cmd::new(io("readlink", "/proc/self/exe", program)?).args(&options.monitor);
@@ -101,17 +101,17 @@ fn monitor_for(id: String, options: &StartOptions) -> Result<Standby> {
         .arg(&id)
         .current_dir("/")
         .detach(OwnedFd::from(there), errors)?;
-    Ok(Standby { id, line })
+    Ok(PrestartedMonitor { id, line })
 }
 
 impl Containers<'_> {
-    /// Starts a monitor for a container that is yet to be made: a process takes its time to begin, in which the container
-    /// can be made.
+    /// Starts a monitor for a container that does not exist yet, so that the container is created while the process
+    /// starts.
     ///
     /// # Errors
     ///
     /// [`Error::Sys`] for a process that cannot be started.
-    pub fn stand_by(&self, options: &StartOptions) -> Result<Standby> {
+    pub fn prestart_monitor(&self, options: &StartOptions) -> Result<PrestartedMonitor> {
         monitor_for(record::new_id()?, options)
     }
 
@@ -124,19 +124,23 @@ impl Containers<'_> {
         self.start_by(record, || monitor_for(record.id.clone(), options))
     }
 
-    /// Starts a container by the monitor that stands by for it, as [`start`](Self::start) does.
+    /// Starts a container by its pre-started monitor, as [`start`](Self::start) does.
     ///
     /// # Errors
     ///
     /// As [`start`](Self::start).
-    pub fn start_standing_by(&self, record: &Record, standby: Standby) -> Result<Session> {
-        self.start_by(record, || Ok(standby))
+    pub fn start_prestarted(
+        &self,
+        record: &Record,
+        prestarted: PrestartedMonitor,
+    ) -> Result<Session> {
+        self.start_by(record, || Ok(prestarted))
     }
 
     fn start_by(
         &self,
         record: &Record,
-        monitor: impl FnOnce() -> Result<Standby>,
+        monitor: impl FnOnce() -> Result<PrestartedMonitor>,
     ) -> Result<Session> {
         let started = self.start_locked(record, monitor);
         // One that is removed when it ends is removed when it does not begin (docker's `--rm`).
@@ -158,7 +162,7 @@ impl Containers<'_> {
     fn start_locked(
         &self,
         record: &Record,
-        monitor: impl FnOnce() -> Result<Standby>,
+        monitor: impl FnOnce() -> Result<PrestartedMonitor>,
     ) -> Result<Session> {
         let _lock = self.lock(record)?;
         let found = self.again(record)?;
@@ -170,7 +174,7 @@ impl Containers<'_> {
             };
             return Err(Error::wrong_state(&found, needed));
         }
-        let Standby { line, .. } = monitor()?;
+        let PrestartedMonitor { line, .. } = monitor()?;
         let mut session = Session::new(line, &record.name);
         session.go()?;
         session.started()?;
@@ -398,7 +402,7 @@ impl Containers<'_> {
 
     /// Ends whatever runs of a container whose state cannot be read: libcontainer has its own record.
     fn end_unknown(&self, id: &str, snapshot: &str) -> Result<()> {
-        monitor::let_go(self, id, snapshot);
+        monitor::release(self, id, snapshot);
         let until = Instant::now() + PATIENCE;
         while FileLock::try_exclusive(&self.dir_of(id).join("monitor.lock"))?.is_none() {
             if Instant::now() > until {
@@ -409,7 +413,7 @@ impl Containers<'_> {
             std::thread::sleep(MOMENT);
         }
         // Once more: a cgroup can go only when the last process has.
-        monitor::let_go(self, id, snapshot);
+        monitor::release(self, id, snapshot);
         Ok(())
     }
 
@@ -462,7 +466,7 @@ impl Containers<'_> {
             });
         }
         // The store lets go of what the driver holds, too.
-        monitor::take_back(self, &record.id);
+        monitor::release_container(self, &record.id);
         self.take_away(record, options.volumes)
     }
 

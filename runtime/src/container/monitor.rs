@@ -153,7 +153,7 @@ fn begin(containers: &Containers<'_>, id: &str, size: Size) -> Result<Begun> {
             });
             state.error = Some(reason(&error));
             containers.write_state(&found.record, &state)?;
-            start::let_go(containers, id, &found.record.snapshot);
+            start::release(containers, id, &found.record.snapshot);
             Err(error)
         }
     }
@@ -178,9 +178,9 @@ fn finish(containers: &Containers<'_>, begun: Begun, client: Client, measure: bo
     let is_removed =
         record.remove && !record.is_borrower() && !containers.is_restarted(&record.id)?;
     if measure || !is_removed {
-        start::let_go(containers, &record.id, &record.snapshot);
+        start::release(containers, &record.id, &record.snapshot);
     } else {
-        take_back(containers, &record.id);
+        release_container(containers, &record.id);
     }
     containers.write_state(record, &state)?;
     if measure {
@@ -204,12 +204,12 @@ fn now() -> Timestamp {
     Timestamp::from(std::time::SystemTime::now())
 }
 
-/// Takes back what libcontainer holds for a container that is removed next: what the driver holds goes with the snapshot.
-pub(super) fn take_back(containers: &Containers<'_>, id: &str) {
-    start::take_back(containers, id);
+/// Releases what libcontainer holds for a container that is removed next: what the driver holds goes with the snapshot.
+pub(super) fn release_container(containers: &Containers<'_>, id: &str) {
+    start::release_container(containers, id);
 }
 
-/// Takes back what libcontainer and the driver hold for a container whose monitor did not: it died.
-pub(super) fn let_go(containers: &Containers<'_>, id: &str, snapshot: &str) {
-    start::let_go(containers, id, snapshot);
+/// Releases what libcontainer and the driver hold for a container whose monitor did not: it died.
+pub(super) fn release(containers: &Containers<'_>, id: &str, snapshot: &str) {
+    start::release(containers, id, snapshot);
 }

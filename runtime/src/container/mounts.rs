@@ -12,7 +12,7 @@ use super::{Error, Result};
 
 /// A mount that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wish {
+pub enum MountRequest {
     /// A volume; without a name an anonymous one is made.
     Volume {
         /// The volume's name.
@@ -46,7 +46,7 @@ pub enum Wish {
     },
 }
 
-impl Wish {
+impl MountRequest {
     /// Where it is in the container.
     #[must_use]
     pub fn target(&self) -> &Path {
@@ -169,7 +169,7 @@ fn access(options: &str) -> Result<(bool, bool), String> {
 /// # Errors
 ///
 /// [`Error::Invalid`].
-pub fn parse_volume(text: &str) -> Result<Wish> {
+pub fn parse_volume(text: &str) -> Result<MountRequest> {
     let bad = |reason: &str| Error::invalid("volume option", text, reason);
     let parts: Vec<_> = text.split(':').collect();
     let (source, place, options) = match parts[..] {
@@ -182,7 +182,7 @@ pub fn parse_volume(text: &str) -> Result<Wish> {
     let (read_only, copy) = access(options).map_err(|reason| bad(&reason))?;
     match source {
         Some("") => Err(bad("the source is empty")),
-        Some(path) if path.starts_with(['/', '.']) => Ok(Wish::Bind {
+        Some(path) if path.starts_with(['/', '.']) => Ok(MountRequest::Bind {
             source: host_path(path)?,
             target,
             read_only,
@@ -194,7 +194,7 @@ pub fn parse_volume(text: &str) -> Result<Wish> {
         Some(name) => {
             record::check_name("volume name", name)?;
             let name = Some(name.to_owned());
-            Ok(Wish::Volume {
+            Ok(MountRequest::Volume {
                 name,
                 target,
                 read_only,
@@ -202,7 +202,7 @@ pub fn parse_volume(text: &str) -> Result<Wish> {
                 anonymous: false,
             })
         }
-        None => Ok(Wish::Volume {
+        None => Ok(MountRequest::Volume {
             name: None,
             target,
             read_only,
@@ -228,7 +228,7 @@ struct Parts {
 /// # Errors
 ///
 /// [`Error::Invalid`], which names a key that is not supported.
-pub fn parse_mount(text: &str) -> Result<Wish> {
+pub fn parse_mount(text: &str) -> Result<MountRequest> {
     let bad = |reason: &str| Error::invalid("mount option", text, reason);
     let mut parts = Parts::default();
     for field in fields(text).map_err(bad)? {
@@ -281,7 +281,7 @@ pub fn parse_mount(text: &str) -> Result<Wish> {
             other => return Err(bad(&format!("the key `{other}` is not supported"))),
         }
     }
-    wish(parts).map_err(|reason| bad(&reason))
+    mount_request(parts).map_err(|reason| bad(&reason))
 }
 
 /// The fields of a line of CSV: one that holds a comma stands in quotes, in which two quotes are one (RFC 4180).
@@ -310,7 +310,7 @@ fn fields(text: &str) -> Result<Vec<String>, &'static str> {
     Ok(fields)
 }
 
-fn wish(parts: Parts) -> Result<Wish, String> {
+fn mount_request(parts: Parts) -> Result<MountRequest, String> {
     let target = parts.target.ok_or("it has no `target`")?;
     let read_only = parts.read_only;
     let kind = parts.kind.as_deref().unwrap_or("volume");
@@ -328,7 +328,7 @@ fn wish(parts: Parts) -> Result<Wish, String> {
                 record::check_name("volume name", name).map_err(|error| error.to_string())?;
             }
             let (name, copy) = (parts.source, !parts.no_copy);
-            Ok(Wish::Volume {
+            Ok(MountRequest::Volume {
                 anonymous: name.is_none(),
                 name,
                 target,
@@ -342,7 +342,7 @@ fn wish(parts: Parts) -> Result<Wish, String> {
                 return Err("the `source` of a bind mount starts with `/` or `.`".to_owned());
             }
             let source = host_path(&source).map_err(|error| error.to_string())?;
-            Ok(Wish::Bind {
+            Ok(MountRequest::Bind {
                 source,
                 target,
                 read_only,
@@ -357,7 +357,7 @@ fn wish(parts: Parts) -> Result<Wish, String> {
             if read_only {
                 options.push("ro".to_owned());
             }
-            Ok(Wish::Tmpfs { target, options })
+            Ok(MountRequest::Tmpfs { target, options })
         }
         other => Err(format!(
             "the type `{other}` is not supported; volume, bind and tmpfs are"
@@ -370,7 +370,7 @@ fn wish(parts: Parts) -> Result<Wish, String> {
 /// # Errors
 ///
 /// [`Error::Invalid`].
-pub fn parse_tmpfs(text: &str) -> Result<Wish> {
+pub fn parse_tmpfs(text: &str) -> Result<MountRequest> {
     let (place, options) = text.split_once(':').unwrap_or((text, ""));
     let target = target(place)?;
     let options: Vec<_> = options
@@ -391,7 +391,7 @@ pub fn parse_tmpfs(text: &str) -> Result<Wish> {
             let reason = format!("the option `{option}` is not supported");
             Err(Error::invalid("tmpfs option", text, reason))
         }
-        None => Ok(Wish::Tmpfs { target, options }),
+        None => Ok(MountRequest::Tmpfs { target, options }),
     }
 }
 
@@ -416,14 +416,17 @@ fn target(text: &str) -> Result<PathBuf> {
 /// # Errors
 ///
 /// [`Error::Invalid`] for a mount point that was asked for twice, or that the image declares and that cannot be.
-pub(super) fn complete(wishes: Vec<Wish>, declared: &[String]) -> Result<Vec<Wish>> {
-    let mut all = wishes;
-    for (index, wish) in all.iter().enumerate() {
+pub(super) fn complete(
+    mount_requests: Vec<MountRequest>,
+    declared: &[String],
+) -> Result<Vec<MountRequest>> {
+    let mut all = mount_requests;
+    for (index, mount_request) in all.iter().enumerate() {
         if all[..index]
             .iter()
-            .any(|other| other.target() == wish.target())
+            .any(|other| other.target() == mount_request.target())
         {
-            let text = wish.target().display().to_string();
+            let text = mount_request.target().display().to_string();
             return Err(Error::invalid(
                 "mount point",
                 &text,
@@ -433,9 +436,12 @@ pub(super) fn complete(wishes: Vec<Wish>, declared: &[String]) -> Result<Vec<Wis
     }
     for text in declared {
         let target = target(text)?;
-        if !all.iter().any(|wish| wish.target() == target) {
+        if !all
+            .iter()
+            .any(|mount_request| mount_request.target() == target)
+        {
             let (name, read_only, copy) = (None, false, true);
-            all.push(Wish::Volume {
+            all.push(MountRequest::Volume {
                 name,
                 target,
                 read_only,
@@ -453,8 +459,8 @@ pub(super) fn complete(wishes: Vec<Wish>, declared: &[String]) -> Result<Vec<Wis
 mod tests {
     use super::*;
 
-    fn volume(name: Option<&str>, target: &str) -> Wish {
-        Wish::Volume {
+    fn volume(name: Option<&str>, target: &str) -> MountRequest {
+        MountRequest::Volume {
             name: name.map(str::to_owned),
             target: target.into(),
             read_only: false,
@@ -472,7 +478,7 @@ mod tests {
         );
         assert_eq!(
             parse_volume("vol:/d:ro,nocopy").unwrap(),
-            Wish::Volume {
+            MountRequest::Volume {
                 name: Some("vol".into()),
                 target: "/d".into(),
                 read_only: true,
@@ -482,7 +488,7 @@ mod tests {
         );
         assert_eq!(
             parse_volume("/host:/d:ro").unwrap(),
-            Wish::Bind {
+            MountRequest::Bind {
                 source: "/host".into(),
                 target: "/d".into(),
                 read_only: true,
@@ -497,7 +503,7 @@ mod tests {
         ] {
             assert_eq!(
                 parse_volume(taken).unwrap(),
-                Wish::Bind {
+                MountRequest::Bind {
                     source: here.join("y"),
                     target: "/d".into(),
                     read_only: false,
@@ -530,7 +536,7 @@ mod tests {
         assert_eq!(parse_mount("dst=/d").unwrap(), volume(None, "/d"));
         assert_eq!(
             parse_mount("type=bind,src=/h,dst=/d,readonly").unwrap(),
-            Wish::Bind {
+            MountRequest::Bind {
                 source: "/h".into(),
                 target: "/d".into(),
                 read_only: true,
@@ -539,7 +545,7 @@ mod tests {
         );
         assert_eq!(
             parse_mount("type=tmpfs,dst=/d,tmpfs-size=1k,tmpfs-mode=700").unwrap(),
-            Wish::Tmpfs {
+            MountRequest::Tmpfs {
                 target: "/d".into(),
                 options: vec!["size=1024".into(), "mode=700".into()]
             }
@@ -549,7 +555,7 @@ mod tests {
         assert_eq!(
             parse_mount("TYPE=bind,\"src=/a,b\"\"c\",dst=/x/../d,bind-propagation=rprivate")
                 .unwrap(),
-            Wish::Bind {
+            MountRequest::Bind {
                 source: "/a,b\"c".into(),
                 target: "/d".into(),
                 read_only: false,
@@ -582,9 +588,9 @@ mod tests {
 
     #[test]
     fn a_wish_replaces_what_the_image_declares() {
-        let wishes = vec![volume(Some("vol"), "/b/c")];
+        let mount_requests = vec![volume(Some("vol"), "/b/c")];
         let declared = ["/b".to_owned(), "/b/c".to_owned()];
-        let all = complete(wishes, &declared).unwrap();
+        let all = complete(mount_requests, &declared).unwrap();
         assert_eq!(all, [volume(None, "/b"), volume(Some("vol"), "/b/c")]);
         let twice = vec![volume(None, "/b"), volume(Some("v1"), "/b")];
         assert!(complete(twice, &[]).is_err());

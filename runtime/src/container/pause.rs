@@ -43,7 +43,11 @@ impl Containers<'_> {
             return Err(Error::wrong_state(&found, needed));
         }
         // First: whoever finds it frozen has to know that it is to stay so.
-        files::replace(&self.pause_marker(&record.id), b"", files::Lasting::Boot)?;
+        files::replace(
+            &self.pause_marker(&record.id),
+            b"",
+            files::FileDurability::Boot,
+        )?;
         cgroup::freeze(&record.id, true).map_err(|reason| {
             // Some may stand still already.
             if let Err(error) = self.resume(&record.id) {

@@ -6,7 +6,7 @@ use cowlab_snapshots::Store;
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{Errno, durability, io};
 
-use super::files::Lasting;
+use super::files::FileDurability;
 use super::log::Logs;
 use super::record::{self, Record, State, Step};
 use super::volume::Volumes;
@@ -386,26 +386,31 @@ impl<'a> Containers<'a> {
 
     /// Writes a state down.
     pub(super) fn write_state(&self, record: &Record, state: &State) -> Result<()> {
-        let lasting = match state.step {
-            Step::Created => Lasting::PowerCut,
+        let durability = match state.step {
+            Step::Created => FileDurability::PowerCut,
             // Once it was started, nothing of it was promised for later.
-            _ if record.remove => Lasting::Boot,
+            _ if record.remove => FileDurability::Boot,
             // Nothing runs after a power cut, and whatever was written before says so as well.
-            Step::Creating | Step::Starting | Step::Running => Lasting::Either,
-            Step::Exited | Step::Removing => Lasting::PowerCut,
+            Step::Creating | Step::Starting | Step::Running => FileDurability::Either,
+            Step::Exited | Step::Removing => FileDurability::PowerCut,
         };
-        self.put_state(&record.id, state, lasting)
+        self.put_state(&record.id, state, durability)
     }
 
     /// Writes a state down; on a full disk in the room that was kept for it.
-    pub(super) fn put_state(&self, id: &str, state: &State, lasting: Lasting) -> Result<()> {
+    pub(super) fn put_state(
+        &self,
+        id: &str,
+        state: &State,
+        durability: FileDurability,
+    ) -> Result<()> {
         let path = self.dir_of(id).join("state.json");
-        match files::write(&path, state, lasting) {
+        match files::write(&path, state, durability) {
             Err(Error::Sys(error))
                 if matches!(error.errno(), Some(Errno::NOSPC | Errno::DQUOT)) =>
             {
                 files::remove(&self.dir_of(id).join(RESERVE))?;
-                files::write(&path, state, lasting)
+                files::write(&path, state, durability)
             }
             written => written,
         }
@@ -417,7 +422,7 @@ impl<'a> Containers<'a> {
         match std::fs::metadata(&path) {
             Ok(found) if found.len() == RESERVED => Ok(()),
             // Data that no file system packs away. Where it is not written yet, room for it is reserved.
-            _ => files::replace(&path, id.repeat(256).as_bytes(), Lasting::Boot),
+            _ => files::replace(&path, id.repeat(256).as_bytes(), FileDurability::Boot),
         }
     }
 

@@ -229,7 +229,7 @@ fn etc(
         if record.mounts.iter().any(is_own) {
             continue;
         }
-        files::replace(&source, content.as_bytes(), files::Lasting::Boot)?;
+        files::replace(&source, content.as_bytes(), files::FileDurability::Boot)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         io("chmod", &source, std::fs::set_permissions(&source, mode))?;
         let bind = Attached::Bind {

@@ -110,7 +110,7 @@ impl Containers<'_> {
         let file = self.name_file(&record.name);
         if self.owner_of_name(&record.name).is_none() {
             files::remove(&file)?;
-            files::claim(&file, record.id.as_bytes(), files::Lasting::PowerCut)?;
+            files::claim(&file, record.id.as_bytes(), files::FileDurability::PowerCut)?;
         }
         Ok(())
     }

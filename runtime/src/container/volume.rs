@@ -161,7 +161,7 @@ impl Volumes {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         io("chmod", &data, fs::set_permissions(&data, mode))?;
         durability::fsync_dir(&data)?;
-        files::write(&new.join(RECORD), &volume, files::Lasting::PowerCut)?;
+        files::write(&new.join(RECORD), &volume, files::FileDurability::PowerCut)?;
         match io("rename", &place, fs::rename(&new, &place)) {
             // Somebody else made it meanwhile.
             Err(error) if matches!(error.errno(), Some(Errno::EXIST | Errno::NOTEMPTY)) => {
@@ -343,7 +343,11 @@ impl Volumes {
             filled: true,
             ..volume
         };
-        files::write(&place.join(RECORD), &filled, files::Lasting::PowerCut)?;
+        files::write(
+            &place.join(RECORD),
+            &filled,
+            files::FileDurability::PowerCut,
+        )?;
         cowlab_sys::dir::remove_tree(&partial)?;
         Ok(cowlab_sys::dir::remove_tree(&content)?)
     }

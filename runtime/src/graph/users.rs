@@ -17,13 +17,13 @@ pub struct UserRow {
 }
 
 impl Graph {
-    /// Records that a container uses an image. Written before the container's snapshot is made, and with `lasting` durable
+    /// Records that a container uses an image. Written before the container's snapshot is made, and with `durability` durable
     /// then.
     ///
     /// # Errors
     ///
     /// [`Error::Database`](crate::Error::Database), when there is no such image for example.
-    pub fn add_user(&self, user: &UserRow, lasting: bool) -> Result<()> {
+    pub fn add_user(&self, user: &UserRow, durability: bool) -> Result<()> {
         let add = |tx: &Transaction<'_>| {
             tx.execute(
                 "INSERT INTO users (id, name, image, created) VALUES (?1, ?2, ?3, ?4)
@@ -32,7 +32,7 @@ impl Graph {
             )
             .map(drop)
         };
-        match lasting {
+        match durability {
             true => self.write(add),
             false => self.write_unflushed(add),
         }

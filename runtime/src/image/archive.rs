@@ -95,7 +95,7 @@ impl Members {
             Member::Link(_) => None,
         });
         let files: Vec<_> = files.collect();
-        root.blobs().take_back(&files, &used)?;
+        root.blobs().roll_back(&files, &used)?;
         Ok(())
     }
 

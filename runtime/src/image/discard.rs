@@ -125,7 +125,7 @@ impl Root {
     /// does it. The caller holds no lock on the content.
     pub(crate) fn give_back(&self, made: &[Stored]) -> Result<()> {
         match self.removing()? {
-            Some(_removing) => self.blobs().take_back(made, &BTreeSet::new()),
+            Some(_removing) => self.blobs().roll_back(made, &BTreeSet::new()),
             None => Ok(()),
         }
     }

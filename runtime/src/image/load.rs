@@ -63,7 +63,7 @@ impl Root {
                 .and_then(|plan| self.install(&plan, progress).map(|()| plan));
             if plan.is_err() {
                 self.blobs()
-                    .take_back(&stored, &self.graph().used_blobs()?)?;
+                    .roll_back(&stored, &self.graph().used_blobs()?)?;
             }
             let plan = match plan {
                 // Signatures and the like lie beside images.

@@ -51,7 +51,7 @@ impl Root {
         // The rest of the archive, or all of it when loading failed.
         members.forget(self)?;
         self.blobs()
-            .take_back(&repacked, &self.graph().used_blobs()?)?;
+            .roll_back(&repacked, &self.graph().used_blobs()?)?;
         drop(adding);
         self.discard_blobs()?;
         loaded

@@ -228,7 +228,7 @@ impl Root {
             let installed = self.install(&plan, &|_, _| {});
             if installed.is_err() {
                 let used = self.graph().used_blobs()?;
-                self.blobs().take_back(&stored, &used)?;
+                self.blobs().roll_back(&stored, &used)?;
             }
             installed?;
         }

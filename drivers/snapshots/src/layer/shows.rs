@@ -41,7 +41,7 @@ pub fn shows(
         let mut archive = Archive::new(input, options.is_vouched_for(), None);
         let mut paths = BTreeSet::new();
         while let Some(entry) = archive.next()? {
-            match spoken_of(&tree, &entry, &mut archive)? {
+            match mentioned_paths(&tree, &entry, &mut archive)? {
                 Some(path) => paths.extend(path),
                 None => return Ok(None),
             }
@@ -78,7 +78,7 @@ fn add_implied(tree: &Root, paths: &mut BTreeSet<PathBuf>) -> Result<()> {
 }
 
 /// The path of an entry that the tree shows, nothing for an entry of no path, or `None`.
-fn spoken_of(
+fn mentioned_paths(
     tree: &Root,
     entry: &Entry,
     archive: &mut Archive<'_>,

@@ -153,7 +153,7 @@ proptest! {
         for (number, step) in steps.iter().enumerate() {
             if matches!(step, Step::Reopen) {
                 store = place.open();
-                prop_assert!(store.recovery().taken_back.is_empty());
+                prop_assert!(store.recovery().rolled_back.is_empty());
             }
             run(&store, &mut model, step, number);
         }

@@ -10,7 +10,7 @@ use cowlab_snapshots::{CommitOptions, Error, Kind, PrepareOptions};
 use cowlab_sys::Errno;
 
 #[test]
-fn a_creation_that_was_cut_off_is_taken_back() {
+fn interrupted_creation_is_rolled_back() {
     let place = Place::new();
     let store = place.open();
     commit(&store, "base", None);
@@ -22,7 +22,7 @@ fn a_creation_that_was_cut_off_is_taken_back() {
             "UPDATE snapshots SET operation = '{operation}', kind = '{kind}' WHERE name = 'key'"
         ));
         let store = place.open();
-        assert_eq!(store.recovery().taken_back, ["key"]);
+        assert_eq!(store.recovery().rolled_back, ["key"]);
         assert_eq!(keys(&store), ["base"]);
         assert_eq!(place.data(), ["1"]);
         assert!(!place.root().join("locks").join(id.to_string()).exists());
@@ -31,7 +31,7 @@ fn a_creation_that_was_cut_off_is_taken_back() {
 }
 
 #[test]
-fn what_was_never_made_is_taken_back_too() {
+fn creation_that_made_nothing_is_rolled_back() {
     let place = Place::new();
     let store = place.open();
     prepare(&store, "key", None, "a");
@@ -39,7 +39,7 @@ fn what_was_never_made_is_taken_back_too() {
     place.tamper("UPDATE snapshots SET operation = 'create'");
     std::fs::remove_dir_all(place.root().join("driver/1")).unwrap();
     let store = place.open();
-    assert_eq!(store.recovery().taken_back, ["key"]);
+    assert_eq!(store.recovery().rolled_back, ["key"]);
     assert!(keys(&store).is_empty());
 }
 
@@ -119,7 +119,7 @@ fn every_row_of_the_recovery_table_holds() {
         let settled = match row.leaves {
             FINISHED => &recovery.completed,
             _ if row.operation == "remove" => &recovery.completed,
-            _ => &recovery.taken_back,
+            _ => &recovery.rolled_back,
         };
         assert_eq!(*settled, ["key"], "{name}");
         match row.leaves {
@@ -173,7 +173,7 @@ fn live_operations_are_not_touched() {
     let lock = place.lock(id);
     place.tamper("UPDATE snapshots SET operation = 'create'");
     let second = place.open();
-    assert_eq!(second.recovery().under_way, ["key"]);
+    assert_eq!(second.recovery().in_progress, ["key"]);
     assert_eq!(place.data(), ["1"]);
     assert!(matches!(second.stat("key"), Err(Error::NotFound { .. })));
     let taken = second.prepare("key", None, &PrepareOptions::default());

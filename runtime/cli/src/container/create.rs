@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use cowlab_driver::Bytes;
-use cowlab_runtime::container::mounts::{self, Wish};
+use cowlab_runtime::container::mounts::{self, MountRequest};
 use cowlab_runtime::container::{
     CreateOptions, LogOptions, Network, Record, Seccomp, Source, StartOptions, StorageStats,
 };
@@ -162,15 +162,15 @@ fn usage(message: String) -> anyhow::Error {
 
 impl Options {
     fn read(&self, what: &What) -> anyhow::Result<CreateOptions> {
-        let mut wishes: Vec<Wish> = Vec::new();
+        let mut mount_requests: Vec<MountRequest> = Vec::new();
         for text in &self.volume {
-            wishes.push(mounts::parse_volume(text)?);
+            mount_requests.push(mounts::parse_volume(text)?);
         }
         for text in &self.mount {
-            wishes.push(mounts::parse_mount(text)?);
+            mount_requests.push(mounts::parse_mount(text)?);
         }
         for text in &self.tmpfs {
-            wishes.push(mounts::parse_tmpfs(text)?);
+            mount_requests.push(mounts::parse_tmpfs(text)?);
         }
         Ok(CreateOptions {
             name: self.name.clone(),
@@ -189,13 +189,13 @@ impl Options {
             },
             seccomp: self.seccomp()?,
             size_limit: self.size_limit()?,
-            mounts: wishes,
+            mounts: mount_requests,
             volumes_from: self.volumes_from.clone(),
             remove: self.rm,
             stop_signal: self.stop_signal.clone(),
             labels: self.labels()?,
             log: self.log()?,
-            standby: None,
+            prestarted: None,
             borrowed: None,
         })
     }
@@ -336,7 +336,7 @@ fn make(
     open: &Open,
     what: &What,
     options: CreateOptions,
-    standby: impl FnOnce() -> anyhow::Result<Option<String>>,
+    prestarted: impl FnOnce() -> anyhow::Result<Option<String>>,
 ) -> anyhow::Result<Record> {
     let image = open.root.image(&what.image)?;
     let source = Source {
@@ -346,7 +346,7 @@ fn make(
         config: image.config.clone(),
     };
     let options = CreateOptions {
-        standby: standby()?,
+        prestarted: prestarted()?,
         ..options
     };
     Ok(open.containers()?.create(&source, &options)?)
@@ -391,13 +391,13 @@ fn run_program(args: &RunArgs, has_started: &mut bool) -> anyhow::Result<u8> {
         measure: args.storage_stats.is_some(),
         ..open.start_options(options.interactive && !args.detach)
     };
-    let mut standby = None;
+    let mut prestarted = None;
     let record = make(&open, &args.what, wanted, || {
-        let monitor = standby.insert(containers.stand_by(&how)?);
+        let monitor = prestarted.insert(containers.prestart_monitor(&how)?);
         Ok(Some(monitor.id().to_owned()))
     })?;
-    let started = match standby {
-        Some(standby) => containers.start_standing_by(&record, standby),
+    let started = match prestarted {
+        Some(prestarted) => containers.start_prestarted(&record, prestarted),
         None => containers.start(&record, &how),
     };
     let mut session = started?;

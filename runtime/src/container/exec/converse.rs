@@ -117,32 +117,35 @@ impl<'a> Conversation<'a> {
             readable: false,
             writable: true,
         };
-        let mut wishes: Vec<(Source, BorrowedFd<'_>, Ready)> = Vec::new();
+        let mut mount_requests: Vec<(Source, BorrowedFd<'_>, Ready)> = Vec::new();
         if runs {
-            wishes.push((Source::Task, self.task.as_fd(), read));
+            mount_requests.push((Source::Task, self.task.as_fd(), read));
         }
         if runs && self.reads_input && self.to_input.len() < ROOM {
-            wishes.push((Source::Stdin, stdin.as_fd(), read));
+            mount_requests.push((Source::Stdin, stdin.as_fd(), read));
         }
         if let Some(input) = self.input()
             && !self.to_input.is_empty()
         {
-            wishes.push((Source::Input, input.as_fd(), write));
+            mount_requests.push((Source::Input, input.as_fd(), write));
         }
         for (place, outlet) in self.outlets.iter().enumerate() {
             if let Some(output) = &self.outputs[place]
                 && outlet.has_room()
             {
-                wishes.push((Source::Output(place), output.as_fd(), read));
+                mount_requests.push((Source::Output(place), output.as_fd(), read));
             }
             if !outlet.is_empty() {
-                wishes.push((Source::Outlet(place), outlet.as_fd(), write));
+                mount_requests.push((Source::Outlet(place), outlet.as_fd(), write));
             }
         }
-        let fds: Vec<_> = wishes.iter().map(|(_, fd, wish)| (*fd, *wish)).collect();
+        let fds: Vec<_> = mount_requests
+            .iter()
+            .map(|(_, fd, mount_request)| (*fd, *mount_request))
+            .collect();
         let ready = channel::wait(&fds, Some(TICK))?;
         let came = |ready: &Ready| ready.readable || ready.writable;
-        let pairs = wishes.iter().zip(ready);
+        let pairs = mount_requests.iter().zip(ready);
         Ok(pairs
             .filter(|(_, ready)| came(ready))
             .map(|((source, ..), _)| *source)

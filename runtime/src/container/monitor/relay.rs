@@ -83,13 +83,16 @@ impl Client {
     }
 
     /// What there is to wait for at the line: poll(2) reports a closed one even where nothing is asked of it.
-    fn wish(&self, takes: bool) -> Option<(BorrowedFd<'_>, Ready)> {
-        let wish = Ready {
+    fn mount_request(&self, takes: bool) -> Option<(BorrowedFd<'_>, Ready)> {
+        let mount_request = Ready {
             readable: takes,
             writable: !self.to_send.is_empty(),
         };
-        let socket = self.socket.as_ref().filter(|_| wish != Ready::default())?;
-        Some((socket.as_fd(), wish))
+        let socket = self
+            .socket
+            .as_ref()
+            .filter(|_| mount_request != Ready::default())?;
+        Some((socket.as_fd(), mount_request))
     }
 
     /// Whether more output may be queued.
@@ -145,11 +148,11 @@ impl Client {
 pub(super) fn flush_at_last(clients: &mut Vec<Client>) {
     loop {
         clients.retain(|client| !client.to_send.is_empty());
-        let wishes: Vec<_> = clients
+        let mount_requests: Vec<_> = clients
             .iter()
-            .filter_map(|client| client.wish(false))
+            .filter_map(|client| client.mount_request(false))
             .collect();
-        if wishes.is_empty() || channel::wait(&wishes, None).is_err() {
+        if mount_requests.is_empty() || channel::wait(&mount_requests, None).is_err() {
             return;
         }
         clients.iter_mut().for_each(Client::flush);
@@ -272,17 +275,17 @@ impl Relay {
     }
 
     fn ready(&self) -> Result<Vec<Source>> {
-        let wish = |readable, writable| Ready { readable, writable };
+        let mount_request = |readable, writable| Ready { readable, writable };
         let has_room = self.clients.iter().all(Client::has_room);
         let takes = self.to_input.len() < ROOM;
-        let mut wishes = vec![
-            (self.init.as_fd(), wish(true, false)),
-            (self.listener.as_fd(), wish(true, false)),
+        let mut mount_requests = vec![
+            (self.init.as_fd(), mount_request(true, false)),
+            (self.listener.as_fd(), mount_request(true, false)),
         ];
         let mut sources = vec![Source::Init, Source::Listener];
         for (place, client) in self.clients.iter().enumerate() {
-            if let Some(wish) = client.wish(takes) {
-                wishes.push(wish);
+            if let Some(mount_request) = client.mount_request(takes) {
+                mount_requests.push(mount_request);
                 sources.push(Source::Client(place));
             }
         }
@@ -290,7 +293,7 @@ impl Relay {
         if let Some(input) = self.input.as_ref().or(terminal)
             && !self.to_input.is_empty()
         {
-            wishes.push((input.as_fd(), wish(false, true)));
+            mount_requests.push((input.as_fd(), mount_request(false, true)));
             sources.push(Source::Input);
         }
         let outputs = [
@@ -301,12 +304,12 @@ impl Relay {
             if let Some(file) = file
                 && has_room
             {
-                wishes.push((file.as_fd(), wish(true, false)));
+                mount_requests.push((file.as_fd(), mount_request(true, false)));
                 sources.push(Source::Output(stream));
             }
         }
         let time_left = self.clients.iter().filter_map(Client::time_left).min();
-        let ready = channel::wait(&wishes, time_left)?;
+        let ready = channel::wait(&mount_requests, time_left)?;
         let came = |ready: &Ready| ready.readable || ready.writable;
         let pairs = sources.into_iter().zip(ready);
         Ok(pairs

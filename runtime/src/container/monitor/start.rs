@@ -100,7 +100,7 @@ fn build(
     files::write(
         &bundle.join("config.json"),
         &prepared.spec,
-        files::Lasting::Boot,
+        files::FileDurability::Boot,
     )?;
     let failed = |error: libcontainer::error::LibcontainerError| failed(record, &error);
     let (launch, launched) = Launch::new(record, size)?;
@@ -167,9 +167,9 @@ fn begin(
     Ok(Started { init, ends })
 }
 
-/// Takes back what libcontainer made (cgroups, its records), and what the driver held for the mount.
-pub(super) fn let_go(containers: &Containers<'_>, id: &str, snapshot: &str) {
-    take_back(containers, id);
+/// Releases what libcontainer made (cgroups, its records), and what the driver holds for the mount.
+pub(super) fn release(containers: &Containers<'_>, id: &str, snapshot: &str) {
+    release_container(containers, id);
     match containers.store().deactivate(snapshot) {
         // A removal that was cut off took it away.
         Ok(()) | Err(cowlab_snapshots::Error::NotFound { .. }) => {}
@@ -177,8 +177,8 @@ pub(super) fn let_go(containers: &Containers<'_>, id: &str, snapshot: &str) {
     }
 }
 
-/// Takes back what libcontainer made.
-pub(super) fn take_back(containers: &Containers<'_>, id: &str) {
+/// Releases what libcontainer made.
+pub(super) fn release_container(containers: &Containers<'_>, id: &str) {
     let dir = containers.dir_of(id);
     let place = dir.join("runtime").join(id);
     if place.exists() {
