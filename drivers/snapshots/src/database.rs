@@ -95,7 +95,7 @@ CREATE TABLE usages (
 
 /// How many pages the log may have before they are moved into the file. Who opens the database first reads the log, and
 /// most commands are first.
-pub const LOG_PAGES: i64 = 200;
+const LOG_PAGES: i64 = 200;
 
 /// When a transaction is on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl Flush {
     /// What sets it for the next transaction. A rollback journal that is not flushed can break, so without a log it is always
     /// [`Now`](Self::Now).
     #[must_use]
-    pub fn setting(self, has_log: bool) -> &'static str {
+    fn setting(self, has_log: bool) -> &'static str {
         match self {
             _ if is_planted(Fault::NoFsync) => "PRAGMA synchronous = OFF",
             Self::Later if has_log => "PRAGMA synchronous = NORMAL",
@@ -124,7 +124,7 @@ impl Flush {
 ///
 /// Where a flush has failed, the kernel takes its pages for clean. Written once more, they reach blocks that ext4 still has
 /// marked as unwritten, and a flush that succeeds then loses a commit at the next mount. New pages are to be trusted.
-pub fn empty_failed_log(connection: &Connection, error: &rusqlite::Error) {
+fn empty_failed_log(connection: &Connection, error: &rusqlite::Error) {
     if error.sqlite_error_code() != Some(rusqlite::ErrorCode::SystemIoFailure) {
         return;
     }
@@ -140,23 +140,91 @@ pub fn empty_failed_log(connection: &Connection, error: &rusqlite::Error) {
 /// sees while another process has the database open, and everybody once the last of them has closed it: the index is made
 /// anew of the whole log then (SQLite, "WAL-mode File Format", section 4.6). The next transaction takes its place in
 /// the log, but not one that finds all as it wants it and so writes no page: what it answered for would change later.
-///
-/// # Errors
-///
-/// SQLite's.
-pub fn take_place_in_log(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+fn take_place_in_log(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     let sql = "INSERT INTO meta (name, value) VALUES ('transactions', '1')
                ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)";
     transaction.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+/// This process's connection to a database with a table `meta`, and its transactions.
+#[derive(Debug)]
+pub struct Transactions {
+    has_log: bool,
+    connection: Mutex<Connection>,
+}
+
+impl Transactions {
+    /// Takes a connection to the database at `path` that [`configure`] has set up.
+    pub fn new(path: &Path, connection: Connection) -> Result<Self> {
+        Ok(Self {
+            has_log: journal_of(path)? == LOG,
+            connection: Mutex::new(connection),
+        })
+    }
+
+    /// Runs a transaction, all or nothing; `reason` finds SQLite's error in one of `work`.
+    pub fn run<T, E: From<rusqlite::Error>>(
+        &self,
+        behavior: TransactionBehavior,
+        flush: Flush,
+        reason: impl FnOnce(&E) -> Option<&rusqlite::Error>,
+        work: impl FnOnce(&Transaction<'_>) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        // A panic inside a transaction rolled it back, so the connection of a poisoned lock is sound.
+        let mut connection = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let run = || {
+            // Every transaction sets its own, whatever a panic left.
+            if matches!(behavior, TransactionBehavior::Immediate) {
+                connection.execute_batch(flush.setting(self.has_log))?;
+            }
+            let transaction = connection.transaction_with_behavior(behavior)?;
+            let value = work(&transaction)?;
+            if self.has_log && matches!(behavior, TransactionBehavior::Immediate) {
+                take_place_in_log(&transaction)?;
+            }
+            transaction.commit()?;
+            Ok(value)
+        };
+        let done = run();
+        if self.has_log
+            && let Some(error) = done.as_ref().err().and_then(reason)
+        {
+            empty_failed_log(&connection, error);
+        }
+        done
+    }
+}
+
+/// Sets up a new connection to the database at `path`: its journal, flushes and foreign keys.
+pub fn configure(connection: &Connection, path: &Path) -> Result<()> {
+    set_journal(connection, journal_of(path)?)?;
+    connection.execute_batch(&format!(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = {LOG_PAGES};"
+    ))?;
+    // Most commands are one process: each would move its few pages at its end, and flush both files for it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(())
+}
+
+/// SQLite's own check of the file: the first findings, empty when sound.
+pub fn findings(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut findings: Vec<String> = connection
+        .prepare("PRAGMA quick_check(10)")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    findings.retain(|text| text != "ok");
+    Ok(findings)
 }
 
 /// An open database.
 #[derive(Debug)]
 pub(crate) struct Database {
     path: PathBuf,
-    has_log: bool,
     reserve: Reserve,
-    connection: Mutex<Connection>,
+    transactions: Transactions,
 }
 
 impl Database {
@@ -174,10 +242,9 @@ impl Database {
         let connection = connection.map_err(|error| at(path, error))?;
         reserve.fill();
         Ok(Self {
-            has_log: journal_of(path)? == LOG,
+            transactions: Transactions::new(path, connection)?,
             path: path.to_owned(),
             reserve,
-            connection: Mutex::new(connection),
         })
     }
 
@@ -225,51 +292,24 @@ impl Database {
         flush: Flush,
         work: impl FnOnce(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
-        // A panic inside a transaction rolled it back, so the connection of a poisoned lock is sound.
-        let mut connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let run = || {
-            // Every transaction sets its own, whatever a panic left.
-            if matches!(behavior, TransactionBehavior::Immediate) {
-                connection.execute_batch(flush.setting(self.has_log))?;
-            }
-            let transaction = connection.transaction_with_behavior(behavior)?;
-            let value = work(&transaction)?;
-            if self.has_log && matches!(behavior, TransactionBehavior::Immediate) {
-                take_place_in_log(&transaction)?;
-            }
-            transaction.commit()?;
-            Ok(value)
-        };
-        let done = run();
-        if self.has_log
-            && let Err(Error::Database { reason, .. }) = &done
-        {
-            empty_failed_log(&connection, reason);
-        }
+        let done = self.transactions.run(behavior, flush, reason_of, work);
         done.map_err(|error| at(&self.path, error))
     }
 
     /// A value of the `meta` table.
     pub(crate) fn meta(&self, name: &str) -> Result<Option<String>> {
-        self.read(|tx| meta(tx, name))
+        self.read(|tx| Ok(meta(tx, name)?))
     }
 
     /// Sets a value of the `meta` table.
     pub(crate) fn set_meta(&self, name: &str, value: &str) -> Result<()> {
-        self.write(|tx| set_meta(tx, name, value))
+        self.write(|tx| Ok(set_meta(tx, name, value)?))
     }
 
-    /// SQLite's own check of the file: the first findings, empty when sound.
+    /// As [`findings`], and rows that refer to nothing.
     pub(crate) fn findings(&self) -> Result<Vec<String>> {
         self.read(|tx| {
-            let mut findings: Vec<String> = tx
-                .prepare("PRAGMA quick_check(10)")?
-                .query_map([], |row| row.get(0))?
-                .collect::<rusqlite::Result<_>>()?;
-            findings.retain(|text| text != "ok");
+            let mut findings = findings(tx)?;
             let orphans: i64 =
                 tx.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| {
                     row.get(0)
@@ -283,21 +323,18 @@ impl Database {
 }
 
 /// A value of the `meta` table.
-pub(crate) fn meta(connection: &Connection, name: &str) -> Result<Option<String>> {
-    Ok(connection
+pub fn meta(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    connection
         .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
         .query_row([name], |row| row.get(0))
-        .optional()?)
+        .optional()
 }
 
 /// Sets a value of the `meta` table.
-pub(crate) fn set_meta(connection: &Connection, name: &str, value: &str) -> Result<()> {
-    connection.execute(
-        "INSERT INTO meta (name, value) VALUES (?1, ?2)
-         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        [name, value],
-    )?;
-    Ok(())
+pub fn set_meta(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2)
+               ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    connection.execute(sql, [name, value]).map(drop)
 }
 
 fn connect(path: &Path, timeout: Duration) -> Result<Connection> {
@@ -324,12 +361,7 @@ fn connect(path: &Path, timeout: Duration) -> Result<Connection> {
             return Err(not_a_store(path, "it is a database of something else"));
         }
     }
-    set_journal(&connection, journal_of(path)?)?;
-    connection.execute_batch(&format!(
-        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = {LOG_PAGES};"
-    ))?;
-    // Most commands are one process: each would move its few pages at its end, and flush both files for it.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    configure(&connection, path)?;
     if version < SCHEMA_VERSION {
         migrate(&mut connection)?;
     }
@@ -359,15 +391,11 @@ fn migrate(connection: &mut Connection) -> Result<()> {
 }
 
 /// The journal mode with a log.
-pub const LOG: &str = "wal";
+const LOG: &str = "wal";
 
 /// The journal mode for a database at `path`: a log, or a rollback journal on the file systems that lose a mapped index when they
 /// are full.
-///
-/// # Errors
-///
-/// [`Error::Sys`] where the directory is not there.
-pub fn journal_of(path: &Path) -> Result<&'static str> {
+fn journal_of(path: &Path) -> Result<&'static str> {
     let dir = path.parent().unwrap_or(path);
     let magic = stat::statfs(dir)?.fstype_magic;
     Ok(if [btrfs::MAGIC, ZFS_MAGIC].contains(&magic) {
@@ -405,6 +433,14 @@ fn is_full(error: &Error, reserve: &Reserve) -> bool {
         Some(DiskFull) => true,
         Some(SystemIoFailure | CannotOpen) => reserve.is_needed(),
         _ => false,
+    }
+}
+
+/// SQLite's error within one of the store.
+fn reason_of(error: &Error) -> Option<&rusqlite::Error> {
+    match error {
+        Error::Database { reason, .. } => Some(reason),
+        _ => None,
     }
 }
 

@@ -561,6 +561,6 @@ fn record(root: &Path, database: &Database, identity: &Identity) -> Result<()> {
         database::set_meta(tx, "driver", driver)?;
         database::set_meta(tx, "variant", variant)?;
         database::set_meta(tx, "settings", &settings)?;
-        database::set_meta(tx, "driver_root", relative)
+        Ok(database::set_meta(tx, "driver_root", relative)?)
     })
 }

@@ -11,14 +11,10 @@ mod steps;
 mod users;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use cowlab_snapshots::database::{
-    Flush, LOG, LOG_PAGES, empty_failed_log, journal_of, take_place_in_log,
-};
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use cowlab_snapshots::database::{self, Flush, Transactions};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::{Error, Result};
 
@@ -136,8 +132,7 @@ CREATE INDEX build_steps_by_top ON build_steps (top);
 #[derive(Debug)]
 pub struct Graph {
     path: PathBuf,
-    has_log: bool,
-    connection: Mutex<Connection>,
+    transactions: Transactions,
 }
 
 impl Graph {
@@ -149,9 +144,8 @@ impl Graph {
     pub fn open(path: &Path) -> Result<Self> {
         let connection = connect(path)?;
         Ok(Self {
-            has_log: journal_of(path)? == LOG,
+            transactions: Transactions::new(path, connection)?,
             path: path.to_owned(),
-            connection: Mutex::new(connection),
         })
     }
 
@@ -167,11 +161,7 @@ impl Graph {
     ///
     /// [`Error::Database`].
     pub fn meta(&self, name: &str) -> Result<Option<String>> {
-        self.read(|tx| {
-            tx.prepare_cached("SELECT value FROM meta WHERE name = ?1")?
-                .query_row([name], |row| row.get(0))
-                .optional()
-        })
+        self.read(|tx| database::meta(tx, name))
     }
 
     /// Sets values of the `meta` table, all or none.
@@ -181,14 +171,8 @@ impl Graph {
     /// [`Error::Database`].
     pub fn set_meta(&self, values: &[(&str, &str)]) -> Result<()> {
         self.write(|tx| {
-            for (name, value) in values {
-                tx.execute(
-                    "INSERT INTO meta (name, value) VALUES (?1, ?2)
-                     ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                    [name, value],
-                )?;
-            }
-            Ok(())
+            let mut values = values.iter();
+            values.try_for_each(|(name, value)| database::set_meta(tx, name, value))
         })
     }
 
@@ -198,14 +182,7 @@ impl Graph {
     ///
     /// [`Error::Database`].
     pub fn findings(&self) -> Result<Vec<String>> {
-        self.read(|tx| {
-            let mut findings: Vec<String> = tx
-                .prepare("PRAGMA quick_check(10)")?
-                .query_map([], |row| row.get(0))?
-                .collect::<rusqlite::Result<_>>()?;
-            findings.retain(|text| text != "ok");
-            Ok(findings)
-        })
+        self.read(|tx| database::findings(tx))
     }
 
     /// Reads one consistent state.
@@ -238,30 +215,9 @@ impl Graph {
         flush: Flush,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        // A panic inside a transaction rolled it back, so the connection of a poisoned lock is sound.
-        let mut connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let run = || {
-            // Every transaction sets its own, whatever a panic left.
-            if matches!(behavior, TransactionBehavior::Immediate) {
-                connection.execute_batch(flush.setting(self.has_log))?;
-            }
-            let transaction = connection.transaction_with_behavior(behavior)?;
-            let value = work(&transaction)?;
-            if self.has_log && matches!(behavior, TransactionBehavior::Immediate) {
-                take_place_in_log(&transaction)?;
-            }
-            transaction.commit()?;
-            Ok(value)
-        };
-        let done = run();
-        if self.has_log
-            && let Err(error) = &done
-        {
-            empty_failed_log(&connection, error);
-        }
+        let done = self
+            .transactions
+            .run(behavior, flush, |reason| Some(reason), work);
         done.map_err(|reason| at(&self.path, reason))
     }
 }
@@ -295,15 +251,10 @@ fn connect(path: &Path) -> Result<Connection> {
     if version != 0 && application != APPLICATION_ID {
         return Err(unusable("it is a database of something else".to_owned()));
     }
-    let journal = journal_of(path)?;
-    let settings = format!(
-        "PRAGMA journal_mode = {journal}; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-         PRAGMA wal_autocheckpoint = {LOG_PAGES};"
-    );
-    connection.execute_batch(&settings).map_err(failed)?;
-    // Most commands are one process: each would move its few pages at its end, and flush both files for it.
-    let keep_log = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-    connection.set_db_config(keep_log, true).map_err(failed)?;
+    database::configure(&connection, path).map_err(|error| match error {
+        cowlab_snapshots::Error::Database { reason, .. } => at(path, reason),
+        other => other.into(),
+    })?;
     if version < SCHEMA_VERSION {
         let make = |connection: &mut Connection| {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
