@@ -13,11 +13,11 @@ use cowlab_testbed::{Places, Small};
 
 use crate::compare::{Times, first_difference};
 use crate::difference::Difference;
+use crate::disk_full::directory_in;
 use crate::executor::Executor;
 use crate::faulty_store::{FaultyStore, StoreFault};
 use crate::manifest::Manifest;
 use crate::op::Op;
-use crate::room::directory_in;
 use crate::terms::Kind;
 use crate::text;
 use crate::timestamps::Timestamps;

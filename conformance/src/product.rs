@@ -165,7 +165,7 @@ impl Product {
     /// # Errors
     ///
     /// What the program says.
-    pub fn narrow(context: &mut Context) -> Result<Self> {
+    pub fn on_small_disk(context: &mut Context) -> Result<Self> {
         let options = context.options_of_a_narrow_store()?;
         let product = Self::with(context, "root", &options)?;
         product.import_base()?;

@@ -74,7 +74,7 @@ pub enum Error {
     },
     /// An ordinary user for whom the host lacks something.
     #[error("make user `{user}` root of a user namespace: {missing}")]
-    Ordinary {
+    Rootless {
         /// The user.
         user: String,
         /// What is missing, and the command that adds it.

@@ -146,7 +146,7 @@ fn runtime_code(error: &RuntimeError) -> u8 {
         RuntimeError::Unreachable { .. }
         | RuntimeError::NoAuthorities { .. }
         | RuntimeError::NoDriver { .. }
-        | RuntimeError::Ordinary { .. }
+        | RuntimeError::Rootless { .. }
         | RuntimeError::Root { .. } => UNAVAILABLE,
         RuntimeError::Unpack { reason, .. } => store_code(reason),
         RuntimeError::Store(error) => store_code(error),

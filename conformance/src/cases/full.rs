@@ -113,7 +113,7 @@ fn expect_sound(context: &Context) -> Result<()> {
 }
 
 fn prepare_is_whole(context: &mut Context) -> Result<()> {
-    context.narrow()?;
+    context.move_to_small_disk()?;
     context.layer(None, "base", &[write_sized("/f", 100_000, 91)])?;
     let before = context.manifest("base")?;
     let filler = context.fill(0)?;
@@ -124,7 +124,7 @@ fn prepare_is_whole(context: &mut Context) -> Result<()> {
         Ok((done_or_told(context, "prepare", made)?, key))
     };
     let attempts: Vec<_> = (0..ATTEMPTS).map(attempt).collect();
-    context.give_room(filler)?;
+    context.make_space(filler)?;
     context.reopen()?;
     for attempt in attempts {
         let (is_made, key) = attempt?;
@@ -146,7 +146,7 @@ fn prepare_is_whole(context: &mut Context) -> Result<()> {
 }
 
 fn commit_is_whole(context: &mut Context) -> Result<()> {
-    context.narrow()?;
+    context.move_to_small_disk()?;
     context.layer(None, "base", &[write_sized("/f", 100_000, 92)])?;
     let options = PrepareOptions::default();
     context.store().prepare("key", Some("base"), &options)?;
@@ -158,7 +158,7 @@ fn commit_is_whole(context: &mut Context) -> Result<()> {
     let options = CommitOptions::default();
     let given = context.store().commit("key", "name", &options);
     let judged = done_or_told(context, "commit", given);
-    context.give_room(filler)?;
+    context.make_space(filler)?;
     context.reopen()?;
     let is_committed = judged?;
     let kind = context.store().stat("name").ok().map(|info| info.kind);
@@ -177,14 +177,14 @@ fn commit_is_whole(context: &mut Context) -> Result<()> {
 }
 
 fn removal_makes_room(context: &mut Context) -> Result<()> {
-    context.narrow()?;
+    context.move_to_small_disk()?;
     context.layer(None, "base", &[write("/f", "f")])?;
     context.layer(Some("base"), "large", &[write_sized("/g", 32 << 20, 93)])?;
     let filler = context.fill(4 * MIB)?;
     let full = context.used();
     let removed = context.store().remove("large");
     let freed = full.and_then(|full| wait_until_free(context, full.saturating_sub(28 * MIB)));
-    context.give_room(filler)?;
+    context.make_space(filler)?;
     removed?;
     freed?;
     expect_sound(context)

@@ -556,7 +556,7 @@ fn every_compression(context: &mut Context) -> Result<()> {
 }
 
 fn full_file_system(context: &mut Context) -> Result<()> {
-    context.narrow()?;
+    context.move_to_small_disk()?;
     apply_entries(context, "base", None, &[Entry::file("f", "base")])?;
     let before = context.manifest("base")?;
     let layer = archive(&[
@@ -567,7 +567,7 @@ fn full_file_system(context: &mut Context) -> Result<()> {
     let kept = context.store().driver().inventory()?.len();
     let given = apply(context, "top", Some("base"), &layer);
     let told = full::told(context, "apply of 64 MiB into 24 MiB", given);
-    context.give_room(filler)?;
+    context.make_space(filler)?;
     told?;
     context.reopen()?;
     refused("the name", "not found", context.store().stat("top"))?;

@@ -175,7 +175,7 @@ pub const GROUPS: &[Group] = &[
             runtime::neighbor::CASES,
             runtime::full::CASES,
             runtime::access::CASES,
-            runtime::ordinary::CASES,
+            runtime::rootless::CASES,
         ],
     },
     Group {

@@ -17,8 +17,8 @@ use cowlab_sys::{Errno, MountOption};
 use crate::cases::full;
 use crate::cases::life::{read_text, write_text};
 use crate::context::Result;
+use crate::disk_full::is_full;
 use crate::prelude::*;
-use crate::room::is_full;
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -452,7 +452,7 @@ fn wait_for(path: &Path) -> Result<()> {
 pub(super) const LEFT: u64 = 24 << 20;
 
 fn full_file_system(context: &mut Context) -> Result<()> {
-    context.narrow()?;
+    context.move_to_small_disk()?;
     context.layer(None, "base", &[write_sized("/f", 100_000, 31)])?;
     let before = context.manifest("base")?;
     prepare(context.store(), "key", Some("base"))?;
@@ -472,7 +472,7 @@ fn full_file_system(context: &mut Context) -> Result<()> {
     });
     let named = full::expect_pool_named(context);
     // First of all: a file system that stays full would fail every case after this one.
-    context.give_room(filler)?;
+    context.make_space(filler)?;
     named?;
     expect(
         "/large",

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use cowlab_runtime::{Root, RootOptions, ordinary};
+use cowlab_runtime::{Root, RootOptions, rootless};
 use cowlab_snapshots::Duplicates;
 
 /// Flags of every command that works on a root.
@@ -48,7 +48,7 @@ impl RootArgs {
     ///
     /// # Errors
     ///
-    /// As [`ordinary::enter`] and [`Root::open`].
+    /// As [`rootless::enter`] and [`Root::open`].
     pub(crate) fn open(&self) -> anyhow::Result<Root> {
         self.open_for(&BlobArgs::default())
     }
@@ -57,7 +57,7 @@ impl RootArgs {
     ///
     /// # Errors
     ///
-    /// As [`ordinary::enter`] and [`Root::open`].
+    /// As [`rootless::enter`] and [`Root::open`].
     pub(crate) fn open_for(&self, blobs: &BlobArgs) -> anyhow::Result<Root> {
         let mut options = self.enter()?;
         options.discard_blobs = blobs.discard_blobs;
@@ -72,7 +72,7 @@ impl RootArgs {
     ///
     /// # Errors
     ///
-    /// As [`ordinary::enter`].
+    /// As [`rootless::enter`].
     pub(crate) fn enter(&self) -> anyhow::Result<RootOptions> {
         let mut options = RootOptions {
             dir: self.root.clone(),
@@ -80,7 +80,7 @@ impl RootArgs {
             settings: self.settings.iter().cloned().collect(),
             ..RootOptions::default()
         };
-        ordinary::enter(&mut options)?;
+        rootless::enter(&mut options)?;
         Ok(options)
     }
 }

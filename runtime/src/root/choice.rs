@@ -114,7 +114,7 @@ pub(super) fn choose<'a>(
     if let Some(asked) = options.driver.as_deref().or(configured) {
         let (name, variant) = split(asked);
         let entry = find(name)?;
-        if is_ordinary() && entry.ordinary.is_none() {
+        if is_rootless() && entry.ordinary.is_none() {
             let able = cowlab_drivers::all().iter();
             let able: Vec<_> = able
                 .filter(|entry| entry.ordinary.is_some())
@@ -143,13 +143,13 @@ pub(super) fn choose<'a>(
 }
 
 /// Whether this process is root of a user namespace.
-fn is_ordinary() -> bool {
+fn is_rootless() -> bool {
     process::is_root() && !process::is_host_root()
 }
 
 /// The variant of a new root where nobody names one.
 fn usual_variant(entry: &Entry) -> &'static Variant {
-    match is_ordinary() {
+    match is_rootless() {
         // One without is refused by its probe, which says why.
         true => entry.ordinary_variant().unwrap_or(entry.default_variant()),
         false => entry.default_variant(),

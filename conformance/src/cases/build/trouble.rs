@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{Sources, nothing_is_left, prints};
-use crate::cases::runtime::ordinary::closed_device;
+use crate::cases::runtime::rootless::closed_device;
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::{Product, until};
@@ -98,7 +98,7 @@ fn an_interrupted_build(context: &mut Context) -> Result<()> {
 }
 
 fn a_full_disk(context: &mut Context) -> Result<()> {
-    let product = Product::narrow(context)?;
+    let product = Product::on_small_disk(context)?;
     let first = "FROM base\nRUN echo one >/one\n";
     let fill = format!("{first}RUN dd if=/dev/zero of=/big bs=1M count=4000\n");
     let fit = format!("{first}RUN echo two >/two\n");

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::trouble::state;
 use crate::context::Result;
+use crate::disk_full::Filler;
 use crate::prelude::*;
 use crate::product::{BASE, Product, Ran, layered};
-use crate::room::Filler;
 use crate::tarball::{Entry, archive};
 
 pub(in crate::cases) const CASES: &[Case] = &[
@@ -57,7 +57,7 @@ fn done_or_told(ran: Ran) -> Result<bool> {
 }
 
 fn a_full_disk(context: &mut Context) -> Result<()> {
-    let product = Product::narrow(context)?;
+    let product = Product::on_small_disk(context)?;
     let out = context.dir().join("out.tar");
     let to = out.display().to_string();
     let program = "while [ ! -e /stop ]; do sleep 0.05; done; exit 9";
@@ -77,7 +77,7 @@ fn a_full_disk(context: &mut Context) -> Result<()> {
     if stopped.is_ok_and(|ran| ran.code == 0) {
         waited = Some(product.run(&["wait", "con"]));
     }
-    context.give_room(filler)?;
+    context.make_space(filler)?;
     let full = full?;
     if let Some(waited) = waited {
         expect("wait", "status", "9".to_owned(), waited?.ok()?)?;
@@ -310,7 +310,7 @@ fn expect_effect(product: &Product, one: &Attempt, is_done: bool, host: &Path) -
 }
 
 fn a_disk_that_fills(context: &mut Context) -> Result<()> {
-    let product = Product::narrow(context)?;
+    let product = Product::on_small_disk(context)?;
     let host = context.dir().join("files");
     fs::create_dir(&host)?;
     fs::write(host.join("large"), cowlab_random::bytes(1, LARGE))?;
@@ -327,7 +327,7 @@ fn a_disk_that_fills(context: &mut Context) -> Result<()> {
         .iter()
         .map(|one| done_or_told(attempt(&product, one, &host)?))
         .collect();
-    context.give_room(filler)?;
+    context.make_space(filler)?;
     let judged = judged?;
     let is_refused = judged.contains(&false);
     expect("commands", "found no room", true, is_refused)?;

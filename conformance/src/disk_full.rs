@@ -1,4 +1,4 @@
-//! Room that runs out: places with little of it, what fills them, and more room again.
+//! Full disks: small places, what fills them, and space again.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -20,7 +20,7 @@ const STEPS: [u64; 4] = [64 << 20, 8 << 20, 1 << 20, 64 << 10];
 /// The snapshot that fills a pool whose room only snapshots have.
 const FILLER: &str = "filler";
 
-/// What takes the room.
+/// What takes the space.
 #[derive(Debug)]
 #[must_use = "what stays full fails every case after this one"]
 pub(crate) struct Filler {
@@ -42,7 +42,7 @@ impl Context {
     /// # Errors
     ///
     /// When the pool, or the store, cannot be made.
-    pub(crate) fn narrow(&mut self) -> Result<()> {
+    pub(crate) fn move_to_small_disk(&mut self) -> Result<()> {
         match self.small_place()? {
             Some(small) => self.move_to(small),
             None => Ok(()),
@@ -69,7 +69,7 @@ impl Context {
                     // btrfs frees space when the transaction that gave it back is on disk.
                     Ok(()) => cowlab_sys::durability::syncfs(self.dir())?,
                     Err(error) => {
-                        self.give_room(filler)?;
+                        self.make_space(filler)?;
                         return Err(error.into());
                     }
                 }
@@ -90,12 +90,12 @@ impl Context {
         Ok(Filler { file: None })
     }
 
-    /// Makes room: a pool gets a larger device, a file system loses the file that filled it.
+    /// Makes space: a pool gets a larger device, a file system loses the file that filled it.
     ///
     /// # Errors
     ///
     /// When it cannot be made.
-    pub(crate) fn give_room(&self, filler: Filler) -> Result<()> {
+    pub(crate) fn make_space(&self, filler: Filler) -> Result<()> {
         if let Some(file) = filler.file {
             fs::remove_file(file)?;
         }

@@ -1,4 +1,4 @@
-//! Ordinary users: a user namespace in which one is root, so that everything else need not know the difference.
+//! Rootless users: a user namespace in which one is root, so that everything else need not know the difference.
 //!
 //! All processes that work on a root share one, or none could send another's container a signal or look into it. It lives
 //! as long as one of them does, a container's monitor for example; the next one makes a new one with the same ids. Who
@@ -52,7 +52,7 @@ const SWITCHES: [(&str, &str, &str); 3] = [
 ///
 /// # Errors
 ///
-/// [`Error::Ordinary`] names what the host lacks; [`Error::Root`], [`Error::Configuration`].
+/// [`Error::Rootless`] names what the host lacks; [`Error::Root`], [`Error::Configuration`].
 pub fn enter(options: &mut RootOptions) -> Result<()> {
     static MEMBERS: OnceLock<Members> = OnceLock::new();
     if process::is_host_root() || MEMBERS.get().is_some() {
@@ -97,7 +97,7 @@ fn join_one(pids: Vec<u32>) -> bool {
 
 fn make() -> Result<()> {
     let user = Cmd::new("id").arg("-un").read()?;
-    let refused = |what: String, remedy: String| Error::Ordinary {
+    let refused = |what: String, remedy: String| Error::Rootless {
         user: user.clone(),
         missing: Missing { what, remedy },
     };
