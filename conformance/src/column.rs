@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::difference::Difference;
 use crate::faulty_store::StoreFault;
 use crate::file_systems::FileSystems;
-use crate::needs::{Excuse, Lacking};
+use crate::needs::{MissingRequirement, SkipReason};
 use crate::report::{Ended, Report, now};
 use crate::subject::Subject;
 use crate::verdict::Verdict;
@@ -158,34 +158,40 @@ fn strict_skip(subject: &Subject, options: &Options, reason: String) -> Verdict 
 fn without_backing(run: &Run, subject: &Subject, options: &Options, reason: String) -> Verdict {
     let probed = (subject.entry.probe)(run.directory(), subject.variant, &Settings::new());
     if subject.backing.is_out_of_tree() && probed.is_ok() {
-        let excuse = Some(Excuse::Kernel);
-        return without(subject, options, Lacking { reason, excuse });
+        let skip_reason = Some(SkipReason::Kernel);
+        return without(
+            subject,
+            options,
+            MissingRequirement {
+                reason,
+                skip_reason,
+            },
+        );
     }
     strict_skip(subject, options, reason)
 }
 
 /// The verdict on a case that lacks something.
-fn without(subject: &Subject, options: &Options, lacking: Lacking) -> Verdict {
+fn without(subject: &Subject, options: &Options, missing: MissingRequirement) -> Verdict {
     let is_host = guest::here() == Place::Host;
-    match lacking.excuse {
-        Some(Excuse::FileSystem) => Verdict::skip(lacking.reason),
-        Some(Excuse::Judge) if options.strict_judges => Verdict::fail(format!(
+    match missing.skip_reason {
+        Some(SkipReason::FileSystem) => Verdict::skip(missing.reason),
+        Some(SkipReason::NotInstalled) if options.strict_judges => Verdict::fail(format!(
             "skipped, which --strict-judges forbids: {}",
-            lacking.reason
+            missing.reason
         )),
-        Some(Excuse::Judge) => Verdict::skip(lacking.reason),
-        Some(Excuse::Kernel) if is_host && !subject.entry.runs_in_guest => Verdict::skip(format!(
-            "{}; the guest has not got the driver",
-            lacking.reason
-        )),
+        Some(SkipReason::NotInstalled) => Verdict::skip(missing.reason),
+        Some(SkipReason::Kernel) if is_host && !subject.entry.runs_in_guest => Verdict::skip(
+            format!("{}; the guest has not got the driver", missing.reason),
+        ),
         // Who asks for this kernel alone gets what it has.
-        Some(Excuse::Kernel) if is_host && options.no_guest == NoGuest::NotAsked => {
+        Some(SkipReason::Kernel) if is_host && options.no_guest == NoGuest::NotAsked => {
             Verdict::skip(format!(
                 "{}; without `--where host` it runs in the guest",
-                lacking.reason
+                missing.reason
             ))
         }
-        _ => strict_skip(subject, options, lacking.reason),
+        _ => strict_skip(subject, options, missing.reason),
     }
 }
 
@@ -264,18 +270,21 @@ impl Column<'_> {
     fn leave_out_what_cannot_run(&mut self, cases: &[&'static Case]) -> Vec<&'static Case> {
         let mut able = Vec::new();
         for case in cases {
-            let lacking = if case.risk == Risk::Kernel && !self.options.risky {
+            let missing = if case.risk == Risk::Kernel && !self.options.risky {
                 let reason = "the case may upset the kernel".to_owned();
-                let excuse = Some(Excuse::Kernel);
-                Some(Lacking { reason, excuse })
+                let skip_reason = Some(SkipReason::Kernel);
+                Some(MissingRequirement {
+                    reason,
+                    skip_reason,
+                })
             } else {
                 case.needs
                     .iter()
-                    .find_map(|need| self.file_systems.lacking(*need))
+                    .find_map(|need| self.file_systems.missing(*need))
             };
-            match lacking {
-                Some(lacking) => {
-                    let verdict = without(self.subject, self.options, lacking);
+            match missing {
+                Some(missing) => {
+                    let verdict = without(self.subject, self.options, missing);
                     self.end(case, verdict, Duration::ZERO);
                 }
                 None => able.push(*case),

@@ -11,7 +11,7 @@ use cowlab_testbed::{Backing, BackingFs, BackingOptions, Error, Extra, Media, Ru
 
 use crate::case::{Case, Need};
 use crate::errno::{Code, EIO};
-use crate::needs::{self, Lacking};
+use crate::needs::{self, MissingRequirement};
 
 /// The size of a file system that few cases run on, in bytes.
 const SMALL: u64 = 512 << 20;
@@ -24,7 +24,7 @@ pub(crate) struct FileSystems<'a> {
     run: &'a Run,
     usual: BackingFs,
     extras: BTreeMap<Extra, BackingFs>,
-    tried: BTreeMap<Need, Option<Lacking>>,
+    tried: BTreeMap<Need, Option<MissingRequirement>>,
 }
 
 impl<'a> FileSystems<'a> {
@@ -62,7 +62,7 @@ impl<'a> FileSystems<'a> {
     }
 
     /// Tries a need, once, where the cases that have it run.
-    pub(crate) fn lacking(&mut self, need: Need) -> Option<Lacking> {
+    pub(crate) fn missing(&mut self, need: Need) -> Option<MissingRequirement> {
         if let Some(known) = self.tried.get(&need) {
             return known.clone();
         }
@@ -71,7 +71,7 @@ impl<'a> FileSystems<'a> {
         found
     }
 
-    fn try_need(&mut self, need: Need) -> Option<Lacking> {
+    fn try_need(&mut self, need: Need) -> Option<MissingRequirement> {
         let backing = self.usual.backing();
         let filesystem = match needs::extra(need, backing) {
             None => &self.usual,
@@ -84,7 +84,7 @@ impl<'a> FileSystems<'a> {
         if let Err(error) = fs::create_dir_all(&place) {
             return Some(needs::refused(need, backing, error.into()));
         }
-        needs::lacking(need, backing, &place)
+        needs::missing(need, backing, &place)
     }
 
     fn with_extra(&mut self, extra: Extra) -> Result<&BackingFs, Code> {

@@ -65,66 +65,71 @@ fn xfs_lacks(need: Need) -> bool {
     }
 }
 
-/// What of a case is not here.
+/// A requirement of a case that is not met here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Lacking {
+pub(crate) struct MissingRequirement {
     /// The need, and what refused it.
     pub(crate) reason: String,
     /// Why strict mode lets it pass, if it does.
-    pub(crate) excuse: Option<Excuse>,
+    pub(crate) skip_reason: Option<SkipReason>,
 }
 
 /// Why something that is missing is no gap in the host's set-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Excuse {
+pub(crate) enum SkipReason {
     /// The file system has not got it, whatever the host.
     FileSystem,
     /// The host's kernel has not got it: the guest's has.
     Kernel,
-    /// A judge from outside, or what ordinary users need, is not installed.
-    Judge,
+    /// An external checker, or what rootless users need, is not installed.
+    NotInstalled,
 }
 
 /// Tries a need in an empty directory on the backing file system, and leaves the directory empty.
 #[must_use]
-pub(crate) fn lacking(need: Need, backing: Backing, place: &Path) -> Option<Lacking> {
+pub(crate) fn missing(need: Need, backing: Backing, place: &Path) -> Option<MissingRequirement> {
     let tried = try_need(need, backing, place);
     let emptied = empty(place);
     let error = Code::from(tried.and(emptied).err()?);
     Some(refused(need, backing, error))
 }
 
-/// What is lacking where a need was refused with this error.
+/// The missing requirement where a need was refused with this error.
 #[must_use]
-pub(crate) fn refused(need: Need, backing: Backing, error: Code) -> Lacking {
+pub(crate) fn refused(need: Need, backing: Backing, error: Code) -> MissingRequirement {
     let by_nature = LACKS
         .iter()
         .any(|(kind, lacks)| *kind == backing && lacks(need));
     if need == Need::OrdinaryUsers {
-        return Lacking {
+        return MissingRequirement {
             reason: format!("needs {need}; here: {error}"),
-            excuse: Some(Excuse::Judge),
+            skip_reason: Some(SkipReason::NotInstalled),
         };
     }
     if let Need::Program(_) | Need::DebianRoot = need {
-        return Lacking {
+        return MissingRequirement {
             reason: format!(
                 "needs {need}: `cargo xtask setup --yes --judges` installs what it can"
             ),
-            excuse: Some(Excuse::Judge),
+            skip_reason: Some(SkipReason::NotInstalled),
         };
     }
     let kernel = matches!(need, Need::SizeLimit | Need::Verity | Need::IdMappedMount);
-    let excuse = match (by_nature, kernel) {
-        (true, _) => Some(Excuse::FileSystem),
-        (false, true) => Some(Excuse::Kernel),
+    let skip_reason = match (by_nature, kernel) {
+        (true, _) => Some(SkipReason::FileSystem),
+        (false, true) => Some(SkipReason::Kernel),
         (false, false) => None,
     };
-    let reason = match excuse {
-        Some(Excuse::FileSystem) => format!("{backing} has not got {need}"),
-        Some(Excuse::Kernel | Excuse::Judge) | None => format!("needs {need}; here: {error}"),
+    let reason = match skip_reason {
+        Some(SkipReason::FileSystem) => format!("{backing} has not got {need}"),
+        Some(SkipReason::Kernel | SkipReason::NotInstalled) | None => {
+            format!("needs {need}; here: {error}")
+        }
     };
-    Lacking { reason, excuse }
+    MissingRequirement {
+        reason,
+        skip_reason,
+    }
 }
 
 /// What a file system has to be made with for a need.

@@ -11,7 +11,7 @@ use cowlab_testbed::{Backing, Error as TestbedError, Run};
 
 use crate::case::{Case, Need, Risk};
 use crate::file_systems::FileSystems;
-use crate::needs::Excuse;
+use crate::needs::SkipReason;
 use crate::subject::Subject;
 
 /// A column and the cases to run in it.
@@ -19,7 +19,7 @@ pub(crate) type Planned = (Subject, Vec<&'static Case>);
 
 /// What the host lacks for a column.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum Lack {
+pub(crate) enum MissingOnHost {
     /// Nothing at all.
     #[default]
     Nothing,
@@ -29,7 +29,7 @@ pub(crate) enum Lack {
     Everything,
 }
 
-impl Lack {
+impl MissingOnHost {
     fn covers(&self, case: &Case) -> bool {
         match self {
             Self::Nothing => false,
@@ -45,59 +45,65 @@ pub(crate) fn guest_cases(
     cases: &[&'static Case],
     place: Where,
     risky: bool,
-    lack: &Lack,
+    missing: &MissingOnHost,
 ) -> Vec<&'static Case> {
     let goes = |case: &&'static Case| match place {
         Where::Host => false,
         Where::Guest => true,
-        Where::Auto => lack.covers(case) || (case.risk == Risk::Kernel && !risky),
+        Where::Auto => missing.covers(case) || (case.risk == Risk::Kernel && !risky),
     };
     cases.iter().filter(|case| goes(case)).copied().collect()
 }
 
 /// Finds out what the host lacks for each column.
 #[must_use]
-pub(crate) fn lacks(run: &Run, columns: &[Planned]) -> Vec<Lack> {
-    let mut lacks = vec![Lack::Nothing; columns.len()];
+pub(crate) fn missing_on_host(run: &Run, columns: &[Planned]) -> Vec<MissingOnHost> {
+    let mut missing_on_host = vec![MissingOnHost::Nothing; columns.len()];
     let mut backings: BTreeMap<Backing, Vec<usize>> = BTreeMap::new();
     for (index, (subject, _)) in columns.iter().enumerate() {
         backings.entry(subject.backing).or_default().push(index);
     }
     for indices in backings.values() {
-        for (index, lack) in indices.iter().zip(lacks_on(run, columns, indices)) {
-            lacks[*index] = lack;
+        for (index, missing) in indices
+            .iter()
+            .zip(missing_on_backing(run, columns, indices))
+        {
+            missing_on_host[*index] = missing;
         }
     }
-    lacks
+    missing_on_host
 }
 
 /// The same for the columns on one backing file system.
-fn lacks_on(run: &Run, columns: &[Planned], indices: &[usize]) -> Vec<Lack> {
+fn missing_on_backing(run: &Run, columns: &[Planned], indices: &[usize]) -> Vec<MissingOnHost> {
     let chosen: Vec<&Planned> = indices.iter().map(|index| &columns[*index]).collect();
     let Some((first, _)) = chosen.first() else {
         return Vec::new();
     };
     let mut file_systems = match FileSystems::make(run, first.backing) {
         Ok(file_systems) => file_systems,
-        Err(TestbedError::Missing { .. }) => return vec![Lack::Everything; chosen.len()],
+        Err(TestbedError::Missing { .. }) => return vec![MissingOnHost::Everything; chosen.len()],
         // Whatever is wrong, the column will say it.
-        Err(_) => return vec![Lack::Nothing; chosen.len()],
+        Err(_) => return vec![MissingOnHost::Nothing; chosen.len()],
     };
-    let mut lacks = Vec::new();
+    let mut missing_on_host = Vec::new();
     for (subject, cases) in chosen {
         let backing = file_systems.usual();
         let Ok(settings) = backing.places().fresh() else {
-            lacks.push(Lack::Nothing);
+            missing_on_host.push(MissingOnHost::Nothing);
             continue;
         };
         let probed = (subject.entry.probe)(backing.mount_point(), subject.variant, &settings);
-        lacks.push(match probed {
-            Err(DriverError::Unavailable(_)) => Lack::Everything,
+        missing_on_host.push(match probed {
+            Err(DriverError::Unavailable(_)) => MissingOnHost::Everything,
             _ => needed(cases, |need| {
-                let lacking = file_systems.lacking(need);
-                // The guest has no more judges than its host.
-                lacking.is_some_and(|lacking| {
-                    !matches!(lacking.excuse, Some(Excuse::FileSystem | Excuse::Judge))
+                let missing = file_systems.missing(need);
+                // The guest has no more external checkers than its host.
+                missing.is_some_and(|missing| {
+                    !matches!(
+                        missing.skip_reason,
+                        Some(SkipReason::FileSystem | SkipReason::NotInstalled)
+                    )
                 })
             }),
         });
@@ -108,20 +114,20 @@ fn lacks_on(run: &Run, columns: &[Planned], indices: &[usize]) -> Vec<Lack> {
             "a file system that was tried is left for the run to take down"
         );
     }
-    lacks
+    missing_on_host
 }
 
-fn needed(cases: &[&'static Case], mut is_lacking: impl FnMut(Need) -> bool) -> Lack {
+fn needed(cases: &[&'static Case], mut is_missing: impl FnMut(Need) -> bool) -> MissingOnHost {
     let needs: BTreeSet<Need> = cases
         .iter()
         .flat_map(|case| case.needs)
         .copied()
-        .filter(|need| is_lacking(*need))
+        .filter(|need| is_missing(*need))
         .collect();
     if needs.is_empty() {
-        Lack::Nothing
+        MissingOnHost::Nothing
     } else {
-        Lack::Needs(needs)
+        MissingOnHost::Needs(needs)
     }
 }
 
@@ -145,37 +151,37 @@ mod tests {
     };
     const CASES: [&Case; 3] = [&PLAIN, &LIMITED, &RISKY];
 
-    fn ids(place: Where, risky: bool, lack: &Lack) -> Vec<&'static str> {
-        let cases = guest_cases(&CASES, place, risky, lack);
+    fn ids(place: Where, risky: bool, missing: &MissingOnHost) -> Vec<&'static str> {
+        let cases = guest_cases(&CASES, place, risky, missing);
         cases.iter().map(|case| case.id).collect()
     }
 
     #[test]
     fn auto_sends_to_the_guest_what_the_host_lacks() {
-        let quota = Lack::Needs(BTreeSet::from([Need::SizeLimit]));
-        assert_eq!(ids(Where::Auto, true, &Lack::Nothing), [""; 0]);
+        let quota = MissingOnHost::Needs(BTreeSet::from([Need::SizeLimit]));
+        assert_eq!(ids(Where::Auto, true, &MissingOnHost::Nothing), [""; 0]);
         assert_eq!(ids(Where::Auto, true, &quota), ["area/limited"]);
         assert_eq!(
             ids(Where::Auto, false, &quota),
             ["area/limited", "area/risky"]
         );
-        assert_eq!(ids(Where::Auto, true, &Lack::Everything).len(), 3);
+        assert_eq!(ids(Where::Auto, true, &MissingOnHost::Everything).len(), 3);
     }
 
     #[test]
     fn a_named_place_is_kept_whatever_is_lacking() {
-        assert_eq!(ids(Where::Host, false, &Lack::Everything), [""; 0]);
-        assert_eq!(ids(Where::Guest, true, &Lack::Nothing).len(), 3);
+        assert_eq!(ids(Where::Host, false, &MissingOnHost::Everything), [""; 0]);
+        assert_eq!(ids(Where::Guest, true, &MissingOnHost::Nothing).len(), 3);
     }
 
     #[test]
     fn only_what_cases_need_is_tried() {
         let mut tried = Vec::new();
-        let lack = needed(&CASES, |need| {
+        let missing = needed(&CASES, |need| {
             tried.push(need);
             need == Need::Acl
         });
-        assert_eq!(lack, Lack::Needs(BTreeSet::from([Need::Acl])));
+        assert_eq!(missing, MissingOnHost::Needs(BTreeSet::from([Need::Acl])));
         assert_eq!(tried, [Need::Acl, Need::SizeLimit]);
     }
 }

@@ -95,18 +95,18 @@ fn guest_cases(
     columns: &[Planned],
 ) -> Vec<Vec<&'static crate::case::Case>> {
     let place = places.place;
-    let lacks = match run {
+    let missing_on_host = match run {
         // Nothing can run in the guest, or everything does.
-        _ if places.guest.is_none() => vec![placing::Lack::Nothing; columns.len()],
-        Some(run) => placing::lacks(run, columns),
-        None => vec![placing::Lack::Everything; columns.len()],
+        _ if places.guest.is_none() => vec![placing::MissingOnHost::Nothing; columns.len()],
+        Some(run) => placing::missing_on_host(run, columns),
+        None => vec![placing::MissingOnHost::Everything; columns.len()],
     };
-    let columns = columns.iter().zip(lacks);
+    let columns = columns.iter().zip(missing_on_host);
     columns
-        .map(|((subject, cases), lack)| {
+        .map(|((subject, cases), missing)| {
             let is_useful = subject.entry.runs_in_guest || place == Where::Guest;
             match places.guest.is_some() && is_useful {
-                true => placing::guest_cases(cases, place, args.risk_kernel, &lack),
+                true => placing::guest_cases(cases, place, args.risk_kernel, &missing),
                 false => Vec::new(),
             }
         })
