@@ -138,7 +138,7 @@ const DOCKER: Judge = Judge {
         $d create --name same same true >/dev/null || exit 1
         $d export same | tar -x -p --numeric-owner -C tree
         list tree >theirs; rm -rf tree; mkdir tree; $d image inspect same >theirs.json
-        $d rm same >/dev/null; $d image rm same >/dev/null
+        $d rm same >/dev/null; $d image rm same >/dev/null; $d builder prune --all --force >/dev/null
     "#,
     config: "/0/Config",
 };
@@ -205,10 +205,10 @@ fn docker_builds_the_same(context: &mut Context) -> Result<()> {
 }
 
 /// Starts a docker of one's own, without a network. It has its own mounts, which end with it as the containerd does that it
-/// starts, and its own `/run`, because the paths of its sockets must be short.
+/// starts, and its own `/run`: the paths of its sockets must be short, and its copies of trees would fill the place.
 fn start_docker(context: &Context) -> Result<Running> {
     const SCRIPT: &str = r#"mount -t tmpfs tmpfs /run && exec dockerd --exec-root /run/docker --pidfile /run/docker.pid \
-        --storage-driver vfs --iptables=false --bridge none --data-root "$1/judge" --host "unix://$1/judge.socket""#;
+        --storage-driver vfs --iptables=false --bridge none --data-root /run/data --host "unix://$1/judge.socket""#;
     let log = context.dir().join("judge.log");
     let mut running = Cmd::new("unshare")
         .args(["--mount", "sh", "-c", SCRIPT, "sh"])
@@ -247,6 +247,8 @@ fn build_the_same(
         product.run(&["rmi", "made"])?.ok()?;
         product.run(&["builder", "prune", "-af"])?.ok()?;
     }
+    // What a judge keeps would take the room of later cases.
+    run("rm -rf judge judge-run")?.ok()?;
     nothing_is_left(product)
 }
 
