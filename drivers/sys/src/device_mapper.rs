@@ -228,7 +228,7 @@ impl DeviceMapper {
         sys(call, name, raw::call(&self.control, number, request))
     }
 
-    /// Makes a call that has the kernel tell udev, and waits until udev has run its rules.
+    /// Makes an ioctl for which the kernel sends a uevent, and waits until udev has run its rules.
     fn call_with_udev(
         &self,
         command: Command,

@@ -32,7 +32,11 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, Dockerfile reference"],
         catalogue: &["S14"],
         impact: Impact::AppVisible,
-        needs: &[Need::Program("dockerd"), Need::Program("tar")],
+        needs: &[
+            Need::Program("dockerd"),
+            Need::Program("docker"),
+            Need::Program("tar"),
+        ],
         run: Some(docker_builds_the_same),
         ..super::BASE
     },
@@ -204,8 +208,8 @@ fn docker_builds_the_same(context: &mut Context) -> Result<()> {
     judged
 }
 
-/// Starts a docker of one's own, without a network. It has its own mounts, which end with it as the containerd does that it
-/// starts, and its own `/run`: the paths of its sockets must be short, and its copies of trees would fill the place.
+/// Starts a dockerd for this case alone, without a network, in a mount namespace with its own `/run`: its sockets need short paths,
+/// and its copies of trees would fill the backing file system. Its mounts and its containerd end with it.
 fn start_docker(context: &Context) -> Result<Running> {
     const SCRIPT: &str = r#"mount -t tmpfs tmpfs /run && exec dockerd --exec-root /run/docker --pidfile /run/docker.pid \
         --storage-driver vfs --iptables=false --bridge none --data-root /run/data --host "unix://$1/judge.socket""#;
@@ -256,6 +260,8 @@ fn build_the_same(
 fn compare(context: &Context, product: &Product, file: &str, judge: Judge) -> Result<()> {
     let read = |name: &str| -> Result<String> { Ok(fs::read_to_string(context.dir().join(name))?) };
     let (ours, theirs) = (read("ours")?, read("theirs")?);
+    // Two listings that failed would be equal.
+    expect(file, "files are listed", true, !ours.is_empty())?;
     let only = |one: &str, other: &str| -> String {
         let lines = one
             .lines()
