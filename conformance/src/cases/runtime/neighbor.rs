@@ -12,7 +12,7 @@ use crate::product::{program, until};
 
 pub(in crate::cases) const CASES: &[Case] = &[Case {
     id: "runtime/a-run-of-the-suite-holds-no-foreign-mount",
-    spec: "While a conformance run is going, others unmount what they have mounted, and its device is free at once.",
+    spec: "While a conformance run is going, others unmount what they have mounted, and its device becomes free.",
     see: &["mount_namespaces(7)", "losetup(8), autoclear"],
     catalogue: &["S22"],
     impact: Impact::AppVisible,
@@ -57,15 +57,9 @@ fn a_run_of_the_suite_holds_no_foreign_mount(context: &mut Context) -> Result<()
         let task = Task::open(pid)?;
         let task = task.ok_or_else(|| Difference::new("conformance", "runs", "yes", "no"))?;
         task.signal(SIGSTOP)?;
-        Cmd::new("umount").arg(&foreign).run()?;
-        let devices = Cmd::new("losetup").arg("--associated").arg(&image).read()?;
+        let freed = unmount_and_free(&foreign, &image);
         task.signal(SIGCONT)?;
-        expect(
-            "the unmounted image",
-            "loop devices",
-            String::new(),
-            devices,
-        )
+        freed
     })();
     if seen.is_err()
         && mountinfo::read_self()?
@@ -79,11 +73,22 @@ fn a_run_of_the_suite_holds_no_foreign_mount(context: &mut Context) -> Result<()
     expect("conformance", "exit status", 0, status)
 }
 
+/// Unmounts a loop mount and waits for its device to end. It ends with the last that has it open: who scans all block devices
+/// (`btrfs device scan`, blkid) opens it for a moment, while a copy of the mount in the stopped run would hold it for good.
+fn unmount_and_free(mount_point: &Path, image: &Path) -> Result<()> {
+    Cmd::new("umount").arg(mount_point).run()?;
+    until("the loop device of the unmounted image has ended", || {
+        let devices = Cmd::new("losetup").arg("--associated").arg(image).read()?;
+        Ok(devices.is_empty())
+    })
+}
+
 /// Whether a thread of a run has mounted what a column lies on, in a namespace of its own.
 fn has_column(pid: u32, tests: &Path) -> Result<bool> {
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread may end meanwhile.
-        let Ok(table) = std::fs::read(thread?.path().join("mountinfo")) else {
+    // The run or a thread of it may end meanwhile.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    for thread in threads.into_iter().flatten().flatten() {
+        let Ok(table) = std::fs::read(thread.path().join("mountinfo")) else {
             continue;
         };
         let mounts = mountinfo::parse(&table)?;
