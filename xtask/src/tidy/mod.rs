@@ -3,6 +3,8 @@
 //! Rules read text only, so they run without a build; each is a pure function with a test that
 //! plants a violation. What the case tables must obey is the business of their own unit tests.
 
+mod cycles;
+mod imports;
 mod manifest;
 mod names;
 mod repository;
@@ -82,6 +84,7 @@ fn check(files: &[TextFile]) -> Vec<Finding> {
     findings.extend(manifest::check(files));
     findings.extend(names::check(files, &manifest::drivers(files)));
     findings.extend(repository::check(files));
+    findings.extend(cycles::check(files));
     findings
 }
 
