@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use cowlab_snapshots::Digest;
+use cowlab_layer::Digest;
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{Chance, dir, durability, io};
 use sha2::{Digest as _, Sha256};

@@ -21,7 +21,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use cowlab_driver::Durability;
-use cowlab_snapshots::{DiffOptions, Digest, Error as StoreError, Filter, PrepareOptions};
+use cowlab_layer::{DiffOptions, Digest};
+use cowlab_snapshots::{Error as StoreError, Filter, PrepareOptions};
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{Chance, durability, interrupt, stat};
 use cowlab_time::Timestamp;

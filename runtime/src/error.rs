@@ -268,7 +268,7 @@ pub enum Error {
 
 impl Error {
     /// A layer that could not be compressed.
-    pub(crate) fn packing(key: &str, reason: cowlab_snapshots::LayerError) -> Self {
+    pub(crate) fn packing(key: &str, reason: cowlab_layer::LayerError) -> Self {
         Self::Store(cowlab_snapshots::Error::Layer {
             action: "compress the layer of",
             key: key.to_owned(),

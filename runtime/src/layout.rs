@@ -14,7 +14,7 @@ use oci_spec::image::{
 };
 use sha2::{Digest as _, Sha256};
 
-use cowlab_snapshots::DiffId;
+use cowlab_layer::DiffId;
 
 use crate::{Error, Result};
 
@@ -221,7 +221,7 @@ impl Layout {
             .take(DOCUMENT_LIMIT)
             .read_to_end(&mut bytes)
             .map_err(|error| Error::layout(&path, error))?;
-        let found = cowlab_snapshots::Digest::of(&bytes).to_string();
+        let found = cowlab_layer::Digest::of(&bytes).to_string();
         if found == descriptor.digest().to_string() {
             Ok(bytes)
         } else {

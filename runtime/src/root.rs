@@ -21,7 +21,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{ProbeDir, Settings};
-use cowlab_snapshots::{Digest, Duplicates, Error as StoreError, Store, StoreOptions};
+use cowlab_layer::{Digest, Duplicates};
+use cowlab_snapshots::{Error as StoreError, Store, StoreOptions};
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{durability, io};
 

@@ -15,7 +15,8 @@ use oci_spec::image::{
 };
 use sha2::{Digest as _, Sha256};
 
-use cowlab_snapshots::{CommitOptions, DiffId, DiffOptions, PrepareOptions, Store};
+use cowlab_layer::{DiffId, DiffOptions};
+use cowlab_snapshots::{CommitOptions, PrepareOptions, Store};
 use cowlab_sys::Guard;
 use cowlab_sys::cmd::Cmd;
 

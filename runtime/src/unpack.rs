@@ -3,7 +3,8 @@
 //! A layer's snapshot is named by its chain id (image specification, `config.md`, "Layer ChainID"), so that
 //! two images with a common base share its snapshots and a second unpack writes nothing.
 
-use cowlab_snapshots::{ApplyOptions, DiffId, Digest, Error as StoreError, Store};
+use cowlab_layer::{DiffId, Digest};
+use cowlab_snapshots::{ApplyOptions, Error as StoreError, Store};
 
 use crate::layout::{Image, Layer, Layout};
 use crate::{Error, Result};

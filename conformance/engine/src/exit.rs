@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use cowlab_driver::Error as DriverError;
 use cowlab_guest::{Cause, Error as GuestError};
+use cowlab_layer::LayerError;
 use cowlab_reports::result::WriteError;
 use cowlab_runtime::Error as RuntimeError;
 use cowlab_runtime::container::Error as ContainerError;
-use cowlab_snapshots::{Error as StoreError, LayerError};
+use cowlab_snapshots::Error as StoreError;
 use cowlab_testbed::Error as TestbedError;
 
 /// Success.

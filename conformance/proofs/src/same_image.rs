@@ -17,10 +17,11 @@ use cowlab_conformance::compare::{Times, first_difference};
 use cowlab_conformance::manifest::Manifest;
 use cowlab_conformance::terms::Kind;
 use cowlab_driver::CopyUp;
+use cowlab_layer::{Change, DiffOptions};
 use cowlab_runtime::layout::Image;
 use cowlab_runtime::sample::{self, Origin, Sample};
 use cowlab_runtime::unpack::{chain_ids, unpack};
-use cowlab_snapshots::{Change, DiffOptions, Store, StoreOptions};
+use cowlab_snapshots::{Store, StoreOptions};
 use cowlab_sys::Guard;
 use cowlab_testbed::{Backing, Media, Run};
 

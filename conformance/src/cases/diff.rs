@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use cowlab_snapshots::{ApplyOptions, CommitOptions, DiffOptions, PrepareOptions};
+use cowlab_layer::DiffOptions;
+use cowlab_snapshots::{ApplyOptions, CommitOptions, PrepareOptions};
 use cowlab_sys::cmd::Cmd;
 use cowlab_sys::file::Mapping;
 use cowlab_sys::{Errno, FileKind, at};

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use cowlab_snapshots::{ApplyOptions, DiffOptions, Duplicates, Error as StoreError, Filter};
+use cowlab_layer::{DiffOptions, Duplicates};
+use cowlab_snapshots::{ApplyOptions, Error as StoreError, Filter};
 use cowlab_sys::cursor::Cursor;
 
 use crate::cases::layer::{apply, apply_entries, shows, summary};

@@ -2,9 +2,8 @@
 
 use std::io::Write;
 
-use cowlab_snapshots::{
-    ApplyOptions, CommitOptions, Error as StoreError, LayerError, PrepareOptions,
-};
+use cowlab_layer::LayerError;
+use cowlab_snapshots::{ApplyOptions, CommitOptions, Error as StoreError, PrepareOptions};
 
 use crate::cases::full;
 use crate::cases::life::{names, read_text};

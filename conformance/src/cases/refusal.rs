@@ -8,8 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cowlab_driver::Mounts;
+use cowlab_layer::LayerError;
 use cowlab_snapshots::{
-    CommitOptions, Error as StoreError, Filter, LayerError, PrepareOptions, Store, StoreOptions,
+    CommitOptions, Error as StoreError, Filter, PrepareOptions, Store, StoreOptions,
 };
 use cowlab_sys::cmd::Cmd;
 use cowlab_sys::{Errno, MountOption};

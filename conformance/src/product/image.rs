@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use cowlab_snapshots::Digest;
+use cowlab_layer::Digest;
 use cowlab_sys::cmd::Cmd;
 use serde_json::{Value, json};
 

@@ -2,9 +2,8 @@
 
 use std::io::Write;
 
-use cowlab_snapshots::Digest;
-use cowlab_snapshots::layer::Packer;
-use cowlab_snapshots::layer::reader::Compression;
+use cowlab_layer::Digest;
+use cowlab_layer::stream::{Compression, Packer};
 use serde_json::{Value, json};
 
 use crate::context::Result;

@@ -5,13 +5,14 @@
 use std::io::{Read, Write};
 use std::path::Path;
 
+use cowlab_layer::changes::{self, Change};
+use cowlab_layer::diff::{self, DiffOptions, Written};
+use cowlab_layer::recipe::{self, Rebuilt};
+use cowlab_layer::shows;
+use cowlab_layer::stream::ReadOptions;
+
 use crate::Error;
 use crate::Result;
-use crate::layer::changes::{self, Change};
-use crate::layer::diff::{self, DiffOptions, Written};
-use crate::layer::reader::ReadOptions;
-use crate::layer::recipe::{self, Rebuilt};
-use crate::layer::shows;
 use crate::locks::Hold;
 use crate::row::{self, Row};
 use crate::shown::Shown;
@@ -163,7 +164,7 @@ impl Store {
     }
 
     /// Whether a committed snapshot is what its layer makes of its parent, found out without unpacking. A yes is a proof, a no is
-    /// none: see [`shows`](crate::layer::shows).
+    /// none: see [`shows`](cowlab_layer::shows).
     ///
     /// # Errors
     ///

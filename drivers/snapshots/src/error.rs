@@ -7,8 +7,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use cowlab_driver::SnapshotId;
+use cowlab_layer::LayerError;
 
-use crate::{Holder, Kind, LayerError};
+use crate::{Holder, Kind};
 
 /// An error of the snapshot store.
 #[derive(Debug, thiserror::Error)]

@@ -8,10 +8,11 @@ use std::io::{Read, Write};
 
 use cowlab_driver::{CreateOptions, Durability, Staging};
 
+use cowlab_layer::apply::{self, Counts, Duplicates, Target};
+use cowlab_layer::stream::{Content, ReadOptions};
+use cowlab_layer::{DiffId, Digest};
+
 use crate::info::{Info, Kind, Labels};
-use crate::layer::apply::{self, Counts, Duplicates, Target};
-use crate::layer::reader::{Content, ReadOptions};
-use crate::layer::{DiffId, Digest};
 use crate::lifecycle::PendingOperation;
 use crate::row::Operation;
 use crate::shown::Shown;

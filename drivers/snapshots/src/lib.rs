@@ -45,7 +45,6 @@ mod health;
 mod import;
 mod in_use;
 mod info;
-pub mod layer;
 mod lifecycle;
 mod locks;
 mod mounting;
@@ -65,11 +64,6 @@ pub use import::{Applied, ApplyOptions};
 pub use info::{
     CommitOptions, Filter, Info, KEY_MAX, Kind, LABEL_MAX, Labels, PrepareOptions, StoreOptions,
 };
-pub use layer::apply::Duplicates;
-pub use layer::changes::{Change, ChangeKind};
-pub use layer::diff::{DiffOptions, Written};
-pub use layer::recipe::Rebuilt;
-pub use layer::{DiffId, Digest, LayerError};
 pub use mounting::Mounted;
 pub use recovery::{CheckReport, Recovery};
 pub use store::{Identity, Store};

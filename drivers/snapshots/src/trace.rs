@@ -13,7 +13,8 @@ use cowlab_driver::{
 use cowlab_sys::at::{self, OFlags};
 use cowlab_sys::{Errno, FileKind, Root, Stat};
 
-use crate::layer::changes::{Change, ChangeKind, same_entry};
+use cowlab_layer::changes::{Change, ChangeKind, same_entry};
+
 use crate::locks::{Hold, SnapshotLock};
 use crate::row::{self, Row};
 use crate::shown::Shown;

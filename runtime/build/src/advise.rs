@@ -10,9 +10,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::Bytes;
+use cowlab_layer::{Change, ChangeKind, Digest};
 use cowlab_runtime::Root;
 use cowlab_runtime::graph::LayerRow;
-use cowlab_snapshots::{Change, ChangeKind, Digest};
 use cowlab_sys::{FileKind, io, stat};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

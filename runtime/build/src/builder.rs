@@ -6,11 +6,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use cowlab_dockerfile::{Base, Globals, Ignore, Plan, Planned, Platform};
+use cowlab_layer::Digest;
 use cowlab_runtime::Root;
 use cowlab_runtime::build::{Build, ImportedCache, timestamp};
 use cowlab_runtime::graph::LayerRow;
 use cowlab_runtime::image::{self, Name};
-use cowlab_snapshots::Digest;
 use cowlab_sys::interrupt;
 use serde_json::Value;
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use cowlab_layer::Digest;
 use cowlab_runtime::build::{Build, ImportedCache};
 use cowlab_runtime::graph::{LayerRow, StepRow};
-use cowlab_snapshots::Digest;
 use sha2::{Digest as _, Sha256};
 
 use crate::Result;

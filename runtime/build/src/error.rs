@@ -104,7 +104,7 @@ pub enum Error {
         /// The file.
         name: String,
         /// What is wrong with it.
-        reason: Box<cowlab_snapshots::LayerError>,
+        reason: Box<cowlab_layer::LayerError>,
     },
     /// The system refused.
     #[error(transparent)]

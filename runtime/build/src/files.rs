@@ -8,10 +8,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use cowlab_dockerfile::{Add, Base, Copy, Document, Ignore, Mode, Remote, Source};
+use cowlab_layer::apply::{self, ApplyOptions};
 use cowlab_runtime::container::owner;
 use cowlab_runtime::graph::LayerRow;
 use cowlab_runtime::image::open_archive;
-use cowlab_snapshots::layer::apply::{self, ApplyOptions};
 use cowlab_sys::{FileKind, Root, at, io};
 
 use crate::cache::{Key, Outcome};

@@ -9,10 +9,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use cowlab_dockerfile::{Document, Ignore, Mount, MountKind, Program, Run, Sharing};
+use cowlab_layer::Digest;
 use cowlab_runtime::build::cache::{self, CacheDir};
 use cowlab_runtime::container::mounts::MountRequest;
 use cowlab_runtime::graph::LayerRow;
-use cowlab_snapshots::{Digest, Mounted};
+use cowlab_snapshots::Mounted;
 use cowlab_sys::mount::{self, MountAttributes, MountGuard, MountSpec};
 use cowlab_sys::{Root, at, io};
 

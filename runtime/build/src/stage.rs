@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use cowlab_dockerfile::{Base, Globals, Instruction, Kind, Planned, Scope};
+use cowlab_layer::Digest;
 use cowlab_runtime::build::{StepOptions, timestamp};
 use cowlab_runtime::container::owner;
 use cowlab_runtime::graph::LayerRow;
-use cowlab_snapshots::Digest;
 use serde_json::{Value, json};
 
 use crate::advise::StepReport;

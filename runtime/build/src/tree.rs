@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cowlab_dockerfile::{Ignore, Mode, Pattern, Verdict, has_wildcards};
-use cowlab_snapshots::{Digest, layer::is_portable};
+use cowlab_layer::{Digest, is_portable};
 use cowlab_sys::at::{self, OFlags};
 use cowlab_sys::{Errno, FileKind, Root, Stat, dir, io, stat, xattr};
 use sha2::{Digest as _, Sha256};

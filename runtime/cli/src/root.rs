@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use cowlab_layer::Duplicates;
 use cowlab_runtime::{Root, RootOptions, rootless};
-use cowlab_snapshots::Duplicates;
 
 /// Flags of every command that works on a root.
 #[derive(Debug, Clone, Default, clap::Args)]

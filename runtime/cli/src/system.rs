@@ -232,9 +232,9 @@ fn tell_layer(out: &mut impl Write, finding: &LayerFinding) -> io::Result<()> {
     let id = short(&finding.chain_id);
     for change in &finding.changes {
         let kind = match change.kind {
-            cowlab_snapshots::ChangeKind::Added => "added",
-            cowlab_snapshots::ChangeKind::Modified => "modified",
-            cowlab_snapshots::ChangeKind::Deleted => "deleted",
+            cowlab_layer::ChangeKind::Added => "added",
+            cowlab_layer::ChangeKind::Modified => "modified",
+            cowlab_layer::ChangeKind::Deleted => "deleted",
         };
         let path = change.path.display().to_string();
         writeln!(out, "layer {id}: {kind} {}", path.escape_debug())?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use cowlab_driver::Allocation;
-use cowlab_snapshots::Digest;
+use cowlab_layer::Digest;
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{durability, io};
 

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use cowlab_snapshots::Digest;
+use cowlab_layer::Digest;
 use cowlab_sys::at::OFlags;
 use cowlab_sys::{Root as Tree, durability, io, reflink};
 use serde::{Deserialize, Serialize};

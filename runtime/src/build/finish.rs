@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cowlab_snapshots::ChangeKind;
+use cowlab_layer::ChangeKind;
 use cowlab_sys::stat::{self, FileKind, Time};
 use cowlab_sys::{Errno, Root as Tree, at};
 

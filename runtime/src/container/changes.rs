@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use cowlab_driver::{CopyUp, Usage};
-use cowlab_snapshots::{Change, ChangeKind, DiffOptions, Digest, Written};
+use cowlab_layer::{Change, ChangeKind, DiffOptions, Digest, Written};
 use cowlab_time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

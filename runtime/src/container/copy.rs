@@ -7,9 +7,9 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use cowlab_snapshots::layer::apply::{self, ApplyOptions, Target};
-use cowlab_snapshots::layer::{changes, diff};
-use cowlab_snapshots::{Change, ChangeKind, DiffOptions, LayerError};
+use cowlab_layer::apply::{self, ApplyOptions, Target};
+use cowlab_layer::{Change, ChangeKind, DiffOptions, LayerError};
+use cowlab_layer::{changes, diff};
 use cowlab_sys::at::RenameFlags;
 use cowlab_sys::mount::{self, MountAttributes, MountGuard};
 use cowlab_sys::process::with_private_mounts;

@@ -12,9 +12,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cowlab_snapshots::layer::apply::{self, ApplyOptions, Target};
-use cowlab_snapshots::layer::{changes, diff};
-use cowlab_snapshots::{Change, DiffOptions, LayerError};
+use cowlab_layer::apply::{self, ApplyOptions, Target};
+use cowlab_layer::{Change, DiffOptions, LayerError};
+use cowlab_layer::{changes, diff};
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{Errno, at, durability, io};
 use cowlab_time::Timestamp;

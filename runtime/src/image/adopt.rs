@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use cowlab_snapshots::layer::Packer;
-use cowlab_snapshots::layer::reader::{Compression, ReadOptions};
-use cowlab_snapshots::layer::recipe;
-use cowlab_snapshots::{CommitOptions, DiffOptions, Digest, Error as StoreError};
+use cowlab_layer::apply;
+use cowlab_layer::stream::{Compression, Packer, ReadOptions};
+use cowlab_layer::{DiffOptions, Digest};
+use cowlab_snapshots::{CommitOptions, Error as StoreError};
 
 use super::discard::NewRecipe;
 use super::make::Fresh;
@@ -149,7 +149,7 @@ impl Root {
             ..ReadOptions::default()
         };
         let mut blob = self.blobs().file(&planned.blob)?;
-        recipe::record(&mut blob, &options, recipe.sink())
+        apply::record(&mut blob, &options, recipe.sink())
             .map_err(|error| Error::packing(&row.chain_id, error))?;
         recipe.end(self, row).map(drop)
     }

@@ -11,7 +11,7 @@ use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 
-use cowlab_snapshots::layer::reader::Compression;
+use cowlab_layer::stream::Compression;
 
 /// How much is read at a time, in bytes.
 const PIECE: usize = 256 << 10;

@@ -9,9 +9,8 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use cowlab_snapshots::layer::Packer;
-use cowlab_snapshots::layer::reader::Compression;
-use cowlab_snapshots::{Digest, Rebuilt};
+use cowlab_layer::stream::{Compression, Packer};
+use cowlab_layer::{Digest, Rebuilt};
 use cowlab_sys::io;
 
 use super::plan::{DOCUMENT_LIMIT, Manifest};

@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use cowlab_snapshots::Digest;
+use cowlab_layer::Digest;
 
 /// The types of an image's configuration: OCI's and docker's.
 const CONFIG_TYPES: [&str; 2] = [

@@ -3,7 +3,8 @@
 //! A layer's row says `unpacking` before its snapshot is made and `ready` after it is whole. What a dead process left
 //! `unpacking` is unpacked again by the next that needs it.
 
-use cowlab_snapshots::{ApplyOptions, Digest, Error as StoreError};
+use cowlab_layer::Digest;
+use cowlab_snapshots::{ApplyOptions, Error as StoreError};
 use cowlab_sys::Chance;
 
 use super::discard::NewRecipe;

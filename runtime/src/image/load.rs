@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use cowlab_snapshots::Digest;
+use cowlab_layer::Digest;
 use cowlab_sys::{Root as Confined, at, io};
 
 use super::document::{self, Descriptor};

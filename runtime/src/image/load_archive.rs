@@ -7,8 +7,8 @@ use std::path::Path;
 
 use oci_spec::image::{Descriptor, ImageManifestBuilder, MediaType};
 
-use cowlab_snapshots::Digest;
-use cowlab_snapshots::layer::reader::Compression;
+use cowlab_layer::Digest;
+use cowlab_layer::stream::Compression;
 use cowlab_sys::io;
 
 use super::archive::Members;

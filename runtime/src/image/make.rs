@@ -6,9 +6,8 @@ use std::time::SystemTime;
 use oci_spec::image::{Descriptor, ImageManifestBuilder, MediaType};
 use serde_json::{Value, json};
 
-use cowlab_snapshots::layer::Packer;
-use cowlab_snapshots::layer::reader::{self, Compression, LayerReader, ReadOptions};
-use cowlab_snapshots::{Change, DiffId, DiffOptions, Digest};
+use cowlab_layer::stream::{self, Compression, LayerReader, Packer, ReadOptions};
+use cowlab_layer::{Change, DiffId, DiffOptions, Digest};
 use cowlab_sys::io;
 use cowlab_time::Timestamp;
 
@@ -72,7 +71,7 @@ impl Root {
             io("copy", from, std::io::copy(&mut whole, &mut incoming))?;
             let blob = incoming.finish(None, from)?;
             let mut file = self.blobs().file(&blob.digest)?;
-            let read = reader::read(&mut file, &ReadOptions::default(), LayerReader::drain);
+            let read = stream::read(&mut file, &ReadOptions::default(), LayerReader::drain);
             diff_id = read.map_err(|error| unusable(&error))?.1.diff_id;
             blob
         } else {
@@ -80,7 +79,7 @@ impl Root {
             let mut packer = Packer::new(&mut incoming, Compression::Gzip).map_err(failed)?;
             let unpacked = compression::unpacked(packing, whole);
             let mut unpacked = unpacked.map_err(|error| unusable(&error))?;
-            let digested = reader::read(&mut unpacked, &ReadOptions::default(), |input| {
+            let digested = stream::read(&mut unpacked, &ReadOptions::default(), |input| {
                 loop {
                     let chunk = input.fill()?;
                     if chunk.is_empty() {

@@ -21,7 +21,7 @@ mod sharing;
 
 use oci_spec::image::ImageConfiguration;
 
-use cowlab_snapshots::Digest;
+use cowlab_layer::Digest;
 
 use crate::graph::LayerRow;
 

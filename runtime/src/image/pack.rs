@@ -2,7 +2,7 @@
 
 use oci_spec::image::{Descriptor, ImageManifestBuilder, MediaType};
 
-use cowlab_snapshots::Digest;
+use cowlab_layer::Digest;
 
 use super::Image;
 use super::plan::{DOCUMENT_LIMIT, MANIFEST_TYPES, Manifest};

@@ -1,6 +1,6 @@
 //! What a manifest and a configuration say, checked against each other before anything is unpacked.
 
-use cowlab_snapshots::{DiffId, Digest};
+use cowlab_layer::{DiffId, Digest};
 
 use super::document::{self, Descriptor, ManifestDocument};
 use crate::graph::ManifestRow;

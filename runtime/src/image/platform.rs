@@ -52,10 +52,7 @@ impl Search {
         self.fetched += 1;
         let bad = |reason| Error::BadImage {
             name: self.name.clone(),
-            reason: format!(
-                "document `{}`: {reason}",
-                cowlab_snapshots::Digest::of(bytes)
-            ),
+            reason: format!("document `{}`: {reason}", cowlab_layer::Digest::of(bytes)),
         };
         if document::is_index(bytes).map_err(bad)? {
             let entries = document::index(bytes).map_err(bad)?;
@@ -245,7 +242,7 @@ mod tests {
     use super::*;
 
     fn ranked(text: &str) -> Option<usize> {
-        let digest = cowlab_snapshots::Digest::of(b"x");
+        let digest = cowlab_layer::Digest::of(b"x");
         let text = format!(r#"{{"manifests":[{{"digest":"{digest}","size":1{text}}}]}}"#);
         let mut entries = document::index(text.as_bytes()).unwrap();
         let runs = ["", "2", "3"].map(|variant| ("amd64".to_owned(), variant.to_owned()));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::image::{Descriptor, ImageIndexBuilder, MediaType};
 use serde_json::json;
 
-use cowlab_snapshots::Digest;
+use cowlab_layer::Digest;
 use cowlab_sys::durability::{fsync, fsync_dir};
 use cowlab_sys::io;
 

@@ -3,7 +3,7 @@
 use oci_spec::distribution::Reference;
 use reqwest::header::{ACCEPT, HeaderValue};
 
-use cowlab_snapshots::Digest;
+use cowlab_layer::Digest;
 
 use super::Session;
 use crate::image::plan::{INDEX_TYPES, MANIFEST_TYPES};

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use cowlab_snapshots::Digest;
+use cowlab_layer::Digest;
 use cowlab_sys::interrupt;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use oci_spec::distribution::Reference;

@@ -5,7 +5,7 @@ use oci_spec::distribution::Reference;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use reqwest::{Body, Response, StatusCode, Url};
 
-use cowlab_snapshots::Digest;
+use cowlab_layer::Digest;
 
 use super::transport::piece;
 use super::{PARALLEL, RegistryOptions, Session, client_thread, stoppable};

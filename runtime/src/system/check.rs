@@ -9,9 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-use cowlab_snapshots::layer::changes::between;
-use cowlab_snapshots::layer::reader::ReadOptions;
-use cowlab_snapshots::{ApplyOptions, Change, CheckReport, Digest, Error as StoreError, Filter};
+use cowlab_layer::changes::between;
+use cowlab_layer::stream::ReadOptions;
+use cowlab_layer::{Change, Digest};
+use cowlab_snapshots::{ApplyOptions, CheckReport, Error as StoreError, Filter};
 use cowlab_sys::Chance;
 
 use crate::blobs::Stored;

@@ -16,10 +16,7 @@ const ALLOWED: &[(&str, &str)] = &[
         "drivers/driver/src/projects.rs",
         "a deviation's backing file systems",
     ),
-    (
-        "drivers/snapshots/src/layer/compare.rs",
-        "the type of a file system",
-    ),
+    ("drivers/layer/src/compare.rs", "the type of a file system"),
     ("runtime/cli/src/guest/", "a field of the guest's manifest"),
     (
         "conformance/src/cases/runtime/exchange.rs",

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context, ensure};
+use cowlab_layer::changes::Change;
 use cowlab_snapshots::Store;
-use cowlab_snapshots::layer::changes::Change;
 use cowlab_sys::mount;
 use cowlab_testbed::BackingFs;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cowlab_snapshots::Digest;
+use cowlab_layer::Digest;
 use cowlab_sys::cmd::Cmd;
 use serde_json::Value;
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use cowlab_snapshots::Digest;
 use serde_json::Value;
+
+use cowlab_layer::Digest;
 
 use crate::context::Result;
 use crate::prelude::*;

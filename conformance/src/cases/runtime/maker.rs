@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use cowlab_snapshots::Digest;
+use cowlab_layer::Digest;
 use cowlab_sys::cmd::Cmd;
 use serde_json::{Value, json};
 

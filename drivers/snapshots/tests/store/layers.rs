@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use cowlab_snapshots::{ApplyOptions, ChangeKind, Digest, Error, Kind, LayerError, Store};
+use cowlab_layer::{ChangeKind, Digest, LayerError};
+use cowlab_snapshots::{ApplyOptions, Error, Kind, Store};
 
 use crate::place::{Place, commit, directory, files, keys, message, prepare};
 

@@ -8,10 +8,10 @@ use std::sync::{Mutex, PoisonError};
 
 use cowlab_build::{BuildOptions, Built, Error, Event, Progress, build};
 use cowlab_dockerfile::{Dockerfile, Ignore};
+use cowlab_layer::Digest;
 use cowlab_runtime::container::{Containers, monitor as monitors};
 use cowlab_runtime::image::Image;
 use cowlab_runtime::{Root, RootOptions};
-use cowlab_snapshots::Digest;
 use tempfile::TempDir;
 
 /// A program without libraries, which Debian's `busybox-static` has.

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use cowlab_layer::ChangeKind;
 use cowlab_runtime::container::{self as runtime, Links, Owner};
 use cowlab_runtime::image::Name;
-use cowlab_snapshots::ChangeKind;
 
 use super::Open;
 use crate::exit::{self, Stop};

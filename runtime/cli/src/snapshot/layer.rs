@@ -4,9 +4,8 @@ use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use cowlab_snapshots::{
-    ApplyOptions, Change, ChangeKind, DiffId, DiffOptions, Digest, Duplicates, Store, Written,
-};
+use cowlab_layer::{Change, ChangeKind, DiffId, DiffOptions, Digest, Duplicates, Written};
+use cowlab_snapshots::{ApplyOptions, Store};
 use serde_json::json;
 
 use super::show::Printer;

@@ -1,7 +1,7 @@
 //! Recipes: what re-creates a layer's archive, byte for byte, from the tree that it was unpacked to.
 //!
 //! A recipe holds the archive's headers and padding as they were, and instead of each file's content its
-//! path, where the data was, and its SHA-256. It is written while the layer is unpacked (`Recorder`) and
+//! path, where the data was, and its SHA-256. It is written while the layer is read (`Recorder`) and
 //! read to make the archive again ([`rebuild`]), whose digest tells whether it is the one. It proves
 //! nothing by itself: attributes come from the recipe, content from the tree.
 //!
@@ -22,12 +22,10 @@ use std::path::{Path, PathBuf};
 use cowlab_sys::{Errno, FileKind, Root, at, stat};
 use sha2::{Digest as _, Sha256};
 
-use super::archive::{Archive, Entry, EntryKind, Piece, SPARSE_LIMIT};
-use super::changes::{Change, ChangeKind};
-use super::digest::{DiffId, Digest};
-use super::error::{LayerError, Result};
-use super::name::Meaning;
-use super::reader::{self, Content, ReadOptions};
+use crate::changes::{Change, ChangeKind};
+use crate::digest::{DiffId, Digest};
+use crate::entry::{Entry, EntryKind, Meaning, Piece, SPARSE_LIMIT};
+use crate::error::{LayerError, Result};
 
 const MAGIC: &[u8; 16] = b"cowlab recipe 1\n";
 /// The most bytes of the archive in one record.
@@ -155,25 +153,6 @@ fn put(record: &mut Vec<u8>, number: u64) {
 fn put_bytes(record: &mut Vec<u8>, bytes: &[u8]) {
     put(record, bytes.len() as u64);
     record.extend_from_slice(bytes);
-}
-
-/// Writes the recipe of an archive without unpacking it, for a layer whose tree is there already.
-///
-/// # Errors
-///
-/// What is wrong with the archive, and [`LayerError::Sink`].
-pub fn record(
-    source: &mut (dyn Read + Send),
-    options: &ReadOptions,
-    recipe: &mut dyn Write,
-) -> Result<Content> {
-    let ((), content) = reader::read(source, options, |input| {
-        let recorder = Recorder::new(recipe)?;
-        let mut archive = Archive::new(input, options.is_vouched_for(), Some(recorder));
-        while archive.next()?.is_some() {}
-        archive.finish()
-    })?;
-    Ok(content)
 }
 
 /// An archive that was made again.
@@ -355,10 +334,10 @@ fn unreadable(error: &io::Error) -> LayerError {
 mod tests {
     use std::fs;
 
-    use super::super::apply::{ApplyOptions, Target, apply_recorded};
-    use super::super::crafted::{Tar, header};
-    use super::super::reader::ReadOptions;
     use super::*;
+    use crate::apply::{ApplyOptions, Target, apply_recorded, record};
+    use crate::crafted::{Tar, header};
+    use crate::stream::ReadOptions;
 
     fn sample() -> Vec<u8> {
         let archive = Tar::default()

@@ -13,12 +13,12 @@ use std::hash::Hasher;
 
 use cowlab_sys::{Errno, FileKind, Stat, at, dir, stat, sys, xattr};
 
-use super::error::Result;
-use super::metadata::{Existing, Metadata};
-use super::view::{Found, View, add_name};
+use crate::error::Result;
+use crate::metadata::{Existing, Metadata};
+use crate::view::{Found, View, add_name};
 
 /// Removes the parent's entry `name` from the current directory of `view`.
-pub(super) fn hide(view: &mut View, name: &OsStr) -> Result<()> {
+pub(crate) fn hide(view: &mut View, name: &OsStr) -> Result<()> {
     let here = match &view.dirs().upper {
         Some(upper) => at::stat_if_present(upper, name)?,
         None => None,
@@ -55,7 +55,7 @@ pub(super) fn hide(view: &mut View, name: &OsStr) -> Result<()> {
 }
 
 /// Removes all of the parent's entries from the current directory of `view`.
-pub(super) fn clear(view: &mut View) -> Result<()> {
+pub(crate) fn clear(view: &mut View) -> Result<()> {
     if let Some(upper) = &view.dirs().upper {
         for entry in dir::read_dir_fd(upper)? {
             let name = entry.name;
@@ -85,7 +85,7 @@ pub(super) fn clear(view: &mut View) -> Result<()> {
 }
 
 /// Removes `name` from `dir` with all that is below it.
-pub(super) fn remove(dir: &File, name: &OsStr) -> Result<()> {
+pub(crate) fn remove(dir: &File, name: &OsStr) -> Result<()> {
     if at::stat(dir, name)?.kind() == FileKind::Directory {
         prune(dir, name, DefaultHasher::new(), &Keep::Nothing)?;
     } else {

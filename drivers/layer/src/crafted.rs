@@ -4,15 +4,15 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::apply::{ApplyOptions, Duplicates, Target, apply_to};
-use super::error::{LayerError, Result};
+use crate::apply::{ApplyOptions, Duplicates, Target, apply_to};
+use crate::error::{LayerError, Result};
 
 /// An archive under construction.
 #[derive(Clone, Default)]
-pub(super) struct Tar(Vec<Vec<u8>>);
+pub(crate) struct Tar(Vec<Vec<u8>>);
 
 /// A ustar header owned by the user of this process, with the time 1.
-pub(super) fn header(name: &[u8], kind: u8, size: u64, link: &[u8]) -> [u8; 512] {
+pub(crate) fn header(name: &[u8], kind: u8, size: u64, link: &[u8]) -> [u8; 512] {
     let mut bytes = [0; 512];
     let mut set = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
     set(0, name);
@@ -29,7 +29,7 @@ pub(super) fn header(name: &[u8], kind: u8, size: u64, link: &[u8]) -> [u8; 512]
     bytes
 }
 
-pub(super) fn checksum(bytes: &mut [u8; 512]) {
+pub(crate) fn checksum(bytes: &mut [u8; 512]) {
     bytes[148..156].copy_from_slice(b"        ");
     let sum: u32 = bytes.iter().map(|byte| u32::from(*byte)).sum();
     bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
@@ -40,13 +40,13 @@ fn owner() -> (u32, u32) {
     (stat.uid, stat.gid)
 }
 
-pub(super) fn padded(content: &[u8]) -> Vec<u8> {
+pub(crate) fn padded(content: &[u8]) -> Vec<u8> {
     let mut bytes = content.to_vec();
     bytes.resize(content.len().next_multiple_of(512), 0);
     bytes
 }
 
-pub(super) fn record(key: &str, value: &[u8]) -> Vec<u8> {
+pub(crate) fn record(key: &str, value: &[u8]) -> Vec<u8> {
     let body = [b" ", key.as_bytes(), b"=", value, b"\n"].concat();
     let length = (1..)
         .find(|n| n.to_string().len() + body.len() == *n)
@@ -56,30 +56,30 @@ pub(super) fn record(key: &str, value: &[u8]) -> Vec<u8> {
 
 impl Tar {
     /// Adds bytes as they are; they count as one entry.
-    pub(super) fn raw(mut self, parts: &[&[u8]]) -> Self {
+    pub(crate) fn raw(mut self, parts: &[&[u8]]) -> Self {
         self.0.push(parts.concat());
         self
     }
 
-    pub(super) fn file(self, name: &str, content: &[u8]) -> Self {
+    pub(crate) fn file(self, name: &str, content: &[u8]) -> Self {
         let size = u64::try_from(content.len()).unwrap();
         self.raw(&[&header(name.as_bytes(), b'0', size, b""), &padded(content)])
     }
 
-    pub(super) fn dir(self, name: &str) -> Self {
+    pub(crate) fn dir(self, name: &str) -> Self {
         self.raw(&[&header(name.as_bytes(), b'5', 0, b"")])
     }
 
-    pub(super) fn symlink(self, name: &str, target: &str) -> Self {
+    pub(crate) fn symlink(self, name: &str, target: &str) -> Self {
         self.raw(&[&header(name.as_bytes(), b'2', 0, target.as_bytes())])
     }
 
-    pub(super) fn link(self, name: &str, target: &str) -> Self {
+    pub(crate) fn link(self, name: &str, target: &str) -> Self {
         self.raw(&[&header(name.as_bytes(), b'1', 0, target.as_bytes())])
     }
 
     /// Adds a file whose header is preceded by PAX records.
-    pub(super) fn pax(self, name: &str, records: &[(&str, &[u8])], content: &[u8]) -> Self {
+    pub(crate) fn pax(self, name: &str, records: &[(&str, &[u8])], content: &[u8]) -> Self {
         let data: Vec<u8> = records
             .iter()
             .flat_map(|(key, value)| record(key, value))
@@ -94,22 +94,22 @@ impl Tar {
     }
 
     /// The entries, to be put into another order.
-    pub(super) fn entries(&self) -> &[Vec<u8>] {
+    pub(crate) fn entries(&self) -> &[Vec<u8>] {
         &self.0
     }
 
-    pub(super) fn of(entries: Vec<Vec<u8>>) -> Self {
+    pub(crate) fn of(entries: Vec<Vec<u8>>) -> Self {
         Self(entries)
     }
 
     /// The whole archive.
-    pub(super) fn end(&self) -> Vec<u8> {
+    pub(crate) fn end(&self) -> Vec<u8> {
         [self.0.concat(), vec![0; 1024]].concat()
     }
 }
 
 /// Applies layers one over the other.
-pub(super) fn applied(layers: &[&Tar]) -> TempDir {
+pub(crate) fn applied(layers: &[&Tar]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (index, layer) in layers.iter().enumerate() {
         apply(dir.path(), index == 0, &layer.end(), Duplicates::LastWins).unwrap();
@@ -118,7 +118,7 @@ pub(super) fn applied(layers: &[&Tar]) -> TempDir {
 }
 
 /// Applies one layer to a directory.
-pub(super) fn apply(
+pub(crate) fn apply(
     dir: &Path,
     is_base: bool,
     mut archive: &[u8],
@@ -137,7 +137,7 @@ pub(super) fn apply(
 }
 
 /// The error of a layer that cannot be applied over `base`.
-pub(super) fn refused(base: &Tar, layer: &Tar) -> LayerError {
+pub(crate) fn refused(base: &Tar, layer: &Tar) -> LayerError {
     apply(
         applied(&[base]).path(),
         false,
@@ -148,7 +148,7 @@ pub(super) fn refused(base: &Tar, layer: &Tar) -> LayerError {
 }
 
 /// What is in a directory: paths with types, link targets and content.
-pub(super) fn listing(dir: &Path) -> Vec<String> {
+pub(crate) fn listing(dir: &Path) -> Vec<String> {
     fn walk(dir: &Path, prefix: &str, lines: &mut Vec<String>) {
         let mut entries: Vec<_> = std::fs::read_dir(dir)
             .unwrap()

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::apply::{ApplyOptions, Duplicates, Target, apply_to};
-use super::crafted::{Tar, applied, apply, checksum, header, listing, refused};
-use super::error::LayerError;
-use super::reader::ReadOptions;
-use super::{Digest, EntryName};
+use crate::apply::{ApplyOptions, Duplicates, Target, apply_to};
+use crate::crafted::{Tar, applied, apply, checksum, header, listing, refused};
+use crate::error::LayerError;
+use crate::stream::ReadOptions;
+use crate::{Digest, EntryName};
 
 fn base() -> Tar {
     Tar::default().dir("d/").file("d/a", b"a").file("e", b"e")

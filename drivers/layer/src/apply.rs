@@ -1,29 +1,159 @@
-//! One entry after the other, made in the tree.
+//! Applying a layer: its archive unpacked over the parent's tree, whiteouts honored, digests proved.
+//!
+//! A layer that is not what it should be is an error after which the tree is half-made; the caller
+//! throws it away. Nothing is flushed; the caller does that too.
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use cowlab_sys::{Errno, FileKind, Stat, at, io, reflink, user_namespace};
 
-use super::apply::Counts;
-use super::archive::{Archive, Entry, EntryKind, Piece};
-use super::error::{EntryName, LayerError, Result};
-use super::metadata::{Existing, Metadata};
-use super::name::{Meaning, split};
-use super::view::{Found, View};
-use super::whiteout;
+use crate::archive::Archive;
+use crate::entry::{Entry, EntryKind, Meaning, Piece, split};
+use crate::error::{EntryName, LayerError, Result};
+use crate::metadata::{Existing, Metadata};
+use crate::recipe::Recorder;
+use crate::stream::{self, Content, ReadOptions};
+pub use crate::view::{Duplicates, Target};
+use crate::view::{Found, View};
+use crate::whiteout;
+
+/// How a layer is applied.
+#[derive(Debug, Clone, Default)]
+pub struct ApplyOptions {
+    /// What the stream has to be.
+    pub read: ReadOptions,
+    /// What happens to an entry whose name was there before.
+    pub duplicates: Duplicates,
+    /// Who owns everything, in place of the owners that the entries have.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// What a layer was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The stream: digests, sizes, compression.
+    pub content: Content,
+    /// What was in it.
+    pub counts: Counts,
+    /// The first name that the layer had twice.
+    pub first_repeated: Option<EntryName>,
+}
+
+/// What was in a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// All entries, whiteouts included.
+    pub entries: u64,
+    /// Whiteouts of either kind.
+    pub whiteouts: u64,
+    /// Bytes of file content that were written.
+    pub bytes: u64,
+    /// Entries that replaced an earlier one of the same name, directories that repeat aside.
+    pub repeated: u64,
+    /// Entries that are no part of the tree: what aufs kept for itself.
+    pub skipped: u64,
+    /// Extended attributes that were left out, because they belong to a file system or to the
+    /// host: `trusted.overlay.`, `user.overlay.`, `user.fuseoverlayfs.`, `security.selinux`, and what is in none of the
+    /// name spaces `user`, `trusted` and `security` and no POSIX ACL.
+    pub dropped_xattrs: u64,
+    /// Device files that were left out, because only the host's root may make them (mknod(2)).
+    pub left_out: u64,
+}
+
+/// Reads a layer from `source` to its end and unpacks it into `target`.
+///
+/// # Errors
+///
+/// Any [`LayerError`]. The tree is half-made then.
+pub fn apply_to(
+    target: Target,
+    source: &mut (dyn Read + Send),
+    options: &ApplyOptions,
+) -> Result<Applied> {
+    apply_recorded(target, source, options, None)
+}
+
+/// As [`apply_to`], and writes what makes the layer's archive again to `recipe`: see [`recipe`](crate::recipe).
+///
+/// # Errors
+///
+/// As [`apply_to`], and when the recipe cannot be written.
+pub fn apply_recorded(
+    target: Target,
+    source: &mut (dyn Read + Send),
+    options: &ApplyOptions,
+    recipe: Option<&mut dyn Write>,
+) -> Result<Applied> {
+    let ((counts, first_repeated), content) = stream::read(source, &options.read, |input| {
+        let recorder = match recipe {
+            Some(recipe) => Some(Recorder::new(recipe)?),
+            None => None,
+        };
+        let mut archive = Archive::new(input, options.read.is_vouched_for(), recorder);
+        let mut unpacker = Unpacker::new(View::open(target, options.duplicates)?);
+        while let Some(mut entry) = archive.next()? {
+            if let Some((uid, gid)) = options.owner {
+                (entry.metadata.uid, entry.metadata.gid) = (uid, gid);
+            }
+            unpacker
+                .apply(&entry, &mut archive)
+                .map_err(|error| match error {
+                    LayerError::Sys(source) => LayerError::Entry {
+                        entry: entry.name.clone(),
+                        source,
+                    },
+                    error => error,
+                })?;
+        }
+        archive.finish()?;
+        let (counts, first_repeated) = unpacker.finish()?;
+        if counts.left_out > 0 {
+            let count = counts.left_out;
+            tracing::warn!(
+                count,
+                "device files are left out: only the host's root may make them"
+            );
+        }
+        Ok((counts, first_repeated))
+    })?;
+    Ok(Applied {
+        content,
+        counts,
+        first_repeated,
+    })
+}
+
+/// Writes the recipe of an archive without unpacking it, for a layer whose tree is there already.
+///
+/// # Errors
+///
+/// What is wrong with the archive, and [`LayerError::Sink`].
+pub fn record(
+    source: &mut (dyn Read + Send),
+    options: &ReadOptions,
+    recipe: &mut dyn Write,
+) -> Result<Content> {
+    let ((), content) = stream::read(source, options, |input| {
+        let recorder = Recorder::new(recipe)?;
+        let mut archive = Archive::new(input, options.is_vouched_for(), Some(recorder));
+        while archive.next()?.is_some() {}
+        archive.finish()
+    })?;
+    Ok(content)
+}
 
 /// Makes entries in a tree.
 #[derive(Debug)]
-pub(super) struct Unpacker {
+struct Unpacker {
     view: View,
     counts: Counts,
 }
 
 impl Unpacker {
-    pub(super) fn new(view: View) -> Self {
+    fn new(view: View) -> Self {
         Self {
             view,
             counts: Counts::default(),
@@ -35,7 +165,7 @@ impl Unpacker {
     /// # Errors
     ///
     /// What is wrong with the entry, or what the system refused for it.
-    pub(super) fn apply(&mut self, entry: &Entry, archive: &mut Archive<'_>) -> Result<()> {
+    fn apply(&mut self, entry: &Entry, archive: &mut Archive<'_>) -> Result<()> {
         self.counts.entries += 1;
         self.counts.dropped_xattrs += entry.foreign_xattrs;
         match Meaning::of(&entry.name)? {
@@ -68,7 +198,7 @@ impl Unpacker {
     }
 
     /// Sets the times of the directories still open. Returns the first name that the layer had twice beside the counts.
-    pub(super) fn finish(mut self) -> Result<(Counts, Option<EntryName>)> {
+    fn finish(mut self) -> Result<(Counts, Option<EntryName>)> {
         self.counts.repeated = self.view.repeated;
         let first_repeated = self.view.first_repeated.take();
         self.view.finish()?;

@@ -5,19 +5,17 @@
 //! into PAX records as they are, under `hdrcharset=BINARY` (POSIX pax, "pax Extended Header"), as
 //! GNU tar and Go read them.
 
-use std::collections::BTreeMap;
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
 
-use cowlab_sys::Time;
 use cowlab_sys::stat::{major, minor};
 use sha2::{Digest as _, Sha256};
 use tar_core::Header;
 
-use super::archive::Piece;
-use super::digest::{DiffId, Digest};
-use super::error::{LayerError, Result};
-use super::metadata::{Metadata, Xattrs};
+use crate::digest::{DiffId, Digest};
+use crate::entry::Piece;
+use crate::error::{LayerError, Result};
+use crate::metadata::Metadata;
+use crate::pax::{self, RecordMap};
 
 /// The largest number that fits the seven octal digits of an id.
 const ID_LIMIT: u32 = 0o7_777_777;
@@ -28,7 +26,7 @@ const BLOCK: [u8; 512] = [0; 512];
 
 /// The type of an entry, with what only that type has.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind<'a> {
+pub(crate) enum Kind<'a> {
     /// A file and its size; the content follows with [`Writer::content`].
     File(u64),
     /// A file with holes: the pieces of data and the size. The data follows.
@@ -42,18 +40,15 @@ pub(super) enum Kind<'a> {
 }
 
 /// An archive being written.
-pub(super) struct Writer<'w> {
+pub(crate) struct Writer<'w> {
     sink: &'w mut dyn Write,
     hasher: Sha256,
     size: u64,
     padding: usize,
 }
 
-/// A PAX header's records, by key.
-type Records = BTreeMap<Vec<u8>, Vec<u8>>;
-
 impl<'w> Writer<'w> {
-    pub(super) fn new(sink: &'w mut dyn Write) -> Self {
+    pub(crate) fn new(sink: &'w mut dyn Write) -> Self {
         Self {
             sink,
             hasher: Sha256::new(),
@@ -63,8 +58,8 @@ impl<'w> Writer<'w> {
     }
 
     /// Writes the header of an entry. `path` is relative to the root, without a slash at its end.
-    pub(super) fn entry(&mut self, path: &[u8], kind: Kind<'_>, metadata: &Metadata) -> Result<()> {
-        let mut records = Records::new();
+    pub(crate) fn entry(&mut self, path: &[u8], kind: Kind<'_>, metadata: &Metadata) -> Result<()> {
+        let mut records = RecordMap::new();
         let mut header = Header::new_ustar();
         let map = match kind {
             Kind::Sparse(pieces, size) => {
@@ -84,7 +79,7 @@ impl<'w> Writer<'w> {
         }
         set_kind(&mut header, &mut records, kind, length(&map));
         set_metadata(&mut header, &mut records, metadata);
-        put_xattrs(&mut records, &metadata.xattrs);
+        pax::put_xattrs(&mut records, &metadata.xattrs);
         let names: [&[u8]; 3] = [b"path", b"linkpath", b"GNU.sparse.name"];
         let is_text = |name: &Vec<u8>| std::str::from_utf8(name).is_ok();
         if !names
@@ -102,14 +97,14 @@ impl<'w> Writer<'w> {
     }
 
     /// Writes a part of the content of the last entry.
-    pub(super) fn content(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn content(&mut self, bytes: &[u8]) -> Result<()> {
         self.put(bytes)?;
         self.padding = (self.padding + 512 - bytes.len() % 512) % 512;
         Ok(())
     }
 
     /// Ends the archive and returns its digest and size.
-    pub(super) fn finish(mut self) -> Result<(DiffId, u64)> {
+    pub(crate) fn finish(mut self) -> Result<(DiffId, u64)> {
         self.pad()?;
         self.put(&BLOCK)?;
         self.put(&BLOCK)?;
@@ -118,14 +113,11 @@ impl<'w> Writer<'w> {
     }
 
     /// Writes the header that carries the records for the next one.
-    fn extended(&mut self, records: &Records) -> Result<()> {
+    fn extended(&mut self, records: &RecordMap) -> Result<()> {
         if records.is_empty() {
             return Ok(());
         }
-        let mut data = Vec::new();
-        for (key, value) in records {
-            push_record(&mut data, key, value);
-        }
+        let data = pax::encode(records);
         let mut header = Header::new_ustar();
         let bytes = header.as_mut_bytes();
         field(bytes, NAME, b"././@PaxHeader");
@@ -179,7 +171,7 @@ fn octal(bytes: &mut HeaderBytes, range: std::ops::Range<usize>, number: u64) {
     field(bytes, range, digits.as_bytes());
 }
 
-fn set_name(header: &mut Header, records: &mut Records, name: &[u8]) {
+fn set_name(header: &mut Header, records: &mut RecordMap, name: &[u8]) {
     if name.len() > NAME.len() || !name.is_ascii() {
         records.insert(b"path".to_vec(), name.to_vec());
     }
@@ -187,7 +179,7 @@ fn set_name(header: &mut Header, records: &mut Records, name: &[u8]) {
 }
 
 /// The type, and the fields that depend on it. The content of a sparse file begins with its map.
-fn set_kind(header: &mut Header, records: &mut Records, kind: Kind<'_>, map: u64) {
+fn set_kind(header: &mut Header, records: &mut RecordMap, kind: Kind<'_>, map: u64) {
     let bytes = header.as_mut_bytes();
     let (kind_byte, size, link, device) = match kind {
         Kind::File(size) => (b'0', size, None, None),
@@ -234,7 +226,7 @@ fn set_kind(header: &mut Header, records: &mut Records, kind: Kind<'_>, map: u64
     );
 }
 
-fn set_metadata(header: &mut Header, records: &mut Records, metadata: &Metadata) {
+fn set_metadata(header: &mut Header, records: &mut RecordMap, metadata: &Metadata) {
     let bytes = header.as_mut_bytes();
     octal(bytes, MODE, metadata.mode.into());
     for (range, key, id) in [(UID, "uid", metadata.uid), (GID, "gid", metadata.gid)] {
@@ -247,77 +239,9 @@ fn set_metadata(header: &mut Header, records: &mut Records, metadata: &Metadata)
         .ok()
         .filter(|sec| *sec <= NUMBER_LIMIT);
     if whole.is_none() || metadata.mtime.nsec != 0 {
-        records.insert(b"mtime".to_vec(), seconds(metadata.mtime).into_bytes());
+        records.insert(b"mtime".to_vec(), pax::seconds(metadata.mtime).into_bytes());
     }
     octal(bytes, MTIME, whole.unwrap_or(0));
-}
-
-/// Seconds with as many decimals as needed.
-fn seconds(time: Time) -> String {
-    // Before 1970 the nanoseconds count forward from the second before.
-    let (sign, sec, nsec) = match (time.sec, time.nsec) {
-        (sec @ 0.., nsec) => ("", sec.unsigned_abs(), nsec),
-        (sec, 0) => ("-", sec.unsigned_abs(), 0),
-        (sec, nsec) => ("-", (sec + 1).unsigned_abs(), 1_000_000_000 - nsec),
-    };
-    if nsec == 0 {
-        return format!("{sign}{sec}");
-    }
-    format!("{sign}{sec}.{nsec:09}")
-        .trim_end_matches('0')
-        .to_owned()
-}
-
-/// Values go as they are. A name that a record's key cannot hold is encoded as libarchive does.
-fn put_xattrs(records: &mut Records, xattrs: &Xattrs) {
-    for (name, value) in xattrs {
-        let name = name.as_bytes();
-        if std::str::from_utf8(name).is_ok() && !name.contains(&b'=') {
-            records.insert([b"SCHILY.xattr.", name].concat(), value.clone());
-        } else {
-            let key = format!("LIBARCHIVE.xattr.{}", url_encode(name));
-            records.insert(key.into_bytes(), base64_encode(value));
-        }
-    }
-}
-
-fn url_encode(name: &[u8]) -> String {
-    let encode = |byte: &u8| match byte {
-        b'%' | b'=' => format!("%{byte:02X}"),
-        0x21..=0x7e => char::from(*byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    name.iter().map(encode).collect()
-}
-
-fn base64_encode(bytes: &[u8]) -> Vec<u8> {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let at = |index: usize| usize::from(chunk.get(index).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        let digits = [bits >> 18, bits >> 12 & 63, bits >> 6 & 63, bits & 63];
-        text.extend(
-            digits
-                .iter()
-                .take(chunk.len() + 1)
-                .map(|digit| DIGITS[*digit]),
-        );
-    }
-    text
-}
-
-/// `LENGTH KEY=VALUE\n`, where LENGTH counts itself.
-fn push_record(data: &mut Vec<u8>, key: &[u8], value: &[u8]) {
-    let rest = key.len() + value.len() + 3;
-    let mut total = rest + 1;
-    while total != rest + total.to_string().len() {
-        total = rest + total.to_string().len();
-    }
-    data.extend_from_slice(total.to_string().as_bytes());
-    for part in [b" ", key, b"=", value, b"\n"] {
-        data.extend_from_slice(part);
-    }
 }
 
 /// The map at the head of a sparse file's content (GNU tar manual, "Storing Sparse Files", 1.0).
@@ -341,30 +265,6 @@ fn length(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_written_as_they_are_read() {
-        for (sec, nsec, text) in [
-            (5, 0, "5"),
-            (5, 120_000_000, "5.12"),
-            (0, 1, "0.000000001"),
-            (-1, 0, "-1"),
-            (-1, 750_000_000, "-0.25"),
-            (-13, 1, "-12.999999999"),
-        ] {
-            assert_eq!(seconds(Time { sec, nsec }), text);
-        }
-    }
-
-    #[test]
-    fn a_record_counts_its_own_length() {
-        for (value, expected) in [("bc", 7), ("bcde", 9), ("bcdef", 11), ("bcdefg", 12)] {
-            let mut data = Vec::new();
-            push_record(&mut data, b"a", value.as_bytes());
-            assert_eq!(data.len(), expected);
-            assert_eq!(data, format!("{expected} a={value}\n").into_bytes());
-        }
-    }
 
     #[test]
     fn padding_follows_the_content_only() {

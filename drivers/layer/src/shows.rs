@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 
 use cowlab_sys::{FileKind, Root, at, io, stat};
 
-use super::archive::{Archive, Entry, EntryKind, Piece};
-use super::error::Result;
-use super::metadata::Metadata;
-use super::name::{Meaning, split};
-use super::reader::{self, ReadOptions};
+use crate::archive::Archive;
+use crate::entry::{Entry, EntryKind, Meaning, Piece, split};
+use crate::error::Result;
+use crate::metadata::Metadata;
+use crate::stream::{self, ReadOptions};
 
 /// The longest path that one call takes, with the zero at its end (`PATH_MAX`). Entries with longer ones are not judged: the
 /// kernel would go the whole way for each.
@@ -37,7 +37,7 @@ pub fn shows(
     options: &ReadOptions,
 ) -> Result<Option<BTreeSet<PathBuf>>> {
     let tree = Root::open(tree)?;
-    let (paths, _) = reader::read(source, options, |input| {
+    let (paths, _) = stream::read(source, options, |input| {
         let mut archive = Archive::new(input, options.is_vouched_for(), None);
         let mut paths = BTreeSet::new();
         while let Some(entry) = archive.next()? {
@@ -217,9 +217,9 @@ fn has_content(
 mod tests {
     use std::fs;
 
-    use super::super::apply::{ApplyOptions, Target, apply_to};
-    use super::super::crafted::Tar;
     use super::*;
+    use crate::apply::{ApplyOptions, Target, apply_to};
+    use crate::crafted::Tar;
 
     fn sample() -> Tar {
         Tar::default()

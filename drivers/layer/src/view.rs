@@ -17,13 +17,110 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
 use cowlab_sys::{Errno, FileKind, Stat, Time, at, stat, xattr};
 
-use super::dirs::Dirs;
-use super::error::{EntryName, LayerError, Result};
-use super::metadata::{Existing, Metadata, passes_acl_on};
-use super::target::{Duplicates, Form, Target};
+use crate::error::{EntryName, LayerError, Result};
+use crate::metadata::{Existing, Metadata, passes_acl_on};
+
+/// Where a layer is unpacked.
+#[derive(Debug)]
+pub struct Target {
+    upper: File,
+    form: Form,
+    /// Whether directories are gone into that something is mounted on.
+    across_mounts: bool,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// There is no parent.
+    Base,
+    /// The directory shows the parent's content.
+    Union,
+    /// The directory is the layer alone, in overlayfs's own format, over the parent's root.
+    Upper {
+        parent: File,
+        /// The xattr that marks an opaque directory.
+        opaque: &'static str,
+    },
+}
+
+impl Target {
+    /// A writable directory that shows the parent's content: a whiteout becomes a deletion.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened.
+    pub fn union(root: &Path) -> Result<Self> {
+        Ok(Self {
+            upper: open_root(root)?,
+            form: Form::Union,
+            across_mounts: false,
+        })
+    }
+
+    /// Has entries go onto what is mounted in the directory, for a tree that is no snapshot's.
+    #[must_use]
+    pub const fn across_mounts(mut self) -> Self {
+        self.across_mounts = true;
+        self
+    }
+
+    /// The directory of the layer alone, empty so far, and the root of the parent, mounted
+    /// read-only: a whiteout becomes a character device 0:0, an opaque directory gets the xattr `opaque`.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be opened.
+    pub fn upper(dir: &Path, parent: Option<&Path>, opaque: &'static str) -> Result<Self> {
+        let Some(parent) = parent else {
+            return Self::base(dir);
+        };
+        let form = Form::Upper {
+            parent: open_root(parent)?,
+            opaque,
+        };
+        Ok(Self {
+            upper: open_root(dir)?,
+            form,
+            across_mounts: false,
+        })
+    }
+
+    /// An empty directory for a layer without a parent, whose whiteouts concern nothing.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened.
+    pub fn base(dir: &Path) -> Result<Self> {
+        Ok(Self {
+            upper: open_root(dir)?,
+            form: Form::Base,
+            across_mounts: false,
+        })
+    }
+}
+
+fn open_root(dir: &Path) -> Result<File> {
+    let root = cowlab_sys::io("open", dir, File::open(dir))?;
+    match stat::fstat(&root)?.kind() {
+        FileKind::Directory => Ok(root),
+        _ => Ok(cowlab_sys::sys("open", dir, Err(Errno::NOTDIR))?),
+    }
+}
+
+/// What happens to an entry whose name the archive had before. A directory may repeat and gets the last attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Duplicates {
+    /// The entry replaces what the layer had under the name, a directory with everything in it, and a warning names the
+    /// first one: as docker (`pkg/archive`, `UnpackLayer`), containerd (`pkg/archive`, `applyNaive`) and podman have it.
+    #[default]
+    LastWins,
+    /// The layer is refused (image specification, layer.md: layers "MUST NOT include duplicate entries").
+    Refused,
+}
 
 /// Directories kept open, two descriptors each: well below the usual limit of 1,024.
 const OPEN_LEVELS: usize = 200;
@@ -32,7 +129,7 @@ const LINKS: usize = 40;
 
 /// What a view shows under a name.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Found {
+pub(crate) enum Found {
     Nothing,
     /// In the directory that is written.
     Here(Stat),
@@ -42,17 +139,17 @@ pub(super) enum Found {
 
 /// A directory on the way to the current one.
 #[derive(Debug)]
-pub(super) struct Level {
-    pub(super) name: OsString,
+pub(crate) struct Level {
+    pub(crate) name: OsString,
     path: DefaultHasher,
     state: State,
     /// Whether the directory that is written has it, and not only the parent.
     is_written: bool,
     /// The times to set when the directory is left.
-    pub(super) atime: Time,
-    pub(super) mtime: Time,
-    pub(super) is_touched: bool,
-    pub(super) passes_acl_on: bool,
+    pub(crate) atime: Time,
+    pub(crate) mtime: Time,
+    pub(crate) is_touched: bool,
+    pub(crate) passes_acl_on: bool,
 }
 
 #[derive(Debug)]
@@ -64,16 +161,16 @@ enum State {
 
 /// The tree, and the way to the current directory.
 #[derive(Debug)]
-pub(super) struct View {
+pub(crate) struct View {
     levels: Vec<Level>,
     is_union: bool,
     owner: (u32, u32),
     /// The numbers of the names that this layer made, which its whiteouts do not concern.
-    pub(super) made: HashSet<u64>,
+    pub(crate) made: HashSet<u64>,
     duplicates: Duplicates,
     /// How many entries had a name that an entry before them had, and the first such name.
-    pub(super) repeated: u64,
-    pub(super) first_repeated: Option<EntryName>,
+    pub(crate) repeated: u64,
+    pub(crate) first_repeated: Option<EntryName>,
 }
 
 /// What a step into a name met.
@@ -84,7 +181,7 @@ enum Step {
 }
 
 impl View {
-    pub(super) fn open(target: Target, duplicates: Duplicates) -> Result<Self> {
+    pub(crate) fn open(target: Target, duplicates: Duplicates) -> Result<Self> {
         let stat = stat::fstat(&target.upper)?;
         let (is_union, is_base, lower, opaque) = match target.form {
             Form::Base => (true, true, None, ""),
@@ -132,37 +229,37 @@ impl View {
     }
 
     /// Whether whiteouts are deletions.
-    pub(super) const fn is_union(&self) -> bool {
+    pub(crate) const fn is_union(&self) -> bool {
         self.is_union
     }
 
     /// What a directory that the layer implies gets.
-    pub(super) const fn implied(&self) -> Metadata {
+    pub(crate) const fn implied(&self) -> Metadata {
         Metadata::implied(self.owner.0, self.owner.1)
     }
 
     /// Whether the current directory is the root.
-    pub(super) const fn is_at_root(&self) -> bool {
+    pub(crate) const fn is_at_root(&self) -> bool {
         self.levels.len() == 1
     }
 
-    pub(super) fn top(&self) -> &Level {
+    pub(crate) fn top(&self) -> &Level {
         self.levels.last().expect("the root is never left")
     }
 
-    pub(super) fn top_mut(&mut self) -> &mut Level {
+    pub(crate) fn top_mut(&mut self) -> &mut Level {
         self.levels.last_mut().expect("the root is never left")
     }
 
     /// The directories behind the current directory, which is never closed.
-    pub(super) fn dirs(&self) -> &Dirs {
+    pub(crate) fn dirs(&self) -> &Dirs {
         match &self.top().state {
             State::Open(dirs) => dirs,
             State::Closed => unreachable!("the current directory is kept open"),
         }
     }
 
-    pub(super) fn dirs_mut(&mut self) -> &mut Dirs {
+    pub(crate) fn dirs_mut(&mut self) -> &mut Dirs {
         match &mut self.top_mut().state {
             State::Open(dirs) => dirs,
             State::Closed => unreachable!("the current directory is kept open"),
@@ -170,7 +267,7 @@ impl View {
     }
 
     /// The current directory where it is written; call [`materialize`](Self::materialize) first.
-    pub(super) fn upper(&self) -> &File {
+    pub(crate) fn upper(&self) -> &File {
         self.dirs()
             .upper
             .as_ref()
@@ -179,21 +276,21 @@ impl View {
 
     /// The number of a name in the current directory, by its path without links. It is keyed: no
     /// archive can be made whose names collide.
-    pub(super) fn key(&self, name: &OsStr) -> u64 {
+    pub(crate) fn key(&self, name: &OsStr) -> u64 {
         let mut path = self.top().path.clone();
         add_name(&mut path, name);
         path.finish()
     }
 
     /// The path so far, to number names of directories below the current one.
-    pub(super) fn path(&self, name: &OsStr) -> DefaultHasher {
+    pub(crate) fn path(&self, name: &OsStr) -> DefaultHasher {
         let mut path = self.top().path.clone();
         add_name(&mut path, name);
         path
     }
 
     /// Looks a name up in the current directory.
-    pub(super) fn look_up(&self, name: &OsStr) -> Result<Found> {
+    pub(crate) fn look_up(&self, name: &OsStr) -> Result<Found> {
         let dirs = self.dirs();
         if let Some(upper) = &dirs.upper
             && let Some(stat) = at::stat_if_present(upper, name)?
@@ -209,7 +306,7 @@ impl View {
     }
 
     /// Looks a name up in the parent's directory alone.
-    pub(super) fn below(&self, name: &OsStr) -> Result<Found> {
+    pub(crate) fn below(&self, name: &OsStr) -> Result<Found> {
         let stat = match &self.dirs().lower {
             Some(lower) => at::stat_if_present(lower, name)?,
             None => None,
@@ -219,7 +316,7 @@ impl View {
 
     /// Goes to the directory `parents`, making what is missing with `create`. Without, returns
     /// whether it is there.
-    pub(super) fn go_to(
+    pub(crate) fn go_to(
         &mut self,
         entry: &EntryName,
         parents: &[&[u8]],
@@ -313,7 +410,7 @@ impl View {
     }
 
     /// Enters a name of the current directory if the view shows a directory there.
-    pub(super) fn enter(&mut self, name: &OsStr) -> Result<bool> {
+    pub(crate) fn enter(&mut self, name: &OsStr) -> Result<bool> {
         let Some((dirs, stat)) = self.dirs().find(name)? else {
             return Ok(false);
         };
@@ -341,7 +438,7 @@ impl View {
 
     /// Makes a directory of this name in the current one, which is written, and enters it. What
     /// else is there goes; the caller has seen to what must not.
-    pub(super) fn make_directory(&mut self, name: &OsStr) -> Result<()> {
+    pub(crate) fn make_directory(&mut self, name: &OsStr) -> Result<()> {
         self.materialize()?;
         let was_here = match at::stat_if_present(self.upper(), name)? {
             Some(stat) if stat.kind() == FileKind::Directory => {
@@ -361,7 +458,7 @@ impl View {
     }
 
     /// Counts an entry whose name this layer made already, or refuses it.
-    pub(super) fn check_duplicate(&mut self, entry: &EntryName, key: u64) -> Result<()> {
+    pub(crate) fn check_duplicate(&mut self, entry: &EntryName, key: u64) -> Result<()> {
         if !self.made.contains(&key) {
             return Ok(());
         }
@@ -375,7 +472,7 @@ impl View {
     }
 
     /// Gives the current directory these attributes.
-    pub(super) fn describe(&mut self, metadata: &Metadata) -> Result<()> {
+    pub(crate) fn describe(&mut self, metadata: &Metadata) -> Result<()> {
         self.materialize()?;
         metadata.put(self.upper(), Existing::Replaced)?;
         let passes_on = passes_acl_on(self.upper())?;
@@ -388,7 +485,7 @@ impl View {
 
     /// Makes the current directory one that can be written, with the parent's attributes where only
     /// the parent has it.
-    pub(super) fn materialize(&mut self) -> Result<()> {
+    pub(crate) fn materialize(&mut self) -> Result<()> {
         let written = self.levels.iter().rposition(|level| level.is_written);
         for index in written.map_or(0, |at| at + 1)..self.levels.len() {
             self.copy_up(index)?;
@@ -420,7 +517,7 @@ impl View {
     }
 
     /// Leaves directories until `depth` of them are left, the root included.
-    pub(super) fn leave_to(&mut self, depth: usize) -> Result<()> {
+    pub(crate) fn leave_to(&mut self, depth: usize) -> Result<()> {
         while self.levels.len() > depth.max(1) {
             self.settle(self.levels.len() - 1)?;
             self.levels.pop();
@@ -429,7 +526,7 @@ impl View {
     }
 
     /// Leaves all directories, the root as well.
-    pub(super) fn finish(mut self) -> Result<()> {
+    pub(crate) fn finish(mut self) -> Result<()> {
         self.leave_to(1)?;
         self.settle(0)
     }
@@ -483,8 +580,67 @@ impl View {
     }
 }
 
-pub(super) fn add_name(path: &mut DefaultHasher, name: &OsStr) {
+pub(crate) fn add_name(path: &mut DefaultHasher, name: &OsStr) {
     path.write(name.as_bytes());
     // No name holds a slash, so different paths are different bytes.
     path.write_u8(b'/');
+}
+
+/// The two directories behind one directory of the view: the one that is written and the parent's, seen as the one that
+/// overlayfs would show.
+#[derive(Debug, Default)]
+pub(crate) struct Dirs {
+    /// `None` while only the parent has it.
+    pub(crate) upper: Option<File>,
+    /// `None` where the parent has none or it is hidden.
+    pub(crate) lower: Option<File>,
+    /// The xattr by which overlayfs knows an opaque directory (overlayfs.rst, "whiteouts and opaque
+    /// directories"); of no account without `lower`.
+    pub(crate) opaque: &'static str,
+    /// Whether it goes onto what is mounted in them.
+    pub(crate) across_mounts: bool,
+}
+
+impl Dirs {
+    /// Opens the directories behind `name` in these, unless the view shows something else there.
+    fn find(&self, name: &OsStr) -> Result<Option<(Self, Stat)>> {
+        let enter = |dir: &File| match self.across_mounts {
+            true => at::enter_across(dir, name),
+            false => at::enter(dir, name),
+        };
+        let open = |dir: &Option<File>| match dir.as_ref().map(enter) {
+            None => Ok((None, false)),
+            Some(Ok(fd)) => Ok((Some(File::from(fd)), true)),
+            Some(Err(error)) => match error.errno() {
+                Some(Errno::NOENT) => Ok((None, false)),
+                Some(Errno::NOTDIR | Errno::LOOP) => Ok((None, true)),
+                _ => Err(error),
+            },
+        };
+        let (upper, is_here) = open(&self.upper)?;
+        let is_hidden = is_here && upper.as_ref().is_none_or(|dir| self.has_opaque(dir));
+        let lower = if is_hidden {
+            None
+        } else {
+            open(&self.lower)?.0
+        };
+        let Some(shown) = upper.as_ref().or(lower.as_ref()) else {
+            return Ok(None);
+        };
+        let stat = stat::fstat(shown)?;
+        let opaque = self.opaque;
+        let found = Self {
+            upper,
+            lower,
+            opaque,
+            across_mounts: self.across_mounts,
+        };
+        Ok(Some((found, stat)))
+    }
+
+    /// Whether a directory in these hides what the parent has in it.
+    fn has_opaque(&self, dir: &File) -> bool {
+        self.lower.is_some()
+            && xattr::get_fd(dir, self.opaque).is_ok_and(|value| value.as_deref() == Some(b"y"))
+    }
 }

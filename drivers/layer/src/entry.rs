@@ -1,9 +1,50 @@
-//! Names of entries: taken apart, confined by their spelling, and told from whiteouts.
+//! An entry of a layer: what its name says, and what it is.
 //!
-//! A leading `/` and any `..` are refused rather than cleaned: no tool that makes layers writes
-//! them, and each cleaning rule reads them differently. `./`, `//` and a trailing `/` mean nothing.
+//! Names are taken apart, confined by their spelling, and told from whiteouts. A leading `/` and any `..` are refused rather
+//! than cleaned: no tool that makes layers writes them, and each cleaning rule reads them differently. `./`, `//` and a
+//! trailing `/` mean nothing.
 
-use super::error::{EntryName, LayerError, Result};
+use crate::error::{EntryName, LayerError, Result};
+use crate::metadata::Metadata;
+
+/// The most pieces of one sparse file: 3 MiB as a map in memory, 5 MiB as text.
+pub(crate) const SPARSE_LIMIT: usize = 200_000;
+
+/// An entry, its content still in the stream.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: EntryName,
+    pub(crate) kind: EntryKind,
+    pub(crate) metadata: Metadata,
+    /// Extended attributes that the archive has and [`is_portable`](crate::is_portable) leaves out.
+    pub(crate) foreign_xattrs: u64,
+    /// Whether an overlay attribute marks the directory opaque.
+    pub(crate) is_opaque: bool,
+}
+
+/// What an entry is.
+#[derive(Debug)]
+pub(crate) enum EntryKind {
+    /// A file: the pieces of data in it, in order, and its size.
+    File {
+        pieces: Vec<Piece>,
+        size: u64,
+    },
+    Directory,
+    Symlink(Vec<u8>),
+    /// A further name of the file with this name.
+    HardLink(Vec<u8>),
+    CharDevice(u64),
+    BlockDevice(u64),
+    Fifo,
+}
+
+/// Data in a file; between pieces are holes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+}
 
 /// The prefix of a whiteout's name (OCI image-spec, layer.md, "Whiteouts").
 const WHITEOUT: &[u8] = b".wh.";

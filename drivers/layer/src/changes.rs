@@ -20,9 +20,9 @@ use cowlab_driver::{Candidate, Reach};
 use cowlab_sys::cursor::{Cursor, common_prefix, has_prefix};
 use cowlab_sys::{FileKind, Stat, Time, at, dir, stat};
 
-use super::compare::{Comparison, Depth};
-use super::error::Result;
-use super::groups::{Groups, Inode, linked};
+use crate::compare::{Comparison, Depth};
+use crate::compare::{Groups, Inode, linked};
+use crate::error::Result;
 
 /// A path that differs from the parent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -114,7 +114,7 @@ fn compare(
 
 /// Tells whether one entry, with these attributes, is the same in a directory of two trees. Of directories, what is in them
 /// is not compared.
-pub(crate) fn same_entry(
+pub fn same_entry(
     dirs: (&std::fs::File, &std::fs::File),
     name: &OsStr,
     (parent, child): (&Stat, &Stat),
@@ -546,7 +546,7 @@ fn descend(
 }
 
 /// The names in a directory, sorted.
-pub(super) fn names(dir: &std::fs::File) -> Result<Vec<OsString>> {
+pub(crate) fn names(dir: &std::fs::File) -> Result<Vec<OsString>> {
     let mut names: Vec<_> = dir::read_dir_fd(dir)?
         .into_iter()
         .map(|entry| entry.name)

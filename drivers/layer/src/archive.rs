@@ -1,5 +1,5 @@
 //! The entries of a layer's archive, one after the other, with what PAX and GNU headers say about
-//! them resolved. Judges numbers and sizes; names are judged by [`super::name`].
+//! them resolved. Judges numbers and sizes; names are judged by [`crate::entry`].
 //!
 //! As in Go's `archive/tar`, which the layers of the world are written and read with: only files
 //! have content, whatever size a header gives other entries; global PAX headers are ignored; what
@@ -13,53 +13,15 @@ use cowlab_sys::stat::device;
 use tar_core::parse::{Limits, ParseError, ParseEvent, ParsedEntry, Parser};
 use tar_core::{EntryType, HEADER_SIZE, SparseEntry};
 
-use super::error::{EntryName, LayerError, Result};
-use super::metadata::{Metadata, is_portable};
-use super::pax::{Records, user_id};
-use super::reader::LayerReader;
-use super::recipe::Recorder;
+use crate::entry::{Entry, EntryKind, Piece, SPARSE_LIMIT};
+use crate::error::{EntryName, LayerError, Result};
+use crate::metadata::{Metadata, is_portable};
+use crate::pax::{Records, user_id};
+use crate::recipe::Recorder;
+use crate::stream::LayerReader;
 
 /// The most bytes of names, PAX records and extended attributes that one entry may have.
 const METADATA_LIMIT: u32 = 8 << 20;
-/// The most pieces of one sparse file: 3 MiB as a map in memory, 5 MiB as text.
-pub(crate) const SPARSE_LIMIT: usize = 200_000;
-
-/// An entry, its content still in the stream.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) name: EntryName,
-    pub(crate) kind: EntryKind,
-    pub(crate) metadata: Metadata,
-    /// Extended attributes that the archive has and [`is_portable`] leaves out.
-    pub(crate) foreign_xattrs: u64,
-    /// Whether an overlay attribute marks the directory opaque.
-    pub(crate) is_opaque: bool,
-}
-
-/// What an entry is.
-#[derive(Debug)]
-pub(crate) enum EntryKind {
-    /// A file: the pieces of data in it, in order, and its size.
-    File {
-        pieces: Vec<Piece>,
-        size: u64,
-    },
-    Directory,
-    Symlink(Vec<u8>),
-    /// A further name of the file with this name.
-    HardLink(Vec<u8>),
-    CharDevice(u64),
-    BlockDevice(u64),
-    Fifo,
-}
-
-/// Data in a file; between pieces are holes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Piece {
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
-}
-
 /// An archive that is being read.
 #[derive(Debug)]
 pub(crate) struct Archive<'r> {

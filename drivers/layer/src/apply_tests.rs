@@ -4,10 +4,10 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use super::EntryName;
-use super::apply::{ApplyOptions, Duplicates, Target, apply_to};
-use super::crafted::{Tar, applied, apply, checksum, header, listing, padded, record, refused};
-use super::error::LayerError;
+use crate::EntryName;
+use crate::apply::{ApplyOptions, Duplicates, Target, apply_to};
+use crate::crafted::{Tar, applied, apply, checksum, header, listing, padded, record, refused};
+use crate::error::LayerError;
 
 fn base() -> Tar {
     Tar::default()

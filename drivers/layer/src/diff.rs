@@ -1,4 +1,4 @@
-//! The difference between two trees as a layer: what [`changes`](super::changes) found, written so
+//! The difference between two trees as a layer: what [`changes`](crate::changes) found, written so
 //! that applying it to the parent gives the tree, with every attribute.
 //!
 //! Entries come in the order of the tree: a directory, then whiteouts of names in it, then the other
@@ -14,18 +14,18 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use cowlab_sys::cursor::{Cursor, common_prefix, has_prefix};
-use cowlab_sys::{FileKind, Stat, at, io, stat};
+use cowlab_sys::{FileKind, Stat, at, fiemap, io, stat};
 
-use super::archive::{Piece, SPARSE_LIMIT};
-use super::changes::{Change, ChangeKind};
-use super::digest::DiffId;
-use super::error::{EntryName, LayerError, Result};
-use super::holes;
-use super::metadata::Metadata;
-use super::writer::{Kind, Writer};
+use crate::changes::{Change, ChangeKind};
+use crate::digest::DiffId;
+use crate::entry::{Piece, SPARSE_LIMIT};
+use crate::error::{EntryName, LayerError, Result};
+use crate::metadata::Metadata;
+use crate::writer::{Kind, Writer};
 
 /// How a difference is written.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +61,7 @@ pub struct Written {
     pub entries: u64,
 }
 
-/// Writes `changes`, which [`between`](super::changes::between) found, of the tree `root`.
+/// Writes `changes`, which [`between`](crate::changes::between) found, of the tree `root`.
 ///
 /// # Errors
 ///
@@ -252,7 +252,7 @@ impl Diff<'_> {
             length: size,
         }];
         let pieces = match self.options.sparse {
-            true => holes::pieces(file, size).map_err(about)?,
+            true => data_pieces(file, size).map_err(about)?,
             false => None,
         };
         let pieces = pieces.filter(|pieces| pieces.len() <= SPARSE_LIMIT);
@@ -299,5 +299,108 @@ fn plain(stat: &Stat) -> Metadata {
         gid: stat.gid,
         mtime: stat.mtime,
         xattrs: Vec::new(),
+    }
+}
+
+/// The unit of holes: the smallest of the file systems in use. Others report larger pieces for the
+/// same file; the zeros in those are told apart here.
+const UNIT: usize = 4096;
+
+/// Lists the pieces of data of a file that has holes, the same whatever file system keeps it; `None` for a file without.
+fn data_pieces(file: &File, size: u64) -> cowlab_sys::Result<Option<Vec<Piece>>> {
+    let segments = fiemap::data_segments(file)?;
+    let data: u64 = segments.iter().map(|(_, length)| *length).sum();
+    if data >= size {
+        return Ok(None);
+    }
+    let mut pieces: Vec<Piece> = Vec::new();
+    let mut buffer = vec![0; 64 * UNIT];
+    for (start, length) in segments {
+        let mut offset = start;
+        let end = start + length;
+        while offset < end {
+            // Blocks are cut at multiples of the unit, wherever a segment begins.
+            let unit = u64::try_from(UNIT).unwrap_or(4096);
+            let room = u64::try_from(buffer.len()).unwrap_or(unit) - offset % unit;
+            let wanted = usize::try_from(room.min(end - offset)).unwrap_or(UNIT);
+            io(
+                "pread",
+                "",
+                file.read_exact_at(&mut buffer[..wanted], offset),
+            )?;
+            let mut at = 0;
+            while at < wanted {
+                let position = offset + u64::try_from(at).unwrap_or(0);
+                let left = UNIT - usize::try_from(position % unit).unwrap_or(0);
+                let block = &buffer[at..wanted.min(at + left)];
+                if block.iter().any(|byte| *byte != 0) {
+                    extend(
+                        &mut pieces,
+                        position,
+                        u64::try_from(block.len()).unwrap_or(0),
+                    );
+                }
+                at += block.len();
+            }
+            offset += u64::try_from(wanted).unwrap_or(end - offset);
+        }
+    }
+    // GNU tar gives a file that ends in a hole its size only by an empty piece at the end.
+    if pieces
+        .last()
+        .is_none_or(|last| last.offset + last.length < size)
+    {
+        pieces.push(Piece {
+            offset: size,
+            length: 0,
+        });
+    }
+    Ok(Some(pieces))
+}
+
+fn extend(pieces: &mut Vec<Piece>, offset: u64, length: u64) {
+    match pieces.last_mut() {
+        Some(last) if last.offset + last.length == offset => last.length += length,
+        _ => pieces.push(Piece { offset, length }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_beside_holes_are_holes() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(10 << 20).unwrap();
+        file.write_all_at(&[0; 300_000], 1 << 20).unwrap();
+        file.write_all_at(b"x", (1 << 20) + 5000).unwrap();
+        file.write_all_at(b"end", (10 << 20) - 3).unwrap();
+        let expected = [
+            Piece {
+                offset: (1 << 20) + 4096,
+                length: 4096,
+            },
+            Piece {
+                offset: (10 << 20) - 4096,
+                length: 4096,
+            },
+        ];
+        // A file system without holes reports none.
+        if let Some(pieces) = data_pieces(&file, 10 << 20).unwrap() {
+            assert_eq!(pieces, expected);
+        }
+        file.set_len(20 << 20).unwrap();
+        if let Some(pieces) = data_pieces(&file, 20 << 20).unwrap() {
+            let end = Piece {
+                offset: 20 << 20,
+                length: 0,
+            };
+            assert_eq!(pieces, [&expected[..], &[end]].concat());
+        }
+        assert_eq!(
+            data_pieces(&tempfile::tempfile().unwrap(), 0).unwrap(),
+            None
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::crafted::{Tar, applied, checksum, header, listing, padded, refused};
+use crate::crafted::{Tar, applied, checksum, header, listing, padded, refused};
 
 /// The size of the sparse file of these tests.
 const SIZE: usize = 200_000;

@@ -1,15 +1,19 @@
-//! A layer's stream: compression found by its magic, decoded on a thread of its own, both digests
-//! taken on the way. Knows nothing of archives.
+//! A layer's stream, read and written: compression found by its magic, decoded on a thread of its own, both digests
+//! taken on the way; and packed again. Knows nothing of archives.
 //!
 //! What follows the data is judged as containerd does. A gzip stream may have several members and a
 //! zstd stream several frames, skippable ones included; anything else after them is an error.
 
-use std::io::Read;
+use std::fmt;
+use std::io::{self, BufReader, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::decoder::{Decoder, Stop};
-use super::digest::{DiffId, Digest};
-use super::error::{LayerError, Result};
+use flate2::write::GzEncoder;
+use sha2::{Digest as _, Sha256};
+use zstd::stream::write::Encoder as ZstdEncoder;
+
+use crate::digest::{DiffId, Digest};
+use crate::error::{LayerError, Result};
 
 /// Messages in flight: enough to keep both threads busy over one slow file, and 1 MiB at most.
 const CHUNKS: usize = 4;
@@ -216,11 +220,295 @@ impl LayerReader {
     }
 }
 
+/// The bytes that one message from the decoder carries at most.
+const CHUNK: usize = 256 * 1024;
+
+/// Why decoding ended before the end of the stream.
+enum Stop {
+    /// Nobody listens any more.
+    HungUp,
+    Failed(LayerError),
+}
+
+/// The end of the pair that reads, hashes and decodes.
+struct Decoder<'a> {
+    full: &'a SyncSender<Result<Vec<u8>>>,
+    returned: Receiver<Vec<u8>>,
+    limit: Option<u64>,
+}
+
+impl Decoder<'_> {
+    /// Decodes the whole stream, sending the archive in it chunk by chunk.
+    fn run(&self, source: &mut dyn Read) -> Result<Content, Stop> {
+        let failed = |error| Stop::Failed(LayerError::Source(error));
+        let mut tee = Tee {
+            source,
+            hasher: Sha256::new(),
+            size: 0,
+            failure: None,
+        };
+        let mut start = [0; 4];
+        let count = read_up_to(&mut tee, &mut start).map_err(failed)?;
+        let start = &start[..count];
+        let compression = Compression::detect(start).map_err(Stop::Failed)?;
+        let whole = start.chain(&mut tee);
+        let pumped = match compression {
+            Compression::None => self.pump(whole, None),
+            Compression::Gzip => {
+                let input = BufReader::with_capacity(CHUNK, whole);
+                self.pump(
+                    flate2::bufread::MultiGzDecoder::new(input),
+                    Some(Sha256::new()),
+                )
+            }
+            Compression::Zstd => zstd::Decoder::with_buffer(BufReader::with_capacity(CHUNK, whole))
+                .map_err(Pump::Decode)
+                .and_then(|decoder| self.pump(decoder, Some(Sha256::new()))),
+        };
+        let (uncompressed_size, hasher) =
+            pumped.map_err(|stop| match (stop, tee.failure.take()) {
+                (Pump::Stop(stop), _) => stop,
+                (Pump::Decode(_), Some(error)) => failed(error),
+                (Pump::Decode(error), None) => Stop::Failed(broken(compression, tee.size, &error)),
+            })?;
+        let digest = Digest::from_hasher(tee.hasher);
+        let diff_id = hasher.map_or(digest, Digest::from_hasher);
+        Ok(Content {
+            digest,
+            size: tee.size,
+            diff_id,
+            uncompressed_size,
+            compression,
+        })
+    }
+
+    /// Sends everything that `input` gives. A stream that is not compressed has no second hasher:
+    /// both digests are the same.
+    fn pump(
+        &self,
+        mut input: impl Read,
+        mut hasher: Option<Sha256>,
+    ) -> Result<(u64, Option<Sha256>), Pump> {
+        let mut size = 0;
+        loop {
+            let mut chunk = self.returned.try_recv().unwrap_or_default();
+            chunk.resize(CHUNK, 0);
+            let count = read_up_to(&mut input, &mut chunk).map_err(Pump::Decode)?;
+            chunk.truncate(count);
+            if count == 0 {
+                return Ok((size, hasher));
+            }
+            if let Some(hasher) = &mut hasher {
+                hasher.update(&chunk);
+            }
+            size += u64::try_from(count).unwrap_or(u64::MAX);
+            if let Some(limit) = self.limit.filter(|limit| size > *limit) {
+                return Err(Pump::Stop(Stop::Failed(LayerError::TooLarge { limit })));
+            }
+            self.full
+                .send(Ok(chunk))
+                .map_err(|_unsent| Pump::Stop(Stop::HungUp))?;
+        }
+    }
+}
+
+enum Pump {
+    Stop(Stop),
+    /// The decoder's error, or the source's passed through it.
+    Decode(io::Error),
+}
+
+fn broken(compression: Compression, size: u64, error: &io::Error) -> LayerError {
+    let name = match compression {
+        Compression::None => "plain",
+        Compression::Gzip => "gzip",
+        Compression::Zstd => "zstd",
+    };
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        let what = format!("the {name} stream ends in the middle, after {size} bytes");
+        return LayerError::Truncated { what };
+    }
+    LayerError::Junk {
+        reason: format!("the {name} stream is broken within its first {size} bytes: {error}"),
+    }
+}
+
+/// Fills `buffer` unless the input ends before.
+fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    while count < buffer.len() {
+        match input.read(&mut buffer[count..]) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}
+
+/// Hashes what is read, and remembers a failure of the source so that it is not taken for one of
+/// the decoder.
+struct Tee<'a> {
+    source: &'a mut dyn Read,
+    hasher: Sha256,
+    size: u64,
+    failure: Option<io::Error>,
+}
+
+impl Read for Tee<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.source.read(buffer) {
+            Ok(count) => {
+                self.hasher.update(&buffer[..count]);
+                self.size += u64::try_from(count).unwrap_or(u64::MAX);
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                let copy = io::Error::from(error.kind());
+                self.failure = Some(error);
+                Err(copy)
+            }
+        }
+    }
+}
+
+/// The level of gzip that the tool has by default.
+const GZIP_LEVEL: u32 = 6;
+/// The level of zstd that the tool has by default.
+const ZSTD_LEVEL: i32 = 3;
+/// What the encoders are given at a time, in bytes: what they make depends on where their input is cut.
+const PIECE: usize = 64 << 10;
+
+/// Compresses what is written to it. Only [`finish`](Self::finish) makes the stream whole.
+pub struct Packer<W: Write> {
+    encoder: Encoder<W>,
+    /// Less than a piece.
+    pending: Vec<u8>,
+}
+
+enum Encoder<W: Write> {
+    None(Outlet<W>),
+    Gzip(GzEncoder<Outlet<W>>),
+    Zstd(ZstdEncoder<'static, Outlet<W>>),
+}
+
+/// What came out of a [`Packer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packed {
+    /// The digest of the stream.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+impl<W: Write> Packer<W> {
+    /// Starts a stream. The same bytes give the same stream, in whatever pieces they come: no time and no name is in it.
+    ///
+    /// # Errors
+    ///
+    /// When the encoder cannot be made.
+    pub fn new(sink: W, compression: Compression) -> Result<Self> {
+        let outlet = Outlet {
+            sink,
+            hasher: Sha256::new(),
+            size: 0,
+        };
+        let encoder = match compression {
+            Compression::None => Encoder::None(outlet),
+            Compression::Gzip => {
+                Encoder::Gzip(GzEncoder::new(outlet, flate2::Compression::new(GZIP_LEVEL)))
+            }
+            Compression::Zstd => {
+                Encoder::Zstd(ZstdEncoder::new(outlet, ZSTD_LEVEL).map_err(LayerError::Sink)?)
+            }
+        };
+        Ok(Self {
+            encoder,
+            pending: Vec::with_capacity(PIECE),
+        })
+    }
+
+    /// Ends the stream and returns the sink.
+    ///
+    /// # Errors
+    ///
+    /// [`LayerError::Sink`].
+    pub fn finish(mut self) -> Result<(W, Packed)> {
+        self.encode().map_err(LayerError::Sink)?;
+        let outlet = match self.encoder {
+            Encoder::None(outlet) => Ok(outlet),
+            Encoder::Gzip(encoder) => encoder.finish(),
+            Encoder::Zstd(encoder) => encoder.finish(),
+        };
+        let mut outlet = outlet.map_err(LayerError::Sink)?;
+        outlet.sink.flush().map_err(LayerError::Sink)?;
+        let packed = Packed {
+            digest: Digest::from_hasher(outlet.hasher),
+            size: outlet.size,
+        };
+        Ok((outlet.sink, packed))
+    }
+
+    fn encode(&mut self) -> io::Result<()> {
+        let sink: &mut dyn Write = match &mut self.encoder {
+            Encoder::None(outlet) => outlet,
+            Encoder::Gzip(encoder) => encoder,
+            Encoder::Zstd(encoder) => encoder,
+        };
+        sink.write_all(&self.pending)?;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for Packer<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.pending.len() == PIECE {
+            self.encode()?;
+        }
+        let count = bytes.len().min(PIECE - self.pending.len());
+        self.pending.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    /// Does nothing: flushing an encoder halfway would change what it makes.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W: Write> fmt::Debug for Packer<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Packer").finish_non_exhaustive()
+    }
+}
+
+struct Outlet<W> {
+    sink: W,
+    hasher: Sha256,
+    size: u64,
+}
+
+impl<W: Write> Write for Outlet<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.sink.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.size += u64::try_from(count).unwrap_or(u64::MAX);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-
     use super::*;
+
+    use std::io::{self, Write};
 
     fn gzip(data: &[u8]) -> Vec<u8> {
         let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -380,5 +668,29 @@ mod tests {
             error.unwrap_err().to_string(),
             "the layer is malformed: enough"
         );
+    }
+
+    #[test]
+    fn what_is_packed_reads_back() {
+        let data: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            let pack = || {
+                let mut packer = Packer::new(Vec::new(), compression).unwrap();
+                for chunk in data.chunks(77_777) {
+                    packer.write_all(chunk).unwrap();
+                    packer.flush().unwrap();
+                }
+                packer.finish().unwrap()
+            };
+            let (stream, packed) = pack();
+            assert_eq!(pack().1, packed);
+            let ((), content) = read(&mut &stream[..], &ReadOptions::default(), |reader| {
+                reader.drain()
+            })
+            .unwrap();
+            assert_eq!(content.compression, compression);
+            assert_eq!((content.digest, content.size), (packed.digest, packed.size));
+            assert_eq!(content.diff_id, Digest::of(&data));
+        }
     }
 }

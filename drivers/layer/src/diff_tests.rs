@@ -13,10 +13,10 @@ use cowlab_sys::{FileKind, Time, at, xattr};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::apply::{ApplyOptions, Target, apply_to};
-use super::changes::{Change, ChangeKind, between};
-use super::diff::{self, DiffOptions};
-use super::reader::ReadOptions;
+use crate::apply::{ApplyOptions, Target, apply_to};
+use crate::changes::{Change, ChangeKind, between};
+use crate::diff::{self, DiffOptions};
+use crate::stream::ReadOptions;
 
 /// Names in any directory: few, so that trees meet, and awkward.
 const NAMES: [&[u8]; 5] = [b"a", b"a-b", b"b\xff\n", b"c c", b"d"];
@@ -232,19 +232,19 @@ fn made(things: &BTreeMap<usize, Thing>) -> TempDir {
 fn layer(root: &Path, changes: &[Change]) -> Vec<u8> {
     let mut archive = Vec::new();
     let written = diff::write(root, changes, &mut archive, &DiffOptions::default()).unwrap();
-    assert_eq!(written.diff_id, super::Digest::of(&archive));
+    assert_eq!(written.diff_id, crate::Digest::of(&archive));
     archive
 }
 
 fn apply(target: Target, archive: &[u8]) {
-    let diff_id = Some(super::Digest::of(archive));
+    let diff_id = Some(crate::Digest::of(archive));
     let read = ReadOptions {
         diff_id,
         ..ReadOptions::default()
     };
     let options = ApplyOptions {
         read,
-        duplicates: super::apply::Duplicates::Refused,
+        duplicates: crate::apply::Duplicates::Refused,
         ..ApplyOptions::default()
     };
     apply_to(target, &mut &*archive, &options).unwrap();

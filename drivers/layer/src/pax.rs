@@ -1,19 +1,20 @@
-//! PAX records as a layer needs them: the one place that reads what `tar-core` leaves out.
+//! PAX records as a layer needs them, read and written.
 //!
-//! `tar-core` 0.1 gives an entry's time in whole seconds since 1970 and refuses a negative one,
-//! ends silently at a record whose length is broken, and knows extended attributes by
-//! `SCHILY.xattr.` alone. It keeps the raw records beside the entry, and they are read again here:
-//! strictly, times to the nanosecond, and `LIBARCHIVE.xattr.` with its encoded names and values.
+//! Read is what `tar-core` leaves out: version 0.1 gives an entry's time in whole seconds since 1970 and refuses a negative
+//! one, ends silently at a record whose length is broken, and knows extended attributes by `SCHILY.xattr.` alone. It keeps
+//! the raw records beside the entry, and they are read again here: strictly, times to the nanosecond, and `LIBARCHIVE.xattr.`
+//! with its encoded names and values.
 //!
 //! Access control lists as text (`SCHILY.acl.`) are not converted: they name users of the host that
 //! made the archive. ACLs come as the extended attributes that the kernel has them in.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use cowlab_sys::Time;
 
-use super::metadata::Xattrs;
+use crate::metadata::Xattrs;
 
 /// What PAX records say beyond what `tar-core` resolves.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -197,16 +198,94 @@ fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// The records of a PAX header that is to be written, by key.
+pub(crate) type RecordMap = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Makes the content of a PAX header.
+pub(crate) fn encode(records: &RecordMap) -> Vec<u8> {
+    let mut data = Vec::new();
+    for (key, value) in records {
+        push_record(&mut data, key, value);
+    }
+    data
+}
+
+/// Values go as they are. A name that a record's key cannot hold is encoded as libarchive does.
+pub(crate) fn put_xattrs(records: &mut RecordMap, xattrs: &Xattrs) {
+    for (name, value) in xattrs {
+        let name = name.as_bytes();
+        if std::str::from_utf8(name).is_ok() && !name.contains(&b'=') {
+            records.insert([b"SCHILY.xattr.", name].concat(), value.clone());
+        } else {
+            let key = format!("LIBARCHIVE.xattr.{}", url_encode(name));
+            records.insert(key.into_bytes(), base64_encode(value));
+        }
+    }
+}
+
+fn url_encode(name: &[u8]) -> String {
+    let encode = |byte: &u8| match byte {
+        b'%' | b'=' => format!("%{byte:02X}"),
+        0x21..=0x7e => char::from(*byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    name.iter().map(encode).collect()
+}
+
+fn base64_encode(bytes: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let at = |index: usize| usize::from(chunk.get(index).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        let digits = [bits >> 18, bits >> 12 & 63, bits >> 6 & 63, bits & 63];
+        text.extend(
+            digits
+                .iter()
+                .take(chunk.len() + 1)
+                .map(|digit| DIGITS[*digit]),
+        );
+    }
+    text
+}
+
+/// `LENGTH KEY=VALUE\n`, where LENGTH counts itself.
+fn push_record(data: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    let rest = key.len() + value.len() + 3;
+    let mut total = rest + 1;
+    while total != rest + total.to_string().len() {
+        total = rest + total.to_string().len();
+    }
+    data.extend_from_slice(total.to_string().as_bytes());
+    for part in [b" ", key, b"=", value, b"\n"] {
+        data.extend_from_slice(part);
+    }
+}
+
+/// Seconds with as many decimals as needed.
+pub(crate) fn seconds(time: Time) -> String {
+    // Before 1970 the nanoseconds count forward from the second before.
+    let (sign, sec, nsec) = match (time.sec, time.nsec) {
+        (sec @ 0.., nsec) => ("", sec.unsigned_abs(), nsec),
+        (sec, 0) => ("-", sec.unsigned_abs(), 0),
+        (sec, nsec) => ("-", (sec + 1).unsigned_abs(), 1_000_000_000 - nsec),
+    };
+    if nsec == 0 {
+        return format!("{sign}{sec}");
+    }
+    format!("{sign}{sec}.{nsec:09}")
+        .trim_end_matches('0')
+        .to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn record(key: &str, value: &[u8]) -> Vec<u8> {
-        let body = [b" ", key.as_bytes(), b"=", value, b"\n"].concat();
-        let length = (1..)
-            .find(|n| n.to_string().len() + body.len() == *n)
-            .unwrap();
-        [length.to_string().as_bytes(), &body].concat()
+        let mut data = Vec::new();
+        push_record(&mut data, key.as_bytes(), value);
+        data
     }
 
     #[test]
@@ -234,6 +313,30 @@ mod tests {
             "9223372036854775808",
         ] {
             assert_eq!(time(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_written_as_they_are_read() {
+        for (sec, nsec, text) in [
+            (5, 0, "5"),
+            (5, 120_000_000, "5.12"),
+            (0, 1, "0.000000001"),
+            (-1, 0, "-1"),
+            (-1, 750_000_000, "-0.25"),
+            (-13, 1, "-12.999999999"),
+        ] {
+            assert_eq!(seconds(Time { sec, nsec }), text);
+        }
+    }
+
+    #[test]
+    fn a_record_counts_its_own_length() {
+        for (value, expected) in [("bc", 7), ("bcde", 9), ("bcdef", 11), ("bcdefg", 12)] {
+            let mut data = Vec::new();
+            push_record(&mut data, b"a", value.as_bytes());
+            assert_eq!(data.len(), expected);
+            assert_eq!(data, format!("{expected} a={value}\n").into_bytes());
         }
     }
 

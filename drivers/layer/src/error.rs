@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::digest::Digest;
+use crate::digest::Digest;
 
 /// The result of everything that reads, applies, compares or writes a layer.
 pub type Result<T, E = LayerError> = std::result::Result<T, E>;
