@@ -43,6 +43,7 @@ mod changes;
 mod deviations;
 mod driver;
 mod items;
+mod names;
 mod probe;
 mod quota;
 mod subvolume;

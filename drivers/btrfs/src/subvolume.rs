@@ -10,8 +10,8 @@ use cowlab_driver::Result;
 use cowlab_sys::btrfs::{self, SearchKey};
 use cowlab_sys::{Errno, Error, at, dir};
 
-use crate::changes::Tree;
 use crate::items::{self, Name};
+use crate::names::Tree;
 
 /// Makes an empty subvolume.
 pub(crate) fn create(path: &Path) -> Result<()> {

@@ -8,7 +8,8 @@ use cowlab_driver::{Result, Usage};
 use cowlab_sys::cursor::Cursor;
 use cowlab_sys::{Errno, at, btrfs};
 
-use crate::changes::{Tree, changed_inodes};
+use crate::changes::changed_inodes;
+use crate::names::Tree;
 
 /// Measures the snapshot whose subvolume is `subvolume`, at `path`.
 ///
