@@ -1,7 +1,7 @@
 //! Data sets: libzfs_core makes, clones, snapshots and destroys them, `zfs` and `zpool` read the rest.
 
 use cowlab_driver::{Error, Missing, Result};
-use cowlab_sys::{Cmd, Errno, Error as SysError, zfs_library};
+use cowlab_sys::{Cmd, Errno, Error as SysError, MountAttributes, MountSpec, zfs_library};
 use nvpair::NvList;
 use zfs_core::{DataSetType, Zfs};
 
@@ -9,6 +9,22 @@ use crate::TOOLS_REMEDY;
 
 /// The longest name of a data set or snapshot, in bytes (sys/fs/zfs.h, `ZFS_MAX_DATASET_NAME_LEN` with its NUL).
 const LONGEST_NAME: usize = 255;
+
+/// How a data set, or a snapshot of one, is mounted.
+pub(crate) fn mount_of(name: &str, read_only: bool) -> MountSpec {
+    MountSpec {
+        fstype: "zfs".to_owned(),
+        source: Some(name.into()),
+        attributes: MountAttributes {
+            read_only,
+            ..MountAttributes::default()
+        },
+        // Who mounts a data set while somebody else is at it gets `EBUSY`: a superblock that is being made is not found yet, and
+        // the data set has one owner (OpenZFS, zpl_super.c, `zpl_test_super`; zfs_vfsops.c, `zfsvfs_create`).
+        retry_busy: true,
+        ..MountSpec::default()
+    }
+}
 
 /// The data sets of a host.
 #[derive(Debug)]

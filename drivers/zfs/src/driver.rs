@@ -7,9 +7,9 @@ use cowlab_driver::{
     MountMatcher, Mounts, OpenOptions, Quarantine, Result, SnapshotId, Staging, Usage, Warning,
 };
 use cowlab_sys::mount::DetachedMount;
-use cowlab_sys::{Errno, MountAttributes, MountSpec, stat};
+use cowlab_sys::{Errno, stat};
 
-use crate::dataset::DataSets;
+use crate::dataset::{DataSets, mount_of};
 use crate::{NAME, dataset, place, usage};
 
 /// The name of the snapshot that a frozen data set has.
@@ -30,22 +30,6 @@ pub struct Zfs {
 /// Opens the driver for the registry.
 pub(crate) fn open(options: &OpenOptions) -> Result<Box<dyn Driver>> {
     Ok(Box::new(Zfs::open(options)?))
-}
-
-/// How a data set, or a snapshot of one, is mounted.
-pub(crate) fn mount_of(name: &str, read_only: bool) -> MountSpec {
-    MountSpec {
-        fstype: "zfs".to_owned(),
-        source: Some(name.into()),
-        attributes: MountAttributes {
-            read_only,
-            ..MountAttributes::default()
-        },
-        // Who mounts a data set while somebody else is at it gets `EBUSY`: a superblock that is being made is not found yet, and
-        // the data set has one owner (OpenZFS, zpl_super.c, `zpl_test_super`; zfs_vfsops.c, `zfsvfs_create`).
-        retry_busy: true,
-        ..MountSpec::default()
-    }
 }
 
 impl Zfs {

@@ -7,8 +7,7 @@ use cowlab_driver::{Result, Settings, Variant};
 use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::{at, io, process};
 
-use crate::dataset::{DataSets, check_length, missing};
-use crate::driver::mount_of;
+use crate::dataset::{DataSets, check_length, missing, mount_of};
 use crate::place;
 
 /// Makes a data set, a snapshot and a clone of it below that of `dir`, compares the two and destroys all three.

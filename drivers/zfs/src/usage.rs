@@ -4,8 +4,7 @@ use cowlab_driver::{Allocation, Bytes, Result, Usage};
 use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::{Error, stat};
 
-use crate::dataset::DataSets;
-use crate::driver::mount_of;
+use crate::dataset::{DataSets, mount_of};
 
 /// Measures the snapshot that is the data set `name`, whose content `shown` shows: mounting a frozen data set itself, even
 /// read-only, may rewrite its first block, to forget an intent log (zil.c, `zil_destroy`).
