@@ -9,7 +9,7 @@ use cowlab_sys::at::{self, OFlags};
 use cowlab_sys::{Cmd, Error, dir, io};
 
 use crate::metadata::{BLOCK, Blocks};
-use crate::thin::require_program;
+use crate::missing::require_program;
 
 /// The major number of loop devices (Documentation/admin-guide/devices.txt).
 const LOOP_MAJOR: &str = "7:";

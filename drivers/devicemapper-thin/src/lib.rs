@@ -61,6 +61,7 @@ mod device;
 mod driver;
 mod filesystem;
 mod metadata;
+mod missing;
 mod pool;
 mod probe;
 mod record;

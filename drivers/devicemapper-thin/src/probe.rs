@@ -10,7 +10,8 @@ use cowlab_sys::mount::DetachedMount;
 
 use crate::driver::DeviceMapperThin;
 use crate::filesystem::FileSystem;
-use crate::thin::{BASE, mark_of, missing, named_pool, require_program};
+use crate::missing::{missing, require_program};
+use crate::thin::{BASE, mark_of, named_pool};
 
 /// Who owns the pool for the time of the probe.
 const OWNER: &str = "probe";

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cowlab_driver::{Access, Error, Missing, OpenOptions, Result, Settings, SnapshotId};
+use cowlab_driver::{Access, Error, OpenOptions, Result, Settings, SnapshotId};
 
 use cowlab_sys::device_mapper::{Device, Target, Writes};
-use cowlab_sys::{Chance, Cmd, Errno, block, io, process};
+use cowlab_sys::{Chance, Errno, block, io, process};
 
 use crate::control::Control;
 use crate::filesystem::FileSystem;
+use crate::missing::{missing, require_program};
 use crate::pool::Pool;
 use crate::record::Record;
 use crate::status::Mode;
@@ -417,21 +418,4 @@ pub(crate) fn mark_of(store: &str) -> u64 {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
     hash.max(1)
-}
-
-pub(crate) fn require_program(program: &str) -> Result<()> {
-    if Cmd::find(program).is_some() {
-        return Ok(());
-    }
-    Err(missing(
-        &format!("the program `{program}`"),
-        &format!("install the Debian package `{}`", Cmd::package_of(program)),
-    ))
-}
-
-pub(crate) fn missing(what: &str, remedy: &str) -> Error {
-    Error::Unavailable(Missing {
-        what: what.to_owned(),
-        remedy: remedy.to_owned(),
-    })
 }
