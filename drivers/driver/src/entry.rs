@@ -136,16 +136,6 @@ pub struct Requirement {
     pub remedy: &'static str,
 }
 
-/// Something that is not here: a skip, not a failure.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} is missing: {remedy}")]
-pub struct Missing {
-    /// What is missing, with what was tried.
-    pub what: String,
-    /// How to get it.
-    pub remedy: String,
-}
-
 /// What a difference from the claim does to people.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,

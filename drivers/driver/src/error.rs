@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Missing, SnapshotId};
+use crate::SnapshotId;
 
 /// An error of a storage driver.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +111,16 @@ impl Error {
             other => other.to_string(),
         }
     }
+}
+
+/// Something that is not here: a skip, not a failure.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is missing: {remedy}")]
+pub struct Missing {
+    /// What is missing, with what was tried.
+    pub what: String,
+    /// How to get it.
+    pub remedy: String,
 }
 
 /// Something that still works and soon will not.

@@ -51,10 +51,9 @@ pub mod upper;
 pub use chain::{Chain, SnapshotId};
 pub use copying::{Copied, CopyUp, Own};
 pub use entry::{
-    Deviation, Entry, Impact, Measured, Missing, OpenOptions, Probe, Requirement, Scope, Settings,
-    Variant,
+    Deviation, Entry, Impact, Measured, OpenOptions, Probe, Requirement, Scope, Settings, Variant,
 };
-pub use error::{Error, Result, Warning};
+pub use error::{Error, Missing, Result, Warning};
 pub use flush::flush;
 pub use home::{Home, make_dir, make_dir_once};
 pub use info::{DriverInfo, FlushScope, MountMatcher};
