@@ -57,7 +57,7 @@ impl Cache {
         let cache = Self {
             root: root.to_path_buf(),
         };
-        temporary::sweep(&cache)?;
+        temporary::sweep(&cache.root)?;
         Ok(cache)
     }
 
@@ -172,7 +172,7 @@ impl Cache {
         let target = self.root.join(&name);
         if target.exists() {
             // Nobody uses what cannot be opened.
-            temporary::discard(self, &target)?;
+            temporary::discard(&self.root, &target)?;
         }
         io("rename", &target, std::fs::rename(parts, &target))?;
         cowlab_sys::durability::fsync_dir(&self.root)?;
@@ -181,7 +181,7 @@ impl Cache {
 
     /// Prepares a place to make an image in.
     pub(crate) fn temporary(&self) -> Result<Temporary> {
-        Temporary::make(self)
+        Temporary::make(&self.root)
     }
 
     fn remove(&self, dir: &Path) -> Result<bool> {
@@ -189,7 +189,7 @@ impl Cache {
         let Some(_alone) = FileLock::try_exclusive(&self.lock_path(&name))? else {
             return Ok(false);
         };
-        temporary::discard(self, dir)?;
+        temporary::discard(&self.root, dir)?;
         Ok(true)
     }
 

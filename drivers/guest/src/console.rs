@@ -5,9 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
 use cowlab_sys::file::{FallocateFlags, fallocate, in_memory};
-use cowlab_sys::io;
-
-use crate::Result;
+use cowlab_sys::{Result, io};
 
 /// Kept at the least, in bytes.
 const KEPT: u64 = 64 << 10;

@@ -4,10 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use cowlab_sys::io;
+use cowlab_sys::{Result, io};
 use sha2::{Digest, Sha256};
-
-use crate::Result;
 
 /// What is read at once, in bytes.
 const CHUNK: usize = 1 << 20;

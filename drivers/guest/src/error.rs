@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Absent, Lost, Release};
+use crate::{Absent, Lost, Release, UnknownRelease};
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -12,11 +12,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// No release has this name.
-    #[error("find the release `{name}`: known are {}", known())]
-    UnknownRelease {
-        /// The name.
-        name: String,
-    },
+    #[error(transparent)]
+    UnknownRelease(#[from] UnknownRelease),
     /// There is neither `XDG_CACHE_HOME` nor `HOME`.
     #[error(
         "find the cache: neither `XDG_CACHE_HOME` nor `HOME` is set to an absolute path; set one"
@@ -200,8 +197,4 @@ pub enum Error {
 
 fn of(release: &Option<Release>) -> String {
     release.map_or_else(String::new, |release| format!(" of {release}"))
-}
-
-fn known() -> String {
-    Release::ALL.map(Release::name).join(", ")
 }

@@ -8,10 +8,7 @@ use cowlab_sys::io;
 use cowlab_sys::lock::FileLock;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Release, Result, digest};
-
-/// The format of an image's directory that this version writes and reads.
-pub const FORMAT: u64 = 2;
+use crate::{Error, FORMAT, Release, Result, digest};
 
 /// The manifest's file name.
 pub(crate) const MANIFEST: &str = "manifest.json";

@@ -1,5 +1,10 @@
 //! A machine to run one command in: its parts, its files, and its start.
 
+mod initrd;
+mod kvm;
+mod qemu;
+mod session;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -11,10 +16,10 @@ use std::time::{Duration, Instant};
 use cowlab_sys::cmd::Running;
 use cowlab_sys::{Cmd, file, io, process, stat};
 
+use self::qemu::{PORTS, Plan};
+use self::session::Sinks;
 use crate::console::Console;
-use crate::qemu::{PORTS, Plan};
-use crate::session::{self, Sinks};
-use crate::{Accel, Error, Image, Result, accel, initrd};
+use crate::{Accel, Error, Image, Result};
 
 /// Its memory unless told otherwise, in MiB.
 pub const DEFAULT_MEMORY_MIB: u32 = 2048;
@@ -51,7 +56,7 @@ pub struct Machine {
     /// With a seed, the guest's clock counts instructions, everything is in memory, and what the command writes
     /// arrives at its end: two runs of the same files are the same.
     pub deterministic: Option<u64>,
-    /// How the processor is made; `accel::fastest` unless told.
+    /// How the processor is made; the fastest that boots unless told.
     pub accel: Option<Accel>,
 }
 
@@ -155,7 +160,7 @@ impl Machine {
         let accel = match (self.deterministic, self.accel) {
             (Some(_), _) => Accel::Tcg,
             (None, Some(accel)) => accel,
-            (None, None) => accel::fastest(&self.image)?,
+            (None, None) => kvm::fastest(&self.image)?,
         };
         self.check_memory()?;
         let scratch_dir = scratch_dir();

@@ -17,10 +17,10 @@ pub const PROGRAM_IN_GUEST: &str = "/usr/local/bin/cowlab";
 ///
 /// [`Error::UnknownRelease`].
 pub fn chosen_release() -> Result<Option<Release>> {
-    std::env::var_os(RELEASE_VARIABLE)
-        .filter(|name| !name.is_empty())
+    let name = std::env::var_os(RELEASE_VARIABLE).filter(|name| !name.is_empty());
+    Ok(name
         .map(|name| name.to_string_lossy().parse())
-        .transpose()
+        .transpose()?)
 }
 
 /// Finds what is needed to run a command in the guest: QEMU and an image. It looks at a few files and starts nothing.

@@ -5,8 +5,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
-
 /// A Debian release: it picks the guest's kernel and ZFS together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -55,6 +53,14 @@ impl Release {
     }
 }
 
+/// No release has this name.
+#[derive(Debug, thiserror::Error)]
+#[error("find the release `{name}`: known are {}", Release::ALL.map(Release::name).join(", "))]
+pub struct UnknownRelease {
+    /// The name.
+    pub name: String,
+}
+
 impl fmt::Display for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
@@ -62,13 +68,13 @@ impl fmt::Display for Release {
 }
 
 impl FromStr for Release {
-    type Err = Error;
+    type Err = UnknownRelease;
 
-    fn from_str(name: &str) -> Result<Self, Error> {
+    fn from_str(name: &str) -> Result<Self, UnknownRelease> {
         Self::ALL
             .into_iter()
             .find(|release| release.name() == name)
-            .ok_or_else(|| Error::UnknownRelease { name: name.into() })
+            .ok_or_else(|| UnknownRelease { name: name.into() })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Places where images are made, which a killed process leaves and the next one removes.
 //!
-//! A place is a directory in the cache's `tmp/` with a locked file `lock`. Unpacked packages do not fit there: other user
+//! A place is a directory in the `tmp/` of the cache with a locked file `lock`. Unpacked packages do not fit there: other user
 //! ids own them, who may not be able to reach this user's cache. They lie in a scratch directory, whose path is in the
 //! place's file `scratch` before it exists.
 
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{Cmd, dir, io, process};
 
-use crate::{Cache, Result};
+use crate::Result;
 
 /// What every scratch directory's name begins with.
 const PREFIX: &str = "cowlab-guest-";
@@ -27,16 +27,16 @@ pub(crate) struct Temporary {
 }
 
 impl Temporary {
-    pub(crate) fn make(cache: &Cache) -> Result<Self> {
-        let path = cache.root().join("tmp").join(unique());
+    pub(crate) fn make(cache: &Path) -> Result<Self> {
+        let path = cache.join("tmp").join(unique());
         // Nobody sweeps between the directory and its lock.
-        let pause = FileLock::shared(&cache.root().join("locks/sweep"))?;
+        let pause = FileLock::shared(&cache.join("locks/sweep"))?;
         io("mkdir", &path, std::fs::create_dir(&path))?;
         let lock = FileLock::exclusive(&path.join("lock"))?;
         drop(pause);
         Ok(Self {
             path,
-            sweep: cache.root().join("locks/sweep"),
+            sweep: cache.join("locks/sweep"),
             lock: Some(lock),
         })
     }
@@ -93,7 +93,7 @@ impl Drop for Temporary {
 }
 
 /// Moves a directory of the cache out of sight and removes it.
-pub(crate) fn discard(cache: &Cache, path: &Path) -> Result<()> {
+pub(crate) fn discard(cache: &Path, path: &Path) -> Result<()> {
     let temporary = Temporary::make(cache)?;
     let target = temporary.path().join("discarded");
     io("rename", path, std::fs::rename(path, &target))?;
@@ -101,12 +101,12 @@ pub(crate) fn discard(cache: &Cache, path: &Path) -> Result<()> {
 }
 
 /// Removes the places of processes that are gone.
-pub(crate) fn sweep(cache: &Cache) -> Result<()> {
+pub(crate) fn sweep(cache: &Path) -> Result<()> {
     // Whoever holds it makes a place or sweeps already.
-    let Some(_alone) = FileLock::try_exclusive(&cache.root().join("locks/sweep"))? else {
+    let Some(_alone) = FileLock::try_exclusive(&cache.join("locks/sweep"))? else {
         return Ok(());
     };
-    let tmp = cache.root().join("tmp");
+    let tmp = cache.join("tmp");
     for entry in dir::read_dir(&tmp)? {
         let path = tmp.join(&entry.name);
         if !path.is_dir() {

@@ -11,8 +11,8 @@ use cowlab_sys::{file, io};
 use crate::cpio::Archive;
 use crate::{Error, Machine, Result, script};
 
-const INIT: &str = include_str!("../init/init");
-const START: &str = include_str!("../init/start");
+const INIT: &str = include_str!("../../init/init");
+const START: &str = include_str!("../../init/start");
 
 /// How the command's streams leave the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use cowlab_sys::terminal::{self, TerminalMode};
 use cowlab_sys::{Guard, interrupt, io};
 
+use super::Started;
 use crate::console::{self, Panic};
-use crate::machine::Started;
 use crate::trailer::Trailer;
 use crate::{Accel, Cause, Error, Exit, Lost, Machine, Result};
 
