@@ -55,7 +55,7 @@ const SWITCHES: [(&str, &str, &str); 3] = [
 /// [`Error::Rootless`] names what the host lacks; [`Error::Root`], [`Error::Configuration`].
 pub fn enter(options: &mut RootOptions) -> Result<()> {
     static MEMBERS: OnceLock<Members> = OnceLock::new();
-    if process::is_host_root() || MEMBERS.get().is_some() {
+    if user_namespace::is_host_root() || MEMBERS.get().is_some() {
         return Ok(());
     }
     let dir = match options.dir.clone().or(Configuration::read()?.root) {

@@ -10,7 +10,7 @@ use cowlab_driver::Settings;
 use cowlab_runtime::graph::Graph;
 use cowlab_sys::fault::{self, Fault};
 use cowlab_sys::task::{self, Task};
-use cowlab_sys::{Cmd, Errno, durability, process};
+use cowlab_sys::{Cmd, Errno, durability, processes};
 use cowlab_testbed::Run;
 use serde_json::Value;
 
@@ -235,7 +235,7 @@ impl TestRoot {
         let root = self.dir.display().to_string();
         let own = std::process::id();
         let mut workers = Vec::new();
-        for pid in process::all()?.into_iter().filter(|pid| *pid != own) {
+        for pid in processes::all()?.into_iter().filter(|pid| *pid != own) {
             let read = |file: &str| {
                 let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
                 String::from_utf8_lossy(&bytes).replace('\0', " ")

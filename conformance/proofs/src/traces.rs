@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cowlab_sys::{loopdev, mountinfo, process, stat};
+use cowlab_sys::{loopdev, mountinfo, processes, stat};
 
 /// The kinds that every list has.
 pub(super) const MOUNTS: &str = "mounts";
@@ -100,7 +100,7 @@ impl Traces {
     /// Processes that work on the root, or are in a cgroup of a container.
     fn list_processes(&mut self, dir: &Path, ids: &[String]) -> anyhow::Result<()> {
         let own = std::process::id();
-        for pid in process::all()?.into_iter().filter(|pid| *pid != own) {
+        for pid in processes::all()?.into_iter().filter(|pid| *pid != own) {
             let read = |file: &str| {
                 let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
                 String::from_utf8_lossy(&bytes).replace('\0', " ")

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use cowlab_driver::{Error, Missing, ProbeDir, Result, Settings, Variant, make_dir};
-use cowlab_sys::{btrfs, io, process};
+use cowlab_sys::{btrfs, io, user_namespace};
 
 use crate::driver::require_btrfs;
 use crate::{changes, subvolume};
 
 /// Makes a subvolume and a snapshot of it in `dir`, finds the change and deletes both.
 pub(crate) fn probe(dir: &Path, _variant: &'static Variant, _settings: &Settings) -> Result<()> {
-    if !process::is_host_root() {
+    if !user_namespace::is_host_root() {
         return Err(Error::Unavailable(Missing {
             what: "root (CAP_SYS_ADMIN)".to_owned(),
             remedy: "run as root".to_owned(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cowlab_driver::{Access, Error, OpenOptions, Result, Settings, SnapshotId};
 
 use cowlab_sys::device_mapper::{Device, Target, Writes};
-use cowlab_sys::{Chance, Errno, block, io, process};
+use cowlab_sys::{Chance, Errno, block, io, user_namespace};
 
 use crate::control::Control;
 use crate::filesystem::FileSystem;
@@ -357,7 +357,7 @@ impl Thin {
 
 /// The pool that the settings name.
 pub(crate) fn named_pool(settings: &Settings) -> Result<Pool> {
-    if !process::is_host_root() {
+    if !user_namespace::is_host_root() {
         return Err(missing("root (CAP_SYS_ADMIN)", "run as root"));
     }
     let control = Control::open()?;

@@ -9,7 +9,7 @@ use cowlab_driver::{
     MountMatcher, Mounts, OpenOptions, Own, Provenance, Quarantine, Result, SnapshotId, Staging,
     Usage,
 };
-use cowlab_sys::fuse::Server;
+use cowlab_sys::mount::fuse::Server;
 
 use crate::mount::{self, Place};
 use crate::{MARKS, NAME};

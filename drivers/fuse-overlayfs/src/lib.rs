@@ -17,7 +17,7 @@
 //! # How it is mounted
 //!
 //! The FUSE file system is mounted by cowlab, with the snapshot's directory as the source, and a process of the program serves
-//! it ([`cowlab_sys::fuse`]), in a mount namespace of its own. The process ends with the last mount, whoever unmounts it. Until then it has the file `lease`
+//! it ([`cowlab_sys::mount::fuse`]), in a mount namespace of its own. The process ends with the last mount, whoever unmounts it. Until then it has the file `lease`
 //! locked: so a mount that is in no mount table is known to be there, and a snapshot counts as free only when what was
 //! written through the mount has reached its directory.
 //!

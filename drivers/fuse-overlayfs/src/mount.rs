@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use cowlab_driver::layers::Layers;
 use cowlab_driver::{Access, SnapshotId, join_layers};
-use cowlab_sys::fuse::Server;
+use cowlab_sys::mount::fuse::Server;
 use cowlab_sys::{MountAttributes, MountOption, MountSpec};
 
 use crate::NAME;

@@ -59,7 +59,7 @@ impl Found {
         };
         Holder {
             pid,
-            command: cowlab_sys::process::command_name(pid).unwrap_or_default(),
+            command: cowlab_sys::processes::command_name(pid).unwrap_or_default(),
             what: HolderKind::Mount,
             path: self.entry.mount_point,
         }

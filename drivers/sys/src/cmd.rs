@@ -486,7 +486,7 @@ mod tests {
         assert!(!running.is_alive().unwrap());
         running.kill().unwrap();
         let pid = Cmd::new("sleep").arg("60").spawn().unwrap().pid();
-        assert!(!crate::process::all().unwrap().contains(&pid));
+        assert!(!crate::processes::all().unwrap().contains(&pid));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::stat::{self, FileKind, Stat};
 use crate::task::Task;
-use crate::{Errno, Result, dir, io, mountinfo, process, sys};
+use crate::{Errno, Result, dir, io, mountinfo, processes, sys};
 
 /// How a process keeps something in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -190,7 +190,11 @@ pub fn writers_on(devices: &[u64], pids: &BTreeSet<u32>) -> Result<Vec<Holder>> 
 ///
 /// Returns [`crate::Error::Sys`] where `/proc`, or a process that lives, cannot be read.
 pub fn users_of(devices: &[u64]) -> Result<Vec<Holder>> {
-    on_devices(devices, Scope::Any, &process::all()?.into_iter().collect())
+    on_devices(
+        devices,
+        Scope::Any,
+        &processes::all()?.into_iter().collect(),
+    )
 }
 
 /// Returns the processes that hold a lock on the file at `path`. A process whose descriptors this one may not see is left out.
@@ -204,15 +208,18 @@ pub fn users_of(devices: &[u64]) -> Result<Vec<Holder>> {
 pub fn lock_holders(path: &Path) -> Result<Vec<Holder>> {
     let wanted = stat::stat(path)?;
     let mut holders = Vec::new();
-    for pid in process::all()? {
+    for pid in processes::all()? {
         let fds = PathBuf::from(format!("/proc/{pid}/fd"));
-        let holds = process::numbers(&fds).unwrap_or_default().iter().any(|fd| {
-            let there = stat::stat(fds.join(fd.to_string()));
-            let info = format!("/proc/{pid}/fdinfo/{fd}");
-            there.is_ok_and(|there| (there.dev, there.ino) == (wanted.dev, wanted.ino))
-                && std::fs::read_to_string(info)
-                    .is_ok_and(|info| info.lines().any(|line| line.starts_with("lock:")))
-        });
+        let holds = processes::numbers(&fds)
+            .unwrap_or_default()
+            .iter()
+            .any(|fd| {
+                let there = stat::stat(fds.join(fd.to_string()));
+                let info = format!("/proc/{pid}/fdinfo/{fd}");
+                there.is_ok_and(|there| (there.dev, there.ino) == (wanted.dev, wanted.ino))
+                    && std::fs::read_to_string(info)
+                        .is_ok_and(|info| info.lines().any(|line| line.starts_with("lock:")))
+            });
         if holds {
             holders.push(holder(pid, HolderKind::Locked, path.to_owned()));
         }
@@ -240,7 +247,7 @@ fn on_devices(devices: &[u64], scope: Scope, pids: &BTreeSet<u32>) -> Result<Vec
 fn holder(pid: u32, what: HolderKind, path: PathBuf) -> Holder {
     Holder {
         pid,
-        command: process::command_name(pid).unwrap_or_default(),
+        command: processes::command_name(pid).unwrap_or_default(),
         what,
         path,
     }
@@ -250,8 +257,8 @@ fn holder(pid: u32, what: HolderKind, path: PathBuf) -> Holder {
 /// does not let it look.
 fn uses(pid: u32, scope: Scope, devices: &[u64]) -> Result<Vec<(HolderKind, PathBuf, Stat)>> {
     match try_uses(pid, scope, devices) {
-        Err(error) if process::has_ended(&error) => Ok(Vec::new()),
-        Err(error) if process::is_forbidden(&error) => {
+        Err(error) if processes::has_ended(&error) => Ok(Vec::new()),
+        Err(error) if processes::is_forbidden(&error) => {
             tracing::debug!(pid, %error, "open files are not known");
             Ok(Vec::new())
         }
@@ -262,7 +269,7 @@ fn uses(pid: u32, scope: Scope, devices: &[u64]) -> Result<Vec<(HolderKind, Path
 fn try_uses(pid: u32, scope: Scope, devices: &[u64]) -> Result<Vec<(HolderKind, PathBuf, Stat)>> {
     let mut uses = Vec::new();
     // A kernel thread has nothing open. Half of all processes are such.
-    if !process::runs_a_program(pid) {
+    if !processes::runs_a_program(pid) {
         return Ok(uses);
     }
     let base = PathBuf::from(format!("/proc/{pid}"));
@@ -279,7 +286,7 @@ fn try_uses(pid: u32, scope: Scope, devices: &[u64]) -> Result<Vec<(HolderKind, 
             uses.push((kind, path, found));
         }
     };
-    for descriptor in process::numbers(&base.join("fd"))? {
+    for descriptor in processes::numbers(&base.join("fd"))? {
         let link = base.join(format!("fd/{descriptor}"));
         match can_write(&link) {
             Some(true) => add(HolderKind::OpenForWriting, link),

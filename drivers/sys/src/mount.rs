@@ -5,6 +5,8 @@
 //! escape, and the kernel's own messages about a refused mount become part of the error. A mount
 //! ends by umount2(2) without `MNT_DETACH`: a busy one stays and is reported.
 
+pub mod fuse;
+
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -20,7 +22,7 @@ use rustix::mount::{
     fsmount, fsopen, mount as mount2, move_mount, open_tree,
 };
 
-use crate::fuse::{self, Running, Server};
+use self::fuse::{Running, Server};
 use crate::guard::{Guard, Leak, close_in_drop};
 use crate::mountinfo::{self, MountEntry};
 use crate::{Error, Result, io, raw, sys};

@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result, io, process, stat};
+use crate::{Error, Result, io, processes, stat};
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,15 +87,15 @@ pub fn read_self() -> Result<Vec<MountEntry>> {
 pub fn every_namespace() -> Result<Vec<Namespace>> {
     let mut scan = Scan::default();
     let mut has_kernel_thread = false;
-    for pid in process::all()? {
-        if !process::runs_a_program(pid) && std::mem::replace(&mut has_kernel_thread, true) {
+    for pid in processes::all()? {
+        if !processes::runs_a_program(pid) && std::mem::replace(&mut has_kernel_thread, true) {
             continue;
         }
-        for task in process::tasks(pid) {
+        for task in processes::tasks(pid) {
             match scan.task(pid, &task) {
-                Err(error) if process::has_ended(&error) => {}
+                Err(error) if processes::has_ended(&error) => {}
                 // Everybody may read its table all the same (fs/proc_namespace.c, `mounts_open_common`).
-                Err(error) if process::is_forbidden(&error) => scan.unknown.push((pid, task)),
+                Err(error) if processes::is_forbidden(&error) => scan.unknown.push((pid, task)),
                 looked => looked?,
             }
         }
@@ -139,7 +139,7 @@ impl Scan {
         let mut known: BTreeSet<u64> = tables.copied().collect();
         for (pid, task) in std::mem::take(&mut self.unknown) {
             let table = match read_table(&task) {
-                Err(error) if process::has_ended(&error) => continue,
+                Err(error) if processes::has_ended(&error) => continue,
                 table => table?,
             };
             let mut mounts = parse(&table)?;

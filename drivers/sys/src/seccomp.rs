@@ -6,7 +6,6 @@ use crate::{Result, raw, sys};
 
 /// An instruction of a filter: `struct sock_filter` of the kernel (linux/filter.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
 pub struct Instruction {
     /// The operation.
     pub code: u16,
@@ -30,5 +29,9 @@ pub fn is_supported() -> bool {
 ///
 /// Returns [`crate::Error::Sys`]: `EINVAL` for a program that the kernel rejects, `EACCES` without the privilege.
 pub fn load(program: &[Instruction], flags: u32) -> Result<()> {
-    sys("seccomp", "", raw::seccomp::load_filter(program, flags))
+    let program: Vec<_> = program
+        .iter()
+        .map(|&Instruction { code, jt, jf, k }| libc::sock_filter { code, jt, jf, k })
+        .collect();
+    sys("seccomp", "", raw::seccomp::load_filter(&program, flags))
 }

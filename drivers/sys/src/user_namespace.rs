@@ -67,6 +67,13 @@ pub fn is_inside() -> Result<bool> {
     Ok(map.split_whitespace().ne(["0", "0", "4294967295"]))
 }
 
+/// Tells whether this process has root's user id in effect, and in no user namespace but the first: root of another one
+/// is an ordinary user to the host.
+pub fn is_host_root() -> bool {
+    // Where `/proc` tells nothing, what root may do shows when it is done.
+    process::is_root() && !is_inside().unwrap_or(false)
+}
+
 /// Makes a user namespace in which this user and its group are 0 and these ranges come behind, and enters it with
 /// namespaces of mounts and cgroups that are its own. What the calling process mounts from then on, nobody else sees.
 ///

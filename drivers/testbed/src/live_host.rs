@@ -1,6 +1,6 @@
 //! Whether container engines run on this host: what could be disturbed.
 
-use cowlab_sys::process;
+use cowlab_sys::processes;
 
 use crate::Result;
 
@@ -14,8 +14,8 @@ const ENGINES: [&str; 4] = ["dockerd", "containerd", "crio", "kubelet"];
 ///
 /// Returns [`crate::Error::Sys`] where `/proc` cannot be read.
 pub fn live_host() -> Result<Vec<String>> {
-    let running = process::all()?.into_iter().filter_map(|pid| {
-        let name = process::command_name(pid)?;
+    let running = processes::all()?.into_iter().filter_map(|pid| {
+        let name = processes::command_name(pid)?;
         ENGINES
             .contains(&name.as_str())
             .then(|| format!("{name} (process {pid})"))

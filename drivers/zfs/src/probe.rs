@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use cowlab_driver::{Result, Settings, Variant};
 use cowlab_sys::mount::DetachedMount;
-use cowlab_sys::{at, io, process};
+use cowlab_sys::{at, io, user_namespace};
 
 use crate::dataset::{DataSets, check_length, missing, mount_of};
 use crate::place;
@@ -13,7 +13,7 @@ use crate::place;
 /// Makes a data set, a snapshot and a clone of it below that of `dir`, compares the two and destroys all three.
 pub(crate) fn probe(dir: &Path, _variant: &'static Variant, _settings: &Settings) -> Result<()> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    if !process::is_host_root() {
+    if !user_namespace::is_host_root() {
         return Err(missing("root (CAP_SYS_ADMIN)", "run as root"));
     }
     let datasets = DataSets::open()?;

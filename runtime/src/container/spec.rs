@@ -248,7 +248,7 @@ fn kernel_mounts(network: Network) -> Vec<Value> {
             &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
         ),
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        match network == Network::Host && !cowlab_sys::process::is_host_root() {
+        match network == Network::Host && !cowlab_sys::user_namespace::is_host_root() {
             // sysfs shows devices of the network and is mounted by those alone who own it: not by an ordinary user.
             true => {
                 json!({"destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]})

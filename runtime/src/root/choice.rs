@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{Entry, Variant};
-use cowlab_sys::process;
+use cowlab_sys::{process, user_namespace};
 
 use super::RootOptions;
 use crate::{Error, Result};
@@ -40,7 +40,7 @@ impl Configuration {
     pub fn read() -> Result<Self> {
         let path = if let Some(named) = std::env::var_os(NAMED) {
             PathBuf::from(named)
-        } else if process::is_host_root() {
+        } else if user_namespace::is_host_root() {
             PathBuf::from("/etc/cowlab/config.json")
         } else {
             match xdg("XDG_CONFIG_HOME", ".config") {
@@ -71,7 +71,7 @@ impl Configuration {
 ///
 /// [`Error::Root`] for a user without a home.
 pub fn default_dir() -> Result<PathBuf> {
-    if process::is_host_root() {
+    if user_namespace::is_host_root() {
         return Ok(PathBuf::from("/var/lib/cowlab"));
     }
     let dir = xdg("XDG_DATA_HOME", ".local/share").map(|dir| dir.join("cowlab"));
@@ -144,7 +144,7 @@ pub(super) fn choose<'a>(
 
 /// Whether this process is root of a user namespace.
 fn is_rootless() -> bool {
-    process::is_root() && !process::is_host_root()
+    process::is_root() && !user_namespace::is_host_root()
 }
 
 /// The variant of a new root where nobody names one.

@@ -18,7 +18,6 @@ const ALLOWED: &[(&str, &str)] = &[
         "stands on conformance, which is being rebuilt",
     ),
     ("drivers/snapshots/src", "is next"),
-    ("drivers/sys/src", "is next"),
     ("drivers/testbed/src", "is next"),
     ("reports/src", "is next"),
     ("runtime/src", "is next"),

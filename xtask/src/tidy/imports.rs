@@ -252,8 +252,9 @@ fn written_paths(tokens: &[Token<'_>]) -> Vec<(usize, Vec<String>)> {
             at += 1;
         }
         // What follows a type's `>::`, a macro's `$crate` or `pub(in ...)` does not begin a path.
-        let before = start.checked_sub(1).map_or("", text);
-        if path.len() > 1 && !["::", "$", "in"].contains(&before) {
+        let before = |count| start.checked_sub(count).map_or("", text);
+        let is_visibility = before(2) == "(" && before(1) == "in";
+        if path.len() > 1 && !["::", "$"].contains(&before(1)) && !is_visibility {
             paths.push((tokens[start].line, path));
         }
         at = at.max(start + 1);
@@ -318,12 +319,12 @@ mod tests {
 
     #[test]
     fn a_path_is_read_where_it_is_written() {
-        let text = "fn f(a: &crate::graph::Graph) -> u8 {\n    archive::size(a) + std::mem::size_of::<super::Name>()\n}";
+        let text = "fn f(a: &crate::graph::Graph) -> u8 {\n    for _ in archive::sizes(a) {} + std::mem::size_of::<super::Name>()\n}";
         assert_eq!(
             written(text),
             [
                 "1 graph::Graph",
-                "2 image::load::archive::size",
+                "2 image::load::archive::sizes",
                 "2 image::Name"
             ]
         );

@@ -3,16 +3,14 @@
 
 use rustix::io::{Errno, Result};
 
-use crate::seccomp::Instruction;
-
 /// Loads a filter for the calling thread.
-pub(crate) fn load_filter(program: &[Instruction], flags: u32) -> Result<()> {
+pub(crate) fn load_filter(program: &[libc::sock_filter], flags: u32) -> Result<()> {
     let program = libc::sock_fprog {
         len: u16::try_from(program.len()).ok().ok_or(Errno::INVAL)?,
         // The kernel copies the instructions and writes none (kernel/seccomp.c, `seccomp_prepare_user_filter`).
-        filter: program.as_ptr().cast_mut().cast(),
+        filter: program.as_ptr().cast_mut(),
     };
-    // SAFETY: `sock_fprog` names `len` instructions, laid out as the kernel's, which live to the end of the call.
+    // SAFETY: `sock_fprog` names `len` instructions, which live to the end of the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_seccomp,

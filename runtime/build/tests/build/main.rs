@@ -31,7 +31,7 @@ fn main() {
                 test(&fixture::Fixture::new(driver));
                 Ok(())
             };
-            let can = cowlab_sys::process::is_host_root()
+            let can = cowlab_sys::user_namespace::is_host_root()
                 && std::path::Path::new(fixture::BUSYBOX).exists();
             trials.push(Trial::test(format!("{driver}::{name}"), run).with_ignored_flag(!can));
         }

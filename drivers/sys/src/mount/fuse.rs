@@ -20,7 +20,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, open_tree,
 };
 
-use crate::mount::{MountSpec, attach, context_log, unmount_unused};
+use super::{MountSpec, attach, context_log, unmount_unused};
 use crate::{Cmd, Error, Result, io, process, sys, task};
 
 /// What the kernel is asked about.
