@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 
 use cowlab_driver::{Error as DriverError, SnapshotId, Warning};
 
+use crate::locks::Hold;
 use crate::row;
 use crate::store::Store;
 use crate::{Error, Result};
@@ -16,6 +17,18 @@ impl Store {
     /// [`Error::Unusable`] where no change can be made already.
     pub fn health(&self) -> Result<Vec<Warning>> {
         self.driver_health().map_err(Error::Unusable)
+    }
+
+    /// Accepts as complete a snapshot of which the store says that content may be missing: somebody looked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    #[tracing::instrument(level = "debug", skip(self))]
+    pub fn trust(&self, key: &str) -> Result<()> {
+        let (row, _lock) = self.hold(key, Hold::Exclusive)?;
+        self.database
+            .write(|tx| row::set_watch(tx, row.id, None, None))
     }
 
     /// Asks the driver, which may have nothing that could fail apart from its directory.

@@ -48,7 +48,9 @@ mod info;
 mod lifecycle;
 mod locks;
 mod mounting;
+mod naming;
 mod recovery;
+mod report;
 mod reserve;
 mod row;
 mod settings;
@@ -61,10 +63,9 @@ pub use cowlab_sys::holders::{Holder, HolderKind};
 pub use error::{Error, Result};
 pub use filter::Filters;
 pub use import::{Applied, ApplyOptions};
-pub use info::{
-    CommitOptions, Filter, Info, KEY_MAX, Kind, LABEL_MAX, Labels, PrepareOptions, StoreOptions,
-};
+pub use info::{CommitOptions, Filter, Info, Kind, Labels, PrepareOptions, StoreOptions};
 pub use mounting::Mounted;
-pub use recovery::{CheckReport, Recovery};
+pub use naming::{KEY_MAX, LABEL_MAX};
+pub use report::{CheckReport, Recovery};
 pub use store::{Identity, Store};
 pub use trace::{CopiedUp, Facts, Trace, Traced};

@@ -13,12 +13,11 @@ use rusqlite::{Connection, Transaction};
 
 use crate::database::Flush;
 use crate::in_use::{self, Uses};
-use crate::info::{self, CommitOptions, Info, Kind, Labels, PrepareOptions};
+use crate::info::{CommitOptions, Info, Kind, Labels, PrepareOptions};
 use crate::locks::{Hold, SnapshotLock};
 use crate::row::{self, Operation, Row};
 use crate::store::{Store, visible};
-use crate::suspicion;
-use crate::{Error, Result};
+use crate::{Error, Result, naming, suspicion};
 
 /// A creation or an apply whose intent is written.
 #[derive(Debug)]
@@ -118,8 +117,8 @@ impl Store {
         parent: Option<&str>,
         labels: &Labels,
     ) -> Result<PendingOperation> {
-        info::check_key(key)?;
-        info::check_labels(labels)?;
+        naming::check_key(key)?;
+        naming::check_labels(labels)?;
         self.settle_claim(key)?;
         if let Some(parent) = parent {
             self.settle_claim(parent)?;
@@ -220,8 +219,8 @@ impl Store {
     }
 
     fn commit_as(&self, key: &str, name: &str, options: &CommitOptions) -> Result<Info> {
-        info::check_key(name)?;
-        info::check_labels(&options.labels)?;
+        naming::check_key(name)?;
+        naming::check_labels(&options.labels)?;
         self.settle_claim(name)?;
         let (row, _lock) = self.hold(key, Hold::Exclusive)?;
         if row.kind != Kind::Active {

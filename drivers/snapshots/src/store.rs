@@ -15,13 +15,12 @@ use cowlab_sys::lock::FileLock;
 use rusqlite::Transaction;
 
 use crate::database::{self, Database, Flush, ZFS_MAGIC};
-use crate::info::{self, Filter, Info, Kind, StoreOptions};
+use crate::info::{Filter, Info, Kind, StoreOptions};
 use crate::locks::{Hold, Locks, SnapshotLock};
-use crate::recovery::Recovery;
+use crate::report::Recovery;
 use crate::row::{self, Row};
-use crate::settings;
-use crate::suspicion;
 use crate::{Error, Result};
+use crate::{naming, settings, suspicion};
 
 /// Who a store is: recorded when it is made, checked at every open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,7 +155,7 @@ impl Store {
         changes: &BTreeMap<String, Option<String>>,
     ) -> Result<Info> {
         for (label, value) in changes {
-            info::check_label(label, value.as_deref().unwrap_or_default())?;
+            naming::check_label(label, value.as_deref().unwrap_or_default())?;
         }
         self.database.write(|tx| {
             let id = visible(row::find(tx, key)?, key)?.id;

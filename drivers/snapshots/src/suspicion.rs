@@ -8,9 +8,7 @@ use cowlab_driver::{Driver, SnapshotId};
 use rusqlite::Transaction;
 
 use crate::database::{Database, Flush};
-use crate::locks::Hold;
 use crate::row::{self, Row};
-use crate::store::Store;
 use crate::{Error, Result};
 
 /// Notes how the storage is before somebody can write to a snapshot.
@@ -69,19 +67,5 @@ pub(crate) fn refuse(key: &str, suspect: Option<String>) -> Result<()> {
             key: key.to_owned(),
             reason,
         }),
-    }
-}
-
-impl Store {
-    /// Accepts as complete a snapshot of which the store says that content may be missing: somebody looked.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`].
-    #[tracing::instrument(level = "debug", skip(self))]
-    pub fn trust(&self, key: &str) -> Result<()> {
-        let (row, _lock) = self.hold(key, Hold::Exclusive)?;
-        self.database
-            .write(|tx| row::set_watch(tx, row.id, None, None))
     }
 }
