@@ -1,5 +1,7 @@
 //! One backing file system: a file, a loop device, a file system on it and its mount.
 
+mod places;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,14 +11,16 @@ use cowlab_sys::loopdev::{self, LoopDevice, LoopOptions};
 use cowlab_sys::mount::{MountGuard, MountOption, MountSpec, mount};
 use cowlab_sys::{Cmd, Errno, Guard, Leak, io, mountinfo, page_cache};
 
+pub use self::places::{Places, Small};
+
+use self::places::zpools::Zpools;
 use crate::description::{Description, all_options, sector_size};
 use crate::journal::Intent;
 use crate::recorded::{Disks, Served};
-use crate::run::{Shared, make_private_dir};
+use crate::shared::{Shared, make_private_dir};
 use crate::thin::{Ground, ThinPool};
-use crate::zplaces::Zpools;
 use crate::zpool::{self, Pool};
-use crate::{Backing, BackingOptions, Error, Extra, Media, Places, Result, mkfs};
+use crate::{Backing, BackingOptions, Error, Extra, Media, Result, mkfs};
 
 /// How often, and how far apart, to look whether an unmounted file system is gone: two seconds in
 /// all. A new mount namespace, of a container that starts, say, has a copy of all mounts at first.

@@ -5,27 +5,19 @@
 //! else on the host makes meanwhile, and a kill ends these mounts at once.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use cowlab_sys::lock::FileLock;
-use cowlab_sys::{Chance, Errno, io, process, stat, sys};
+use cowlab_sys::{Chance, Errno, process, sys};
 
-use crate::Moment;
 use crate::filesystem::Recorded;
-use crate::journal::{Intent, Journal, Origin, directory_name};
+use crate::journal::{Intent, directory_name};
 use crate::recorded::Disks;
-use crate::{Backing, BackingFs, BackingOptions, Error, Media, Result, teardown};
+use crate::shared::{Shared, make_private_dir};
+use crate::{Backing, BackingFs, BackingOptions, Error, Moment, Result, teardown};
 
-/// The name of the lock file in a run's directory.
-pub(crate) const LOCK: &str = "lock";
 /// How often a new name is drawn when one is taken or swept away in the making.
 const START_ATTEMPTS: u32 = 16;
-/// What must remain free on the disk, in bytes.
-const DISK_RESERVE: u64 = 512 << 20;
-/// What must remain free in memory, in bytes.
-const MEMORY_RESERVE: u64 = 1 << 30;
-
 /// Returns the directory that runs are made in: that of `COWLAB_TEST_DIR`, else `/var/tmp`.
 pub fn base_directory() -> PathBuf {
     let named = std::env::var_os("COWLAB_TEST_DIR").filter(|name| !name.is_empty());
@@ -69,22 +61,6 @@ pub struct Run {
 #[derive(Clone, Copy, Debug)]
 pub struct Names(u32);
 
-/// What a run and its file systems share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    id: String,
-    chance: Chance,
-    directory: PathBuf,
-    journal: Mutex<Journal>,
-    next: AtomicU32,
-    /// Whether the run is over, so that its file systems have nothing left to take back.
-    over: AtomicBool,
-    /// Files behind loop devices, with what they lie on and their size in bytes.
-    images: Mutex<Vec<(PathBuf, Media, u64)>>,
-    /// Held to the end: a free lock tells the sweep that the run is dead.
-    _lock: FileLock,
-}
-
 impl Run {
     /// Starts a run in `base`, or in [`base_directory`].
     ///
@@ -112,9 +88,11 @@ impl Run {
         let base = real_directory(&base)?;
         for attempt in 0..START_ATTEMPTS {
             let id = draw_id(chance, attempt)?;
-            if let Some(run) = Self::start_as(&base, &id, chance)? {
-                tracing::debug!(directory = %run.directory().display(), "started a run");
-                return Ok(run);
+            if let Some(shared) = Shared::start(&base, &id, chance)? {
+                tracing::debug!(directory = %shared.directory().display(), "started a run");
+                return Ok(Self {
+                    shared: Arc::new(shared),
+                });
             }
         }
         Ok(sys(
@@ -124,41 +102,6 @@ impl Run {
         )?)
     }
 
-    /// Starts a run of this id; `None` where the name is taken, or was swept in the moment between
-    /// making the directory and locking it, in which it cannot be told from a dead one.
-    fn start_as(base: &Path, id: &str, chance: Chance) -> Result<Option<Self>> {
-        let directory = base.join(directory_name(id));
-        match make_private_dir(&directory) {
-            Err(error) if error.errno() == Some(Errno::EXIST) => return Ok(None),
-            result => result.map_err(|error| Error::Directory {
-                directory: base.to_owned(),
-                reason: error.to_string(),
-            })?,
-        }
-        let path = directory.join(LOCK);
-        let lock = match FileLock::try_exclusive(&path) {
-            Err(error) if error.errno() == Some(Errno::NOENT) => return Ok(None),
-            result => result?,
-        };
-        let Some(lock) = lock.filter(is_in_place) else {
-            return Ok(None);
-        };
-        let journal = Journal::create(&directory, Origin::of_this_process(id)?)?;
-        let shared = Shared {
-            id: id.to_owned(),
-            chance,
-            directory,
-            journal: Mutex::new(journal),
-            next: AtomicU32::new(1),
-            over: AtomicBool::new(false),
-            images: Mutex::default(),
-            _lock: lock,
-        };
-        Ok(Some(Self {
-            shared: Arc::new(shared),
-        }))
-    }
-
     /// Returns the run's id: eight hexadecimal digits.
     pub fn id(&self) -> &str {
         &self.shared.id
@@ -166,7 +109,7 @@ impl Run {
 
     /// Returns the run's directory.
     pub fn directory(&self) -> &Path {
-        &self.shared.directory
+        self.shared.directory()
     }
 
     /// Makes a directory in the run's directory, for any use; `label` is the end of its name.
@@ -238,7 +181,7 @@ impl Run {
     /// after the end of this process removes it.
     pub fn keep(self) -> PathBuf {
         self.shared.over.store(true, Ordering::SeqCst);
-        self.shared.directory.clone()
+        self.shared.directory().to_owned()
     }
 
     /// Ends the run. Whatever is still mounted or bound below its directory was leaked by whoever
@@ -276,91 +219,6 @@ impl Drop for Run {
             tracing::error!(run = self.shared.id, %error, "the run did not end cleanly");
         }
     }
-}
-
-impl Shared {
-    /// Returns a new name for an object.
-    pub(crate) fn name(&self, label: &str) -> String {
-        let number = self.next.fetch_add(1, Ordering::SeqCst);
-        format!("{}-{number}-{label}", directory_name(&self.id))
-    }
-
-    pub(crate) fn directory(&self) -> &Path {
-        &self.directory
-    }
-
-    /// Where identifiers of what the run makes come from.
-    pub(crate) fn chance(&self) -> Chance {
-        self.chance
-    }
-
-    /// Tells whether the run is over: closed, or kept.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn record(&self, intent: &Intent) -> Result<()> {
-        self.journal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .record(intent)
-    }
-
-    /// Checks that `bytes` more can be taken without filling the disk or the memory, and counts a
-    /// file of this size that will be at `image`. Sparse files count with their whole size: they
-    /// may fill up.
-    pub(crate) fn reserve(&self, image: &Path, media: Media, bytes: u64) -> Result<()> {
-        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
-        let promised: u64 = images
-            .iter()
-            .filter(|(_, other, _)| *other == media)
-            .filter_map(|(path, _, bytes)| {
-                Some(bytes.saturating_sub(stat::lstat(path).ok()?.blocks * 512))
-            })
-            .sum();
-        let more = bytes.saturating_add(promised);
-        match media {
-            Media::Disk => {
-                let available = stat::statfs(&self.directory)?.available_bytes();
-                let needed = more.saturating_add(DISK_RESERVE);
-                if needed > available {
-                    let directory = self.directory.clone();
-                    return Err(Error::NoSpace {
-                        directory,
-                        needed,
-                        available,
-                    });
-                }
-            }
-            Media::Memory => {
-                let available = process::available_memory()?;
-                let needed = more.saturating_add(MEMORY_RESERVE);
-                if needed > available {
-                    return Err(Error::NoMemory { needed, available });
-                }
-            }
-        }
-        images.push((image.to_path_buf(), media, bytes));
-        Ok(())
-    }
-}
-
-/// Makes a directory for root alone.
-pub(crate) fn make_private_dir(path: &Path) -> cowlab_sys::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    io(
-        "mkdir",
-        path,
-        std::fs::DirBuilder::new().mode(0o700).create(path),
-    )
-}
-
-/// Tells whether a held lock is that of the file at its path: a sweep may have removed the file
-/// between its opening and its locking.
-pub(crate) fn is_in_place(lock: &FileLock) -> bool {
-    let held = stat::fstat(lock.file()).map(|found| (found.dev, found.ino));
-    let there = stat::lstat(lock.path()).map(|found| (found.dev, found.ino));
-    matches!((held, there), (Ok(held), Ok(there)) if held == there)
 }
 
 /// Draws eight hexadecimal digits: the start of a UUID, which is all random.
@@ -402,17 +260,5 @@ mod tests {
         let file = place.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert_eq!(refused(file), "it is no directory");
-    }
-
-    #[test]
-    fn a_removed_lock_file_guards_nothing() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join(LOCK);
-        let lock = FileLock::try_exclusive(&path).unwrap().unwrap();
-        assert!(is_in_place(&lock));
-        std::fs::remove_file(&path).unwrap();
-        assert!(!is_in_place(&lock));
-        std::fs::write(&path, "").unwrap();
-        assert!(!is_in_place(&lock));
     }
 }

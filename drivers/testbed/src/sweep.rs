@@ -11,7 +11,8 @@ use cowlab_sys::lock::FileLock;
 use cowlab_sys::{FileKind, Leak, dir, loopdev, mountinfo, process, stat};
 
 use crate::journal::{Origin, Record, run_of};
-use crate::run::{LOCK, is_in_place, real_directory};
+use crate::run::real_directory;
+use crate::shared::{LOCK, is_in_place};
 use crate::{Error, Result, teardown, thin, zpool};
 
 /// What every test object's name begins with.

@@ -11,7 +11,7 @@ use cowlab_sys::mountinfo::{self, MountEntry};
 use cowlab_sys::{Errno, Error as SysError, Leak, dir, holders, io, loopdev, mount, stat, sys};
 
 use crate::journal::{JOURNAL, Record};
-use crate::run::LOCK;
+use crate::shared::LOCK;
 use crate::{Result, thin, zpool};
 
 /// Returns what is mounted or bound below `directory`, innermost first, in words.

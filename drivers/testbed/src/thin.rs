@@ -13,7 +13,7 @@ use cowlab_sys::loopdev::{LoopDevice, LoopOptions};
 use cowlab_sys::{Cmd, Guard, Leak, dir, io, page_cache};
 
 use crate::journal::Intent;
-use crate::run::Shared;
+use crate::shared::Shared;
 use crate::{Error, Media, Result, mkfs};
 
 /// The size of a pool's blocks, in sectors of 512 bytes: the smallest there is, which is docker's choice too.

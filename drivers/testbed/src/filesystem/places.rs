@@ -1,5 +1,7 @@
 //! Places for drivers that need more than a directory of a backing file system.
 
+pub(super) mod zpools;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cowlab_sys::Leak;
 use cowlab_sys::guard::Guard;
 
+use self::zpools::Zpools;
 use crate::Result;
 use crate::thin::{Ground, ThinPool};
-use crate::zplaces::Zpools;
 
 /// What a driver has to be told about a place, by name.
 type Settings = BTreeMap<String, String>;

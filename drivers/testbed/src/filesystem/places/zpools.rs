@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use cowlab_sys::{Guard, Leak};
 
-use crate::places::Small;
-use crate::run::Shared;
+use super::Small;
+use crate::shared::Shared;
 use crate::{Backing, BackingFs, BackingOptions, Result, zpool};
 
 /// A pool, and the small ones that were made like it.
