@@ -17,7 +17,6 @@ const ALLOWED: &[(&str, &str)] = &[
         "conformance/proofs/src",
         "stands on conformance, which is being rebuilt",
     ),
-    ("drivers/snapshots/src", "its layers become a crate"),
     ("reports/src", "is next"),
     ("runtime/src", "is next"),
     ("runtime/build/src", "is next"),
