@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cowlab_engine::guest::Where;
+use cowlab_engine::places::Where;
 use cowlab_testbed::{Backing, Media};
 
 /// Measure copy-up latency, snapshot latency and capacity overhead.
@@ -17,6 +17,9 @@ pub struct Args {
 pub(crate) enum Command {
     /// Measure on throw-away file systems.
     Run(Box<RunArgs>),
+    /// Measure columns in this process and print the series: what a run asks of a process of its own.
+    #[command(hide = true)]
+    Columns(Box<RunArgs>),
     /// List the workloads, with their series and the time they take.
     List(ListArgs),
     /// Compare two result files, series by series; exits with 1 where something got relevantly slower or larger.
@@ -84,12 +87,15 @@ pub(crate) struct RunArgs {
     /// Boots of the guest in a deterministic run, each with a seed of its own; 5 by default.
     #[arg(long, value_name = "N", requires = "deterministic", value_parser = clap::value_parser!(u32).range(1..=99))]
     pub(crate) seeds: Option<u32>,
-    /// Only these columns, as `driver/variant/backing`: what a host asks of its guest.
+    /// Only these columns, as `driver/variant/backing`.
     #[arg(long, value_name = "NAME", value_delimiter = ',', hide = true)]
     pub(crate) only: Vec<String>,
     /// Only files up to that many bytes.
     #[arg(long, value_name = "BYTES", hide = true)]
     pub(crate) largest: Option<u64>,
+    /// What is missing for a guest, where one is wanted.
+    #[arg(long, value_name = "TEXT", hide = true)]
+    pub(crate) no_guest: Option<String>,
     /// What `--deterministic` runs in the guest: this machine's clock counts instructions.
     #[arg(long, hide = true, conflicts_with_all = ["quick", "smoke"])]
     pub(crate) counted: bool,

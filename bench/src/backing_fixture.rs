@@ -59,7 +59,8 @@ impl BackingFixture {
             if subject.backing != backing {
                 continue;
             }
-            let workspace = fixture.workspace(plan, &subject.name(), run.scratch("target")?);
+            let name = format!("{}-{}", subject.entry.name, subject.variant.name);
+            let workspace = fixture.workspace(plan, &name, run.scratch("target")?);
             let workspace = Workspace {
                 settings: fixture.fs.places().fresh()?,
                 ..workspace

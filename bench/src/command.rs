@@ -7,23 +7,26 @@ use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use cowlab_driver::Bytes;
-use cowlab_engine::guest::{self, Where};
-use cowlab_engine::{exit, fingerprint};
+use cowlab_engine::exit::{self, Stop};
+use cowlab_engine::fingerprint;
+use cowlab_engine::guest;
+use cowlab_engine::places::{Places, Where, check_live_host};
+use cowlab_engine::subject::Choice;
+use cowlab_engine::worker::Host;
 use cowlab_reports::compare::{Change, Comparison, compare};
-use cowlab_reports::result::{Environment, Line, ResultSet, Timestamp};
+use cowlab_reports::result::{Environment, Line, Place, ResultSet, Timestamp};
 use cowlab_runtime::layout::Layout;
 use cowlab_testbed::Media;
 
 use crate::args::{Args, Command, CompareArgs, Format, ListArgs, RunArgs};
 use crate::budget::{KEEP_FREE, minutes};
 use crate::counted;
-use crate::guest_run;
 use crate::output::Output;
-use crate::placing::{RunPlaces, Split};
+use crate::part::Part;
+use crate::place::{self, Split};
 use crate::plan::{OWN_IMAGE, Plan};
 use crate::proofs;
 use crate::sampler::{Interrupted, Summary, measure};
-use crate::subject::Wanted;
 use crate::terminal::Terminal;
 use crate::workload::Effort;
 use crate::workloads;
@@ -35,14 +38,17 @@ const STORAGE: &str = "/var/lib";
 ///
 /// # Errors
 ///
-/// What went wrong, for one line on stderr; exit code 1.
+/// What went wrong, for one line on stderr.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     match &args.command {
         Command::Run(args) => guarded(args, run_plan),
-        Command::Aa(args) => guarded(&on_host(args), |args, plan, _, terminal| {
+        Command::Columns(args) => guarded(args, run_columns),
+        Command::Aa(args) => guarded(&on_host(args), |args, plan, terminal| {
+            check(args)?;
             proofs::aa(args, plan, terminal)
         }),
-        Command::ReflinkFlat(args) => guarded(&on_host(args), |args, plan, _, terminal| {
+        Command::ReflinkFlat(args) => guarded(&on_host(args), |args, plan, terminal| {
+            check(args)?;
             proofs::reflink_flat(args, plan, terminal)
         }),
         Command::List(args) => list(args),
@@ -58,52 +64,22 @@ fn on_host(args: &RunArgs) -> RunArgs {
     }
 }
 
-/// Checks who asks and where before anything is mounted, and turns an interruption into its exit code.
+/// Reads the command line before anything is mounted, and turns an interruption into its exit code.
 fn guarded(
     args: &RunArgs,
-    work: fn(&RunArgs, &Plan, &RunPlaces, &mut Terminal) -> anyhow::Result<u8>,
+    work: fn(&RunArgs, &mut Plan, &mut Terminal) -> anyhow::Result<u8>,
 ) -> anyhow::Result<u8> {
     let mut terminal = Terminal::new();
-    let mut plan = match plan(args) {
-        Ok(plan) => plan,
-        Err(error) => {
-            terminal.line(&format!("cowlab: {error:#}"));
-            return Ok(exit::USAGE);
-        }
+    let stop = |code, error: anyhow::Error| Stop {
+        code,
+        message: format!("{error:#}"),
     };
-    if args.deterministic {
-        return run_counted(args, &mut terminal);
-    }
-    if let Some(dir) = &args.image
-        && let Err(error) = image(&mut plan, dir)
-    {
-        terminal.line(&format!("cowlab: {error:#}"));
-        return Ok(exit::DATA);
-    }
-    let places = RunPlaces::find(args.place);
-    if let Some((code, refusal)) = refused(args, &places) {
-        terminal.line(&refusal);
-        return Ok(code);
-    }
-    plan.no_guest.clone_from(&places.missing);
-    let engines = cowlab_testbed::live_host()?;
-    if !engines.is_empty() && !args.on_live_host {
-        terminal.line(&format!(
-            "cowlab: a container engine runs here ({}) and both would disturb each other: stop it or add --on-live-host",
-            engines.join(", ")
-        ));
-        return Ok(exit::GUARD);
-    }
-    let dir = args.dir.clone();
-    cowlab_testbed::real_directory(&dir.unwrap_or_else(cowlab_testbed::base_directory))?;
-    if cfg!(debug_assertions) {
-        terminal.line("this is a debug build: its times are not those of a release build");
-    }
-    if tracing::enabled!(tracing::Level::DEBUG) {
-        terminal.line("debug messages are written while the clock runs: unset COWLAB_LOG");
+    let mut plan = plan(args).map_err(|error| stop(exit::USAGE, error))?;
+    if let Some(dir) = &args.image {
+        image(&mut plan, dir).map_err(|error| stop(exit::DATA, error))?;
     }
     cowlab_sys::interrupt::watch()?;
-    match work(args, &plan, &places, &mut terminal) {
+    match work(args, &mut plan, &mut terminal) {
         // A program that was running may have failed of the same Ctrl-C.
         Err(error) if cowlab_sys::interrupt::requested() || error.is::<Interrupted>() => {
             terminal.line(&format!(
@@ -115,6 +91,25 @@ fn guarded(
     }
 }
 
+/// Checks who asks and where, and returns the places there are.
+fn check(args: &RunArgs) -> anyhow::Result<Places> {
+    let places = Places::find(args.place)?;
+    check_live_host(args.on_live_host)?;
+    let dir = args.dir.clone();
+    cowlab_testbed::real_directory(&dir.unwrap_or_else(cowlab_testbed::base_directory))?;
+    Ok(places)
+}
+
+/// Says what would falsify times.
+fn warn(terminal: &Terminal) {
+    if cfg!(debug_assertions) {
+        terminal.line("this is a debug build: its times are not those of a release build");
+    }
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        terminal.line("debug messages are written while the clock runs: unset COWLAB_LOG");
+    }
+}
+
 /// What the command line wants measured.
 fn plan(args: &RunArgs) -> anyhow::Result<Plan> {
     let effort = match (args.smoke, args.quick) {
@@ -123,7 +118,7 @@ fn plan(args: &RunArgs) -> anyhow::Result<Plan> {
         _ => Effort::Full,
     };
     let mut plan = Plan::new(effort);
-    plan.wanted = Wanted {
+    plan.wanted = Choice {
         drivers: args.driver.clone(),
         variants: args.variant.clone(),
         backings: args.backing.clone(),
@@ -182,78 +177,64 @@ fn image(plan: &mut Plan, dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Why nothing can be measured in the place that is asked for: the exit code and a line.
-fn refused(args: &RunArgs, places: &RunPlaces) -> Option<(u8, String)> {
-    match (&places.missing, places.host) {
-        (Some(missing), false) if args.place == Where::Guest => {
-            Some((exit::UNAVAILABLE, format!("cowlab: {missing}")))
-        }
-        (missing, false) if places.guest.is_none() => {
-            let guest = missing.as_ref().map_or_else(String::new, |missing| {
-                format!("; the guest needs no root, but {missing}")
-            });
-            let refusal = format!(
-                "cowlab: bench mounts file systems and needs root: run it with sudo{guest}"
-            );
-            Some((exit::PRIVILEGE, refusal))
-        }
-        _ => None,
+fn run_plan(args: &RunArgs, plan: &mut Plan, terminal: &mut Terminal) -> anyhow::Result<u8> {
+    if args.deterministic {
+        return run_counted(args, terminal);
     }
-}
-
-fn run_plan(
-    args: &RunArgs,
-    plan: &Plan,
-    places: &RunPlaces,
-    terminal: &mut Terminal,
-) -> anyhow::Result<u8> {
+    let places = check(args)?;
+    plan.no_guest = places.missing.as_ref().map(ToString::to_string);
+    warn(terminal);
     if plan.budget().series == 0 {
         terminal.line("cowlab: nothing of that can be measured: see `cargo xtask bench list`");
         return Ok(exit::USAGE);
     }
-    let Split {
-        host: host_columns,
-        guest: guest_columns,
-    } = places.split(plan)?;
-    let here = (!host_columns.is_empty()).then(|| Plan {
-        columns: host_columns,
-        ..plan.clone()
-    });
-    if let Some(here) = &here {
-        let budget = here.budget();
+    let Split { host, guest } = place::split(&places, plan)?;
+    let host = (!host.is_empty()).then(|| Part::new(args, Place::Host, host, plan));
+    let guest = (!guest.is_empty()).then(|| Part::new(args, Place::Guest, guest, plan));
+    if let Some(part) = &host {
+        let budget = part.plan.budget();
         terminal.line(&format!("{budget}"));
-        if let Some(refusal) = refuse(here, budget.disk)? {
+        if let Some(refusal) = refuse(&part.plan, budget.disk)? {
             terminal.line(&refusal);
             return Ok(exit::GUARD);
         }
     }
     let mut output = Output::open(args, &environment()?, fingerprint::commit())?;
     let mut summary = Summary::default();
-    if let Some(here) = &here {
-        let take = if args.counted { counted::take } else { measure };
-        summary = take(here, terminal, &mut |started, line: Line| {
-            output.line(started, line)
-        })?;
+    if let Some(part) = &host {
+        summary += part.measure(args, &Host, &mut output, terminal)?;
     }
     // After it, not beside it: the guest would take the processors from what is timed.
-    if let (Some(guest), false) = (&places.guest, guest_columns.is_empty()) {
-        terminal.line(&format!("in the guest: {}", guest_columns.join(", ")));
-        let there = guest_run::plan(args, guest_columns, plan);
-        summary += guest_run::measure(args, &there, &**guest, &mut output, terminal)?;
+    if let (Some(machine), Some(part)) = (&places.guest, &guest) {
+        terminal.line(&format!("in the guest: {}", part.plan.columns.join(", ")));
+        summary += part.measure(args, &**machine, &mut output, terminal)?;
     }
     output.finish()?;
-    Ok(finish(&summary, terminal))
+    terminal.line(&format!(
+        "{} series, {} arms left out, {} failed",
+        summary.series, summary.skipped, summary.failed
+    ));
+    Ok(code(&summary))
+}
+
+/// Measures columns in this process and prints the series as they are known.
+fn run_columns(args: &RunArgs, plan: &mut Plan, terminal: &mut Terminal) -> anyhow::Result<u8> {
+    plan.no_guest.clone_from(&args.no_guest);
+    let lines = RunArgs {
+        json: true,
+        ..args.clone()
+    };
+    let mut output = Output::open(&lines, &environment()?, fingerprint::commit())?;
+    let take = if args.counted { counted::take } else { measure };
+    let summary = take(plan, terminal, &mut |started, line: Line| {
+        output.line(started, &line)
+    })?;
+    Ok(code(&summary))
 }
 
 /// Boots guests that count instructions: no privilege of this host is needed, and nothing of it is measured.
 fn run_counted(args: &RunArgs, terminal: &mut Terminal) -> anyhow::Result<u8> {
-    let guest = match guest::find() {
-        Ok(guest) => guest,
-        Err(missing) => {
-            terminal.line(&format!("cowlab: {missing}"));
-            return Ok(exit::UNAVAILABLE);
-        }
-    };
+    let guest = guest::find()?;
     if let Some(path) = &args.out {
         // Better now than after all boots.
         let mut options = fs::OpenOptions::new();
@@ -267,10 +248,14 @@ fn run_counted(args: &RunArgs, terminal: &mut Terminal) -> anyhow::Result<u8> {
     let commit = commit.unwrap_or_else(fingerprint::commit);
     let mut output = Output::open(args, &counts.environment, commit)?;
     for line in counts.lines {
-        output.line(started, line)?;
+        output.line(started, &line)?;
     }
     output.finish()?;
-    Ok(finish(&counts.summary, terminal))
+    terminal.line(&format!(
+        "{} series, {} arms left out, {} failed",
+        counts.summary.series, counts.summary.skipped, counts.summary.failed
+    ));
+    Ok(code(&counts.summary))
 }
 
 /// Why a run would take too much of the disk that carries its backing files.
@@ -290,11 +275,8 @@ fn refuse(plan: &Plan, needed: Bytes) -> anyhow::Result<Option<String>> {
     }))
 }
 
-fn finish(summary: &Summary, terminal: &Terminal) -> u8 {
-    terminal.line(&format!(
-        "{} series, {} arms left out, {} failed",
-        summary.series, summary.skipped, summary.failed
-    ));
+/// The exit code of a run.
+const fn code(summary: &Summary) -> u8 {
     match summary {
         Summary { failed: 1.., .. } => exit::FINDING,
         Summary { series: 0, .. } => exit::UNAVAILABLE,

@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cowlab_engine::exit;
-use cowlab_engine::guest::{Ending, Guest, Job, Where, stream};
+use cowlab_engine::places::Where;
+use cowlab_engine::worker::{Ending, Job, Machine, stream};
 use cowlab_random::Random;
 use cowlab_reports::result::{
     Counted, Environment, Line, Record, Series, SeriesId, Skipped, Subject as Part, Timestamp,
@@ -146,7 +147,7 @@ pub(crate) struct Counts {
 /// A guest that did not end by itself, and one that found nothing.
 pub(crate) fn boot(
     args: &RunArgs,
-    guest: &dyn Guest,
+    guest: &dyn Machine,
     progress: &mut dyn Progress,
 ) -> anyhow::Result<Counts> {
     let seeds = seeds(args);
@@ -194,7 +195,7 @@ enum Said {
 /// Boots a guest for each seed, as many at a time as there are processors: its own clock does not see who else runs.
 fn all(
     args: &RunArgs,
-    guest: &dyn Guest,
+    guest: &dyn Machine,
     seeds: &[u64],
     progress: &mut dyn Progress,
 ) -> anyhow::Result<Vec<Boot>> {
@@ -241,7 +242,7 @@ fn all(
 }
 
 /// Boots the guest of one seed.
-fn one(args: &RunArgs, guest: &dyn Guest, seed: u64, say: &Sender<Said>) -> anyhow::Result<Boot> {
+fn one(args: &RunArgs, guest: &dyn Machine, seed: u64, say: &Sender<Said>) -> anyhow::Result<Boot> {
     let padding = padding(seed)?;
     let job = Job {
         arguments: arguments(args, seed),
@@ -290,9 +291,9 @@ fn padding(seed: u64) -> anyhow::Result<File> {
 
 /// The command line in the guest.
 fn arguments(args: &RunArgs, seed: u64) -> Vec<OsString> {
-    let mut line: Vec<String> = ["bench", "run"].map(str::to_owned).to_vec();
+    let mut line: Vec<String> = ["bench", "columns"].map(str::to_owned).to_vec();
     line.extend(args.ids.iter().cloned());
-    line.extend(["--where", "host", "--counted", "--json", "--seed"].map(str::to_owned));
+    line.extend(["--counted", "--seed"].map(str::to_owned));
     line.push(seed.to_string());
     for (flag, values) in [("--driver", &args.driver), ("--variant", &args.variant)] {
         if !values.is_empty() {

@@ -11,9 +11,9 @@ use cowlab_driver::{
     Access, Allocation, Chain, CreateOptions, Driver, Durability, Mounts, OpenOptions, Settings,
     SnapshotId,
 };
+use cowlab_engine::subject::Subject;
 use cowlab_sys::{Guard, MountGuard, MountOption};
 
-use crate::subject::Subject;
 use crate::workload::Workspace;
 
 /// A driver, opened.

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cowlab_driver::{Bytes, Missing};
+use cowlab_driver::Bytes;
+use cowlab_engine::subject::{Choice, Subject};
 use cowlab_reports::result::{Arm, Parameters};
 use cowlab_sys::Chance;
 use cowlab_testbed::{Backing, Media};
 
 use crate::budget::{self, Budget};
-use crate::subject::{Subject, Wanted};
+use crate::subject::measured;
 use crate::workload::{Effort, MetricKind, Point, Workload};
 use crate::workloads;
 
@@ -35,8 +36,8 @@ pub struct Plan {
     /// In the order they run.
     pub workloads: Vec<&'static Workload>,
     /// What they are run on, without the medium.
-    pub wanted: Wanted,
-    /// Only these columns, by [`Subject::key`]; all that are wanted where empty.
+    pub wanted: Choice,
+    /// Only these columns, as `driver/variant/backing`; all that are wanted where empty.
     pub columns: Vec<String>,
     /// Only files up to this size.
     pub largest: Option<Bytes>,
@@ -58,8 +59,8 @@ pub struct Plan {
     pub image: Vec<PathBuf>,
     /// The most that one unpacked copy of the image allocates.
     pub image_bytes: Bytes,
-    /// Why what cannot be measured here is not measured in the guest, where that was wanted.
-    pub no_guest: Option<Missing>,
+    /// What is missing for a guest, where one is wanted for what cannot be measured here.
+    pub no_guest: Option<String>,
     /// Where backing files are made, instead of the testbed's default.
     pub dir: Option<PathBuf>,
     /// The time to stay within: restart blocks are left out, down to two.
@@ -89,7 +90,7 @@ impl Plan {
     pub fn new(effort: Effort) -> Self {
         Self {
             workloads: workloads::all().to_vec(),
-            wanted: Wanted::default(),
+            wanted: Choice::default(),
             columns: Vec::new(),
             largest: None,
             media: match effort {
@@ -121,7 +122,7 @@ impl Plan {
         for workload in &self.workloads {
             for media in self.media_of(workload) {
                 let points = self.points(workload, media);
-                let mut subjects = self.wanted.subjects(self.effort, media);
+                let mut subjects = measured(&self.wanted, self.effort, media);
                 if self.wanted.variants.is_empty() {
                     let counted = self.effort == Effort::Counted;
                     subjects.retain(|subject| {
@@ -130,7 +131,7 @@ impl Plan {
                     });
                 }
                 if !self.columns.is_empty() {
-                    subjects.retain(|subject| self.columns.contains(&subject.key()));
+                    subjects.retain(|subject| self.columns.contains(&subject.to_string()));
                 }
                 if !points.is_empty() && !subjects.is_empty() {
                     batches.push(Batch {
@@ -192,7 +193,10 @@ impl Plan {
     pub fn subjects(&self) -> Vec<Subject> {
         let mut subjects: Vec<Subject> = Vec::new();
         for subject in self.batches().into_iter().flat_map(|batch| batch.subjects) {
-            if subjects.iter().all(|known| known.key() != subject.key()) {
+            if subjects
+                .iter()
+                .all(|known| known.to_string() != subject.to_string())
+            {
                 subjects.push(subject);
             }
         }

@@ -170,7 +170,7 @@ pub(crate) fn reflink_flat(
     plan.blocks = plan.blocks.or(Some(3));
     plan.time = None;
     let media = plan.media.first().copied().unwrap_or(Media::Memory);
-    let media = crate::subject::medium(media);
+    let media = cowlab_engine::subject::medium(media);
     let mut series: Vec<Series> = Vec::new();
     measure(&plan, terminal, &mut |_, line| {
         if let Line::Series(one) = line {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cowlab_engine::subject::Subject;
 use cowlab_reports::result::{Arm, CacheState, Device, Parameters, Place, Series, Unit, Warning};
 use cowlab_reports::statistics::{median, outliers, sorted};
 
 use crate::counted::COUNTED;
-use crate::subject::Subject;
 use crate::workload::{MetricKind, Reading, Workload};
 
 /// Samples below which a series says that it has few: with them its interval is little more than the span of what was
@@ -264,13 +264,13 @@ mod tests {
             run: crate::args::RunArgs,
         }
         let workload = crate::workloads::all()[0];
-        let wanted = crate::subject::Wanted::default();
+        let wanted = cowlab_engine::subject::Choice::default();
         let circumstances = Circumstances {
             effort: " --quick",
             seed: 7,
             ..Circumstances::default()
         };
-        for subject in wanted.subjects(Effort::Full, Media::Disk) {
+        for subject in crate::subject::measured(&wanted, Effort::Full, Media::Disk) {
             let line = circumstances.repeat(workload, &subject);
             let words = line
                 .strip_prefix("cargo xtask bench run")

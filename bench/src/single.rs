@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use cowlab_engine::subject::Subject;
 use cowlab_reports::result::{Arm, Parameters, Unit};
 use cowlab_testbed::{Backing, Run};
 
 use crate::backing_fixture::{ArmOwner, BackingFixture};
 use crate::plan::{Batch, Plan};
-use crate::subject::Subject;
 use crate::workload::{Point, Role};
 
 /// A mounted backing file system with the runners of every subject on it.

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cowlab_driver::{Durability, Settings};
+use cowlab_engine::subject::Subject;
 use cowlab_snapshots::{CommitOptions, PrepareOptions, Store, StoreOptions};
 use cowlab_sys::{Chance, Guard};
 
-use crate::subject::Subject;
 use crate::workload::Workspace;
 
 /// A store, opened.

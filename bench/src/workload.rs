@@ -6,12 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::{Bytes, Settings};
+use cowlab_engine::subject::Subject;
 use cowlab_reports::result::{Arm, CacheState, Parameter, Parameters, Unit, Warning, names};
 
 use cowlab_sys::Chance;
 use cowlab_testbed::Media;
-
-use crate::subject::Subject;
 
 /// Makes the runner of a subject, ready to be sampled at all these points.
 pub type MakeRunner = fn(&Workspace, &Subject, &[Point]) -> anyhow::Result<Box<dyn ArmRunner>>;

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
-use cowlab_engine::guest::Where;
+use cowlab_engine::places::Where;
+
+use crate::faulty_store::StoreFault;
 
 /// Judges storage drivers: union, copy-on-write, whiteout and life-cycle semantics against a plain directory.
 #[derive(Debug, clap::Args)]
@@ -26,6 +28,9 @@ pub(crate) enum Command {
     Coverage,
     /// Prints the declared deviations of every driver.
     Deviations(DeviationsArgs),
+    /// Runs cases of one column in this process and prints the results: what a run asks of a process of its own.
+    #[command(hide = true)]
+    Column(ColumnArgs),
     /// Plants faults in a driver, one at a time, and counts those that the cases of their area catch.
     Faults(FaultsArgs),
 }
@@ -48,38 +53,12 @@ pub(crate) struct RunArgs {
     /// Run these cases, by id or by group.
     #[arg(long, value_delimiter = ',', value_name = "ID")]
     pub(crate) case: Vec<String>,
-    /// Have a skip of these drivers, or of `all`, count as a failure, unless the nature of the file system excuses it, or
-    /// with `--where host` the kernel.
-    #[arg(long, value_delimiter = ',', value_name = "DRIVER")]
-    pub(crate) strict: Vec<String>,
-    /// Have a case that lacks an outside judge (skopeo, umoci, podman, buildah, docker-registry) count as a failure: `cargo xtask setup
-    /// --judges` installs them.
-    #[arg(long)]
-    pub(crate) strict_judges: bool,
     /// Run on this kernel (host), in the throw-away machine (guest), or each case where its needs are met (auto).
     #[arg(long = "where", value_name = "PLACE", default_value_t)]
     pub(crate) place: Where,
-    /// Run exactly the trials that this file names, one a line: what a host asks of its guest.
-    #[arg(long, value_name = "FILE", hide = true, conflicts_with_all = ["filter", "driver", "variant", "backing", "case"])]
-    pub(crate) trials: Option<PathBuf>,
-    /// Run every case in a store of its own.
-    #[arg(long)]
-    pub(crate) isolate: bool,
-    /// Leave what does not pass behind, with its last snapshot mounted, and say where.
-    #[arg(long)]
-    pub(crate) keep: bool,
-    /// Run the cases in the order that this number gives.
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) seed: Option<u64>,
-    /// Run everything in that many orders; a verdict that differs is a failure.
-    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
-    pub(crate) seeds: u64,
     /// Run that many columns at once, here and in as many guests.
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) jobs: u8,
-    /// Run cases that may upset the kernel on the host and not in the guest.
-    #[arg(long)]
-    pub(crate) risk_kernel: bool,
     /// Run on a host where a container engine runs.
     #[arg(long)]
     pub(crate) on_live_host: bool,
@@ -95,9 +74,66 @@ pub(crate) struct RunArgs {
     /// Append the results, one JSON line each, as soon as they are known.
     #[arg(long, value_name = "FILE")]
     pub(crate) results: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+/// How the cases of a column are run.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Options {
+    /// Have a skip of these drivers, or of `all`, count as a failure, unless the nature of the file system excuses it, or
+    /// with `--where host` the kernel.
+    #[arg(long, value_delimiter = ',', value_name = "DRIVER")]
+    pub(crate) strict: Vec<String>,
+    /// Have a case that lacks an outside judge (skopeo, umoci, podman, buildah, docker-registry) count as a failure: `cargo xtask setup
+    /// --judges` installs them.
+    #[arg(long)]
+    pub(crate) strict_judges: bool,
+    /// Run every case in a store of its own.
+    #[arg(long)]
+    pub(crate) isolate: bool,
+    /// Leave what does not pass behind, with its last snapshot mounted, and say where.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Run the cases in the order that this number gives.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+    /// Run everything in that many orders; a verdict that differs is a failure.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub(crate) seeds: u64,
+    /// Run cases that may upset the kernel on the host and not in the guest.
+    #[arg(long)]
+    pub(crate) risk_kernel: bool,
     /// Make the throw-away file systems in this directory; without it that of `COWLAB_TEST_DIR`, else `/var/tmp`.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+    /// What is missing for a guest, where one is wanted.
+    #[arg(skip)]
+    pub(crate) no_guest: Option<String>,
+    /// Take what fails as it is, instead of running it again and alone.
+    #[arg(skip)]
+    pub(crate) unconfirmed: bool,
+    /// A fault to plant in front of the store.
+    #[arg(skip)]
+    pub(crate) store_fault: Option<StoreFault>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ColumnArgs {
+    /// The column, as `driver/variant/backing`.
+    #[arg(value_name = "COLUMN")]
+    pub(crate) column: String,
+    /// A file with the ids of the cases, a line each.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cases: PathBuf,
+    /// A Debian root file system, as a tar.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) debian: Option<PathBuf>,
+    /// What is missing for a guest, where one is wanted.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) no_guest: Option<String>,
+    #[command(flatten)]
+    pub(crate) options: Options,
 }
 
 impl RunArgs {

@@ -9,56 +9,61 @@ use std::time::Duration;
 
 use cowlab_driver::{Error as DriverError, Settings};
 use cowlab_engine::guest;
+use cowlab_engine::results::now;
+use cowlab_engine::subject::Subject;
 use cowlab_reports::result::{Place, Status};
 use cowlab_sys::{interrupt, kernel_log, mountinfo, process};
-use cowlab_testbed::{Error as TestbedError, Run};
+use cowlab_testbed::{BackingFs, Error as TestbedError, Run};
 
+use crate::args::Options;
 use crate::batch::{Batch, Findings, by_shape};
 use crate::case::{Case, Risk};
+use crate::case_result::{CaseResult, on_backing};
 use crate::context::Context;
 use crate::difference::Difference;
-use crate::faulty_store::StoreFault;
 use crate::file_systems::FileSystems;
 use crate::needs::{MissingRequirement, SkipReason};
-use crate::report::{Ended, Report, now};
-use crate::subject::Subject;
-use crate::verdict::Verdict;
 
-/// How columns are run.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Options {
-    /// Run every case alone.
-    pub(crate) isolate: bool,
-    /// Leave snapshots and file systems behind.
-    pub(crate) keep: bool,
-    /// The order of the cases; `None` means that of the catalogue.
-    pub(crate) seed: Option<u64>,
-    /// Run cases that may upset the kernel.
-    pub(crate) risky: bool,
-    /// Take what fails as it is, instead of running it again and alone.
-    pub(crate) unconfirmed: bool,
-    /// Drivers of which a missing need is a failure, unless it is excused.
-    pub(crate) strict: Vec<String>,
-    /// Whether a judge that is not installed is a failure.
-    pub(crate) strict_judges: bool,
-    /// A fault to plant in front of the store.
-    pub(crate) store_fault: Option<StoreFault>,
-    /// Why what is missing here does not run in the guest.
-    pub(crate) no_guest: NoGuest,
+/// Is told of each result of a case as soon as it is known.
+pub(crate) type News<'a> = &'a (dyn Fn(&CaseResult) + Sync);
+
+/// What a column found out.
+#[derive(Debug, Default)]
+pub(crate) struct ColumnResult {
+    /// How each case ended.
+    pub(crate) cases: Vec<CaseResult>,
+    /// Whether no case could run at all; each says why.
+    pub(crate) barred: bool,
+    /// What the column left behind or upset: leaks, a tainted kernel.
+    pub(crate) trouble: Vec<String>,
+    /// What was kept, for looking at.
+    pub(crate) kept: Vec<PathBuf>,
+    /// The file systems that hold what was kept.
+    pub(crate) held: Vec<BackingFs>,
 }
 
-/// Why nothing of a run is in the guest.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum NoGuest {
-    /// Nobody asked for it: what the kernel lacks is excused.
-    #[default]
-    NotAsked,
-    /// It is wanted and not there: what, and how to get it.
-    Missing(String),
+/// Why a case did not run: a skip, or in strict mode a failure.
+#[derive(Debug, Clone)]
+struct NotRun {
+    status: Status,
+    reason: String,
 }
 
-/// Is told of each end of a case as soon as it is known.
-pub(crate) type News<'a> = &'a (dyn Fn(&Ended) + Sync);
+impl NotRun {
+    fn skip(reason: impl Into<String>) -> Self {
+        let (status, reason) = (Status::Skip, reason.into());
+        Self { status, reason }
+    }
+
+    fn fail(reason: impl Into<String>) -> Self {
+        let (status, reason) = (Status::Fail, reason.into());
+        Self { status, reason }
+    }
+
+    fn result(&self, case: &'static Case) -> CaseResult {
+        CaseResult::without_run(case, self.status, &self.reason)
+    }
+}
 
 /// Runs cases in a column, with a mount namespace of its own: a namespace that another column's case or another
 /// program makes meanwhile would hold copies of the mounts, and the store would find snapshots in use. What is kept for
@@ -70,9 +75,9 @@ pub(crate) fn run(
     cases: &[&'static Case],
     options: &Options,
     news: News<'_>,
-) -> Report {
-    let report = if interrupt::requested() {
-        whole(cases, &Verdict::skip("interrupted".to_owned()))
+) -> ColumnResult {
+    let result = if interrupt::requested() {
+        barred(cases, &NotRun::skip("interrupted"))
     } else if options.keep {
         run_here(run, subject, cases, options, news)
     } else {
@@ -81,21 +86,20 @@ pub(crate) fn run(
             run_here(run, subject, cases, options, news)
         };
         process::with_private_mounts(column)
-            .unwrap_or_else(|error| whole(cases, &Verdict::fail(error.to_string())))
+            .unwrap_or_else(|error| barred(cases, &NotRun::fail(error.to_string())))
     };
-    if report.whole.is_some() {
-        report.ended.iter().for_each(news);
+    if result.barred {
+        result.cases.iter().for_each(news);
     }
-    report
+    result
 }
 
-/// The report of a column in which no case can run.
-fn whole(cases: &[&'static Case], verdict: &Verdict) -> Report {
-    let ended = |case: &&'static Case| Ended::now(case, verdict.clone(), Duration::ZERO);
-    Report {
-        ended: cases.iter().map(ended).collect(),
-        whole: verdict.reason.clone(),
-        ..Report::default()
+/// The result of a column in which no case can run.
+fn barred(cases: &[&'static Case], why: &NotRun) -> ColumnResult {
+    ColumnResult {
+        cases: cases.iter().map(|case| why.result(case)).collect(),
+        barred: true,
+        ..ColumnResult::default()
     }
 }
 
@@ -105,27 +109,27 @@ fn run_here(
     cases: &[&'static Case],
     options: &Options,
     news: News<'_>,
-) -> Report {
+) -> ColumnResult {
     let file_systems = match FileSystems::make(run, subject.backing) {
         Ok(file_systems) => file_systems,
         Err(TestbedError::Missing { what, remedy }) => {
             let reason = format!("{what} is missing: {remedy}");
-            return whole(cases, &without_backing(run, subject, options, reason));
+            return barred(cases, &without_backing(run, subject, options, reason));
         }
-        Err(error) => return whole(cases, &Verdict::fail(error.to_string())),
+        Err(error) => return barred(cases, &NotRun::fail(error.to_string())),
     };
     let backing = file_systems.usual();
     let settings = match backing.places().fresh() {
         Ok(settings) => settings,
-        Err(error) => return whole(cases, &Verdict::fail(error.to_string())),
+        Err(error) => return barred(cases, &NotRun::fail(error.to_string())),
     };
     match (subject.entry.probe)(backing.mount_point(), subject.variant, &settings) {
         Ok(()) => {}
         Err(DriverError::Unavailable(missing)) => {
-            let verdict = strict_skip(subject, options, missing.to_string());
-            return whole(cases, &verdict.in_place_of(backing.mount_point()));
+            let reason = on_backing(&missing.to_string(), backing.mount_point());
+            return barred(cases, &strict_skip(subject, options, reason));
         }
-        Err(error) => return whole(cases, &Verdict::fail(error.to_string())),
+        Err(error) => return barred(cases, &NotRun::fail(error.to_string())),
     }
     let mut column = Column {
         subject,
@@ -133,7 +137,7 @@ fn run_here(
         news,
         file_systems,
         made: 0,
-        report: Report::default(),
+        result: ColumnResult::default(),
     };
     let taint = process::kernel_taint().ok();
     column.run_all(cases);
@@ -141,21 +145,21 @@ fn run_here(
 }
 
 /// A skip for something that could be here; in strict mode a failure.
-fn strict_skip(subject: &Subject, options: &Options, reason: String) -> Verdict {
+fn strict_skip(subject: &Subject, options: &Options, reason: String) -> NotRun {
     let reason = match &options.no_guest {
-        NoGuest::Missing(what) => format!("{reason}; it would run in the guest, but {what}"),
-        NoGuest::NotAsked => reason,
+        Some(what) => format!("{reason}; it would run in the guest, but {what}"),
+        None => reason,
     };
     if cowlab_drivers::is_named(subject.entry, &options.strict) {
-        Verdict::fail(format!("skipped, which --strict forbids: {reason}"))
+        NotRun::fail(format!("skipped, which --strict forbids: {reason}"))
     } else {
-        Verdict::skip(reason)
+        NotRun::skip(reason)
     }
 }
 
-/// The verdict on all cases of a column whose file system cannot be made. Where the driver itself is here, and Linux has not
+/// Why no case of a column runs whose file system cannot be made. Where the driver itself is here, and Linux has not
 /// got the file system, it is the kernel that lacks something.
-fn without_backing(run: &Run, subject: &Subject, options: &Options, reason: String) -> Verdict {
+fn without_backing(run: &Run, subject: &Subject, options: &Options, reason: String) -> NotRun {
     let probed = (subject.entry.probe)(run.directory(), subject.variant, &Settings::new());
     if subject.backing.is_out_of_tree() && probed.is_ok() {
         let skip_reason = Some(SkipReason::Kernel);
@@ -171,26 +175,24 @@ fn without_backing(run: &Run, subject: &Subject, options: &Options, reason: Stri
     strict_skip(subject, options, reason)
 }
 
-/// The verdict on a case that lacks something.
-fn without(subject: &Subject, options: &Options, missing: MissingRequirement) -> Verdict {
+/// Why a case does not run that lacks something.
+fn without(subject: &Subject, options: &Options, missing: MissingRequirement) -> NotRun {
     let is_host = guest::here() == Place::Host;
     match missing.skip_reason {
-        Some(SkipReason::FileSystem) => Verdict::skip(missing.reason),
-        Some(SkipReason::NotInstalled) if options.strict_judges => Verdict::fail(format!(
+        Some(SkipReason::FileSystem) => NotRun::skip(missing.reason),
+        Some(SkipReason::NotInstalled) if options.strict_judges => NotRun::fail(format!(
             "skipped, which --strict-judges forbids: {}",
             missing.reason
         )),
-        Some(SkipReason::NotInstalled) => Verdict::skip(missing.reason),
-        Some(SkipReason::Kernel) if is_host && !subject.entry.runs_in_guest => Verdict::skip(
+        Some(SkipReason::NotInstalled) => NotRun::skip(missing.reason),
+        Some(SkipReason::Kernel) if is_host && !subject.entry.runs_in_guest => NotRun::skip(
             format!("{}; the guest has not got the driver", missing.reason),
         ),
         // Who asks for this kernel alone gets what it has.
-        Some(SkipReason::Kernel) if is_host && options.no_guest == NoGuest::NotAsked => {
-            Verdict::skip(format!(
-                "{}; without `--where host` it runs in the guest",
-                missing.reason
-            ))
-        }
+        Some(SkipReason::Kernel) if is_host && options.no_guest.is_none() => NotRun::skip(format!(
+            "{}; without `--where host` it runs in the guest",
+            missing.reason
+        )),
         _ => strict_skip(subject, options, missing.reason),
     }
 }
@@ -202,7 +204,7 @@ struct Column<'a> {
     file_systems: FileSystems<'a>,
     /// How many contexts there were.
     made: usize,
-    report: Report,
+    result: ColumnResult,
 }
 
 impl Column<'_> {
@@ -253,24 +255,25 @@ impl Column<'_> {
             return false;
         }
         for case in cases {
-            let verdict = Verdict::skip("interrupted".to_owned());
-            self.end(case, verdict, Duration::ZERO);
+            self.end(NotRun::skip("interrupted").result(case));
         }
         true
     }
 
-    /// Notes the end of a case, and tells it.
-    fn end(&mut self, case: &'static Case, verdict: Verdict, took: Duration) {
-        let ended = Ended::now(case, verdict, took);
-        (self.news)(&ended);
-        self.report.ended.push(ended);
+    /// Notes the result of a case, and tells it.
+    fn end(&mut self, result: CaseResult) {
+        if result.status == Status::Fail {
+            tracing::debug!(case = result.case.id, reason = result.reason, "failed");
+        }
+        (self.news)(&result);
+        self.result.cases.push(result);
     }
 
     /// Tries every need once; a case whose needs are not met ends as skipped.
     fn leave_out_what_cannot_run(&mut self, cases: &[&'static Case]) -> Vec<&'static Case> {
         let mut able = Vec::new();
         for case in cases {
-            let missing = if case.risk == Risk::Kernel && !self.options.risky {
+            let missing = if case.risk == Risk::Kernel && !self.options.risk_kernel {
                 let reason = "the case may upset the kernel".to_owned();
                 let skip_reason = Some(SkipReason::Kernel);
                 Some(MissingRequirement {
@@ -284,8 +287,8 @@ impl Column<'_> {
             };
             match missing {
                 Some(missing) => {
-                    let verdict = without(self.subject, self.options, missing);
-                    self.end(case, verdict, Duration::ZERO);
+                    let why = without(self.subject, self.options, missing);
+                    self.end(why.result(case));
                 }
                 None => able.push(*case),
             }
@@ -296,30 +299,31 @@ impl Column<'_> {
     /// Judges what was found in a batch; a failure is confirmed first. What deviates runs alone as well where it is to be
     /// kept.
     fn judge(&mut self, case: &'static Case, found: Option<&Difference>, took: Duration) {
-        let verdict = self.verdict(case, found);
-        let wanted = self.options.keep && verdict.status == Status::Deviates;
-        if wanted || verdict.status.is_failure() && !self.options.unconfirmed {
+        let result = self.result_of(case, found);
+        let wanted = self.options.keep && result.status == Status::Deviates;
+        if wanted || result.status.is_failure() && !self.options.unconfirmed {
             self.judge_again(case, found, took);
         } else {
-            self.end(case, verdict, took);
+            self.end(result.after(took));
         }
     }
 
     /// Runs a case alone to confirm what was found.
     fn judge_again(&mut self, case: &'static Case, found: Option<&Difference>, took: Duration) {
         let began = now();
-        let first = self.verdict(case, found);
+        let first = self.result_of(case, found);
         let alone = self.run_alone(case, self.options.keep);
-        let alone = self.verdict(case, alone.as_ref());
+        let alone = self.result_of(case, alone.as_ref());
         let took = took + now().since(began);
-        self.end(case, first.confirmed_by(alone), took);
+        self.end(first.confirmed_by(alone).after(took));
     }
 
-    fn verdict(&self, case: &Case, found: Option<&Difference>) -> Verdict {
+    fn result_of(&self, case: &'static Case, found: Option<&Difference>) -> CaseResult {
         let (variant, backing) = (self.subject.variant.name, self.subject.backing.name());
         let mut declared = self.subject.entry.deviations_on(variant, backing);
-        let verdict = Verdict::of(found, declared.find(|deviation| deviation.case == case.id));
-        verdict.in_place_of(self.file_systems.of(case).mount_point())
+        let declared = declared.find(|deviation| deviation.case == case.id);
+        let result = CaseResult::of(case, found, declared);
+        result.in_place_of(self.file_systems.of(case).mount_point())
     }
 
     fn run_batch(&mut self, cases: &[&'static Case]) -> Result<Findings, Difference> {
@@ -351,7 +355,7 @@ impl Column<'_> {
             Err(_) => Some(Difference::new(case.id, "end", "a result", "a panic")),
         };
         if keep {
-            self.report.kept.push(context.dir().to_owned());
+            self.result.kept.push(context.dir().to_owned());
         } else {
             self.look_for_leftovers(&context, found.is_none() && case.run.is_none());
         }
@@ -379,11 +383,11 @@ impl Column<'_> {
     /// nothing left on disk either.
     fn look_for_leftovers(&mut self, context: &Context, is_clean: bool) {
         for mount in mounts_below(context.dir()) {
-            self.report
+            self.result
                 .trouble
                 .push(format!("`{}` is still mounted", mount.display()));
             if let Err(error) = cowlab_sys::mount::unmount(&mount) {
-                self.report.trouble.push(error.to_string());
+                self.result.trouble.push(error.to_string());
             }
         }
         if is_clean {
@@ -392,18 +396,18 @@ impl Column<'_> {
                 Ok(ids) => {
                     let shown: Vec<_> = ids.iter().map(ToString::to_string).collect();
                     let left = format!("removed snapshots are still on disk: {}", shown.join(" "));
-                    self.report.trouble.push(left);
+                    self.result.trouble.push(left);
                 }
-                Err(error) => self.report.trouble.push(error.to_string()),
+                Err(error) => self.result.trouble.push(error.to_string()),
             }
         }
     }
 
-    fn close(mut self, taint: Option<u64>) -> Report {
-        if self.options.keep && !self.report.kept.is_empty() {
-            self.report.held = self.file_systems.into_all();
+    fn close(mut self, taint: Option<u64>) -> ColumnResult {
+        if self.options.keep && !self.result.kept.is_empty() {
+            self.result.held = self.file_systems.into_all();
         } else {
-            self.report.trouble.extend(self.file_systems.close());
+            self.result.trouble.extend(self.file_systems.close());
         }
         match (taint, process::kernel_taint().ok()) {
             (Some(before), Some(after)) if before != after => {
@@ -412,11 +416,11 @@ impl Column<'_> {
                     text += "\n";
                     text += &complaint;
                 }
-                self.report.trouble.push(text);
+                self.result.trouble.push(text);
             }
             _ => {}
         }
-        self.report
+        self.result
     }
 }
 

@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result};
 use cowlab_reports::result::{Place, Status};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
+use crate::case_result::CaseResult;
+use crate::case_result::LEFTOVERS;
 use crate::column_run::ColumnRun;
-use crate::outcome;
-use crate::report::Ended;
 
 /// Makes sure that the report can be written, and makes its directory: nobody wants to learn that after the run.
 ///
@@ -36,13 +36,13 @@ pub(crate) fn write(path: &Path, column_runs: &[Arc<ColumnRun>]) -> Result<()> {
     let mut report = Report::new("cowlab conformance");
     for column_run in column_runs {
         let mut suite = TestSuite::new(column_run.subject.to_string());
-        for ended in &column_run.ended() {
-            suite.add_test_case(test_case(column_run, ended));
+        for result in &column_run.results() {
+            suite.add_test_case(test_case(column_run, result));
         }
         for trouble in &column_run.trouble() {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
             status.set_message(trouble.as_str());
-            suite.add_test_case(TestCase::new(outcome::LEFTOVERS, status));
+            suite.add_test_case(TestCase::new(LEFTOVERS, status));
         }
         report.add_test_suite(suite);
     }
@@ -53,10 +53,9 @@ pub(crate) fn write(path: &Path, column_runs: &[Arc<ColumnRun>]) -> Result<()> {
         .with_context(|| format!("failed to write `{}`", path.display()))
 }
 
-fn test_case(column_run: &ColumnRun, ended: &Ended) -> TestCase {
-    let verdict = &ended.verdict;
-    let reason = verdict.reason.clone().unwrap_or_default();
-    let status = match verdict.status {
+fn test_case(column_run: &ColumnRun, result: &CaseResult) -> TestCase {
+    let reason = result.reason.clone().unwrap_or_default();
+    let status = match result.status {
         Status::Pass | Status::Deviates => TestCaseStatus::success(),
         Status::Skip => {
             let mut status = TestCaseStatus::skipped();
@@ -65,19 +64,19 @@ fn test_case(column_run: &ColumnRun, ended: &Ended) -> TestCase {
         }
         Status::Fail | Status::OrderDependent | Status::UnexpectedPass => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            status.set_type(verdict.status.name());
+            status.set_type(result.status.name());
             status.set_message(reason.as_str());
-            status.set_description(outcome::explain(&column_run.subject, ended));
+            status.set_description(result.explain(&column_run.subject));
             status
         }
     };
-    let mut case = TestCase::new(ended.case.id, status);
+    let mut case = TestCase::new(result.case.id, status);
     case.set_classname(column_run.subject.to_string());
-    case.set_time(ended.finished.since(ended.started));
-    if ended.place == Place::Guest {
+    case.set_time(result.finished.since(result.started));
+    if result.place == Place::Guest {
         case.add_property(("place", Place::Guest.name()));
     }
-    if verdict.status == Status::Deviates {
+    if result.status == Status::Deviates {
         case.set_system_out(format!("deviates as declared: {reason}"));
     }
     case

@@ -11,6 +11,7 @@
 mod args;
 mod batch;
 pub mod case;
+mod case_result;
 pub mod cases;
 mod column;
 mod column_run;
@@ -20,12 +21,9 @@ pub mod difference;
 mod disk_full;
 pub mod errno;
 pub mod executor;
-mod exit;
 mod faults;
 pub mod faulty_store;
 mod file_systems;
-mod guest_request;
-mod guest_run;
 mod judge;
 mod junit;
 pub mod manifest;
@@ -33,25 +31,24 @@ mod matrix;
 mod needs;
 pub mod op;
 pub mod operation;
-mod outcome;
-mod placing;
+mod part;
+mod plan;
 pub mod prelude;
 pub mod product;
-mod report;
-mod results;
 mod runner;
-mod subject;
-mod suggest;
 mod table;
 pub mod tarball;
 pub mod terms;
 pub mod text;
 pub mod timestamps;
 pub mod tree;
-mod verdict;
-mod wanted;
+mod worker;
 
 pub use args::Args;
+
+use anyhow::Result;
+use cowlab_engine::exit::{self, Stop};
+use cowlab_engine::subject::{check_names, driver_names};
 
 use args::Command;
 
@@ -59,30 +56,31 @@ use args::Command;
 ///
 /// # Errors
 ///
-/// When a file cannot be written, standard output is closed or the testbed fails.
-pub fn run(args: &Args) -> anyhow::Result<u8> {
+/// When the command line names what is not there, a file cannot be written, standard output is closed or the testbed fails.
+pub fn run(args: &Args) -> Result<u8> {
     match &args.command {
-        None => runner::run(&args.run),
-        Some(Command::Run(run)) => runner::run(run),
-        Some(Command::List(list)) => match table::cases(&list.case) {
-            Ok(cases) => {
-                table::list(&cases)?;
-                Ok(exit::OK)
-            }
-            Err(error) => exit::refuse(exit::USAGE, &error.to_string()),
-        },
-        Some(Command::Coverage) => {
-            table::coverage()?;
-            Ok(exit::OK)
-        }
+        None => return runner::run(&args.run),
+        Some(Command::Run(run)) => return runner::run(run),
+        Some(Command::Column(column)) => return worker::run(column),
+        Some(Command::Faults(faults)) => return faults::run(faults),
+        Some(Command::List(list)) => table::list(&table::cases(&list.case).map_err(usage)?)?,
+        Some(Command::Coverage) => table::coverage()?,
         Some(Command::Deviations(deviations)) => {
-            let known = table::drivers();
-            if let Err(error) = subject::check_names("driver", &deviations.driver, &known) {
-                return exit::refuse(exit::USAGE, &error.to_string());
-            }
+            check_names("driver", &deviations.driver, &driver_names()).map_err(usage)?;
             table::deviations(&deviations.driver)?;
-            Ok(exit::OK)
         }
-        Some(Command::Faults(faults)) => faults::run(faults),
+    }
+    Ok(exit::OK)
+}
+
+/// An error in what the command line names.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "for `map_err`, which hands it over"
+)]
+fn usage(error: anyhow::Error) -> Stop {
+    Stop {
+        code: exit::USAGE,
+        message: format!("{error:#}"),
     }
 }

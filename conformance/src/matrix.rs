@@ -7,9 +7,9 @@ use std::sync::Arc;
 use comfy_table::{Table, presets};
 use cowlab_reports::result::{Place, Status};
 
+use crate::case_result::CaseResult;
 use crate::cases::GROUPS;
 use crate::column_run::ColumnRun;
-use crate::report::Ended;
 
 /// The compact matrix: a row per group with the counts of each column, then every case that did not pass everywhere.
 pub(crate) fn text(column_runs: &[Arc<ColumnRun>]) -> String {
@@ -57,7 +57,7 @@ pub(crate) fn text(column_runs: &[Arc<ColumnRun>]) -> String {
 fn trouble(column_runs: &[Arc<ColumnRun>]) -> String {
     let mut text = String::new();
     for column_run in column_runs {
-        if let Some(reason) = &column_run.whole() {
+        if let Some(reason) = &column_run.barred() {
             push_line(
                 &mut text,
                 &format!("\n{}: no case ran: {reason}", column_run.subject),
@@ -87,17 +87,17 @@ pub(crate) fn markdown(column_runs: &[Arc<ColumnRun>]) -> String {
     for id in ids {
         push(&mut text, &format!("| {id} |"));
         for column_run in column_runs {
-            let ended = column_run.ended();
-            let ended = ended.iter().find(|ended| ended.case.id == id);
-            let mark = ended.map_or("", |ended| mark(ended.place));
-            let cell = ended.map_or("", |ended| ended.verdict.status.name());
+            let results = column_run.results();
+            let result = results.iter().find(|result| result.case.id == id);
+            let mark = result.map_or("", |result| mark(result.place));
+            let cell = result.map_or("", |result| result.status.name());
             push(&mut text, &format!(" {cell}{mark} |"));
         }
         text.push('\n');
     }
     if column_runs
         .iter()
-        .any(|column_run| !column_run.guest_run.is_empty())
+        .any(|column_run| column_run.part(Place::Guest).is_some())
     {
         push_line(&mut text, "\n\\* in the guest");
     }
@@ -129,8 +129,8 @@ fn table(column_runs: &[Arc<ColumnRun>], corner: &str) -> Table {
 
 /// Where the cases of a column ran.
 fn place(column_run: &ColumnRun) -> String {
-    let ended = column_run.ended();
-    let in_guest = ended.iter().filter(|ended| ended.place == Place::Guest);
+    let results = column_run.results();
+    let in_guest = results.iter().filter(|result| result.place == Place::Guest);
     match (column_run.cases.len(), in_guest.count()) {
         (_, 0) => Place::Host.name().to_owned(),
         (all, in_guest) if all == in_guest => Place::Guest.name().to_owned(),
@@ -147,12 +147,12 @@ const fn mark(place: Place) -> &'static str {
 }
 
 fn counts(column_run: &ColumnRun, group: &str) -> String {
-    let ended = column_run.ended();
-    summary(ended.iter().filter(|ended| ended.case.group() == group))
+    let results = column_run.results();
+    summary(results.iter().filter(|result| result.case.group() == group))
 }
 
 fn total(column_run: &ColumnRun) -> String {
-    let mut text = summary(column_run.ended().iter());
+    let mut text = summary(column_run.results().iter());
     if !column_run.trouble().is_empty() {
         text.push_str(", left something behind");
     }
@@ -160,10 +160,10 @@ fn total(column_run: &ColumnRun) -> String {
 }
 
 /// Counts by status, what passes first: `18 pass, 1 deviates`.
-fn summary<'a>(ended: impl Iterator<Item = &'a Ended>) -> String {
+fn summary<'a>(results: impl Iterator<Item = &'a CaseResult>) -> String {
     let mut counts: BTreeMap<Status, usize> = BTreeMap::new();
-    for ended in ended {
-        *counts.entry(ended.verdict.status).or_default() += 1;
+    for result in results {
+        *counts.entry(result.status).or_default() += 1;
     }
     let shown: Vec<_> = counts
         .into_iter()
@@ -180,12 +180,12 @@ fn rows(column_runs: &[Arc<ColumnRun>], status: Status) -> Rows {
     let mut rows = Rows::new();
     for column_run in column_runs
         .iter()
-        .filter(|column_run| column_run.whole().is_none())
+        .filter(|column_run| column_run.barred().is_none())
     {
-        for ended in &column_run.ended() {
-            if ended.verdict.status == status {
-                let reason = ended.verdict.reason.clone().unwrap_or_default();
-                let columns = rows.entry((ended.case.id, reason)).or_default();
+        for result in &column_run.results() {
+            if result.status == status {
+                let reason = result.reason.clone().unwrap_or_default();
+                let columns = rows.entry((result.case.id, reason)).or_default();
                 columns.push(column_run.subject.to_string().replace("/default/", " "));
             }
         }

@@ -1,165 +1,128 @@
-//! Runs what the command line asks for: columns as trials, on the host and in the guest at the same time, results as they
-//! become known, the matrix at the end.
+//! Runs what the command line asks for: each part of a column in a process of its own, here and in guests at the same time,
+//! results as they become known, the matrix at the end.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Result, anyhow};
-use cowlab_engine::guest::{Guest, Where};
+use anyhow::Result;
+use cowlab_engine::exit::{self, Stop};
+use cowlab_engine::fingerprint;
+use cowlab_engine::places::{Places, check_live_host};
+use cowlab_engine::results::{Results, now};
+use cowlab_engine::worker::{Host, Machine};
+use cowlab_reports::result::{Place, Run as RunFacts, WriteError};
 use cowlab_sys::interrupt;
-use cowlab_testbed::Run;
+use cowlab_testbed::base_directory;
 use libtest_mimic::{Arguments, FormatSetting, Trial};
 
-use crate::args::{Format, RunArgs};
-use crate::case::Placement;
-use crate::column::Options;
-use crate::column_run::{ColumnRun, Shared};
-use crate::exit;
-use crate::guest_request;
+use crate::args::{Format, Options, RunArgs};
+use crate::column_run::ColumnRun;
 use crate::junit;
 use crate::matrix;
-use crate::placing::{self, Planned};
-use crate::report::now;
-use crate::results::Results;
-use crate::wanted::{self, RunPlaces, Wanted};
+use crate::part::Part;
+use crate::{plan, usage};
 
-/// Runs cases in columns and says how it ended.
+/// Runs cases in columns and returns the exit code.
 ///
 /// # Errors
 ///
-/// When a file cannot be written or the testbed fails.
+/// When the command line names what is not there, when nothing can run here, or a file cannot be written.
 pub(crate) fn run(args: &RunArgs) -> Result<u8> {
-    let Wanted {
-        mut columns,
-        places,
-    } = match wanted::of(args)? {
-        Ok(wanted) => wanted,
-        Err(code) => return Ok(code),
-    };
-    if let Some(path) = &args.junit
-        && let Err(error) = junit::check(path)
-    {
-        return exit::refuse(exit::USAGE, &format!("{error:#}"));
+    let mut columns = plan::columns(args).map_err(usage)?;
+    let engines = check_live_host(args.on_live_host)?;
+    let places = Places::find(args.place)?;
+    if let Some(path) = &args.junit {
+        junit::check(path).map_err(usage)?;
     }
     interrupt::watch()?;
-    let run = match places.host {
-        true => Some(Run::start(args.dir.clone())?),
-        false => None,
+    plan::place(&mut columns, args, &places)?;
+    let results = open_results(args, engines)?;
+    let options = Options {
+        no_guest: places.missing.as_ref().map(ToString::to_string),
+        ..args.options.clone()
     };
-    let mut guest_cases = guest_cases(args, &places, run.as_ref(), &columns);
-    if !wanted::is_chosen(args) {
-        leave_containers_here(&mut columns, &mut guest_cases);
-    }
-    let id = run.as_ref().map_or_else(own_id, |run| run.id().to_owned());
-    let shared = Arc::new(Shared {
-        results: Results::open(args, &id)?,
-        run,
-        options: Options {
-            isolate: args.isolate,
-            keep: args.keep,
-            seed: args.seed,
-            risky: args.risk_kernel,
-            unconfirmed: false,
-            strict: args.strict.clone(),
-            strict_judges: args.strict_judges,
-            store_fault: None,
-            no_guest: places.no_guest,
-        },
-        seeds: args.seeds,
-    });
     let column_runs: Vec<_> = columns
         .into_iter()
-        .zip(guest_cases)
-        .map(|((subject, cases), guest_cases)| {
-            Arc::new(ColumnRun::new(subject, cases, guest_cases, &shared))
-        })
+        .map(|column| Arc::new(ColumnRun::new(column)))
         .collect();
-    let queue = Mutex::new(queue(&column_runs));
-    let failed = thread::scope(|scope| {
-        if let Some(guest) = &places.guest {
-            for _ in 0..args.jobs {
-                scope.spawn(|| run_guests(guest.as_ref(), args, &shared, &queue));
+    let host = Queue::new(&column_runs, Place::Host);
+    let guest = Queue::new(&column_runs, Place::Guest);
+    let (failed, written) = thread::scope(|scope| {
+        let mut workers = Vec::new();
+        for _ in 0..args.jobs {
+            workers.push(scope.spawn(|| host.run(&Host, &options, &results)));
+            if let Some(machine) = &places.guest {
+                workers.push(scope.spawn(|| guest.run(machine.as_ref(), &options, &results)));
             }
         }
-        run_trials(args, &column_runs)
+        let failed = run_trials(args, &column_runs);
+        let written: Result<Vec<()>, WriteError> = workers
+            .into_iter()
+            .map(|worker| {
+                worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect();
+        (failed, written)
     });
-    finish(args, column_runs, shared, failed)
+    written?;
+    finish(args, &column_runs, failed)
 }
 
-/// What of each column runs in the guest.
-fn guest_cases(
-    args: &RunArgs,
-    places: &RunPlaces,
-    run: Option<&Run>,
-    columns: &[Planned],
-) -> Vec<Vec<&'static crate::case::Case>> {
-    let place = places.place;
-    let missing_on_host = match run {
-        // Nothing can run in the guest, or everything does.
-        _ if places.guest.is_none() => vec![placing::MissingOnHost::Nothing; columns.len()],
-        Some(run) => placing::missing_on_host(run, columns),
-        None => vec![placing::MissingOnHost::Everything; columns.len()],
+fn open_results(args: &RunArgs, engines: Vec<String>) -> Result<Results> {
+    let run = RunFacts {
+        id: format!("{:x}-{}", now().millis(), std::process::id()),
+        commit: fingerprint::commit(),
     };
-    let columns = columns.iter().zip(missing_on_host);
-    columns
-        .map(|((subject, cases), missing)| {
-            let is_useful = subject.entry.runs_in_guest || place == Where::Guest;
-            match places.guest.is_some() && is_useful {
-                true => placing::guest_cases(cases, place, args.risk_kernel, &missing),
-                false => Vec::new(),
-            }
-        })
-        .collect()
+    let dir = args.options.dir.clone().unwrap_or_else(base_directory);
+    let environment = fingerprint::environment(&dir, engines);
+    let is_json = args.format() == Format::Json;
+    let file = args.results.as_deref();
+    Ok(Results::open(run, &environment, file, is_json)?)
 }
 
-/// Leaves the containers out of columns that are in the guest as a whole: an emulated machine takes half an hour for what
-/// takes one minute here. Whoever asks for them by name has them there.
-fn leave_containers_here(
-    columns: &mut [Planned],
-    guest_cases: &mut [Vec<&'static crate::case::Case>],
-) {
-    for ((_, cases), guest_cases) in columns.iter_mut().zip(guest_cases) {
-        if cases.len() == guest_cases.len() {
-            cases.retain(|case| case.placement != Placement::Root);
-            guest_cases.retain(|case| case.placement != Placement::Root);
+/// The parts of columns in one place that nobody has begun, the last to run first.
+struct Queue<'a>(Mutex<Vec<&'a Part>>);
+
+impl<'a> Queue<'a> {
+    fn new(column_runs: &'a [Arc<ColumnRun>], place: Place) -> Self {
+        let column_runs = column_runs.iter().rev();
+        let mut parts: Vec<_> = column_runs.filter_map(|run| run.part(place)).collect();
+        if place == Place::Guest {
+            // Those with many cases start first, so that no guest still has many when the others are done.
+            parts.sort_by_key(|part| part.cases.len());
         }
+        Self(Mutex::new(parts))
+    }
+
+    /// Runs parts, one after the other, until none is left.
+    fn run(
+        &self,
+        machine: &dyn Machine,
+        options: &Options,
+        results: &Results,
+    ) -> Result<(), WriteError> {
+        let next = || self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut done = Ok(());
+        // Whatever cannot be written: the trials wait for each part.
+        while let Some(part) = next() {
+            done = done.and(part.run(machine, options, results));
+        }
+        done
     }
 }
 
-/// The name of a run that makes nothing on the host.
-fn own_id() -> String {
-    format!("{:x}-{}", now().millis(), std::process::id())
-}
-
-/// The columns with cases for the guest, the last to run first. Those with many cases start first, so that no guest still
-/// has many when the others are done.
-fn queue(column_runs: &[Arc<ColumnRun>]) -> Vec<&ColumnRun> {
-    let column_runs = column_runs.iter().rev().map(Arc::as_ref);
-    let mut column_runs: Vec<_> = column_runs
-        .filter(|column_run| !column_run.guest_run.is_empty())
-        .collect();
-    column_runs.sort_by_key(|column_run| column_run.guest_run.count());
-    column_runs
-}
-
-/// Runs columns in guests, each in one of its own, until none is left, and writes what is missing of each in the end.
-fn run_guests(guest: &dyn Guest, args: &RunArgs, shared: &Shared, queue: &Mutex<Vec<&ColumnRun>>) {
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    while let Some(column_run) = next() {
-        let ending = guest_request::run(guest, args, &column_run.guest_run, &shared.results);
-        for ended in column_run.guest_run.close(&ending) {
-            column_run.write(&ended);
-        }
-    }
-}
-
-/// Runs the trials and tells whether one failed.
+/// Runs the trials, which wait for the columns, and tells whether one failed.
 fn run_trials(args: &RunArgs, column_runs: &[Arc<ColumnRun>]) -> bool {
-    // The trials of the columns take turns, so that as many columns run at once as there are threads. Those of the guest
-    // come last: they only wait, and would keep the others from running.
-    let mut trials = in_turns(column_runs.iter().map(ColumnRun::trials).collect());
-    trials.extend(column_runs.iter().flat_map(ColumnRun::guest_trials));
+    let trials = |place| {
+        let trials = column_runs.iter().map(|run| ColumnRun::trials(run, place));
+        in_turns(trials.collect())
+    };
+    let mut all = trials(Place::Host);
+    // They end last.
+    all.extend(trials(Place::Guest));
     let arguments = Arguments {
         test_threads: Some(usize::from(args.jobs)),
         format: Some(FormatSetting::Terse),
@@ -167,11 +130,12 @@ fn run_trials(args: &RunArgs, column_runs: &[Arc<ColumnRun>]) -> bool {
         logfile: (args.format() != Format::Text).then(|| "/dev/null".to_owned()),
         ..Arguments::default()
     };
-    libtest_mimic::run(&arguments, trials).has_failed()
+    libtest_mimic::run(&arguments, all).has_failed()
 }
 
-fn in_turns(column_runs: Vec<Vec<Trial>>) -> Vec<Trial> {
-    let mut turns: Vec<_> = column_runs.into_iter().map(Vec::into_iter).collect();
+/// The first of each column, the second of each, and so on: columns run at the same time.
+fn in_turns(columns: Vec<Vec<Trial>>) -> Vec<Trial> {
+    let mut turns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
     let mut trials = Vec::new();
     while turns.iter().any(|trials| trials.len() > 0) {
         trials.extend(turns.iter_mut().filter_map(Iterator::next));
@@ -179,68 +143,34 @@ fn in_turns(column_runs: Vec<Vec<Trial>>) -> Vec<Trial> {
     trials
 }
 
-fn finish(
-    args: &RunArgs,
-    column_runs: Vec<Arc<ColumnRun>>,
-    shared: Arc<Shared>,
-    mut failed: bool,
-) -> Result<u8> {
+fn finish(args: &RunArgs, column_runs: &[Arc<ColumnRun>], failed: bool) -> Result<u8> {
     let shown = match args.format() {
-        Format::Text => matrix::text(&column_runs),
-        Format::Markdown => matrix::markdown(&column_runs),
+        Format::Text => matrix::text(column_runs),
+        Format::Markdown => matrix::markdown(column_runs),
         Format::Json => String::new(),
     };
     io::stdout().lock().write_all(shown.as_bytes())?;
     if let Some(path) = &args.junit {
-        junit::write(path, &column_runs)?;
-    }
-    let barred = barred(column_runs.iter().map(|column_run| column_run.whole()));
-    let kept: Vec<_> = column_runs
-        .iter()
-        .flat_map(|column_run| column_run.report().kept.clone())
-        .collect();
-    shared.results.close()?;
-    let mut stderr = io::stderr().lock();
-    if kept.is_empty() {
-        drop(column_runs);
-        let shared = Arc::into_inner(shared).ok_or_else(|| anyhow!("a column is still running"))?;
-        if let Some(Err(error)) = shared.run.map(Run::close) {
-            writeln!(stderr, "error: the run left something behind: {error}")?;
-            failed = true;
-        }
-    } else {
-        writeln!(
-            stderr,
-            "kept (each with `store`, `plain`, `mount`; `cargo xtask sweep` removes them):"
-        )?;
-        for dir in kept {
-            writeln!(stderr, "  {}", dir.display())?;
-        }
-        // What is kept outlives the run: it is over before the file systems are let go of.
-        let reports: Vec<_> = column_runs
-            .into_iter()
-            .filter_map(ColumnRun::into_report)
-            .collect();
-        if let Some(run) = Arc::into_inner(shared).and_then(|shared| shared.run) {
-            run.keep();
-        }
-        drop(reports);
+        junit::write(path, column_runs)?;
     }
     if interrupt::requested() {
-        writeln!(stderr, "interrupted, nothing is left mounted")?;
+        writeln!(io::stderr(), "interrupted, nothing is left mounted")?;
         return Ok(interrupt::EXIT_CODE);
     }
-    if let (false, Some(reason)) = (failed, barred) {
-        return exit::refuse(
-            exit::UNAVAILABLE,
-            &format!("nothing can run here: {reason}"),
-        );
+    let barred = column_runs.iter().map(|column_run| column_run.barred());
+    match (failed, barred_everywhere(barred)) {
+        (true, _) => Ok(exit::FINDING),
+        (false, Some(reason)) => Err(Stop {
+            code: exit::UNAVAILABLE,
+            message: format!("nothing can run here: {reason}"),
+        }
+        .into()),
+        (false, None) => Ok(exit::OK),
     }
-    Ok(if failed { exit::FINDING } else { exit::OK })
 }
 
 /// Why not one column could run; nothing where one could.
-fn barred(columns: impl Iterator<Item = Option<String>>) -> Option<String> {
+fn barred_everywhere(columns: impl Iterator<Item = Option<String>>) -> Option<String> {
     let mut reasons: Vec<String> = columns.collect::<Option<_>>()?;
     reasons.dedup();
     Some(reasons.join("; "))
@@ -253,8 +183,8 @@ mod tests {
     #[test]
     fn a_run_without_a_column_is_no_success() {
         let none = || Some("btrfs is missing".to_owned());
-        let all = barred([none(), none()].into_iter());
+        let all = barred_everywhere([none(), none()].into_iter());
         assert_eq!(all, none());
-        assert_eq!(barred([none(), None].into_iter()), None);
+        assert_eq!(barred_everywhere([none(), None].into_iter()), None);
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anyhow::{Result, bail};
+use cowlab_engine::suggest::nearest;
 
 use crate::case::Case;
 use crate::cases::{self, GROUPS};
-use crate::suggest::nearest;
 
 /// How many checks each heading of the catalogue has, A to P, by its letter; S is the list of seed behaviors.
 pub(crate) const CATALOGUE: &[(char, u32)] = &[
@@ -29,12 +29,6 @@ pub(crate) const CATALOGUE: &[(char, u32)] = &[
     ('P', 8),
     ('S', 22),
 ];
-
-/// The names of the drivers and of groups of them.
-pub(crate) fn drivers() -> Vec<&'static str> {
-    let drivers = cowlab_drivers::all().iter().map(|entry| entry.name);
-    drivers.chain(cowlab_drivers::GROUPS).collect()
-}
 
 /// The cases of these ids and groups, or all, in the order of the catalogue.
 ///

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::sync::Mutex;
 
 use clap::Parser;
+use cowlab_engine::subject::Subject;
 use cowlab_reports::result::{Arm, CacheState, Column, Device, JsonLines, Run, Unit};
 
 use super::*;
-use crate::subject::Subject;
 
 #[derive(Debug, clap::Parser)]
 struct Program {
@@ -91,7 +91,7 @@ struct Scripted {
     asked: Mutex<Vec<(Option<u64>, Vec<OsString>)>>,
 }
 
-impl Guest for Scripted {
+impl Machine for Scripted {
     fn run(&self, job: &Job, stdout: &mut dyn Write, _: &mut dyn Write) -> Result<Ending, String> {
         let mut asked = self.asked.lock().unwrap();
         asked.push((job.deterministic, job.arguments.clone()));
@@ -156,7 +156,7 @@ fn each_seed_is_a_boot_and_a_block() {
     let words: Vec<&str> = asked[1].1.iter().filter_map(|word| word.to_str()).collect();
     assert_eq!(
         words.join(" "),
-        "bench run copy-up --where host --counted --json --seed 8 --driver overlay2"
+        "bench columns copy-up --counted --seed 8 --driver overlay2"
     );
     let [Line::Series(series)] = counts.lines.as_slice() else {
         panic!("{:?}", counts.lines);

@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cowlab_driver::{Bytes, Chain};
+use cowlab_engine::subject::Subject;
 use cowlab_random::Random;
 use cowlab_reports::result::{Arm, CacheState, Unit, Warning, names};
 
 use crate::cache;
 use crate::driver_fixture::{Active, DriverFixture};
 use crate::operation::{Operation, Target};
-use crate::subject::Subject;
 use crate::workload::{
     ArmRunner, Footprint, MetricKind, Point, Reading, Role, Workload, Workspace,
 };

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use cowlab_driver::Bytes;
+use cowlab_engine::subject::Subject;
 use cowlab_reports::result::{Arm, CacheState, Unit, names};
 use cowlab_snapshots::{CommitOptions, PrepareOptions};
 use cowlab_sys::Guard;
 use cowlab_testbed::Media;
 
 use crate::store_fixture::{StoreFixture, unflushed};
-use crate::subject::Subject;
 use crate::workload::{
     ArmRunner, Effort, Footprint, MetricKind, Point, Reading, Role, Workload, Workspace,
 };

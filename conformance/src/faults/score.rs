@@ -7,18 +7,20 @@ use std::thread;
 
 use anyhow::Result;
 use cowlab_driver::Entry;
+use cowlab_engine::exit;
+use cowlab_engine::places::{Places, Where, check_live_host};
+use cowlab_engine::subject::{Subject, check_names};
 use cowlab_reports::result::Status;
-use cowlab_testbed::{Backing, Run};
+use cowlab_testbed::{Backing, Media, Run};
 
 use super::{FAULTS, Fault, Plant, host_driver};
-use crate::args::FaultsArgs;
+use crate::args::{FaultsArgs, Options};
 use crate::case::Case;
+use crate::case_result::CaseResult;
 use crate::cases;
-use crate::column::{self, Options};
-use crate::exit;
+use crate::column;
 use crate::faulty_store::StoreFault;
-use crate::report::Ended;
-use crate::subject::{Subject, check_names};
+use crate::usage;
 
 /// Faults that are tried at once.
 const AT_ONCE: usize = 2;
@@ -33,15 +35,12 @@ type Catch = Option<(&'static str, String)>;
 /// When the testbed fails or standard output is closed.
 pub(crate) fn run(args: &FaultsArgs) -> Result<u8> {
     let known: Vec<_> = FAULTS.iter().map(|fault| fault.id).collect();
-    if let Err(error) = check_names("fault", &args.fault, &known) {
-        return exit::refuse(exit::USAGE, &error.to_string());
-    }
+    check_names("fault", &args.fault, &known).map_err(usage)?;
     let wanted =
         |fault: &&Fault| args.fault.is_empty() || args.fault.iter().any(|id| id == fault.id);
     let faults: Vec<_> = FAULTS.iter().filter(wanted).collect();
-    if let Some(code) = exit::unfit_host(args.on_live_host)? {
-        return Ok(code);
-    }
+    Places::find(Where::Host)?;
+    check_live_host(args.on_live_host)?;
     let run = Run::start(args.dir.clone())?;
     let passing = passing(&run, &faults)?;
     let caught = try_all(&run, &faults, &passing)?;
@@ -59,11 +58,9 @@ fn passing(run: &Run, faults: &[&'static Fault]) -> Result<BTreeSet<&'static str
         })
         .collect();
     let entry = host_driver();
-    let ended = run_cases(run, entry, None, &cases);
-    let pass = ended
-        .iter()
-        .filter(|ended| ended.verdict.status == Status::Pass);
-    Ok(pass.map(|ended| ended.case.id).collect())
+    let results = run_cases(run, entry, None, &cases).into_iter();
+    let pass = results.filter(|result| result.status == Status::Pass);
+    Ok(pass.map(|result| result.case.id).collect())
 }
 
 fn run_cases(
@@ -71,18 +68,19 @@ fn run_cases(
     entry: &'static Entry,
     store_fault: Option<StoreFault>,
     cases: &[&'static Case],
-) -> Vec<Ended> {
+) -> Vec<CaseResult> {
     let subject = Subject {
         entry,
         variant: entry.default_variant(),
         backing: Backing::Ext4,
+        media: Media::default(),
     };
     let options = Options {
         unconfirmed: true,
         store_fault,
         ..Options::default()
     };
-    column::run(run, &subject, cases, &options, &|_| {}).ended
+    column::run(run, &subject, cases, &options, &|_| {}).cases
 }
 
 fn try_all(
@@ -111,11 +109,9 @@ fn try_one(run: &Run, fault: &Fault, passing: &BTreeSet<&'static str>) -> Catch 
         .filter(|case| fault.area.contains(&case.group()) && passing.contains(case.id))
         .collect();
     let (entry, store_fault) = with_fault(fault);
-    let ended = run_cases(run, entry, store_fault, &cases);
-    let failed = ended
-        .into_iter()
-        .find(|ended| ended.verdict.status.is_failure())?;
-    Some((failed.case.id, failed.verdict.reason.unwrap_or_default()))
+    let mut results = run_cases(run, entry, store_fault, &cases).into_iter();
+    let failed = results.find(|result| result.status.is_failure())?;
+    Some((failed.case.id, failed.reason.unwrap_or_default()))
 }
 
 /// The registry's entry, opened with the fault, or the fault for the store above it. A handful of entries are made in a

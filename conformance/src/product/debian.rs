@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cowlab_runtime::sample::debian_root;
@@ -9,8 +10,13 @@ use cowlab_runtime::sample::debian_root;
 use crate::context::Result;
 use crate::difference::Difference;
 
-/// Where a guest, which has no mirror, finds one that was taken along.
-pub(crate) const TAKEN: &str = "/usr/local/share/cowlab/debian.tar";
+/// The file of one that was made before.
+static TAKEN: OnceLock<PathBuf> = OnceLock::new();
+
+/// Has [`tar`] read a file: the process that runs a suite makes one for those of its columns.
+pub(crate) fn take(file: &Path) {
+    TAKEN.get_or_init(|| file.to_owned());
+}
 
 /// The tar of one: what was taken along to here, else made by mmdebstrap once a process, from the mirror that this host's apt
 /// uses.
@@ -30,8 +36,8 @@ pub fn tar() -> Result<Vec<u8>> {
 
 /// The file has no name by the time that it is used: nothing is left of it, however the process ends.
 fn make() -> Result<Mutex<File>> {
-    if let Ok(taken) = File::open(TAKEN) {
-        return Ok(Mutex::new(taken));
+    if let Some(file) = TAKEN.get() {
+        return Ok(Mutex::new(File::open(file)?));
     }
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("root.tar");

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cowlab_driver::{Allocation, Bytes, Chain};
+use cowlab_engine::subject::Subject;
 use cowlab_random::Random;
 use cowlab_reports::result::{Arm, Unit, names};
 use cowlab_testbed::Media;
 
 use super::{Mark, readings};
 use crate::driver_fixture::{Active, DriverFixture};
-use crate::subject::Subject;
 use crate::workload::{
     ArmRunner, Effort, Footprint, MetricKind, Point, Reading, Role, Workload, Workspace,
 };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use cowlab_driver::Bytes;
+use cowlab_engine::subject::Subject;
 use cowlab_reports::result::{Arm, Unit, names};
 use cowlab_snapshots::{Mounted, PrepareOptions};
 use cowlab_sys::Guard;
@@ -13,7 +14,6 @@ use super::{Mark, counted_by_store, readings};
 use crate::image;
 use crate::plan::OWN_IMAGE;
 use crate::store_fixture::StoreFixture;
-use crate::subject::Subject;
 use crate::workload::{
     ArmRunner, Effort, Footprint, MetricKind, Point, Reading, Role, Workload, Workspace,
 };

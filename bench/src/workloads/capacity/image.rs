@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use cowlab_driver::{Allocation, Bytes};
+use cowlab_engine::subject::Subject;
 use cowlab_reports::result::{Arm, Unit, names};
 
 use super::{Mark, counted_by_store, readings};
 use crate::image;
 use crate::store_fixture::StoreFixture;
-use crate::subject::Subject;
 use crate::workload::{
     ArmRunner, Footprint, MetricKind, Point, Reading, Role, Workload, Workspace,
 };

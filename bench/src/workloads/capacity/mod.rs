@@ -13,11 +13,11 @@ pub(crate) use image::IMAGE;
 
 use std::path::Path;
 
+use cowlab_engine::subject::Subject;
 use cowlab_reports::result::{Arm, CacheState, Parameters, Unit};
 use cowlab_snapshots::{Filter, Store};
 
 use crate::space::{Space, growth};
-use crate::subject::Subject;
 use crate::workload::{Effort, Reading};
 
 /// Allocated space at a moment, with the inodes from elsewhere where the file system does not count them.

@@ -162,7 +162,7 @@ fn links_do_not_lead_out(context: &mut Context) -> Result<()> {
     let outside = context.dir().join("outside");
     fs::create_dir(&outside)?;
     fs::write(outside.join("f"), "outside")?;
-    let guest_run = outside.display().to_string();
+    let target = outside.display().to_string();
     symlink(&outside, sources.path("absolute"))?;
     symlink("../outside", sources.path("up"))?;
     symlink("dir", sources.path("within"))?;
@@ -172,7 +172,7 @@ fn links_do_not_lead_out(context: &mut Context) -> Result<()> {
         "up/f",
         "../outside/f",
         "loop/f",
-        &format!("{guest_run}/f"),
+        &format!("{target}/f"),
     ] {
         let built = sources.made(&product, &format!("COPY {path} /x\n"))?;
         expect(path, "copied", false, built.ran.code == 0)?;
@@ -183,10 +183,10 @@ fn links_do_not_lead_out(context: &mut Context) -> Result<()> {
     prints(&product, &["cat", "/x"], "inside")?;
     // Not every readlink takes two names.
     prints(&product, &["readlink", "/all/up"], "../outside")?;
-    prints(&product, &["readlink", "/all/absolute"], &guest_run)?;
+    prints(&product, &["readlink", "/all/absolute"], &target)?;
     // The image's own links are followed within the image.
     let file = format!(
-        "RUN mkdir -p {guest_run} && ln -s {guest_run} /out && ln -s ../../../../../..{guest_run} /up && ln -s /srv /in\nCOPY dir /out/\nCOPY dir/f /up/g\nCOPY dir/f /in/h\nADD dir/f /out/i\n"
+        "RUN mkdir -p {target} && ln -s {target} /out && ln -s ../../../../../..{target} /up && ln -s /srv /in\nCOPY dir /out/\nCOPY dir/f /up/g\nCOPY dir/f /in/h\nADD dir/f /out/i\n"
     );
     sources.made(&product, &file)?.id()?;
     let mut names: Vec<_> = fs::read_dir(&outside)?

@@ -1,7 +1,8 @@
 //! Programs that must not outlive this process, whatever ends it.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::process::Stdio;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use super::{Cmd, Running};
@@ -24,18 +25,34 @@ impl Cmd {
     ///
     /// Returns [`crate::Error::MissingProgram`], and [`crate::Error::Sys`] where it cannot be started.
     pub fn attach(&self, output: impl Into<OwnedFd>) -> Result<Running> {
-        tracing::debug!(command = %self, "start");
-        let mut command = self.command()?;
         let output = output.into();
         let errors = io("dup", &self.program, output.try_clone())?;
+        let mut command = self.command()?;
         command
-            .stdin(Stdio::null())
             .stdout(Stdio::from(output))
             .stderr(Stdio::from(errors));
+        self.bind(command)
+    }
+
+    /// As [`attach`](Self::attach), with this process's standard error, and in a process group of its own: what the terminal's
+    /// keys signal reaches this process alone, which hands it on.
+    ///
+    /// # Errors
+    ///
+    /// As [`attach`](Self::attach).
+    pub fn attach_apart(&self, output: impl Into<OwnedFd>) -> Result<Running> {
+        let mut command = self.command()?;
+        command.stdout(Stdio::from(output.into())).process_group(0);
+        self.bind(command)
+    }
+
+    fn bind(&self, mut command: Command) -> Result<Running> {
+        tracing::debug!(command = %self, "start");
         let kept = self.inherited.iter().map(AsRawFd::as_raw_fd).collect();
         raw::child::die_with_parent(&mut command, kept);
+        let child = command.stdin(Stdio::null()).spawn();
         Ok(Running {
-            child: io("execve", &self.program, command.spawn())?,
+            child: io("execve", &self.program, child)?,
             program: self.program.clone(),
         })
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::bail;
 use cowlab_driver::{Entry, Error as DriverError, Settings};
-use cowlab_engine::guest::{self, Ending, Guest, Job, stream};
+use cowlab_engine::guest;
+use cowlab_engine::worker::{Ending, Job, Machine, stream};
 use cowlab_reports::result::{Availability, Deviation, Impact, Line, Probe, ResultSet, Timestamp};
 use cowlab_sys::Guard;
 use cowlab_testbed::{Backing, BackingOptions, Error as TestbedError, Run};
@@ -61,7 +62,7 @@ pub(super) fn every_driver(
 /// # Errors
 ///
 /// Why the guest has not probed to the end.
-pub(super) fn in_guest(guest: &dyn Guest, set: &mut ResultSet) -> anyhow::Result<()> {
+pub(super) fn in_guest(guest: &dyn Machine, set: &mut ResultSet) -> anyhow::Result<()> {
     let job = Job {
         arguments: ["report", "--probes"].map(OsString::from).to_vec(),
         time_limit: TIME_LIMIT,

@@ -5,7 +5,7 @@ const MOST: usize = 5;
 
 /// Says which of the known names were perhaps meant, or all of them where they are few.
 #[must_use]
-pub(crate) fn nearest(name: &str, known: &[&str]) -> String {
+pub fn nearest(name: &str, known: &[&str]) -> String {
     if known.len() <= 2 * MOST {
         return format!("there are {}", list(known));
     }

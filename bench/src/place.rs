@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use cowlab_driver::{Error as DriverError, Missing};
-use cowlab_engine::guest::{self, Guest, Where};
-use cowlab_sys::{Guard, process};
+use cowlab_driver::Error as DriverError;
+use cowlab_engine::places::Places;
+use cowlab_engine::subject::Subject;
+use cowlab_sys::Guard;
 use cowlab_testbed::{Backing, BackingOptions, Error as TestbedError, Media, Run};
 
 use crate::plan::Plan;
-use crate::subject::Subject;
 
-/// The columns of a run, by [`Subject::key`].
+/// The columns of a run, by [`Subject::to_string`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Split {
     /// Those that are measured here.
@@ -19,52 +19,21 @@ pub(crate) struct Split {
     pub(crate) guest: Vec<String>,
 }
 
-/// The places there are.
-#[derive(Debug)]
-pub(crate) struct RunPlaces {
-    /// Whether anything may be measured here.
-    pub(crate) host: bool,
-    /// The guest, if there is one and it may be used.
-    pub(crate) guest: Option<Box<dyn Guest>>,
-    /// What is missing for a guest, where one is wanted.
-    pub(crate) missing: Option<Missing>,
+/// Splits the columns of a plan by place.
+///
+/// # Errors
+///
+/// What the testbed could not do, other than what it lacks.
+pub(crate) fn split(places: &Places, plan: &Plan) -> anyhow::Result<Split> {
+    let subjects = plan.subjects();
+    let runs = match (places.host, &places.guest) {
+        (true, Some(_)) => run_here(plan, &subjects)?,
+        (host, _) => vec![host; subjects.len()],
+    };
+    Ok(by_place(&subjects, &runs))
 }
 
-impl RunPlaces {
-    /// Looks for what the command line allows.
-    pub(crate) fn find(place: Where) -> Self {
-        let found = match place {
-            Where::Host => None,
-            Where::Auto | Where::Guest => Some(guest::find()),
-        };
-        let (guest, missing) = match found {
-            None => (None, None),
-            Some(Ok(guest)) => (Some(guest), None),
-            Some(Err(missing)) => (None, Some(missing)),
-        };
-        Self {
-            host: place != Where::Guest && process::is_root(),
-            guest,
-            missing,
-        }
-    }
-
-    /// Splits the columns of a plan.
-    ///
-    /// # Errors
-    ///
-    /// What the testbed could not do, other than what it lacks.
-    pub(crate) fn split(&self, plan: &Plan) -> anyhow::Result<Split> {
-        let subjects = plan.subjects();
-        let runs = match (self.host, &self.guest) {
-            (true, Some(_)) => run_here(plan, &subjects)?,
-            (host, _) => vec![host; subjects.len()],
-        };
-        Ok(split(&subjects, &runs))
-    }
-}
-
-fn split(subjects: &[Subject], runs: &[bool]) -> Split {
+fn by_place(subjects: &[Subject], runs: &[bool]) -> Split {
     let mut split = Split::default();
     for (subject, runs) in subjects.iter().zip(runs) {
         let side = if *runs {
@@ -72,7 +41,7 @@ fn split(subjects: &[Subject], runs: &[bool]) -> Split {
         } else {
             &mut split.guest
         };
-        side.push(subject.key());
+        side.push(subject.to_string());
     }
     split
 }
@@ -113,6 +82,8 @@ fn run_here(plan: &Plan, subjects: &[Subject]) -> anyhow::Result<Vec<bool>> {
 
 #[cfg(test)]
 mod tests {
+    use cowlab_engine::places::Where;
+
     use super::*;
     use crate::workload::Effort;
 
@@ -121,23 +92,24 @@ mod tests {
         let mut plan = Plan::new(Effort::Quick);
         let subjects = plan.subjects();
         let runs: Vec<bool> = (0..subjects.len()).map(|index| index % 2 == 0).collect();
-        let Split { host, guest } = split(&subjects, &runs);
+        let Split { host, guest } = by_place(&subjects, &runs);
         assert_eq!(host.len() + guest.len(), subjects.len());
         // What one place measures the other does not.
         plan.columns.clone_from(&guest);
-        let keys: Vec<String> = plan.subjects().iter().map(Subject::key).collect();
+        let keys: Vec<String> = plan.subjects().iter().map(Subject::to_string).collect();
         assert_eq!(keys.len(), guest.len());
         assert!(keys.iter().all(|key| !host.contains(key)));
     }
 
     #[test]
     fn without_a_guest_nothing_is_tried() {
-        let places = RunPlaces {
+        let places = Places {
+            asked: Where::Auto,
             host: true,
             guest: None,
             missing: None,
         };
-        let split = places.split(&Plan::new(Effort::Smoke)).unwrap();
+        let split = split(&places, &Plan::new(Effort::Smoke)).unwrap();
         assert!(split.guest.is_empty() && !split.host.is_empty());
     }
 }

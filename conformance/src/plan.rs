@@ -1,25 +1,123 @@
-//! Decides where each case of each column runs: on the host what the host can, else in the guest.
+//! The plan of a run: which cases in which columns, and where each of them runs: on the host what the host can, else in the
+//! guest.
 //!
 //! What the host can is found out by doing it, on the same kinds of file systems that the columns will have. Only what a
 //! file system lacks by its nature stays on the host nevertheless: no other kernel would make up for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::{Result, bail};
 use cowlab_driver::Error as DriverError;
-use cowlab_engine::guest::Where;
+use cowlab_engine::places::{Places, Where};
+use cowlab_engine::subject::{self, Choice, Subject};
 use cowlab_testbed::{Backing, Error as TestbedError, Run};
 
-use crate::case::{Case, Need, Risk};
+use crate::args::RunArgs;
+use crate::case::{Case, Need, Placement, Risk};
 use crate::file_systems::FileSystems;
 use crate::needs::SkipReason;
-use crate::subject::Subject;
+use crate::table;
 
-/// A column and the cases to run in it.
-pub(crate) type Planned = (Subject, Vec<&'static Case>);
+/// A column and the cases to run in it, in the order of the catalogue.
+#[derive(Debug)]
+pub(crate) struct Column {
+    /// What is judged.
+    pub(crate) subject: Subject,
+    /// The cases.
+    pub(crate) cases: Vec<&'static Case>,
+    /// Those of them that run in the guest.
+    pub(crate) in_guest: Vec<&'static Case>,
+}
+
+/// The columns with their cases, as flags choose them; all on the host.
+///
+/// # Errors
+///
+/// When a name stands for nothing; the message has the names that are near.
+pub(crate) fn columns(args: &RunArgs) -> Result<Vec<Column>> {
+    subject::check_names("driver", &args.options.strict, &subject::driver_names())?;
+    let choice = Choice {
+        drivers: args.driver.clone(),
+        variants: args.variant.clone(),
+        backings: subject::backings(&args.backing)?,
+    };
+    let cases = table::cases(&args.case)?;
+    let filter = args.filter.as_deref();
+    let asked = is_chosen(args);
+    let mut begun: Vec<(&str, &str)> = Vec::new();
+    let subjects = choice.columns()?.into_iter();
+    let columns = subjects.map(|subject| {
+        let driver = (subject.entry.name, subject.variant.name);
+        let is_first = !begun.contains(&driver);
+        begun.push(driver);
+        let named = |case: &&&'static Case| {
+            (asked || is_first || case.placement != Placement::Root)
+                && filter.is_none_or(|text| trial(&subject, case).contains(text))
+        };
+        Column {
+            subject,
+            cases: cases.iter().filter(named).copied().collect(),
+            in_guest: Vec::new(),
+        }
+    });
+    let columns: Vec<_> = columns.filter(|column| !column.cases.is_empty()).collect();
+    if columns.is_empty() {
+        bail!(
+            "no case in no column has `{}` in its name",
+            filter.unwrap_or_default()
+        );
+    }
+    Ok(columns)
+}
+
+/// Whether somebody chose cases or backings.
+fn is_chosen(args: &RunArgs) -> bool {
+    args.filter.is_some() || !args.case.is_empty() || !args.backing.is_empty()
+}
+
+/// The name of a case in a column.
+pub(crate) fn trial(subject: &Subject, case: &Case) -> String {
+    format!("{subject}::{}", case.id)
+}
+
+/// Decides which cases run in the guest.
+///
+/// # Errors
+///
+/// When the testbed fails.
+pub(crate) fn place(columns: &mut [Column], args: &RunArgs, places: &Places) -> Result<()> {
+    if places.guest.is_none() {
+        return Ok(());
+    }
+    let missing = match places.host && places.asked == Where::Auto {
+        true => {
+            let run = Run::start(args.options.dir.clone())?;
+            let missing = missing_on_host(&run, columns);
+            run.close()?;
+            missing
+        }
+        // Nothing is looked for where everything has its place.
+        false => vec![MissingOnHost::Nothing; columns.len()],
+    };
+    for (column, missing) in columns.iter_mut().zip(missing) {
+        if column.subject.entry.runs_in_guest || places.asked == Where::Guest {
+            let risky = args.options.risk_kernel;
+            column.in_guest = guest_cases(&column.cases, places.asked, risky, &missing);
+        }
+        // An emulated machine takes half an hour for what takes one minute here: who asks for containers by name has them
+        // there.
+        if !is_chosen(args) && column.cases.len() == column.in_guest.len() {
+            for cases in [&mut column.cases, &mut column.in_guest] {
+                cases.retain(|case| case.placement != Placement::Root);
+            }
+        }
+    }
+    Ok(())
+}
 
 /// What the host lacks for a column.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum MissingOnHost {
+enum MissingOnHost {
     /// Nothing at all.
     #[default]
     Nothing,
@@ -40,8 +138,7 @@ impl MissingOnHost {
 }
 
 /// The cases of a column that run in the guest, which is there.
-#[must_use]
-pub(crate) fn guest_cases(
+fn guest_cases(
     cases: &[&'static Case],
     place: Where,
     risky: bool,
@@ -56,12 +153,14 @@ pub(crate) fn guest_cases(
 }
 
 /// Finds out what the host lacks for each column.
-#[must_use]
-pub(crate) fn missing_on_host(run: &Run, columns: &[Planned]) -> Vec<MissingOnHost> {
+fn missing_on_host(run: &Run, columns: &[Column]) -> Vec<MissingOnHost> {
     let mut missing_on_host = vec![MissingOnHost::Nothing; columns.len()];
     let mut backings: BTreeMap<Backing, Vec<usize>> = BTreeMap::new();
-    for (index, (subject, _)) in columns.iter().enumerate() {
-        backings.entry(subject.backing).or_default().push(index);
+    for (index, column) in columns.iter().enumerate() {
+        backings
+            .entry(column.subject.backing)
+            .or_default()
+            .push(index);
     }
     for indices in backings.values() {
         for (index, missing) in indices
@@ -75,19 +174,19 @@ pub(crate) fn missing_on_host(run: &Run, columns: &[Planned]) -> Vec<MissingOnHo
 }
 
 /// The same for the columns on one backing file system.
-fn missing_on_backing(run: &Run, columns: &[Planned], indices: &[usize]) -> Vec<MissingOnHost> {
-    let chosen: Vec<&Planned> = indices.iter().map(|index| &columns[*index]).collect();
-    let Some((first, _)) = chosen.first() else {
+fn missing_on_backing(run: &Run, columns: &[Column], indices: &[usize]) -> Vec<MissingOnHost> {
+    let chosen: Vec<&Column> = indices.iter().map(|index| &columns[*index]).collect();
+    let Some(first) = chosen.first() else {
         return Vec::new();
     };
-    let mut file_systems = match FileSystems::make(run, first.backing) {
+    let mut file_systems = match FileSystems::make(run, first.subject.backing) {
         Ok(file_systems) => file_systems,
         Err(TestbedError::Missing { .. }) => return vec![MissingOnHost::Everything; chosen.len()],
         // Whatever is wrong, the column will say it.
         Err(_) => return vec![MissingOnHost::Nothing; chosen.len()],
     };
     let mut missing_on_host = Vec::new();
-    for (subject, cases) in chosen {
+    for Column { subject, cases, .. } in chosen {
         let backing = file_systems.usual();
         let Ok(settings) = backing.places().fresh() else {
             missing_on_host.push(MissingOnHost::Nothing);
