@@ -37,7 +37,6 @@ pub mod prelude;
 pub mod product;
 mod runner;
 mod table;
-pub mod tarball;
 pub mod terms;
 pub mod text;
 pub mod timestamps;

@@ -17,7 +17,6 @@ pub mod rootless;
 pub mod sample;
 pub mod system;
 pub mod unpack;
-pub mod ustar;
 
 pub use error::{Error, Result};
 pub use root::{Configuration, Root, RootOptions, default_dir};

@@ -8,8 +8,8 @@ use std::io::{self, BufWriter, Read, Write};
 use std::time::Instant;
 
 use clap::ValueEnum;
+use cowlab_layer::ArchiveWriter;
 use cowlab_random::Random;
-use cowlab_runtime::ustar::Archive;
 use cowlab_snapshots::{Applied, Store, StoreOptions};
 use cowlab_sys::process::ResidentSet;
 use cowlab_testbed::{Media, Run};
@@ -24,13 +24,13 @@ const LIMIT: u64 = 64 * MIB;
 /// The size of the file system, in bytes; it is sparse.
 const SPACE: u64 = 3 << 30;
 /// The one large file, in bytes.
-const LARGE: usize = 512 << 20;
+const LARGE: u64 = 512 << 20;
 /// The size of a small file, in bytes.
-const SMALL: usize = 8 << 10;
+const SMALL: u64 = 8 << 10;
 /// With this many small files the layer is of 1 GiB.
-const SMALL_COUNT: usize = LARGE / SMALL;
+const SMALL_COUNT: u64 = LARGE / SMALL;
 /// Small files in a directory.
-const SMALL_IN_DIR: usize = 512;
+const SMALL_IN_DIR: u64 = 512;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -119,18 +119,26 @@ fn generate(pipe: io::PipeWriter, encoding: Encoding) -> io::Result<()> {
 }
 
 fn write_layer<W: Write>(sink: W) -> io::Result<W> {
-    let mut random = Random::new(1);
-    let mut archive = Archive::new(sink);
-    archive.dir("layer")?;
-    archive.file("layer/large", LARGE, |piece| random.fill(piece))?;
+    let mut random = Endless(Random::new(1));
+    let mut archive = ArchiveWriter::new(sink);
+    archive.directory("layer")?;
+    archive.file("layer/large", LARGE, &mut random)?;
     for number in 0..SMALL_COUNT {
         let dir = format!("layer/{}", number / SMALL_IN_DIR);
         if number % SMALL_IN_DIR == 0 {
-            archive.dir(&dir)?;
+            archive.directory(&dir)?;
         }
-        archive.file(&format!("{dir}/{number}"), SMALL, |piece| {
-            random.fill(piece);
-        })?;
+        archive.file(&format!("{dir}/{number}"), SMALL, &mut random)?;
     }
     archive.finish()
+}
+
+/// Numbers without end, as bytes.
+struct Endless(Random);
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.fill(buffer);
+        Ok(buffer.len())
+    }
 }

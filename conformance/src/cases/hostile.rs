@@ -12,7 +12,7 @@ use crate::cases::layer::{apply, apply_entries, shows, summary};
 use crate::cases::refusal::refused;
 use crate::context::Result;
 use crate::prelude::*;
-use crate::tarball::{Entry, archive};
+use cowlab_tarball::{Entry, archive};
 
 pub(super) const CASES: &[Case] = &[
     Case {

@@ -11,7 +11,7 @@ use super::layer::apply_entries;
 use crate::context::Result;
 use crate::manifest::Manifest;
 use crate::prelude::*;
-use crate::tarball::Entry;
+use cowlab_tarball::Entry;
 
 /// The case about numbers in a listing of many entries.
 pub const LISTED_NUMBERS: &str = "inode/listing-of-many-entries-shows-the-same-numbers-as-stat";

@@ -10,7 +10,7 @@ use crate::cases::life::{names, read_text};
 use crate::cases::refusal::{LEFT, refused};
 use crate::context::Result;
 use crate::prelude::*;
-use crate::tarball::{Entry, archive};
+use cowlab_tarball::{Entry, archive};
 
 pub(super) const CASES: &[Case] = &[
     Case {

@@ -9,7 +9,7 @@ use crate::cases::layer::apply_entries;
 use crate::cases::life::{names, read_text, write_text};
 use crate::context::Result;
 use crate::prelude::*;
-use crate::tarball::Entry;
+use cowlab_tarball::Entry;
 
 pub(super) const CASES: &[Case] = &[
     Case {

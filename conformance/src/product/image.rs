@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::context::Result;
 use crate::difference::Difference;
 use crate::product::layered::architecture;
-use crate::tarball::{Entry, archive};
+use cowlab_tarball::{Entry, archive};
 
 /// What cases run in containers.
 const PROGRAMS: &[&str] = &[

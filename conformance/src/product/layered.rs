@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::context::Result;
 use crate::difference::Difference;
-use crate::tarball::{Entry, archive};
+use cowlab_tarball::{Entry, archive};
 
 /// An image to be: its name and its layers, base first.
 #[derive(Debug)]

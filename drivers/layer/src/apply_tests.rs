@@ -4,30 +4,33 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use cowlab_tarball::{Entry, TIME};
+
 use crate::EntryName;
 use crate::apply::{ApplyOptions, Duplicates, Target, apply_to};
-use crate::crafted::{Tar, applied, apply, checksum, header, listing, padded, record, refused};
 use crate::error::LayerError;
+use crate::fixture::{applied, apply, archive_of, listing, refused};
 
-fn base() -> Tar {
-    Tar::default()
-        .dir("d/")
-        .file("d/a", b"a")
-        .dir("d/sub/")
-        .file("d/sub/x", b"x")
-        .file("d/sub/y", b"y")
-        .file("e", b"e")
-        .dir("usr")
-        .dir("usr/bin")
-        .symlink("bin", "usr/bin")
+fn base() -> Vec<Entry> {
+    vec![
+        Entry::dir("d/"),
+        Entry::file("d/a", b"a"),
+        Entry::dir("d/sub/"),
+        Entry::file("d/sub/x", b"x"),
+        Entry::file("d/sub/y", b"y"),
+        Entry::file("e", b"e"),
+        Entry::dir("usr"),
+        Entry::dir("usr/bin"),
+        Entry::symlink("bin", "usr/bin"),
+    ]
 }
 
-fn over_base(layer: &Tar) -> Vec<String> {
+fn over_base(layer: &[Entry]) -> Vec<String> {
     listing(applied(&[&base(), layer]).path())
 }
 
 /// The layer's listing, without what the base has and it does not touch.
-fn about(layer: &Tar, name: &str) -> Vec<String> {
+fn about(layer: &[Entry], name: &str) -> Vec<String> {
     over_base(layer)
         .into_iter()
         .filter(|line| line.starts_with(name))
@@ -36,13 +39,14 @@ fn about(layer: &Tar, name: &str) -> Vec<String> {
 
 #[test]
 fn entries_have_their_attributes_and_directories_their_times() {
-    let layer = Tar::default()
-        .dir("t")
-        .pax("t/f", &[("mtime", b"-1.25")], b"content")
-        .file("implied/f", b"");
+    let layer = vec![
+        Entry::dir("t"),
+        Entry::file("t/f", b"content").record("mtime", b"-1.25"),
+        Entry::file("implied/f", b""),
+    ];
     let dir = applied(&[&layer]);
     let stat = |name: &str| cowlab_sys::stat::lstat(dir.path().join(name)).unwrap();
-    assert_eq!((stat("t").mtime.sec, stat("t").mtime.nsec), (1, 0));
+    assert_eq!((stat("t").mtime.sec, stat("t").mtime.nsec), (TIME, 0));
     assert_eq!(
         (stat("t/f").mtime.sec, stat("t/f").mtime.nsec),
         (-2, 750_000_000)
@@ -55,25 +59,23 @@ fn entries_have_their_attributes_and_directories_their_times() {
     assert_eq!(stat("").mtime.sec, 0);
 
     // A further layer in a directory changes the time of that directory only if it says so.
-    let more = Tar::default().file("t/g", b"").dir("other");
-    apply(dir.path(), false, &more.end(), Duplicates::LastWins).unwrap();
-    assert_eq!((stat("t").mtime.sec, stat("").mtime.sec), (1, 0));
+    let more = vec![Entry::file("t/g", b""), Entry::dir("other")];
+    apply(dir.path(), false, &archive_of(&more), Duplicates::LastWins).unwrap();
+    assert_eq!((stat("t").mtime.sec, stat("").mtime.sec), (TIME, 0));
 }
 
 #[test]
 fn old_headers_hold_times_before_1970() {
-    let mut old = header(b"f", b'0', 0, b"");
-    old[136..148].copy_from_slice(&[0xff; 12]);
-    checksum(&mut old);
-    let dir = applied(&[&Tar::default().raw(&[&old])]);
+    let old = Entry::file("f", "").field(136, [0xff; 12]);
+    let dir = applied(&[&[old]]);
     assert_eq!(fs::metadata(dir.path().join("f")).unwrap().mtime(), -1);
 }
 
 #[test]
 fn a_whiteout_removes_what_the_parent_has() {
-    assert_eq!(about(&Tar::default().file(".wh.e", b""), "e"), [""; 0]);
-    assert_eq!(about(&Tar::default().file("d/.wh.a", b""), "d/a"), [""; 0]);
-    assert_eq!(about(&Tar::default().file(".wh.d", b""), "d"), [""; 0]);
+    assert_eq!(about(&[Entry::file(".wh.e", b"")], "e"), [""; 0]);
+    assert_eq!(about(&[Entry::file("d/.wh.a", b"")], "d/a"), [""; 0]);
+    assert_eq!(about(&[Entry::file(".wh.d", b"")], "d"), [""; 0]);
     // Missing names, missing directories, and a symbolic link that is removed and not followed.
     for name in [
         ".wh.none",
@@ -82,16 +84,13 @@ fn a_whiteout_removes_what_the_parent_has() {
         "d/a/.wh.x",
         ".wh..wh.plnk/1.2",
     ] {
-        assert_eq!(
-            over_base(&Tar::default().file(name, b"")),
-            over_base(&Tar::default())
-        );
+        assert_eq!(over_base(&[Entry::file(name, b"")]), over_base(&[]));
     }
-    let rest = over_base(&Tar::default().file(".wh.bin", b""));
+    let rest = over_base(&[Entry::file(".wh.bin", b"")]);
     assert!(rest.contains(&"usr/bin/".to_owned()) && !rest.iter().any(|line| line.contains("->")));
     // The parent's directory may be reached through a link.
-    let base = base().file("usr/bin/sh", b"");
-    let dir = applied(&[&base, &Tar::default().file("bin/.wh.sh", b"")]);
+    let base = [base(), vec![Entry::file("usr/bin/sh", b"")]].concat();
+    let dir = applied(&[&base, &[Entry::file("bin/.wh.sh", b"")]]);
     assert!(!dir.path().join("usr/bin/sh").exists());
 }
 
@@ -99,27 +98,31 @@ fn a_whiteout_removes_what_the_parent_has() {
 fn the_order_of_entries_does_not_matter() {
     let layers = [
         // What is not carried by an opaque directory goes, and what is stays.
-        Tar::default()
-            .file("d/.wh..wh..opq", b"")
-            .dir("d")
-            .file("d/new", b"new")
-            .file("d/sub/x", b"other")
-            .file("d/sub/.wh.y", b""),
+        vec![
+            Entry::file("d/.wh..wh..opq", b""),
+            Entry::dir("d"),
+            Entry::file("d/new", b"new"),
+            Entry::file("d/sub/x", b"other"),
+            Entry::file("d/sub/.wh.y", b""),
+        ],
         // A directory that is removed and made again.
-        Tar::default()
-            .file(".wh.d", b"")
-            .dir("d")
-            .file("d/sub/z", b"z")
-            .file(".wh.e", b""),
+        vec![
+            Entry::file(".wh.d", b""),
+            Entry::dir("d"),
+            Entry::file("d/sub/z", b"z"),
+            Entry::file(".wh.e", b""),
+        ],
         // A whiteout beside an entry of its own name, in a directory that is implied.
-        Tar::default()
-            .file("d/sub/.wh.x", b"")
-            .file("d/sub/x", b"own")
-            .file("d/.wh.sub", b""),
-        Tar::default()
-            .file(".wh..wh..opq", b"")
-            .file("e", b"own")
-            .file("d/a", b"own"),
+        vec![
+            Entry::file("d/sub/.wh.x", b""),
+            Entry::file("d/sub/x", b"own"),
+            Entry::file("d/.wh.sub", b""),
+        ],
+        vec![
+            Entry::file(".wh..wh..opq", b""),
+            Entry::file("e", b"own"),
+            Entry::file("d/a", b"own"),
+        ],
     ];
     let expected = [
         vec!["d/", "d/new=new", "d/sub/", "d/sub/x=other", "e=e"],
@@ -128,12 +131,9 @@ fn the_order_of_entries_does_not_matter() {
         vec!["d/", "d/a=own", "e=own"],
     ];
     for (layer, expected) in layers.iter().zip(&expected) {
-        for order in permutations(layer.entries().len()) {
-            let entries = order
-                .iter()
-                .map(|index| layer.entries()[*index].clone())
-                .collect();
-            let dir = applied(&[&base(), &Tar::of(entries)]);
+        for order in permutations(layer.len()) {
+            let entries: Vec<_> = order.iter().map(|index| layer[*index].clone()).collect();
+            let dir = applied(&[&base(), &entries]);
             let mut lines = listing(dir.path());
             lines.retain(|line| line.starts_with(['d', 'e']));
             assert_eq!(lines, *expected, "{order:?}");
@@ -161,23 +161,23 @@ fn permutations(count: usize) -> Vec<Vec<usize>> {
 #[test]
 fn types_replace_one_another_and_directories_merge() {
     assert_eq!(
-        about(&Tar::default().file("d", b"now a file"), "d"),
+        about(&[Entry::file("d", b"now a file")], "d"),
         ["d=now a file"]
     );
     assert_eq!(
-        about(&Tar::default().dir("e").file("e/f", b""), "e"),
+        about(&[Entry::dir("e"), Entry::file("e/f", b"")], "e"),
         ["e/", "e/f="]
     );
     assert_eq!(
-        about(&Tar::default().dir("bin").file("bin/f", b""), "bin"),
+        about(&[Entry::dir("bin"), Entry::file("bin/f", b"")], "bin"),
         ["bin/", "bin/f="]
     );
-    assert_eq!(about(&Tar::default().symlink("d", "e"), "d"), ["d -> e"]);
-    assert_eq!(about(&Tar::default().link("d", "e"), "d"), ["d=e"]);
-    assert_eq!(about(&Tar::default().dir("d"), "d/a"), ["d/a=a"]);
+    assert_eq!(about(&[Entry::symlink("d", "e")], "d"), ["d -> e"]);
+    assert_eq!(about(&[Entry::link("d", "e")], "d"), ["d=e"]);
+    assert_eq!(about(&[Entry::dir("d")], "d/a"), ["d/a=a"]);
     // The directory above is a file in the parent.
     assert_eq!(
-        about(&Tar::default().file("e/f/g", b""), "e"),
+        about(&[Entry::file("e/f/g", b"")], "e"),
         ["e/", "e/f/", "e/f/g="]
     );
 }
@@ -185,26 +185,33 @@ fn types_replace_one_another_and_directories_merge() {
 #[test]
 fn duplicates_replace_or_are_refused() {
     let layers = [
-        (Tar::default().file("n", b"1").file("n", b"2"), "n=2"),
+        (vec![Entry::file("n", b"1"), Entry::file("n", b"2")], "n=2"),
         (
-            Tar::default().dir("n").file("n/f", b"").file("n", b"2"),
+            vec![
+                Entry::dir("n"),
+                Entry::file("n/f", b""),
+                Entry::file("n", b"2"),
+            ],
             "n=2",
         ),
-        (Tar::default().file("n", b"1").dir("n"), "n/"),
-        (Tar::default().symlink("n", "e").link("n", "d/a"), "n=a"),
+        (vec![Entry::file("n", b"1"), Entry::dir("n")], "n/"),
+        (
+            vec![Entry::symlink("n", "e"), Entry::link("n", "d/a")],
+            "n=a",
+        ),
     ];
     for (layer, expected) in layers {
         assert_eq!(about(&layer, "n").join(" "), expected);
         let dir = applied(&[&base()]);
-        let error = apply(dir.path(), false, &layer.end(), Duplicates::Refused).unwrap_err();
+        let error = apply(dir.path(), false, &archive_of(&layer), Duplicates::Refused).unwrap_err();
         assert!(error.to_string().starts_with("layer entry `n"), "{error}");
     }
     // What lies below a file is an error to every tool.
-    let below = Tar::default().file("n", b"").file("n/f", b"");
+    let below = vec![Entry::file("n", b""), Entry::file("n/f", b"")];
     let error = refused(&base(), &below).to_string();
     assert!(error.starts_with("layer entry `n/f`"), "{error}");
     // A directory may come twice.
-    let twice = Tar::default().dir("n").file("n/f", b"").dir("n").end();
+    let twice = archive_of(&[Entry::dir("n"), Entry::file("n/f", b""), Entry::dir("n")]);
     apply(
         applied(&[&base()]).path(),
         false,
@@ -216,12 +223,13 @@ fn duplicates_replace_or_are_refused() {
 
 #[test]
 fn hard_links_join_names_of_the_layer_and_of_its_parent() {
-    let layer = Tar::default()
-        .file("n", b"n")
-        .link("n2", "./n")
-        .link("bin/e", "e")
-        .symlink("s", "nowhere")
-        .link("s2", "s");
+    let layer = vec![
+        Entry::file("n", b"n"),
+        Entry::link("n2", "./n"),
+        Entry::link("bin/e", "e"),
+        Entry::symlink("s", "nowhere"),
+        Entry::link("s2", "s"),
+    ];
     let dir = applied(&[&base(), &layer]);
     let inode = |name: &str| fs::symlink_metadata(dir.path().join(name)).unwrap().ino();
     assert_eq!(inode("n"), inode("n2"));
@@ -234,28 +242,33 @@ fn hard_links_join_names_of_the_layer_and_of_its_parent() {
         (".", "is a directory"),
         ("h", "is neither in the layer nor in its parent"),
     ] {
-        let error = refused(&base(), &Tar::default().link("h", target)).to_string();
+        let error = refused(&base(), &[Entry::link("h", target)]).to_string();
         let expected = format!("layer entry `h` is malformed: its target `{target}` {reason}");
         assert_eq!(error, expected);
     }
-    let error = refused(&base(), &Tar::default().link("bin/../e", "e"));
+    let error = refused(&base(), &[Entry::link("bin/../e", "e")]);
     assert!(matches!(error, LayerError::Escape { .. }), "{error}");
-    let error = refused(&base(), &Tar::default().link("d/a", "d/a")).to_string();
+    let error = refused(&base(), &[Entry::link("d/a", "d/a")]).to_string();
     assert!(error.contains("is the entry itself"), "{error}");
 }
 
 #[test]
 fn links_on_the_way_are_followed_within_the_layer() {
     assert_eq!(
-        about(&Tar::default().file("bin/sh", b""), "usr/bin/"),
+        about(&[Entry::file("bin/sh", b"")], "usr/bin/"),
         ["usr/bin/", "usr/bin/sh="]
     );
-    let rooted = base()
-        .symlink("run", "/usr/bin")
-        .symlink("d/up", "../usr/./bin/")
-        .symlink("r", "/");
+    let rooted = [
+        base(),
+        vec![
+            Entry::symlink("run", "/usr/bin"),
+            Entry::symlink("d/up", "../usr/./bin/"),
+            Entry::symlink("r", "/"),
+        ],
+    ]
+    .concat();
     for name in ["run/f", "d/up/f", "r/run/f", "r/d/up/f"] {
-        let dir = applied(&[&rooted, &Tar::default().file(name, b"")]);
+        let dir = applied(&[&rooted, &[Entry::file(name, b"")]]);
         assert!(dir.path().join("usr/bin/f").exists(), "{name}");
     }
 }
@@ -264,24 +277,22 @@ fn links_on_the_way_are_followed_within_the_layer() {
 fn deep_trees_and_long_names_fit() {
     let name = "n".repeat(255);
     let path = vec![name.as_str(); 40].join("/");
-    let layer = Tar::default()
-        .pax("x", &[("path", format!("{path}/f").as_bytes())], b"deep")
-        .pax(
-            "x",
-            &[("path", vec!["d"; 900].join("/").as_bytes())],
-            b"deeper",
-        )
-        .pax("x", &[("path", format!("{path}/.wh.f").as_bytes())], b"");
-    let dir = applied(&[&layer, &Tar::default().dir("e"), &layer]);
+    let layer = vec![
+        Entry::file("x", b"deep").record("path", format!("{path}/f").as_bytes()),
+        Entry::file("x", b"deeper").record("path", vec!["d"; 900].join("/").as_bytes()),
+        Entry::file("x", b"").record("path", format!("{path}/.wh.f").as_bytes()),
+    ];
+    let dir = applied(&[&layer, &[Entry::dir("e")], &layer]);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
-    let gone = Tar::default()
-        .file(&format!(".wh.{}", &name[..90]), b"")
-        .file(".wh.d", b"");
+    let gone = vec![
+        Entry::file(format!(".wh.{}", &name[..90]), b""),
+        Entry::file(".wh.d", b""),
+    ];
     let rest = applied(&[&layer, &gone]);
     assert_eq!(fs::read_dir(rest.path()).unwrap().count(), 1);
     let error = refused(
         &base(),
-        &Tar::default().pax("x", &[("path", &[b'n'; 256])], b""),
+        &[Entry::file("x", b"").record("path", [b'n'; 256])],
     );
     assert_eq!(
         error.errno(),
@@ -293,8 +304,8 @@ fn deep_trees_and_long_names_fit() {
 #[test]
 fn names_may_be_any_bytes() {
     let name = b"n\xff\xfe\n\\:,";
-    let records: [(&str, &[u8]); 2] = [("hdrcharset", b"BINARY"), ("path", name)];
-    let dir = applied(&[&Tar::default().pax("x", &records, b"content")]);
+    let entry = Entry::file("x", b"content").record("hdrcharset", b"BINARY");
+    let dir = applied(&[&[entry.record("path", name)]]);
     assert_eq!(
         fs::read(dir.path().join(EntryName::new(*name).to_path())).unwrap(),
         b"content"
@@ -303,10 +314,7 @@ fn names_may_be_any_bytes() {
 
 #[test]
 fn a_mode_is_set_whatever_the_mask() {
-    let mut suid = header(b"suid", b'0', 0, b"");
-    suid[100..107].copy_from_slice(b"0006777");
-    checksum(&mut suid);
-    let dir = applied(&[&Tar::default().raw(&[&suid])]);
+    let dir = applied(&[&[Entry::file("suid", "").mode(0o6777)]]);
     let mode = fs::metadata(dir.path().join("suid"))
         .unwrap()
         .permissions()
@@ -316,26 +324,21 @@ fn a_mode_is_set_whatever_the_mask() {
 
 #[test]
 fn whiteouts_come_in_the_kernels_form_too() {
-    let device = Tar::default().raw(&[&header(b"e", b'3', 0, b"")]);
+    let device = [Entry::special("e", b'3', 0, 0)];
     assert_eq!(about(&device, "e"), [""; 0]);
-    let opaque = record("SCHILY.xattr.trusted.overlay.opaque", b"y");
-    let size = u64::try_from(opaque.len()).unwrap();
-    let pax = [&header(b"pax", b'x', size, b"")[..], &padded(&opaque)].concat();
-    let layer = Tar::default()
-        .raw(&[&pax, &header(b"d", b'5', 0, b"")])
-        .file("d/n", b"");
+    let opaque = Entry::dir("d").record("SCHILY.xattr.trusted.overlay.opaque", "y");
+    let layer = [opaque, Entry::file("d/n", "")];
     assert_eq!(about(&layer, "d"), ["d/", "d/n="]);
 }
 
 #[test]
 fn notes_of_overlayfs_are_dropped() {
     let dir = tempfile::tempdir().unwrap();
-    let records: [(&str, &[u8]); 3] = [
-        ("SCHILY.xattr.trusted.overlay.redirect", b"/etc"),
-        ("SCHILY.xattr.trusted.overlay.metacopy", b""),
-        ("SCHILY.xattr.security.selinux", b"x"),
-    ];
-    let archive = Tar::default().pax("f", &records, b"").end();
+    let entry = Entry::file("f", b"")
+        .record("SCHILY.xattr.trusted.overlay.redirect", b"/etc")
+        .record("SCHILY.xattr.trusted.overlay.metacopy", b"")
+        .record("SCHILY.xattr.security.selinux", b"x");
+    let archive = archive_of(&[entry]);
     let target = Target::base(dir.path()).unwrap();
     let applied = apply_to(target, &mut &archive[..], &ApplyOptions::default()).unwrap();
     assert_eq!(applied.counts.dropped_xattrs, 3);

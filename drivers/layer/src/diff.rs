@@ -25,7 +25,8 @@ use crate::digest::DiffId;
 use crate::entry::{Piece, SPARSE_LIMIT};
 use crate::error::{EntryName, LayerError, Result};
 use crate::metadata::Metadata;
-use crate::writer::{Kind, Writer};
+use crate::stream::Outlet;
+use crate::writer::{ArchiveWriter, Kind};
 
 /// How a difference is written.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +76,7 @@ pub fn write(
 ) -> Result<Written> {
     let mut diff = Diff {
         cursor: Cursor::open(root)?.across_mounts(options.across_mounts),
-        writer: Writer::new(sink),
+        writer: ArchiveWriter::new(Outlet::new(sink)),
         options: *options,
         first_names: HashMap::new(),
         entries: 0,
@@ -90,10 +91,10 @@ pub fn write(
     for (path, kind) in order {
         diff.change(path, kind)?;
     }
-    let (diff_id, size) = diff.writer.finish()?;
+    let (_, packed) = diff.writer.finish().map_err(LayerError::Sink)?.finish();
     Ok(Written {
-        diff_id,
-        size,
+        diff_id: packed.digest,
+        size: packed.size,
         entries: diff.entries,
     })
 }
@@ -128,7 +129,7 @@ fn tree_order((a, a_kind): &(&[u8], ChangeKind), (b, b_kind): &(&[u8], ChangeKin
 
 struct Diff<'w> {
     cursor: Cursor,
-    writer: Writer<'w>,
+    writer: ArchiveWriter<Outlet<&'w mut dyn Write>>,
     options: DiffOptions,
     /// The first name of each file that has several.
     first_names: HashMap<(u64, u64), Vec<u8>>,
@@ -173,7 +174,9 @@ impl Diff<'_> {
 
     fn emit(&mut self, path: &[u8], kind: Kind<'_>, metadata: &Metadata) -> Result<()> {
         self.entries += 1;
-        self.writer.entry(path, kind, metadata)
+        self.writer
+            .entry(path, kind, metadata)
+            .map_err(LayerError::Sink)
     }
 
     fn whiteout(&mut self, name: &OsStr) -> Result<()> {
@@ -285,7 +288,8 @@ impl Diff<'_> {
                 let reason = "the file became shorter while it was read";
                 return Err(LayerError::malformed(&EntryName::new(path), reason));
             }
-            self.writer.content(&self.buffer[..count])?;
+            let written = self.writer.content(&self.buffer[..count]);
+            written.map_err(LayerError::Sink)?;
             left -= u64::try_from(count).unwrap_or(left);
         }
         Ok(())

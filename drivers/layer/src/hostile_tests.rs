@@ -4,28 +4,38 @@
 use std::fs;
 use std::path::Path;
 
+use cowlab_tarball::Entry;
 use tempfile::TempDir;
 
 use crate::apply::{ApplyOptions, Duplicates, Target, apply_to};
-use crate::crafted::{Tar, applied, apply, checksum, header, listing, refused};
 use crate::error::LayerError;
+use crate::fixture::{applied, apply, archive_of, listing, refused};
 use crate::stream::ReadOptions;
 use crate::{Digest, EntryName};
 
-fn base() -> Tar {
-    Tar::default().dir("d/").file("d/a", b"a").file("e", b"e")
+fn base() -> Vec<Entry> {
+    vec![
+        Entry::dir("d/"),
+        Entry::file("d/a", b"a"),
+        Entry::file("e", b"e"),
+    ]
 }
 
 /// A tree full of links that lead to `outside`, or nowhere.
-fn links(outside: &Path) -> Tar {
+fn links(outside: &Path) -> Vec<Entry> {
     let out = outside.to_str().unwrap();
-    base()
-        .symlink("absolute", out)
-        .symlink("up", &format!("../../../../../../..{out}"))
-        .symlink("d/chain", "../absolute")
-        .symlink("loop", "loop2")
-        .symlink("loop2", "loop")
-        .symlink("dangling", "none/here")
+    [
+        base(),
+        vec![
+            Entry::symlink("absolute", out),
+            Entry::symlink("up", format!("../../../../../../..{out}")),
+            Entry::symlink("d/chain", "../absolute"),
+            Entry::symlink("loop", "loop2"),
+            Entry::symlink("loop2", "loop"),
+            Entry::symlink("dangling", "none/here"),
+        ],
+    ]
+    .concat()
 }
 
 fn outside() -> TempDir {
@@ -49,10 +59,10 @@ fn nothing_is_made_outside() {
         up.as_str(),
     ] {
         for layer in [
-            Tar::default().file(name, b"evil"),
-            Tar::default().dir(name),
-            Tar::default().symlink(name, "x"),
-            Tar::default().link(name, "e"),
+            vec![Entry::file(name, b"evil")],
+            vec![Entry::dir(name)],
+            vec![Entry::symlink(name, "x")],
+            vec![Entry::link(name, "e")],
         ] {
             let error = refused(&links, &layer);
             assert!(
@@ -68,10 +78,11 @@ fn nothing_is_made_outside() {
         }
     }
     // Written to, a link is replaced and its target is not.
-    let replacing = Tar::default()
-        .file("absolute", b"")
-        .file("up", b"")
-        .dir("d/chain");
+    let replacing = vec![
+        Entry::file("absolute", b""),
+        Entry::file("up", b""),
+        Entry::dir("d/chain"),
+    ];
     applied(&[&links, &replacing]);
     assert_eq!(listing(outside.path()), ["secret=secret"]);
 }
@@ -81,7 +92,7 @@ fn nothing_outside_is_found() {
     let outside = outside();
     let links = links(outside.path());
     for name in ["absolute/secret", "d/chain/secret"] {
-        let error = refused(&links, &Tar::default().link("stolen", name));
+        let error = refused(&links, &[Entry::link("stolen", name)]);
         assert!(matches!(error, LayerError::Malformed { .. }), "{error}");
     }
     for name in [
@@ -89,10 +100,10 @@ fn nothing_outside_is_found() {
         "absolute/.wh..wh..opq",
         "d/chain/.wh.secret",
     ] {
-        applied(&[&links, &Tar::default().file(name, b"")]);
+        applied(&[&links, &[Entry::file(name, b"")]]);
     }
     for name in ["up/secret", "/etc/passwd", "../x"] {
-        let error = refused(&links, &Tar::default().link("stolen", name));
+        let error = refused(&links, &[Entry::link("stolen", name)]);
         assert!(matches!(error, LayerError::Escape { .. }), "{error}");
     }
     assert_eq!(listing(outside.path()), ["secret=secret"]);
@@ -100,7 +111,7 @@ fn nothing_outside_is_found() {
 
 #[test]
 fn broken_archives_are_refused() {
-    let whole = base().end();
+    let whole = archive_of(&base());
     for cut in [
         0,
         100,
@@ -149,52 +160,45 @@ fn broken_archives_are_refused() {
 
 #[test]
 fn entries_out_of_range_are_refused() {
-    let mut device = header(b"dev", b'3', 0, b"");
-    device[329..336].copy_from_slice(b"0010000");
-    checksum(&mut device);
-    let mut owner = header(b"owner", b'0', 0, b"");
-    owner[108..116].copy_from_slice(&[0x80, 0, 0, 1, 0, 0, 0, 0]);
-    checksum(&mut owner);
-    for (layer, reason) in [
+    let owner = Entry::file("owner", "").field(108, [0x80, 0, 0, 1, 0, 0, 0, 0]);
+    for (entry, reason) in [
         (
-            Tar::default().raw(&[&device]),
+            Entry::special("dev", b'3', 4096, 0),
             "layer entry `dev` is malformed: its device number 4096:0",
         ),
         (
-            Tar::default().raw(&[&owner]),
+            owner,
             "layer entry `owner` is malformed: its uid 4294967296",
         ),
         (
-            Tar::default().symlink("l", ""),
+            Entry::symlink("l", ""),
             "layer entry `l` is malformed: a link without a target",
         ),
         (
-            Tar::default().file(".", b""),
+            Entry::file(".", b""),
             "layer entry `.` is malformed: the root",
         ),
         (
-            Tar::default().raw(&[&header(b"v", b'V', 0, b"")]),
+            Entry::typed("v", b'V', ""),
             "layer entry `v` of type `V` is not",
         ),
         (
-            Tar::default().pax("p", &[("mtime", b"x")], b""),
+            Entry::file("p", b"").record("mtime", b"x"),
             "layer entry `p` is malformed: its PAX",
         ),
     ] {
-        let error = refused(&base(), &layer).to_string();
+        let error = refused(&base(), &[entry]).to_string();
         assert!(error.starts_with(reason), "{error}");
     }
 }
 
 /// A header whose field at `at` is this number in base 256: two's complement, the first bit set.
-fn base_256(kind: u8, at: usize, field: [u8; 12]) -> Tar {
-    let mut bytes = header(b"n", kind, 0, b"");
-    if kind == b'S' {
-        bytes[257..265].copy_from_slice(b"ustar  \0");
+fn base_256(kind: u8, at: usize, field: [u8; 12]) -> Entry {
+    let entry = Entry::typed("n", kind, "").field(at, field);
+    match kind {
+        b'S' => entry.field(257, b"ustar  \0"),
+        _ => entry,
     }
-    bytes[at..at + 12].copy_from_slice(&field);
-    checksum(&mut bytes);
-    Tar::default().raw(&[&bytes])
 }
 
 #[test]
@@ -206,7 +210,7 @@ fn base_256_numbers_beyond_64_bits_are_refused() {
     let negative = [0xff; 12];
     for field in [wide, wider, large, negative] {
         for kind in *b"05xg" {
-            let layer = base_256(kind, 124, field).file("f", b"");
+            let layer = [base_256(kind, 124, field), Entry::file("f", "")];
             let error = refused(&base(), &layer).to_string();
             assert!(
                 error.contains("`n` is malformed: its size"),
@@ -215,7 +219,7 @@ fn base_256_numbers_beyond_64_bits_are_refused() {
             );
         }
         for at in [386, 398, 470, 483] {
-            let error = refused(&base(), &base_256(b'S', at, field)).to_string();
+            let error = refused(&base(), &[base_256(b'S', at, field)]).to_string();
             assert!(
                 error.contains("its sparse map in base 256"),
                 "{at}: {error}"
@@ -223,16 +227,13 @@ fn base_256_numbers_beyond_64_bits_are_refused() {
         }
     }
     for field in [wide, large] {
-        let error = refused(&base(), &base_256(b'0', 136, field)).to_string();
+        let error = refused(&base(), &[base_256(b'0', 136, field)]).to_string();
         assert!(error.contains("its time in base 256"), "{error}");
     }
     // A time may be negative, and a size of 8 GiB and more is in base 256.
-    applied(&[&base_256(b'0', 136, negative)]);
-    applied(&[&base_256(
-        b'0',
-        124,
-        [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-    )]);
+    applied(&[&[base_256(b'0', 136, negative)]]);
+    let large = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    applied(&[&[base_256(b'0', 124, large)]]);
 }
 
 #[test]
@@ -251,7 +252,7 @@ fn sizes_that_no_file_has_are_refused() {
     ] {
         let error = refused(
             &base(),
-            &Tar::default().pax("p", &[(key, value.as_bytes())], b""),
+            &[Entry::file("p", b"").record(key, value.as_bytes())],
         );
         let text = error.to_string();
         assert!(
@@ -259,13 +260,12 @@ fn sizes_that_no_file_has_are_refused() {
             "{key} {value}: {text}"
         );
     }
-    let map: [(&str, &[u8]); 4] = [
-        ("GNU.sparse.major", b"0"),
-        ("GNU.sparse.minor", b"1"),
-        ("GNU.sparse.map", b"0,18446744073709551615,1,1"),
-        ("GNU.sparse.size", b"18446744073709551615"),
-    ];
-    let error = refused(&base(), &Tar::default().pax("p", &map, b"")).to_string();
+    let entry = Entry::file("p", "")
+        .record("GNU.sparse.major", "0")
+        .record("GNU.sparse.minor", "1")
+        .record("GNU.sparse.map", "0,18446744073709551615,1,1")
+        .record("GNU.sparse.size", "18446744073709551615");
+    let error = refused(&base(), &[entry]).to_string();
     assert!(
         error.contains("its size 18446744073709551615 is out of range"),
         "{error}"

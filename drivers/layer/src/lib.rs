@@ -20,14 +20,14 @@ mod archive;
 mod archive_tests;
 pub mod changes;
 mod compare;
-#[cfg(test)]
-mod crafted;
 pub mod diff;
 #[cfg(test)]
 mod diff_tests;
 mod digest;
 mod entry;
 mod error;
+#[cfg(test)]
+mod fixture;
 #[cfg(test)]
 mod hostile_tests;
 mod metadata;
@@ -46,3 +46,4 @@ pub use digest::{DiffId, Digest, ParseDigestError};
 pub use error::{EntryName, LayerError, Result};
 pub use metadata::is_portable;
 pub use recipe::Rebuilt;
+pub use writer::ArchiveWriter;

@@ -23,9 +23,10 @@ use cowlab_sys::{Errno, FileKind, Root, at, stat};
 use sha2::{Digest as _, Sha256};
 
 use crate::changes::{Change, ChangeKind};
-use crate::digest::{DiffId, Digest};
+use crate::digest::DiffId;
 use crate::entry::{Entry, EntryKind, Meaning, Piece, SPARSE_LIMIT};
 use crate::error::{LayerError, Result};
+use crate::stream::Outlet;
 
 const MAGIC: &[u8; 16] = b"cowlab recipe 1\n";
 /// The most bytes of the archive in one record.
@@ -174,11 +175,7 @@ pub struct Rebuilt {
 /// [`LayerError::Recipe`], [`LayerError::Sink`], and when the tree cannot be read.
 pub fn rebuild(recipe: &mut dyn Read, tree: &Path, sink: &mut dyn Write) -> Result<Rebuilt> {
     let mut recipe = Recipe(recipe);
-    let mut output = Output {
-        sink,
-        hasher: Sha256::new(),
-        size: 0,
-    };
+    let mut output = Outlet::new(sink);
     let root = Root::open(tree)?;
     let mut lost = Vec::new();
     if recipe.array::<16>()? != *MAGIC {
@@ -187,7 +184,7 @@ pub fn rebuild(recipe: &mut dyn Read, tree: &Path, sink: &mut dyn Write) -> Resu
     let mut buffer = vec![0; PIECE];
     loop {
         match recipe.array::<1>()? {
-            [b'R'] => output.write(&recipe.bytes(RAW_LIMIT)?)?,
+            [b'R'] => write(&mut output, &recipe.bytes(RAW_LIMIT)?)?,
             [b'F'] => {
                 let path = recipe.bytes(PATH_LIMIT)?;
                 let path = PathBuf::from(OsStr::from_bytes(&path));
@@ -202,9 +199,10 @@ pub fn rebuild(recipe: &mut dyn Read, tree: &Path, sink: &mut dyn Write) -> Resu
         }
     }
     lost.sort();
+    let (_, packed) = output.finish();
     Ok(Rebuilt {
-        diff_id: Digest::from_hasher(output.hasher),
-        size: output.size,
+        diff_id: packed.digest,
+        size: packed.size,
         lost,
     })
 }
@@ -216,7 +214,7 @@ fn copy(
     pieces: &[Piece],
     digest: &[u8; 32],
     buffer: &mut [u8],
-    output: &mut Output<'_>,
+    output: &mut Outlet<&mut dyn Write>,
 ) -> Result<Option<ChangeKind>> {
     // What took a file's place may be a FIFO, whose open would wait for a writer.
     let flags = at::OFlags::RDONLY | at::OFlags::NONBLOCK | at::OFlags::NOFOLLOW;
@@ -250,7 +248,7 @@ fn copy(
                 return Ok(Some(ChangeKind::Modified));
             }
             hasher.update(&buffer[..count]);
-            output.write(&buffer[..count])?;
+            write(output, &buffer[..count])?;
             left -= count as u64;
         }
     }
@@ -258,18 +256,8 @@ fn copy(
     Ok((!same).then_some(ChangeKind::Modified))
 }
 
-struct Output<'s> {
-    sink: &'s mut dyn Write,
-    hasher: Sha256,
-    size: u64,
-}
-
-impl Output<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.hasher.update(bytes);
-        self.size += bytes.len() as u64;
-        self.sink.write_all(bytes).map_err(LayerError::Sink)
-    }
+fn write(output: &mut Outlet<&mut dyn Write>, bytes: &[u8]) -> Result<()> {
+    output.write_all(bytes).map_err(LayerError::Sink)
 }
 
 struct Recipe<'r>(&'r mut dyn Read);
@@ -334,23 +322,28 @@ fn unreadable(error: &io::Error) -> LayerError {
 mod tests {
     use std::fs;
 
+    use cowlab_tarball::Entry;
+
     use super::*;
+    use crate::Digest;
     use crate::apply::{ApplyOptions, Target, apply_recorded, record};
-    use crate::crafted::{Tar, header};
+    use crate::fixture::archive_of;
     use crate::stream::ReadOptions;
 
     fn sample() -> Vec<u8> {
-        let archive = Tar::default()
-            .dir("d/")
-            .file("d/a", b"content")
-            .file("./d/empty", b"")
-            .file("big", &vec![7; 700_000])
-            .symlink("s", "d/a")
-            .link("d/b", "d/a")
-            .file("d/.wh.gone", b"")
-            .raw(&[&header(b"last", b'0', 3, b""), b"xyz", &[1; 509]]);
+        let padded = [&b"xyz"[..], &[1; 509]].concat();
+        let archive = archive_of(&[
+            Entry::dir("d/"),
+            Entry::file("d/a", b"content"),
+            Entry::file("./d/empty", b""),
+            Entry::file("big", vec![7; 700_000]),
+            Entry::symlink("s", "d/a"),
+            Entry::link("d/b", "d/a"),
+            Entry::file("d/.wh.gone", b""),
+            Entry::file("last", padded).size(3),
+        ]);
         // Padding that is not zero and a trailer longer than need be are kept as they are.
-        [archive.end(), vec![0; 9 * 512]].concat()
+        [archive, vec![0; 9 * 512]].concat()
     }
 
     fn unpacked(archive: &[u8]) -> (tempfile::TempDir, Vec<u8>) {

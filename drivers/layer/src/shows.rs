@@ -217,22 +217,25 @@ fn has_content(
 mod tests {
     use std::fs;
 
+    use cowlab_tarball::Entry;
+
     use super::*;
     use crate::apply::{ApplyOptions, Target, apply_to};
-    use crate::crafted::Tar;
+    use crate::fixture::archive_of;
 
-    fn sample() -> Tar {
-        Tar::default()
-            .dir("d/")
-            .file("d/a", b"content")
-            .link("d/b", "d/a")
-            .symlink("s", "d/a")
-            .file(".wh.gone", b"")
-            .pax("x", &[("SCHILY.xattr.user.note", b"text")], b"attributes")
+    fn sample() -> Vec<Entry> {
+        vec![
+            Entry::dir("d/"),
+            Entry::file("d/a", b"content"),
+            Entry::link("d/b", "d/a"),
+            Entry::symlink("s", "d/a"),
+            Entry::file(".wh.gone", b""),
+            Entry::file("x", b"attributes").record("SCHILY.xattr.user.note", b"text"),
+        ]
     }
 
-    fn look(tree: &Path, tar: &Tar) -> Option<usize> {
-        let found = shows(tree, &mut &*tar.end(), &ReadOptions::default());
+    fn look(tree: &Path, entries: &[Entry]) -> Option<usize> {
+        let found = shows(tree, &mut &*archive_of(entries), &ReadOptions::default());
         found.unwrap().map(|paths| paths.len())
     }
 
@@ -258,7 +261,12 @@ mod tests {
         for change in changes {
             let dir = tempfile::tempdir().unwrap();
             let target = Target::base(dir.path()).unwrap();
-            apply_to(target, &mut &*sample().end(), &ApplyOptions::default()).unwrap();
+            apply_to(
+                target,
+                &mut &*archive_of(&sample()),
+                &ApplyOptions::default(),
+            )
+            .unwrap();
             assert!(look(dir.path(), &sample()).is_some_and(|count| count >= 6));
             change(dir.path());
             assert_eq!(look(dir.path(), &sample()), None);
@@ -268,9 +276,9 @@ mod tests {
     #[test]
     fn what_is_not_judged_is_no_proof() {
         let dir = tempfile::tempdir().unwrap();
-        let opaque = Tar::default().dir("d/").file("d/.wh..wh..opq", b"");
+        let opaque = vec![Entry::dir("d/"), Entry::file("d/.wh..wh..opq", b"")];
         let target = Target::base(dir.path()).unwrap();
-        apply_to(target, &mut &*opaque.end(), &ApplyOptions::default()).unwrap();
+        apply_to(target, &mut &*archive_of(&opaque), &ApplyOptions::default()).unwrap();
         assert_eq!(look(dir.path(), &opaque), None);
     }
 }

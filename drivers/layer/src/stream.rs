@@ -394,7 +394,7 @@ enum Encoder<W: Write> {
     Zstd(ZstdEncoder<'static, Outlet<W>>),
 }
 
-/// What came out of a [`Packer`].
+/// A stream that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packed {
     /// The digest of the stream.
@@ -410,11 +410,7 @@ impl<W: Write> Packer<W> {
     ///
     /// When the encoder cannot be made.
     pub fn new(sink: W, compression: Compression) -> Result<Self> {
-        let outlet = Outlet {
-            sink,
-            hasher: Sha256::new(),
-            size: 0,
-        };
+        let outlet = Outlet::new(sink);
         let encoder = match compression {
             Compression::None => Encoder::None(outlet),
             Compression::Gzip => {
@@ -444,11 +440,7 @@ impl<W: Write> Packer<W> {
         };
         let mut outlet = outlet.map_err(LayerError::Sink)?;
         outlet.sink.flush().map_err(LayerError::Sink)?;
-        let packed = Packed {
-            digest: Digest::from_hasher(outlet.hasher),
-            size: outlet.size,
-        };
-        Ok((outlet.sink, packed))
+        Ok(outlet.finish())
     }
 
     fn encode(&mut self) -> io::Result<()> {
@@ -485,10 +477,29 @@ impl<W: Write> fmt::Debug for Packer<W> {
     }
 }
 
-struct Outlet<W> {
+/// Tells the digest and the length of what is written through it.
+pub(crate) struct Outlet<W> {
     sink: W,
     hasher: Sha256,
     size: u64,
+}
+
+impl<W> Outlet<W> {
+    pub(crate) fn new(sink: W) -> Self {
+        Self {
+            sink,
+            hasher: Sha256::new(),
+            size: 0,
+        }
+    }
+
+    pub(crate) fn finish(self) -> (W, Packed) {
+        let packed = Packed {
+            digest: Digest::from_hasher(self.hasher),
+            size: self.size,
+        };
+        (self.sink, packed)
+    }
 }
 
 impl<W: Write> Write for Outlet<W> {

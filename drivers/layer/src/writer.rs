@@ -5,15 +5,13 @@
 //! into PAX records as they are, under `hdrcharset=BINARY` (POSIX pax, "pax Extended Header"), as
 //! GNU tar and Go read them.
 
-use std::io::Write;
+use std::io::{self, Read, Write};
 
+use cowlab_sys::Time;
 use cowlab_sys::stat::{major, minor};
-use sha2::{Digest as _, Sha256};
 use tar_core::Header;
 
-use crate::digest::{DiffId, Digest};
 use crate::entry::Piece;
-use crate::error::{LayerError, Result};
 use crate::metadata::Metadata;
 use crate::pax::{self, RecordMap};
 
@@ -27,7 +25,7 @@ const BLOCK: [u8; 512] = [0; 512];
 /// The type of an entry, with what only that type has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind<'a> {
-    /// A file and its size; the content follows with [`Writer::content`].
+    /// A file and its size; the content follows with [`ArchiveWriter::content`].
     File(u64),
     /// A file with holes: the pieces of data and the size. The data follows.
     Sparse(&'a [Piece], u64),
@@ -39,26 +37,50 @@ pub(crate) enum Kind<'a> {
     Fifo,
 }
 
-/// An archive being written.
-pub(crate) struct Writer<'w> {
-    sink: &'w mut dyn Write,
-    hasher: Sha256,
-    size: u64,
+/// An archive that is being written to `W`.
+#[derive(Debug)]
+pub struct ArchiveWriter<W> {
+    sink: W,
     padding: usize,
 }
 
-impl<'w> Writer<'w> {
-    pub(crate) fn new(sink: &'w mut dyn Write) -> Self {
-        Self {
-            sink,
-            hasher: Sha256::new(),
-            size: 0,
-            padding: 0,
+impl<W: Write> ArchiveWriter<W> {
+    /// Begins an archive.
+    pub fn new(sink: W) -> Self {
+        Self { sink, padding: 0 }
+    }
+
+    /// Adds a directory that root owns, with mode 0755 and a time that is the same everywhere; its name ends without a slash.
+    ///
+    /// # Errors
+    ///
+    /// Those of the sink.
+    pub fn directory(&mut self, name: &str) -> io::Result<()> {
+        self.entry(name.as_bytes(), Kind::Directory, &plain(0o755))
+    }
+
+    /// Adds a file of `size` bytes, which `source` gives, with mode 0644; else as [`directory`](Self::directory).
+    ///
+    /// # Errors
+    ///
+    /// Those of the sink and the source, and `UnexpectedEof` when the source has less.
+    pub fn file(&mut self, name: &str, size: u64, source: &mut dyn Read) -> io::Result<()> {
+        self.entry(name.as_bytes(), Kind::File(size), &plain(0o644))?;
+        if io::copy(&mut source.take(size), &mut self.sink)? != size {
+            let reason = format!("`{name}` became shorter while it was read");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));
         }
+        self.padding = usize::try_from(size.next_multiple_of(512) - size).unwrap_or_default();
+        Ok(())
     }
 
     /// Writes the header of an entry. `path` is relative to the root, without a slash at its end.
-    pub(crate) fn entry(&mut self, path: &[u8], kind: Kind<'_>, metadata: &Metadata) -> Result<()> {
+    pub(crate) fn entry(
+        &mut self,
+        path: &[u8],
+        kind: Kind<'_>,
+        metadata: &Metadata,
+    ) -> io::Result<()> {
         let mut records = RecordMap::new();
         let mut header = Header::new_ustar();
         let map = match kind {
@@ -92,28 +114,31 @@ impl<'w> Writer<'w> {
         self.extended(&records)?;
         header.set_checksum();
         self.pad()?;
-        self.put(header.as_bytes())?;
-        self.put(&map)
+        self.sink.write_all(header.as_bytes())?;
+        self.sink.write_all(&map)
     }
 
     /// Writes a part of the content of the last entry.
-    pub(crate) fn content(&mut self, bytes: &[u8]) -> Result<()> {
-        self.put(bytes)?;
+    pub(crate) fn content(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.sink.write_all(bytes)?;
         self.padding = (self.padding + 512 - bytes.len() % 512) % 512;
         Ok(())
     }
 
-    /// Ends the archive and returns its digest and size.
-    pub(crate) fn finish(mut self) -> Result<(DiffId, u64)> {
+    /// Ends the archive and returns the sink.
+    ///
+    /// # Errors
+    ///
+    /// Those of the sink.
+    pub fn finish(mut self) -> io::Result<W> {
         self.pad()?;
-        self.put(&BLOCK)?;
-        self.put(&BLOCK)?;
-        self.sink.flush().map_err(LayerError::Sink)?;
-        Ok((Digest::from_hasher(self.hasher), self.size))
+        self.sink.write_all(&[0; 2 * 512])?;
+        self.sink.flush()?;
+        Ok(self.sink)
     }
 
     /// Writes the header that carries the records for the next one.
-    fn extended(&mut self, records: &RecordMap) -> Result<()> {
+    fn extended(&mut self, records: &RecordMap) -> io::Result<()> {
         if records.is_empty() {
             return Ok(());
         }
@@ -129,19 +154,25 @@ impl<'w> Writer<'w> {
         bytes[TYPE] = b'x';
         header.set_checksum();
         self.pad()?;
-        self.put(header.as_bytes())?;
+        self.sink.write_all(header.as_bytes())?;
         self.content(&data)
     }
 
-    fn pad(&mut self) -> Result<()> {
+    fn pad(&mut self) -> io::Result<()> {
         let padding = std::mem::take(&mut self.padding);
-        self.put(&BLOCK[..padding])
+        self.sink.write_all(&BLOCK[..padding])
     }
+}
 
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.hasher.update(bytes);
-        self.size += length(bytes);
-        self.sink.write_all(bytes).map_err(LayerError::Sink)
+/// What an entry has of which nothing but the content matters. No time of day: the same content is the same archive.
+fn plain(mode: u32) -> Metadata {
+    Metadata {
+        mode,
+        mtime: Time {
+            sec: 0o14_000_000_000,
+            nsec: 0,
+        },
+        ..Metadata::implied(0, 0)
     }
 }
 
@@ -269,14 +300,37 @@ mod tests {
     #[test]
     fn padding_follows_the_content_only() {
         let metadata = Metadata::implied(0, 0);
-        let mut sink = Vec::new();
-        let mut writer = Writer::new(&mut sink);
+        let mut writer = ArchiveWriter::new(Vec::new());
         writer.entry(b"a", Kind::File(700), &metadata).unwrap();
         writer.content(&[1; 300]).unwrap();
         writer.content(&[1; 400]).unwrap();
         writer.entry(b"d", Kind::Directory, &metadata).unwrap();
-        let (_, size) = writer.finish().unwrap();
-        assert_eq!(size, 512 + 1024 + 512 + 1024);
-        assert_eq!(sink.len(), 3072);
+        assert_eq!(writer.finish().unwrap().len(), 512 + 1024 + 512 + 1024);
+    }
+
+    #[test]
+    fn gnu_tar_reads_what_is_written() {
+        let mut archive = ArchiveWriter::new(Vec::new());
+        let long = "n".repeat(150);
+        archive.directory("d").unwrap();
+        archive.file("d/f", 65_537, &mut io::repeat(b'x')).unwrap();
+        archive.file(&long, 0, &mut io::empty()).unwrap();
+        let bytes = archive.finish().unwrap();
+        let listing = cowlab_sys::cmd::Cmd::new("tar")
+            .arg("-tvf-")
+            .stdin(bytes)
+            .read()
+            .unwrap();
+        let lines: Vec<_> = listing.lines().collect();
+        assert_eq!(lines.len(), 3, "{listing}");
+        assert!(lines[1].contains(" 65537 ") && lines[1].ends_with(" d/f"));
+        assert!(lines[2].ends_with(&long));
+    }
+
+    #[test]
+    fn a_source_that_ends_early_is_an_error() {
+        let mut archive = ArchiveWriter::new(Vec::new());
+        let error = archive.file("f", 4, &mut &b"abc"[..]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::image::{Descriptor, ImageIndexBuilder, MediaType};
 use serde_json::json;
 
-use cowlab_layer::Digest;
+use cowlab_layer::{ArchiveWriter, Digest};
 use cowlab_sys::durability::{fsync, fsync_dir};
 use cowlab_sys::io;
 
@@ -15,7 +15,6 @@ use super::load::{FULL_NAME, REF_NAME};
 use super::pack::{Packed, spec_digest};
 use super::{Name, familiar};
 use crate::blobs::{Stored, hex};
-use crate::ustar::Archive;
 use crate::{Error, Result, Root};
 
 /// What images are saved as.
@@ -54,15 +53,15 @@ impl Root {
         sink: &mut dyn Write,
     ) -> Result<()> {
         let path = Path::new("the archive");
-        let mut archive = Archive::new(sink);
+        let mut archive = ArchiveWriter::new(sink);
         let write = |result| io("write", path, result).map_err(Error::from);
         for dir in ["blobs", "blobs/sha256"] {
-            write(archive.dir(dir))?;
+            write(archive.directory(dir))?;
         }
         for (digest, source) in self.contents(items)? {
             let name = format!("blobs/sha256/{}", hex(&digest));
             let (size, mut source) = source.open()?;
-            write(archive.copy(&name, size, &mut source))?;
+            write(archive.file(&name, size, &mut source))?;
         }
         let mut documents = vec![
             ("oci-layout", LAYOUT.to_owned().into_bytes()),
@@ -73,10 +72,10 @@ impl Root {
         }
         for (name, bytes) in documents {
             let size = bytes.len() as u64;
-            write(archive.copy(name, size, &mut bytes.as_slice()))?;
+            write(archive.file(name, size, &mut bytes.as_slice()))?;
         }
-        let sink = write_end(archive, path)?;
-        Ok(io("write", path, sink.flush())?)
+        io("write", path, archive.finish())?;
+        Ok(())
     }
 
     /// As [`save`](Self::save), to an OCI image layout in a directory, which must be empty or not be there.
@@ -183,10 +182,6 @@ impl<'a> Source<'a> {
             }
         }
     }
-}
-
-fn write_end<W: Write>(archive: Archive<W>, path: &Path) -> Result<W> {
-    Ok(io("write", path, archive.finish())?)
 }
 
 fn index(items: &[Item]) -> Result<Vec<u8>> {

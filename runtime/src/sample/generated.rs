@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::Path;
 
-use crate::ustar::Archive;
+use cowlab_layer::ArchiveWriter;
 
 /// Files of each size class: count and bytes. About 40 MB in 3,000 files, the shape of a minimal root:
 /// most files small, most bytes in few.
@@ -18,18 +18,18 @@ const CLASSES: &[(u32, usize)] = &[
 
 /// Writes the tree as a ustar archive to `path`.
 pub(super) fn write_tar(path: &Path) -> io::Result<()> {
-    let mut tar = Archive::new(BufWriter::new(File::create(path)?));
+    let mut tar = ArchiveWriter::new(BufWriter::new(File::create(path)?));
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for dir in ["etc", "usr", "usr/bin", "usr/lib", "usr/share"] {
-        tar.dir(dir)?;
+        tar.directory(dir)?;
     }
     let mut number = 0_u32;
     for (count, size) in CLASSES {
         for _ in 0..*count {
             let dir = ["etc", "usr/bin", "usr/lib", "usr/share"][number as usize % 4];
-            tar.file(&format!("{dir}/file-{number}"), *size, |piece| {
-                piece.fill_with(|| next(&mut state));
-            })?;
+            let content: Vec<u8> = (0..*size).map(|_| next(&mut state)).collect();
+            let name = format!("{dir}/file-{number}");
+            tar.file(&name, content.len() as u64, &mut content.as_slice())?;
             number += 1;
         }
     }

@@ -17,6 +17,7 @@ const RANKS: &[(&str, u8)] = &[
     ("cowlab-random", 0),
     ("cowlab-time", 0),
     ("cowlab-sys", 1),
+    ("cowlab-tarball", 1),
     ("cowlab-driver", 2),
     ("cowlab-guest", 2),
     ("cowlab-layer", 3),

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use cowlab_layer::ArchiveWriter;
 use cowlab_random::Random;
-use cowlab_runtime::ustar::Archive;
 
 /// Files in a layer; enough that an apply or a copy lasts a while.
 pub(super) const FILES: u64 = 96;
@@ -37,17 +37,13 @@ pub(super) fn write_layer(root: &Path, layer: &str) -> anyhow::Result<()> {
 
 /// Makes the archive of a layer.
 pub(super) fn archive_of(layer: &str) -> anyhow::Result<Vec<u8>> {
-    let mut archive = Archive::new(Vec::new());
+    let mut archive = ArchiveWriter::new(Vec::new());
     let dir = place_of(layer);
-    archive.dir(&dir)?;
+    archive.directory(&dir)?;
     for file in 0..FILES {
         let content = content(layer, file);
-        let mut rest = content.as_slice();
-        archive.file(&format!("{dir}/{file}"), content.len(), |piece| {
-            let (now, later) = rest.split_at(piece.len());
-            piece.copy_from_slice(now);
-            rest = later;
-        })?;
+        let name = format!("{dir}/{file}");
+        archive.file(&name, content.len() as u64, &mut content.as_slice())?;
     }
     Ok(archive.finish()?)
 }

@@ -13,7 +13,7 @@ use crate::context::Result;
 use crate::prelude::*;
 use crate::product::layered::gzip;
 use crate::product::{Product, until};
-use crate::tarball::{Entry, archive};
+use cowlab_tarball::{Entry, archive};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {

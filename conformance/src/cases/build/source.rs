@@ -8,7 +8,7 @@ use super::{Sources, nothing_is_left, printed, prints};
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::Product;
-use crate::tarball::{Entry, archive};
+use cowlab_tarball::{Entry, archive};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {

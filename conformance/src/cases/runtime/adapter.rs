@@ -14,7 +14,7 @@ use crate::manifest::Manifest;
 use crate::prelude::*;
 use crate::product::layered::{Layered, docker_archive};
 use crate::product::{BASE, Product};
-use crate::tarball::{Entry, archive};
+use cowlab_tarball::{Entry, archive};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {

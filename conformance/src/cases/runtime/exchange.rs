@@ -13,7 +13,7 @@ use crate::prelude::*;
 use crate::product::layered::{Layered, architecture, oci_archive};
 use crate::product::registry::Registry;
 use crate::product::{Product, debian};
-use crate::tarball::Entry;
+use cowlab_tarball::Entry;
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {

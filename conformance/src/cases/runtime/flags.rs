@@ -8,7 +8,7 @@ use cowlab_sys::mount::{self, MountSpec};
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::{BASE, Product, program};
-use crate::tarball::{Entry, archive};
+use cowlab_tarball::{Entry, archive};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {

@@ -8,7 +8,7 @@ use crate::context::Result;
 use crate::disk_full::Filler;
 use crate::prelude::*;
 use crate::product::{BASE, Product, Ran, layered};
-use crate::tarball::{Entry, archive};
+use cowlab_tarball::{Entry, archive};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {

@@ -12,7 +12,7 @@ use crate::prelude::*;
 use crate::product::layered::Layered;
 use crate::product::registry::Registry;
 use crate::product::{Product, Ran};
-use crate::tarball::Entry;
+use cowlab_tarball::Entry;
 
 /// Registries without TLS are asked only when somebody says so.
 pub(in crate::cases) const INSECURE: &str = "--tls-verify=false";

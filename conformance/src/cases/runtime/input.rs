@@ -10,7 +10,7 @@ use crate::prelude::*;
 use crate::product::Product;
 use crate::product::layered::{Layered, architecture, docker_archive, oci_archive};
 use crate::product::registry::Registry;
-use crate::tarball::Entry;
+use cowlab_tarball::Entry;
 
 const REGISTRY: &[Need] = &[Need::Program("docker-registry")];
 

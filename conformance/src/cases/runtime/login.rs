@@ -19,7 +19,7 @@ use crate::product::front::{Answer, Front, Request};
 use crate::product::layered::Layered;
 use crate::product::registry::{Access, Registry};
 use crate::product::{Product, Ran};
-use crate::tarball::Entry;
+use cowlab_tarball::Entry;
 
 const REGISTRY: &[Need] = &[Need::Program("docker-registry")];
 

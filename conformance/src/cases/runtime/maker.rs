@@ -12,7 +12,7 @@ use crate::context::Result;
 use crate::prelude::*;
 use crate::product::Product;
 use crate::product::layered::architecture;
-use crate::tarball::{Entry, archive};
+use cowlab_tarball::{Entry, archive};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {

@@ -1,19 +1,24 @@
-//! Layers made byte by byte, for the cases that apply them: what a tar library would refuse to write included.
+//! Archives made header by header, for the tests and cases that read them: what a tar library refuses to write included.
 //!
-//! The format is POSIX.1-2001 pax: ustar headers, with extended headers where an entry has records.
+//! The format is POSIX.1-2001 pax: ustar headers, with extended headers where an entry has records. Nothing is checked, and
+//! [`Entry::field`] overwrites whatever a header says. Archives that are meant to be right are written by `cowlab_layer`.
 
-/// One entry of a layer.
+/// When every entry was changed last, in seconds since 1970.
+pub const TIME: i64 = 1_000_000_000;
+
+/// One entry of an archive.
 #[derive(Debug, Clone)]
 pub struct Entry {
     name: Vec<u8>,
     kind: u8,
     mode: u32,
     owner: (u32, u32),
-    mtime: u64,
     link: Vec<u8>,
     content: Vec<u8>,
     device: (u32, u32),
     records: Vec<(String, Vec<u8>)>,
+    /// What the header has instead at some places of it.
+    fields: Vec<(usize, Vec<u8>)>,
 }
 
 impl Entry {
@@ -23,11 +28,19 @@ impl Entry {
             kind,
             mode,
             owner: (0, 0),
-            mtime: 1_000_000_000,
             link: Vec::new(),
             content: Vec::new(),
             device: (0, 0),
             records: Vec::new(),
+            fields: Vec::new(),
+        }
+    }
+
+    /// An entry of any type, a `b'S'` or one that nobody knows, whose content is `content`.
+    pub fn typed(name: impl AsRef<[u8]>, kind: u8, content: impl AsRef<[u8]>) -> Self {
+        Self {
+            content: content.as_ref().to_vec(),
+            ..Self::new(name, kind, 0o644)
         }
     }
 
@@ -93,6 +106,19 @@ impl Entry {
         self
     }
 
+    /// Overwrites what the header has at `at`; the checksum is right all the same.
+    #[must_use]
+    pub fn field(mut self, at: usize, bytes: impl AsRef<[u8]>) -> Self {
+        self.fields.push((at, bytes.as_ref().to_vec()));
+        self
+    }
+
+    /// Has the header tell another size than that of the content, which is padded all the same.
+    #[must_use]
+    pub fn size(self, size: u64) -> Self {
+        self.field(124, format!("{size:011o}"))
+    }
+
     fn write(&self, tar: &mut Vec<u8>) {
         let mut records = self.records.clone();
         // A name of more than 100 bytes goes into a record; the header then holds its beginning.
@@ -123,13 +149,16 @@ impl Entry {
         put(108, format!("{:07o}", self.owner.0).as_bytes());
         put(116, format!("{:07o}", self.owner.1).as_bytes());
         put(124, format!("{:011o}", self.content.len()).as_bytes());
-        put(136, format!("{:011o}", self.mtime).as_bytes());
+        put(136, format!("{TIME:011o}").as_bytes());
         put(148, b"        ");
         put(156, &[self.kind]);
         put(157, &self.link[..self.link.len().min(100)]);
         put(257, b"ustar\x0000");
         put(329, format!("{:07o}", self.device.0).as_bytes());
         put(337, format!("{:07o}", self.device.1).as_bytes());
+        for (at, bytes) in &self.fields {
+            put(*at, bytes);
+        }
         let sum: u32 = block.iter().copied().map(u32::from).sum();
         block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         tar.extend_from_slice(&block);
@@ -138,8 +167,9 @@ impl Entry {
     }
 }
 
-/// Writes `LENGTH KEY=VALUE\n`, the length counting itself (pax, "pax Extended Header").
-fn record(key: &str, value: &[u8]) -> Vec<u8> {
+/// A record of an extended header: `LENGTH KEY=VALUE\n`, the length counting itself (pax, "pax Extended Header").
+#[must_use]
+pub fn record(key: &str, value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + 1;
     while length != rest + length.to_string().len() {
