@@ -88,7 +88,7 @@ impl BackingFixture {
             backing: self.fs.mount_point().to_owned(),
             target,
             seed: plan.seed,
-            chance: plan.chance,
+            id_source: plan.id_source,
             image: plan.image.clone(),
         }
     }

@@ -23,10 +23,10 @@ use crate::budget::{KEEP_FREE, minutes};
 use crate::counted;
 use crate::output::Output;
 use crate::part::Part;
-use crate::place::{self, Split};
 use crate::plan::{OWN_IMAGE, Plan};
 use crate::proofs;
 use crate::sampler::{Interrupted, Summary, measure};
+use crate::split::{self, Split};
 use crate::terminal::Terminal;
 use crate::workload::Effort;
 use crate::workloads;
@@ -188,7 +188,7 @@ fn run_plan(args: &RunArgs, plan: &mut Plan, terminal: &mut Terminal) -> anyhow:
         terminal.line("cowlab: nothing of that can be measured: see `cargo xtask bench list`");
         return Ok(exit::USAGE);
     }
-    let Split { host, guest } = place::split(&places, plan)?;
+    let Split { host, guest } = split::split(&places, plan)?;
     let host = (!host.is_empty()).then(|| Part::new(args, Place::Host, host, plan));
     let guest = (!guest.is_empty()).then(|| Part::new(args, Place::Guest, guest, plan));
     if let Some(part) = &host {

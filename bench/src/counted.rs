@@ -26,7 +26,7 @@ use cowlab_random::Random;
 use cowlab_reports::result::{
     Counted, Environment, Line, Record, Series, SeriesId, Skipped, Subject as Part, Timestamp,
 };
-use cowlab_sys::Chance;
+use cowlab_sys::IdSource;
 use cowlab_testbed::Media;
 
 use crate::args::RunArgs;
@@ -71,7 +71,7 @@ pub(crate) fn plan(args: &RunArgs, plan: &mut Plan) -> anyhow::Result<()> {
     plan.effort = Effort::Counted;
     plan.media = vec![Media::Memory];
     plan.time = None;
-    plan.chance = Chance::Seed(plan.seed);
+    plan.id_source = IdSource::Seed(plan.seed);
     let counts = |workload: &&&Workload| workload.metric_kind == MetricKind::Time;
     for id in &args.ids {
         if !workloads::find(id).iter().any(|workload| counts(&workload)) {

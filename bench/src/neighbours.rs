@@ -15,7 +15,7 @@ use cowlab_driver::{Durability, tree};
 use cowlab_reports::units;
 use cowlab_sys::cmd::Running;
 use cowlab_sys::durability::{fsync, fsync_dir, syncfs};
-use cowlab_sys::{Chance, Cmd, FileKind, Guard, dir};
+use cowlab_sys::{Cmd, FileKind, Guard, IdSource, dir};
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Run};
 
 use crate::Terminal;
@@ -52,7 +52,7 @@ pub fn run(filters: &[String]) -> anyhow::Result<()> {
     };
     cowlab_sys::interrupt::watch()?;
     let terminal = Terminal::new();
-    let run = Run::start_with_private_mounts(None, Chance::Kernel)?;
+    let run = Run::start_with_private_mounts(None, IdSource::Kernel)?;
     let options = BackingOptions {
         bytes: BYTES,
         ..BackingOptions::default()

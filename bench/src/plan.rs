@@ -6,7 +6,7 @@ use std::time::Duration;
 use cowlab_driver::Bytes;
 use cowlab_engine::subject::{Choice, Subject};
 use cowlab_reports::result::{Arm, Parameters};
-use cowlab_sys::Chance;
+use cowlab_sys::IdSource;
 use cowlab_testbed::{Backing, Media};
 
 use crate::budget::{self, Budget};
@@ -54,7 +54,7 @@ pub struct Plan {
     /// Seed of the order and of all content.
     pub seed: u64,
     /// Where identifiers of file systems and stores come from.
-    pub chance: Chance,
+    pub id_source: IdSource,
     /// Layers of the image, oldest first, as tar archives; empty for one of the workload's own making.
     pub image: Vec<PathBuf>,
     /// The most that one unpacked copy of the image allocates.
@@ -102,7 +102,7 @@ impl Plan {
             samples: None,
             only: Vec::new(),
             seed: SEED,
-            chance: Chance::Kernel,
+            id_source: IdSource::Kernel,
             image: Vec::new(),
             image_bytes: OWN_IMAGE,
             no_guest: None,

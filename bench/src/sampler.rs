@@ -99,7 +99,7 @@ pub fn measure_copies(
     progress: &mut dyn Progress,
     emit: &mut dyn FnMut(usize, Timestamp, Line) -> anyhow::Result<()>,
 ) -> anyhow::Result<Summary> {
-    let run = Run::start_with_private_mounts(plan.dir.clone(), plan.chance)?;
+    let run = Run::start_with_private_mounts(plan.dir.clone(), plan.id_source)?;
     let mut sampler = Sampler {
         plan,
         run: &run,

@@ -7,7 +7,7 @@ use anyhow::Context;
 use cowlab_driver::{Durability, Settings};
 use cowlab_engine::subject::Subject;
 use cowlab_snapshots::{CommitOptions, PrepareOptions, Store, StoreOptions};
-use cowlab_sys::{Chance, Guard};
+use cowlab_sys::{Guard, IdSource};
 
 use crate::workload::Workspace;
 
@@ -18,7 +18,7 @@ pub(crate) struct StoreFixture {
     root: PathBuf,
     settings: Settings,
     target: PathBuf,
-    chance: Chance,
+    id_source: IdSource,
     store: Option<Store>,
 }
 
@@ -33,7 +33,7 @@ impl StoreFixture {
             root: workspace.dir.join("store"),
             settings: workspace.settings.clone(),
             target: workspace.target.clone(),
-            chance: workspace.chance,
+            id_source: workspace.id_source,
             store: None,
         };
         fixture.resume()?;
@@ -49,7 +49,7 @@ impl StoreFixture {
     pub(crate) fn resume(&mut self) -> anyhow::Result<()> {
         let options = StoreOptions {
             variant: Some(self.subject.variant.name.to_owned()),
-            chance: self.chance,
+            id_source: self.id_source,
             settings: self.settings.clone(),
             ..StoreOptions::default()
         };

@@ -9,7 +9,7 @@ use cowlab_driver::{Bytes, Settings};
 use cowlab_engine::subject::Subject;
 use cowlab_reports::result::{Arm, CacheState, Parameter, Parameters, Unit, Warning, names};
 
-use cowlab_sys::Chance;
+use cowlab_sys::IdSource;
 use cowlab_testbed::Media;
 
 /// Makes the runner of a subject, ready to be sampled at all these points.
@@ -229,7 +229,7 @@ pub struct Workspace {
     /// Seed of what it writes.
     pub seed: u64,
     /// Where identifiers of what it makes come from.
-    pub chance: Chance,
+    pub id_source: IdSource,
     /// Layers of the image, oldest first; empty where the workload makes its own.
     pub image: Vec<PathBuf>,
 }

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 
 use cowlab_layer::Digest;
 use cowlab_sys::lock::FileLock;
-use cowlab_sys::{Chance, dir, durability, io};
+use cowlab_sys::{IdSource, dir, durability, io};
 use sha2::{Digest as _, Sha256};
 
 use crate::{Error, Result};
 
 pub use incoming::Incoming;
-use incoming::{Fate, hash_rest, too_long};
+use incoming::{Leftover, hash_rest, too_long};
 
 /// How much is copied at a time, in bytes.
 const PIECE: usize = 256 << 10;
@@ -202,9 +202,9 @@ impl Blobs {
     ///
     /// [`Error::Sys`].
     pub fn begin(&self) -> Result<Incoming<'_>> {
-        let name = Chance::Kernel.uuid("blob")?;
+        let name = IdSource::Kernel.uuid("blob")?;
         let path = self.incoming.join(name);
-        let incoming = Incoming::attempt(self, path, Fate::Removed)?;
+        let incoming = Incoming::attempt(self, path, Leftover::Removed)?;
         // The name was drawn this moment.
         incoming.ok_or_else(|| Error::NoBlob {
             digest: "(a new one)".to_owned(),
@@ -220,7 +220,7 @@ impl Blobs {
     /// [`Error::Sys`].
     pub fn try_resume(&self, expected: &Expected) -> Result<Option<Incoming<'_>>> {
         let path = self.incoming.join(hex(&expected.digest));
-        let Some(mut incoming) = Incoming::attempt(self, path, Fate::Kept)? else {
+        let Some(mut incoming) = Incoming::attempt(self, path, Leftover::Kept)? else {
             return Ok(None);
         };
         incoming.take_over(expected)?;

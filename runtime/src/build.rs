@@ -24,7 +24,7 @@ use cowlab_driver::Durability;
 use cowlab_layer::{DiffOptions, Digest};
 use cowlab_snapshots::{Error as StoreError, Filter, PrepareOptions};
 use cowlab_sys::lock::FileLock;
-use cowlab_sys::{Chance, durability, interrupt, stat};
+use cowlab_sys::{IdSource, durability, interrupt, stat};
 use cowlab_time::Timestamp;
 
 use crate::container::{self, Containers, RemoveOptions};
@@ -175,7 +175,7 @@ impl<'r> Build<'r> {
     }
 
     fn new_key(&self) -> Result<String> {
-        let id = Chance::Kernel.uuid("build")?;
+        let id = IdSource::Kernel.uuid("build")?;
         let key = format!("{PREFIX}{}/{id}", self.number);
         self.open().insert(key.clone());
         Ok(key)

@@ -73,7 +73,7 @@ fn a_plan_counts_in_memory_and_takes_nothing_from_chance() {
         let plan = planned(line).unwrap();
         let ids: Vec<&str> = plan.workloads.iter().map(|one| one.id).collect();
         assert_eq!(ids, ["copy-up", "lifecycle"]);
-        assert_eq!(plan.chance, Chance::Seed(plan.seed));
+        assert_eq!(plan.id_source, IdSource::Seed(plan.seed));
         for batch in plan.batches() {
             assert_eq!((batch.media, batch.blocks), (Media::Memory, 1));
             assert!(batch.subjects.iter().all(Subject::is_default));

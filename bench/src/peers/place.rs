@@ -11,7 +11,7 @@ use cowlab_runtime::layout::Layout;
 use cowlab_runtime::sample::{self, Thin};
 use cowlab_snapshots::{Store, StoreOptions};
 use cowlab_sys::cmd::Running;
-use cowlab_sys::{Chance, Cmd, Guard, MountSpec, mount, mountinfo};
+use cowlab_sys::{Cmd, Guard, IdSource, MountSpec, mount, mountinfo};
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Run};
 
 use crate::Terminal;
@@ -60,7 +60,7 @@ impl Place {
         let program = program()?;
         terminal.line(&format!("measuring `{}`", program.display()));
         // What a peer leaves mounted ends with this process.
-        let run = Run::start_with_private_mounts(None, Chance::Kernel)?;
+        let run = Run::start_with_private_mounts(None, IdSource::Kernel)?;
         hide_run()?;
         let options = BackingOptions {
             bytes: BYTES,

@@ -34,7 +34,7 @@ use cowlab_engine::exit::{self, Stop};
 use cowlab_engine::log;
 use cowlab_guest::ready;
 use cowlab_sys::cmd::Running;
-use cowlab_sys::{Chance, Cmd, Guard, interrupt};
+use cowlab_sys::{Cmd, Guard, IdSource, interrupt};
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Media, Run};
 
 /// Proves a claim of the README.
@@ -111,7 +111,7 @@ fn run(args: &Args) -> anyhow::Result<u8> {
     }
     interrupt::watch()?;
     // Nobody else sees, copies or pins the mounts of a proof, and they end with it.
-    let run = Run::start_with_private_mounts(args.dir.clone(), Chance::Kernel)?;
+    let run = Run::start_with_private_mounts(args.dir.clone(), IdSource::Kernel)?;
     let mut findings = Findings::default();
     let proved = match &args.claim {
         Claim::KillNine(args) => kill_nine::prove(args, &run, &mut findings),

@@ -26,7 +26,7 @@ use cowlab_driver::Settings;
 use cowlab_random::Random;
 use cowlab_sys::durability::syncfs;
 use cowlab_sys::fault::Fault;
-use cowlab_sys::{Chance, Guard, MountAttributes, MountGuard, mount};
+use cowlab_sys::{Guard, IdSource, MountAttributes, MountGuard, mount};
 use cowlab_testbed::{Backing, BackingFs, BackingOptions, Disks, Moment, Names, Run};
 
 use super::traces::Traces;
@@ -228,7 +228,10 @@ impl Boot {
 
     /// Begins another boot.
     fn next(&self) -> anyhow::Result<()> {
-        Ok(fs::write(&self.file, Chance::Kernel.uuid("boot")? + "\n")?)
+        Ok(fs::write(
+            &self.file,
+            IdSource::Kernel.uuid("boot")? + "\n",
+        )?)
     }
 }
 

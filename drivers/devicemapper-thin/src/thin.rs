@@ -7,7 +7,7 @@ use std::time::Duration;
 use cowlab_driver::{Access, Error, OpenOptions, Result, Settings, SnapshotId};
 
 use cowlab_sys::device_mapper::{Device, Target, Writes};
-use cowlab_sys::{Chance, Errno, block, io, user_namespace};
+use cowlab_sys::{Errno, IdSource, block, io, user_namespace};
 
 use crate::control::Control;
 use crate::filesystem::FileSystem;
@@ -146,7 +146,7 @@ impl Thin {
             .control
             .message(&self.pool.name, &format!("create_thin {BASE}"))?;
         let node = self.open_device(BASE, Access::ReadWrite)?.node();
-        let uuid = Chance::Seed(self.record.mark).uuid("base")?;
+        let uuid = IdSource::Seed(self.record.mark).uuid("base")?;
         let made = self
             .filesystem
             .make(&node, &uuid)

@@ -6,14 +6,14 @@
 //! <root>/empty          a lower without content, for unions that want one
 //! ```
 //!
-//! How they are stacked, and how a deletion is recorded in them ([`Marks`]), is the driver's.
+//! How they are stacked, and how a deletion is recorded in them ([`OverlayXattrs`]), is the driver's.
 
 use std::path::{Path, PathBuf};
 
 use cowlab_sys::dir;
 use cowlab_sys::durability::fsync_dir;
 
-use crate::upper::{self, Marks};
+use crate::upper::{self, OverlayXattrs};
 use crate::{
     Candidate, Candidates, Chain, CreateOptions, Error, Home, OpenOptions, Own, Reach, Result,
     SnapshotId, Usage, make_dir, make_dir_once, projects, tree,
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Layers {
     home: Home,
-    marks: Marks,
+    xattrs: OverlayXattrs,
     driver: &'static str,
 }
 
@@ -33,10 +33,14 @@ impl Layers {
     /// # Errors
     ///
     /// [`Error::ForeignRoot`] when another store made it.
-    pub fn open(options: &OpenOptions, driver: &'static str, marks: Marks) -> Result<Self> {
+    pub fn open(
+        options: &OpenOptions,
+        driver: &'static str,
+        xattrs: OverlayXattrs,
+    ) -> Result<Self> {
         let layers = Self {
             home: Home::open(&options.root, &options.store)?,
-            marks,
+            xattrs,
             driver,
         };
         make_dir_once(&layers.empty(), 0o755)?;
@@ -51,8 +55,8 @@ impl Layers {
 
     /// How deletions are recorded.
     #[must_use]
-    pub const fn marks(&self) -> Marks {
-        self.marks
+    pub const fn xattrs(&self) -> OverlayXattrs {
+        self.xattrs
     }
 
     /// The directory of a snapshot's changes, there or not.
@@ -185,7 +189,7 @@ impl Layers {
                 reach: Reach::Subtree,
             }]));
         }
-        upper::candidates(&self.diff(chain.head()), self.marks).map(Some)
+        upper::candidates(&self.diff(chain.head()), self.xattrs).map(Some)
     }
 
     /// Says what the snapshot has of its own at `path`.
@@ -195,6 +199,6 @@ impl Layers {
     /// [`Error::NotFound`].
     pub fn own(&self, id: SnapshotId, path: &Path) -> Result<Option<Own>> {
         self.home.existing(id)?;
-        upper::own(&self.diff(id), path, self.marks)
+        upper::own(&self.diff(id), path, self.xattrs)
     }
 }

@@ -16,7 +16,7 @@ const OPAQUE_FILE: &str = ".wh..wh..opq";
 
 /// How a union records in an upper directory what is not plain content. A deletion is a character device 0:0 always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Marks {
+pub struct OverlayXattrs {
     /// The xattr of a directory that hides the parent's (value `y`), or that may hold whiteouts made of files (value `x`).
     pub opaque: &'static str,
     /// The xattr of what was copied up (overlayfs.rst, "Inode properties").
@@ -29,7 +29,7 @@ pub struct Marks {
     pub whiteout_files: bool,
 }
 
-impl Marks {
+impl OverlayXattrs {
     fn is_opaque(&self, dir: &impl AsFd) -> Result<bool> {
         Ok(has(dir, Some(self.opaque))?
             || self.whiteout_files && at::stat_if_present(dir, OPAQUE_FILE)?.is_some())
@@ -77,7 +77,7 @@ pub fn inherit_root(parent_diff: &Path, snapshot: &Path) -> Result<()> {
 /// # Errors
 ///
 /// What could not be read.
-pub fn candidates(diff: &Path, marks: Marks) -> Result<Candidates> {
+pub fn candidates(diff: &Path, xattrs: OverlayXattrs) -> Result<Candidates> {
     let mut candidates = vec![Candidate {
         path: PathBuf::new(),
         reach: Reach::Entry,
@@ -85,9 +85,9 @@ pub fn candidates(diff: &Path, marks: Marks) -> Result<Candidates> {
     tree::walk(diff, &mut |entry| {
         candidates.push(Candidate {
             path: entry.path.to_owned(),
-            reach: reach(entry, marks)?,
+            reach: reach(entry, xattrs)?,
         });
-        if let Some(deleted) = marks.deleted(entry.name().as_os_str()) {
+        if let Some(deleted) = xattrs.deleted(entry.name().as_os_str()) {
             candidates.push(Candidate {
                 path: entry.path.with_file_name(deleted),
                 reach: Reach::Entry,
@@ -98,15 +98,17 @@ pub fn candidates(diff: &Path, marks: Marks) -> Result<Candidates> {
     Ok(candidates)
 }
 
-fn reach(entry: &Visited<'_>, marks: Marks) -> Result<Reach> {
+fn reach(entry: &Visited<'_>, xattrs: OverlayXattrs) -> Result<Reach> {
     if entry.kind != FileKind::Directory {
         return Ok(Reach::Entry);
     }
     let dir = at::open_path(entry.dir, entry.name())?;
-    Ok(match marks.is_opaque(&dir)? || has(&dir, marks.redirect)? {
-        true => Reach::Subtree,
-        false => Reach::Entry,
-    })
+    Ok(
+        match xattrs.is_opaque(&dir)? || has(&dir, xattrs.redirect)? {
+            true => Reach::Subtree,
+            false => Reach::Entry,
+        },
+    )
 }
 
 /// Says what an upper directory has at `path`; `None` below a directory that shows another one of the parent.
@@ -114,7 +116,7 @@ fn reach(entry: &Visited<'_>, marks: Marks) -> Result<Reach> {
 /// # Errors
 ///
 /// What could not be read.
-pub fn own(diff: &Path, path: &Path, marks: Marks) -> Result<Option<Own>> {
+pub fn own(diff: &Path, path: &Path, xattrs: OverlayXattrs) -> Result<Option<Own>> {
     let mut place = diff.to_owned();
     let mut dir = at::open_path(Root::open(diff)?, ".")?;
     let (mut hides, mut merges) = (false, true);
@@ -125,7 +127,7 @@ pub fn own(diff: &Path, path: &Path, marks: Marks) -> Result<Option<Own>> {
         let Some(found) = found else {
             let mut file = OsString::from(WHITEOUT_PREFIX);
             file.push(name);
-            hides |= marks.whiteout_files && at::stat_if_present(&dir, &file)?.is_some();
+            hides |= xattrs.whiteout_files && at::stat_if_present(&dir, &file)?.is_some();
             return Ok(Some(match hides {
                 true => Own::Hidden { place },
                 false => Own::Nothing,
@@ -139,15 +141,15 @@ pub fn own(diff: &Path, path: &Path, marks: Marks) -> Result<Option<Own>> {
         merges = is_directory;
         dir = at::open_path(&dir, name)?;
         if is_directory {
-            if has(&dir, marks.redirect)? {
+            if has(&dir, xattrs.redirect)? {
                 return Ok(None);
             }
-            hides |= hides_parent(&dir, marks)?;
+            hides |= hides_parent(&dir, xattrs)?;
         }
     }
-    let copied = match has(&dir, Some(marks.origin))? {
+    let copied = match has(&dir, Some(xattrs.origin))? {
         false => Copied::Nothing,
-        true if has(&dir, marks.metacopy)? => Copied::Attributes,
+        true if has(&dir, xattrs.metacopy)? => Copied::Attributes,
         true => Copied::Whole,
     };
     Ok(Some(Own::Entry {
@@ -157,17 +159,17 @@ pub fn own(diff: &Path, path: &Path, marks: Marks) -> Result<Option<Own>> {
     }))
 }
 
-fn hides_parent(dir: &impl AsFd, marks: Marks) -> Result<bool> {
-    let value = xattr::get_fd(dir, marks.opaque)?;
+fn hides_parent(dir: &impl AsFd, xattrs: OverlayXattrs) -> Result<bool> {
+    let value = xattr::get_fd(dir, xattrs.opaque)?;
     Ok(value.is_some_and(|value| value == b"y")
-        || marks.whiteout_files && at::stat_if_present(dir, OPAQUE_FILE)?.is_some())
+        || xattrs.whiteout_files && at::stat_if_present(dir, OPAQUE_FILE)?.is_some())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const MARKS: Marks = Marks {
+    const XATTRS: OverlayXattrs = OverlayXattrs {
         opaque: "user.test.opaque",
         origin: "user.test.origin",
         redirect: None,
@@ -180,7 +182,7 @@ mod tests {
         let diff = tempfile::tempdir().unwrap();
         std::fs::create_dir(diff.path().join("dir")).unwrap();
         std::fs::write(diff.path().join("dir/file"), "x").unwrap();
-        let of = |path: &str| own(diff.path(), Path::new(path), MARKS).unwrap().unwrap();
+        let of = |path: &str| own(diff.path(), Path::new(path), XATTRS).unwrap().unwrap();
         let entry = |path: &str, merges| Own::Entry {
             place: diff.path().join(path),
             merges,
@@ -201,11 +203,11 @@ mod tests {
         std::fs::create_dir(path("opaque")).unwrap();
         std::fs::write(path("opaque/.wh..wh..opq"), "").unwrap();
         let hidden = |name: &str| {
-            let own = own(diff.path(), Path::new(name), MARKS).unwrap();
+            let own = own(diff.path(), Path::new(name), XATTRS).unwrap();
             matches!(own, Some(Own::Hidden { .. }))
         };
         assert!(hidden("gone") && hidden("opaque/below") && !hidden("other"));
-        let found = candidates(diff.path(), MARKS).unwrap();
+        let found = candidates(diff.path(), XATTRS).unwrap();
         let reach = |name: &str| found.iter().find(|one| one.path == Path::new(name));
         assert_eq!(reach("gone").unwrap().reach, Reach::Entry);
         assert_eq!(reach("opaque").unwrap().reach, Reach::Subtree);

@@ -12,7 +12,7 @@ use cowlab_driver::{
 use cowlab_sys::mount::fuse::Server;
 
 use crate::mount::{self, Place};
-use crate::{MARKS, NAME};
+use crate::{NAME, XATTRS};
 
 /// The fuse-overlayfs driver of one directory.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl FuseOverlayfs {
     /// [`Error::ForeignRoot`] when another store made it.
     pub fn open(options: &OpenOptions) -> Result<Self> {
         Ok(Self {
-            layers: Layers::open(options, NAME, MARKS)?,
+            layers: Layers::open(options, NAME, XATTRS)?,
         })
     }
 
@@ -109,7 +109,7 @@ impl Driver for FuseOverlayfs {
         Ok(Staging::Upper {
             dir: self.layers.diff(chain.head()),
             parent,
-            opaque: MARKS.opaque,
+            opaque: XATTRS.opaque,
         })
     }
 

@@ -38,7 +38,7 @@ mod driver;
 mod mount;
 mod probe;
 
-use cowlab_driver::upper::Marks;
+use cowlab_driver::upper::OverlayXattrs;
 use cowlab_driver::{
     CopyUp, Driver, DriverInfo, Entry, FlushScope, Measured, OpenOptions, Requirement, Result,
     Variant,
@@ -103,7 +103,7 @@ const NAME: &str = "fuse-overlayfs";
 
 /// How the program records what is not plain content. Layers that cowlab writes by itself have the xattr that every user can
 /// write; the program knows it under all circumstances.
-const MARKS: Marks = Marks {
+const XATTRS: OverlayXattrs = OverlayXattrs {
     opaque: "user.fuseoverlayfs.opaque",
     origin: "user.fuseoverlayfs.origin",
     redirect: None,

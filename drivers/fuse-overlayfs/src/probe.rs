@@ -10,7 +10,7 @@ use cowlab_driver::{
 use cowlab_sys::guard::Guard;
 use cowlab_sys::{Errno, io, process, xattr};
 
-use crate::{FuseOverlayfs, MARKS};
+use crate::{FuseOverlayfs, XATTRS};
 
 /// The snapshots of the probe.
 const PARENT: u32 = 1;
@@ -71,10 +71,10 @@ fn try_out(place: &Path, variant: &'static Variant, settings: &Settings) -> Resu
 }
 
 fn require_xattr(layer: &Path) -> Result<()> {
-    match xattr::set(layer, MARKS.opaque, b"n") {
-        Ok(()) => Ok(xattr::remove(layer, MARKS.opaque)?),
+    match xattr::set(layer, XATTRS.opaque, b"n") {
+        Ok(()) => Ok(xattr::remove(layer, XATTRS.opaque)?),
         Err(error) if error.errno() == Some(Errno::OPNOTSUPP) => Err(missing(
-            &format!("`{}` on the backing file system", MARKS.opaque),
+            &format!("`{}` on the backing file system", XATTRS.opaque),
             "put the store on ext4, xfs, btrfs or, since Linux 6.6, tmpfs",
         )),
         Err(error) => Err(error.into()),

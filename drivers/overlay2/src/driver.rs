@@ -32,7 +32,7 @@ impl Overlay2 {
     /// [`Error::ForeignRoot`](cowlab_driver::Error::ForeignRoot) when another store made it.
     pub fn open(options: &OpenOptions) -> Result<Self> {
         let ours = Options::from(options.variant);
-        let layers = Layers::open(options, NAME, ours.marks())?;
+        let layers = Layers::open(options, NAME, ours.xattrs())?;
         let places = Places(layers.home().root());
         for place in [places.links(), places.probe()] {
             make_dir_once(&place, 0o755)?;
@@ -168,7 +168,7 @@ impl Driver for Overlay2 {
         Ok(Staging::Upper {
             dir: self.layers.diff(chain.head()),
             parent,
-            opaque: self.options.marks().opaque,
+            opaque: self.options.xattrs().opaque,
         })
     }
 

@@ -6,7 +6,7 @@
 //! numbers agree without it.
 
 use cowlab_driver::Variant;
-use cowlab_driver::upper::Marks;
+use cowlab_driver::upper::OverlayXattrs;
 use cowlab_sys::MountOption;
 
 /// The variants. Each sets every option.
@@ -121,7 +121,7 @@ pub(crate) const VARIANTS: &[Variant] = &[
 ];
 
 /// The xattrs of overlayfs that only the host's root can write.
-const TRUSTED: Marks = Marks {
+const TRUSTED: OverlayXattrs = OverlayXattrs {
     opaque: "trusted.overlay.opaque",
     origin: "trusted.overlay.origin",
     redirect: Some("trusted.overlay.redirect"),
@@ -130,7 +130,7 @@ const TRUSTED: Marks = Marks {
 };
 
 /// Those that the owner of a file can write: `userxattr` (overlayfs.rst, "User xattr").
-const USER: Marks = Marks {
+const USER: OverlayXattrs = OverlayXattrs {
     opaque: "user.overlay.opaque",
     origin: "user.overlay.origin",
     redirect: Some("user.overlay.redirect"),
@@ -188,7 +188,7 @@ impl Options {
     }
 
     /// Where overlayfs keeps its notes.
-    pub(crate) const fn marks(self) -> Marks {
+    pub(crate) const fn xattrs(self) -> OverlayXattrs {
         match self.userxattr {
             true => USER,
             false => TRUSTED,

@@ -60,7 +60,7 @@ fn try_out(place: &Path, variant: &'static Variant, settings: &Settings) -> Resu
     driver.deactivate(child)?;
     check_upper(
         &driver.root().join(format!("{CHILD}/diff")),
-        Options::from(variant).marks().opaque,
+        Options::from(variant).xattrs().opaque,
     )
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cowlab_driver::{Bytes, Durability, Settings, SnapshotId};
-use cowlab_sys::Chance;
+use cowlab_sys::IdSource;
 
 /// Labels: names and values that the store keeps and does not read.
 pub type Labels = BTreeMap<String, String>;
@@ -94,7 +94,7 @@ pub struct StoreOptions {
     /// What the driver is told about its place besides the directory. What is not named here is as recorded.
     pub settings: Settings,
     /// Where the UUID of a store that is made comes from.
-    pub chance: Chance,
+    pub id_source: IdSource,
     /// How long to wait for another process that writes to the database.
     pub database_timeout: Duration,
     /// How long to wait for another operation on the same snapshot.
@@ -107,7 +107,7 @@ impl Default for StoreOptions {
             variant: None,
             driver_root: None,
             settings: Settings::new(),
-            chance: Chance::Kernel,
+            id_source: IdSource::Kernel,
             database_timeout: Duration::from_secs(30),
             lock_timeout: Duration::from_secs(5),
         }

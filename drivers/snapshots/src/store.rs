@@ -9,7 +9,7 @@ use cowlab_driver::{
     Access, Activation, Chain, Driver, Durability, Entry, FlushScope, Home, MountData, Mounts,
     OpenOptions, Settings, SnapshotId, Usage, Variant,
 };
-use cowlab_sys::Chance;
+use cowlab_sys::IdSource;
 use cowlab_sys::Stat;
 use cowlab_sys::lock::FileLock;
 use rusqlite::Transaction;
@@ -439,7 +439,7 @@ fn identify(
     let settings = settings::agreed(root, known, &options.settings)?;
     let uuid = match recorded {
         Some(identity) => identity.uuid,
-        None => uuid(root, database, options.chance)?,
+        None => uuid(root, database, options.id_source)?,
     };
     let identity = Identity {
         uuid,
@@ -503,11 +503,11 @@ fn same(a: &Path, b: &Path) -> bool {
 
 /// The store's own uuid, made and recorded at first. It comes before the driver is opened, so that a
 /// driver root claimed by a first open that failed is still ours at the next.
-fn uuid(root: &Path, database: &Database, chance: Chance) -> Result<String> {
+fn uuid(root: &Path, database: &Database, id_source: IdSource) -> Result<String> {
     if let Some(uuid) = database.meta("uuid")? {
         return Ok(uuid);
     }
-    let uuid = chance.uuid(&root.to_string_lossy())?;
+    let uuid = id_source.uuid(&root.to_string_lossy())?;
     database.set_meta("uuid", &uuid)?;
     Ok(uuid)
 }

@@ -9,7 +9,6 @@
 pub mod at;
 pub mod block;
 pub mod btrfs;
-mod chance;
 pub mod channel;
 pub mod cmd;
 pub mod cursor;
@@ -23,6 +22,7 @@ pub mod file;
 pub mod guard;
 pub mod holders;
 pub mod id_map;
+mod id_source;
 pub mod inside;
 pub mod interrupt;
 pub mod kernel_log;
@@ -48,10 +48,10 @@ pub mod user_namespace;
 pub mod xattr;
 pub mod zfs_library;
 
-pub use chance::Chance;
 pub use cmd::Cmd;
 pub use error::{Error, Result, io, sys};
 pub use guard::{Guard, Leak};
+pub use id_source::IdSource;
 pub use mount::{MountAttributes, MountGuard, MountOption, MountSpec};
 pub use root::Root;
 pub use rustix::io::Errno;

@@ -107,7 +107,7 @@ impl BackingFs {
 
     fn build(&mut self) -> Result<()> {
         let bytes = self.options.bytes;
-        let uuid = self.run.chance().fixed_uuid(&self.name);
+        let uuid = self.run.id_source().fixed_uuid(&self.name);
         let preallocate = self.options.preallocate;
         if let Some(command) = mkfs::command(self.backing, preallocate, uuid.as_deref()) {
             let command = command.args(mkfs::features(self.backing, self.options.extra));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use cowlab_sys::mountinfo::MountEntry;
-use cowlab_sys::{Chance, mount, mountinfo, process};
+use cowlab_sys::{IdSource, mount, mountinfo, process};
 
 use crate::{Result, Run};
 
@@ -39,9 +39,9 @@ impl Run {
     /// # Errors
     ///
     /// As [`start_with`](Self::start_with).
-    pub fn start_with_private_mounts(base: Option<PathBuf>, chance: Chance) -> Result<Self> {
+    pub fn start_with_private_mounts(base: Option<PathBuf>, id_source: IdSource) -> Result<Self> {
         process::unshare_mounts()?;
-        let run = Self::start_with(base, chance)?;
+        let run = Self::start_with(base, id_source)?;
         run.unmount_foreign();
         Ok(run)
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cowlab_sys::{Chance, Errno, process, sys};
+use cowlab_sys::{Errno, IdSource, process, sys};
 
 use crate::filesystem::Recorded;
 use crate::journal::{Intent, directory_name};
@@ -69,16 +69,16 @@ impl Run {
     /// Returns [`Error::NotRoot`], [`Error::Directory`] where nothing can be made in `base`, and
     /// [`Error::Sys`].
     pub fn start(base: Option<PathBuf>) -> Result<Self> {
-        Self::start_with(base, Chance::Kernel)
+        Self::start_with(base, IdSource::Kernel)
     }
 
-    /// Starts a run whose id, and the UUIDs and hash seeds of whose file systems, come from `chance`: with a seed they
+    /// Starts a run whose id, and the UUIDs and hash seeds of whose file systems, come from `id_source`: with a seed they
     /// are the same in every run.
     ///
     /// # Errors
     ///
     /// As [`start`](Self::start).
-    pub fn start_with(base: Option<PathBuf>, chance: Chance) -> Result<Self> {
+    pub fn start_with(base: Option<PathBuf>, id_source: IdSource) -> Result<Self> {
         if !process::is_root() {
             return Err(Error::NotRoot {
                 action: "start a test run",
@@ -87,8 +87,8 @@ impl Run {
         let base = base.unwrap_or_else(base_directory);
         let base = real_directory(&base)?;
         for attempt in 0..START_ATTEMPTS {
-            let id = draw_id(chance, attempt)?;
-            if let Some(shared) = Shared::start(&base, &id, chance)? {
+            let id = draw_id(id_source, attempt)?;
+            if let Some(shared) = Shared::start(&base, &id, id_source)? {
                 tracing::debug!(directory = %shared.directory().display(), "started a run");
                 return Ok(Self {
                     shared: Arc::new(shared),
@@ -222,8 +222,8 @@ impl Drop for Run {
 }
 
 /// Draws eight hexadecimal digits: the start of a UUID, which is all random.
-fn draw_id(chance: Chance, attempt: u32) -> Result<String> {
-    let uuid = chance.uuid(&format!("run {attempt}"))?;
+fn draw_id(id_source: IdSource, attempt: u32) -> Result<String> {
+    let uuid = id_source.uuid(&format!("run {attempt}"))?;
     Ok(uuid.chars().take(8).collect())
 }
 
@@ -233,14 +233,14 @@ mod tests {
 
     #[test]
     fn ids_have_eight_digits() {
-        for chance in [Chance::Kernel, Chance::Seed(1)] {
-            let id = draw_id(chance, 0).unwrap();
+        for id_source in [IdSource::Kernel, IdSource::Seed(1)] {
+            let id = draw_id(id_source, 0).unwrap();
             assert_eq!(
                 crate::journal::run_of(&directory_name(&id)),
                 Some(id.as_str())
             );
         }
-        let seeded = |attempt| draw_id(Chance::Seed(1), attempt).unwrap();
+        let seeded = |attempt| draw_id(IdSource::Seed(1), attempt).unwrap();
         assert_eq!(seeded(0), seeded(0));
         assert_ne!(seeded(0), seeded(1));
     }

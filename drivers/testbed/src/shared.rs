@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use cowlab_sys::lock::FileLock;
-use cowlab_sys::{Chance, Errno, io, process, stat};
+use cowlab_sys::{Errno, IdSource, io, process, stat};
 
 use crate::journal::{Intent, Journal, Origin, directory_name};
 use crate::{Error, Media, Result};
@@ -21,7 +21,7 @@ const MEMORY_RESERVE: u64 = 1 << 30;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) id: String,
-    chance: Chance,
+    id_source: IdSource,
     directory: PathBuf,
     journal: Mutex<Journal>,
     /// The number of the next name.
@@ -37,7 +37,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Makes and locks the directory of a run of this id; `None` where the name is taken, or was swept in the moment between
     /// making the directory and locking it, in which it cannot be told from a dead one.
-    pub(crate) fn start(base: &Path, id: &str, chance: Chance) -> Result<Option<Self>> {
+    pub(crate) fn start(base: &Path, id: &str, id_source: IdSource) -> Result<Option<Self>> {
         let directory = base.join(directory_name(id));
         match make_private_dir(&directory) {
             Err(error) if error.errno() == Some(Errno::EXIST) => return Ok(None),
@@ -57,7 +57,7 @@ impl Shared {
         let journal = Journal::create(&directory, Origin::of_this_process(id)?)?;
         Ok(Some(Self {
             id: id.to_owned(),
-            chance,
+            id_source,
             directory,
             journal: Mutex::new(journal),
             next: AtomicU32::new(1),
@@ -78,8 +78,8 @@ impl Shared {
     }
 
     /// Where identifiers of what the run makes come from.
-    pub(crate) fn chance(&self) -> Chance {
-        self.chance
+    pub(crate) fn id_source(&self) -> IdSource {
+        self.id_source
     }
 
     /// Tells whether the run is over: closed, or kept.

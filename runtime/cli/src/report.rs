@@ -21,7 +21,7 @@ use cowlab_reports::report::Written;
 use cowlab_reports::result::{JsonLines, ResultSet, Run as RunFacts, Timestamp};
 use cowlab_runtime::layout::Layout;
 use cowlab_sys::cmd::Cmd;
-use cowlab_sys::{Chance, interrupt};
+use cowlab_sys::{IdSource, interrupt};
 use cowlab_testbed::Run;
 
 use crate::exit::{self, Stop};
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         // Before anything is made; unpacking it comes later.
         Layout::open(given)?.image(None)?;
     }
-    let run = Run::start_with_private_mounts(args.dir.clone(), Chance::Kernel)?;
+    let run = Run::start_with_private_mounts(args.dir.clone(), IdSource::Kernel)?;
     let parts = fresh_parts(&args.out).map_err(|error| Stop {
         code: exit::USAGE,
         message: format!("{error:#}: name another directory for the report with --out"),
@@ -115,7 +115,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 
 /// Prints what the drivers find here.
 fn probes(args: &Args, engines: Vec<String>) -> anyhow::Result<u8> {
-    let run = Run::start_with_private_mounts(args.dir.clone(), Chance::Kernel)?;
+    let run = Run::start_with_private_mounts(args.dir.clone(), IdSource::Kernel)?;
     let environment = fingerprint::environment(&args.storage, engines);
     let mut lines = JsonLines::new(std::io::stdout(), facts(&run), &environment, now())?;
     let probed = probe::every_driver(&run, &mut |started, line| {

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 
 /// What becomes of an unfinished blob when its writer gives up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Leftover {
     Removed,
     Kept,
 }
@@ -29,12 +29,16 @@ pub struct Incoming<'b> {
     path: PathBuf,
     hasher: Sha256,
     size: u64,
-    fate: Fate,
+    leftover: Leftover,
 }
 
 impl<'b> Incoming<'b> {
     /// Makes or takes over a file, or returns `None` while somebody else writes it.
-    pub(super) fn attempt(blobs: &'b Blobs, path: PathBuf, fate: Fate) -> Result<Option<Self>> {
+    pub(super) fn attempt(
+        blobs: &'b Blobs,
+        path: PathBuf,
+        leftover: Leftover,
+    ) -> Result<Option<Self>> {
         let Some(lock) = FileLock::try_exclusive(&path)? else {
             return Ok(None);
         };
@@ -50,7 +54,7 @@ impl<'b> Incoming<'b> {
             path,
             hasher: Sha256::new(),
             size: 0,
-            fate,
+            leftover,
         }))
     }
 
@@ -120,7 +124,7 @@ impl<'b> Incoming<'b> {
                     found: format!("{} of {} bytes", self.size, expected.size),
                 });
             }
-            self.fate = Fate::Removed;
+            self.leftover = Leftover::Removed;
             if self.size > expected.size {
                 return Err(too_long(expected, from));
             }
@@ -135,7 +139,7 @@ impl<'b> Incoming<'b> {
         let size = self.size;
         let path = self.blobs.path(&digest);
         if self.blobs.size(&digest)? == Some(size) {
-            self.fate = Fate::Removed;
+            self.leftover = Leftover::Removed;
             let existed = true;
             return Ok(Stored {
                 digest,
@@ -146,7 +150,7 @@ impl<'b> Incoming<'b> {
         fsync_file(self.file(), &self.path)?;
         io("rename", &path, fs::rename(&self.path, &path))?;
         // The name is gone: there is nothing left to remove.
-        self.fate = Fate::Kept;
+        self.leftover = Leftover::Kept;
         fsync_dir(&self.blobs.dir)?;
         Ok(Stored {
             digest,
@@ -169,7 +173,7 @@ impl Incoming<'_> {
         fsync_file(self.file(), &self.path)?;
         io("rename", path, fs::rename(&self.path, path))?;
         // The name is gone: there is nothing left to remove.
-        self.fate = Fate::Kept;
+        self.leftover = Leftover::Kept;
         // Not by `create_dir_all` alone: the directory may have been made without a flush, for people.
         for dir in [Some(parent), parent.parent()].into_iter().flatten() {
             fsync_dir(dir)?;
@@ -193,7 +197,7 @@ impl Write for Incoming<'_> {
 
 impl Drop for Incoming<'_> {
     fn drop(&mut self) {
-        if self.fate == Fate::Kept {
+        if self.leftover == Leftover::Kept {
             return;
         }
         if let Err(error) = fs::remove_file(&self.path) {

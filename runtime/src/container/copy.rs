@@ -452,7 +452,7 @@ fn parent(to: &End<'_>, target: &Path) -> Result<(std::os::fd::OwnedFd, PathBuf)
 }
 
 fn new_name() -> Result<PathBuf> {
-    let unique = cowlab_sys::Chance::Kernel.uuid("cp")?;
+    let unique = cowlab_sys::IdSource::Kernel.uuid("cp")?;
     Ok(PathBuf::from(format!(".cowlab-cp-{unique}")))
 }
 

@@ -111,7 +111,7 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(dir: &Path) -> Result<Self> {
-        let unique = cowlab_sys::Chance::Kernel.uuid("exec")?;
+        let unique = cowlab_sys::IdSource::Kernel.uuid("exec")?;
         let path = dir.join(format!("exec-{unique}"));
         files::make_dir(&path)?;
         Ok(Self(path))

@@ -89,7 +89,7 @@ pub(super) fn replace(path: &Path, content: &[u8], durability: FileDurability) -
 pub(super) fn claim(path: &Path, content: &[u8], durability: FileDurability) -> Result<bool> {
     let dir = path.parent().unwrap_or(path);
     // A unique name beside it: linked into place, the claim never stands half-written.
-    let unique = cowlab_sys::Chance::Kernel.uuid("claim")?;
+    let unique = cowlab_sys::IdSource::Kernel.uuid("claim")?;
     let partial = dir.join(format!(".{unique}"));
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);

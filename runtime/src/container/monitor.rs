@@ -54,7 +54,7 @@ pub fn run(
     complain_to(&containers.dir_of(id).join("monitor.log"))?;
     let mut client = Client::new(line, input_ends)?;
     match begin(containers, id, size) {
-        Ok(begun) => finish(containers, begun, client, measure),
+        Ok(started) => finish(containers, started, client, measure),
         Err(error) => {
             let status = match &error {
                 Error::Start { status, .. } => *status,
@@ -98,15 +98,15 @@ fn reason(error: &Error) -> String {
 }
 
 /// A program that was started.
-struct Begun {
+struct StartedContainer {
     found: Found,
-    started: start::Started,
+    program: start::Started,
     listener: UnixListener,
     lock: FileLock,
 }
 
 /// Starts the program; whatever fails is written down as well.
-fn begin(containers: &Containers<'_>, id: &str, size: Size) -> Result<Begun> {
+fn begin(containers: &Containers<'_>, id: &str, size: Size) -> Result<StartedContainer> {
     let found = containers.read(id)?.ok_or_else(|| Error::NotFound {
         what: "container",
         name: id.to_owned(),
@@ -138,9 +138,9 @@ fn begin(containers: &Containers<'_>, id: &str, size: Size) -> Result<Begun> {
     containers.write_state(&found.record, &state)?;
     let started = start::start(containers, &found.record, &mut state, size);
     match started {
-        Ok(started) => Ok(Begun {
+        Ok(started) => Ok(StartedContainer {
             found,
-            started,
+            program: started,
             listener,
             lock,
         }),
@@ -160,10 +160,15 @@ fn begin(containers: &Containers<'_>, id: &str, size: Size) -> Result<Begun> {
 }
 
 /// Passes the output on until the program ends, and writes down how.
-fn finish(containers: &Containers<'_>, begun: Begun, client: Client, measure: bool) -> Result<()> {
-    let record = &begun.found.record;
+fn finish(
+    containers: &Containers<'_>,
+    started: StartedContainer,
+    client: Client,
+    measure: bool,
+) -> Result<()> {
+    let record = &started.found.record;
     let log = containers.dir_of(&record.id).join("log.json");
-    let mut relay = Relay::new(client, begun.listener, begun.started, &log, record.log)?;
+    let mut relay = Relay::new(client, started.listener, started.program, &log, record.log)?;
     relay.ends_with_command = record.is_borrower();
     relay.send(&Frame::Started);
     let status = relay.run();
@@ -192,7 +197,7 @@ fn finish(containers: &Containers<'_>, begun: Begun, client: Client, measure: bo
     if is_removed {
         containers.remove_ended(record)?;
     }
-    drop(begun.lock);
+    drop(started.lock);
     if let Ok(status) = status {
         relay.send(&Frame::Ended(status));
     }

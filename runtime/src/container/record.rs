@@ -182,7 +182,7 @@ impl State {
 pub(super) fn new_id() -> Result<String> {
     let mut id = String::new();
     while id.len() < 64 {
-        let uuid = cowlab_sys::Chance::Kernel.uuid("container")?;
+        let uuid = cowlab_sys::IdSource::Kernel.uuid("container")?;
         id.extend(uuid.chars().filter(|c| *c != '-'));
     }
     id.truncate(64);

@@ -153,7 +153,7 @@ impl Volumes {
         // Together with others, and not with a sweep.
         let _making = self.attaching()?;
         // Whole under another name first: a volume is there with its record or not at all.
-        let unique = cowlab_sys::Chance::Kernel.uuid(&volume.name)?;
+        let unique = cowlab_sys::IdSource::Kernel.uuid(&volume.name)?;
         let new = self.dir.join(format!("{NEW}{unique}"));
         files::make_dir(&new)?;
         let data = new.join(DATA);
@@ -266,7 +266,7 @@ impl Volumes {
 
     /// Takes a volume away from its name; returns where it is.
     fn set_aside(&self, name: &str) -> Result<PathBuf> {
-        let unique = cowlab_sys::Chance::Kernel.uuid(name)?;
+        let unique = cowlab_sys::IdSource::Kernel.uuid(name)?;
         let trash = self.dir.join(format!("{TRASH}{unique}"));
         let place = self.dir.join(name);
         io("rename", &place, fs::rename(&place, &trash))?;

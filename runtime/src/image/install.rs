@@ -5,7 +5,7 @@
 
 use cowlab_layer::Digest;
 use cowlab_snapshots::{ApplyOptions, Error as StoreError};
-use cowlab_sys::Chance;
+use cowlab_sys::IdSource;
 
 use super::discard::NewRecipe;
 use super::plan::{Plan, PlannedLayer};
@@ -49,7 +49,7 @@ impl Root {
         self.graph().begin_layer(&LayerRow {
             chain_id: layer.chain_id.to_string(),
             diff_id: layer.diff_id.to_string(),
-            cache_id: Chance::Kernel.uuid("cache id")?.replace('-', ""),
+            cache_id: IdSource::Kernel.uuid("cache id")?.replace('-', ""),
             parent: layer.parent.map(|parent| parent.to_string()),
             blob: layer.blob.to_string(),
             media_type: layer.media_type.clone(),

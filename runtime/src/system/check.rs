@@ -13,7 +13,7 @@ use cowlab_layer::changes::between;
 use cowlab_layer::stream::ReadOptions;
 use cowlab_layer::{Change, Digest};
 use cowlab_snapshots::{ApplyOptions, CheckReport, Error as StoreError, Filter};
-use cowlab_sys::Chance;
+use cowlab_sys::IdSource;
 
 use crate::blobs::Stored;
 use crate::graph::{LayerRow, LayerState};
@@ -232,7 +232,7 @@ impl Root {
             Some(parent) => self.graph().layer(parent)?,
             None => None,
         };
-        let fresh = format!("{FRESH}{}", Chance::Kernel.uuid("check")?);
+        let fresh = format!("{FRESH}{}", IdSource::Kernel.uuid("check")?);
         let options = ApplyOptions {
             digest: read.digest,
             diff_id: read.diff_id,

@@ -53,7 +53,7 @@ fn run_here(plan: &Plan, subjects: &[Subject]) -> anyhow::Result<Vec<bool>> {
     for (index, subject) in subjects.iter().enumerate() {
         backings.entry(subject.backing).or_default().push(index);
     }
-    let run = Run::start_with_private_mounts(plan.dir.clone(), plan.chance)?;
+    let run = Run::start_with_private_mounts(plan.dir.clone(), plan.id_source)?;
     for (backing, indices) in backings {
         let options = BackingOptions {
             media: Media::Memory,

@@ -6,7 +6,7 @@ use crate::{Error, Result, io};
 
 /// Where such identifiers come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Chance {
+pub enum IdSource {
     /// The kernel's random number generator.
     #[default]
     Kernel,
@@ -15,7 +15,7 @@ pub enum Chance {
     Seed(u64),
 }
 
-impl Chance {
+impl IdSource {
     /// Draws a UUID (RFC 9562, version 4) for the thing of that name.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_uuid_and_names_tell_apart() {
-        let uuid = |seed, of| Chance::Seed(seed).uuid(of).unwrap();
+        let uuid = |seed, of| IdSource::Seed(seed).uuid(of).unwrap();
         assert_eq!(uuid(1, "ext4"), uuid(1, "ext4"));
         assert_ne!(uuid(1, "ext4"), uuid(1, "xfs"));
         assert_ne!(uuid(1, "ext4"), uuid(2, "ext4"));
@@ -78,8 +78,8 @@ mod tests {
 
     #[test]
     fn a_seeded_uuid_looks_like_a_random_one() {
-        for chance in [Chance::Seed(7), Chance::Kernel] {
-            let uuid = chance.uuid("x").unwrap();
+        for id_source in [IdSource::Seed(7), IdSource::Kernel] {
+            let uuid = id_source.uuid("x").unwrap();
             let digits: Vec<usize> = uuid.split('-').map(str::len).collect();
             assert_eq!(digits, [8, 4, 4, 4, 12]);
             assert_eq!(&uuid[14..15], "4");
@@ -89,8 +89,8 @@ mod tests {
 
     #[test]
     fn the_kernel_never_repeats() {
-        let draw = || Chance::Kernel.uuid("x").unwrap();
+        let draw = || IdSource::Kernel.uuid("x").unwrap();
         assert_ne!(draw(), draw());
-        assert_eq!(Chance::Kernel.fixed_uuid("x"), None);
+        assert_eq!(IdSource::Kernel.fixed_uuid("x"), None);
     }
 }
