@@ -5,24 +5,13 @@ use std::collections::BTreeMap;
 use cowlab_driver::Bytes;
 use cowlab_time::Timestamp;
 use oci_spec::image::{Config, ImageConfiguration};
-use serde::{Deserialize, Serialize};
 
 use super::log::LogOptions;
 use super::mounts::{Attached, MountRequest};
-use super::record::{self, Record};
+use super::names;
+use super::record::{Network, Record, snapshot_of};
 use super::seccomp::Seccomp;
 use super::{Error, Result};
-
-/// What a container sees of the host's network.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Network {
-    /// A loopback device of its own, and nothing else.
-    #[default]
-    None,
-    /// The host's network, as it is.
-    Host,
-}
 
 /// What a container is made from.
 #[derive(Debug, Clone)]
@@ -92,11 +81,6 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// SIGTERM.
 const TERM: i32 = 15;
 
-/// The active snapshot with the layer of the container that has this id.
-pub(super) fn snapshot_of(id: &str) -> String {
-    format!("container/{id}")
-}
-
 /// Makes the record of a container.
 pub(super) fn record(
     id: String,
@@ -108,7 +92,7 @@ pub(super) fn record(
     let args = arguments(source, options)?;
     let name = options.name.clone();
     let name = name.unwrap_or_else(|| format!("c-{}", id.get(..12).unwrap_or(&id)));
-    record::check_name("container name", &name)?;
+    names::check_name("container name", &name)?;
     let hostname = options.hostname.clone().unwrap_or_default();
     check_hostname(&hostname)?;
     let stop_signal = stop_signal(&image, options)?;

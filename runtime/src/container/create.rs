@@ -10,8 +10,8 @@ use super::config::{self, CreateOptions, Source};
 use super::files::FileDurability;
 use super::mounts::{self, Attached, MountRequest};
 use super::place::Containers;
-use super::record::{self, Record, State, Step};
-use super::{Error, Result, files, prepare};
+use super::record::{Record, State, Step};
+use super::{Error, Result, files, names, prepare};
 use crate::graph::UserRow;
 
 impl Containers<'_> {
@@ -35,7 +35,7 @@ impl Containers<'_> {
         // Everything that can be wrong with the command line is, before anything is made.
         let id = match &options.prestarted {
             Some(id) => id.clone(),
-            None => record::new_id()?,
+            None => names::new_id()?,
         };
         config::record(id.clone(), source, options, Vec::new())?;
         if let Some(name) = &options.name {

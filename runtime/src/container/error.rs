@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::place::Found;
-
 /// An error of containers and volumes. A message names the object, the reason and, where there is one, the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -125,14 +123,6 @@ impl Error {
             what,
             value: value.to_owned(),
             reason: reason.into(),
-        }
-    }
-
-    pub(super) fn wrong_state(found: &Found, needed: impl Into<String>) -> Self {
-        Self::WrongState {
-            name: found.record.name.clone(),
-            state: found.phase.word().to_owned(),
-            needed: needed.into(),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::monitor::failed;
 use super::place::{Containers, Found, Phase};
 use super::streams::Streams;
 use super::view::View;
-use super::{Error, Result, causes, config, files, prepare, spec, user};
+use super::{Result, causes, config, files, prepare, spec, user};
 use converse::Conversation;
 
 /// How a program is run.
@@ -44,10 +44,10 @@ impl Containers<'_> {
     pub fn exec(&self, found: &Found, options: &ExecOptions) -> Result<i32> {
         let record = &found.record;
         let Some(init) = self.init(found)? else {
-            return Err(Error::wrong_state(found, "start it first"));
+            return Err(found.wrong_state("start it first"));
         };
         if found.phase == Phase::Paused {
-            return Err(Error::wrong_state(found, "unpause it before exec"));
+            return Err(found.wrong_state("unpause it before exec"));
         }
         self.wake(&record.id)?;
         let root = Root::open(Path::new(&format!("/proc/{}/root", init.pid())))?;

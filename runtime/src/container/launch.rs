@@ -38,7 +38,7 @@ impl Launch {
     pub(super) fn new(record: &Record, size: Size) -> Result<(Self, Launched)> {
         let (reader, writer) = io("pipe", "", std::io::pipe())?;
         let launch = Self {
-            filter: Filter::of(record)?,
+            filter: Filter::of(&record.name, &record.seccomp)?,
             size,
             failure: Arc::new(writer),
             starter: Arc::new(Task::current()?),

@@ -13,9 +13,9 @@ use cowlab_sys::{Cmd, Errno, io};
 
 use super::attach::Session;
 use super::place::{Containers, Found, Phase};
-use super::record::{self, Record, State, Step};
+use super::record::{Record, State, Step, snapshot_of};
 use super::{Error, Result};
-use super::{config, monitor};
+use super::{monitor, names};
 
 /// SIGKILL, which no process catches.
 const KILL: i32 = 9;
@@ -112,7 +112,7 @@ impl Containers<'_> {
     ///
     /// [`Error::Sys`] for a process that cannot be started.
     pub fn prestart_monitor(&self, options: &StartOptions) -> Result<PrestartedMonitor> {
-        monitor_for(record::new_id()?, options)
+        monitor_for(names::new_id()?, options)
     }
 
     /// Starts a container that does not run, and returns once its program was started.
@@ -172,7 +172,7 @@ impl Containers<'_> {
                 phase if phase.is_alive() => "it is started already",
                 _ => "`rm` removes what is left of it",
             };
-            return Err(Error::wrong_state(&found, needed));
+            return Err(found.wrong_state(needed));
         }
         let PrestartedMonitor { line, .. } = monitor()?;
         let mut session = Session::new(line, &record.name);
@@ -203,7 +203,7 @@ impl Containers<'_> {
             }
             _ => "start it before you attach to it",
         };
-        Err(Error::wrong_state(found, needed))
+        Err(found.wrong_state(needed))
     }
 
     pub(super) fn again(&self, record: &Record) -> Result<Found> {
@@ -305,10 +305,7 @@ impl Containers<'_> {
         let found = self.again(record)?;
         match self.send(&found, signal)? {
             true => Ok(()),
-            false => Err(Error::wrong_state(
-                &found,
-                "only one that runs gets signals",
-            )),
+            false => Err(found.wrong_state("only one that runs gets signals")),
         }
     }
 
@@ -426,7 +423,7 @@ impl Containers<'_> {
     pub fn remove_damaged(&self, text: &str) -> Result<String> {
         let id = self.id_of(text)?;
         let _lock = FileLock::exclusive(&self.dir_of(&id).join("lock"))?;
-        let snapshot = config::snapshot_of(&id);
+        let snapshot = snapshot_of(&id);
         self.end_unknown(&id, &snapshot)?;
         self.discard(&id, &snapshot, None)?;
         Ok(id)
@@ -441,14 +438,14 @@ impl Containers<'_> {
         let found = self.again(record)?;
         if found.phase == Phase::Damaged {
             if !options.force {
-                return Err(Error::wrong_state(&found, "force the removal with -f"));
+                return Err(found.wrong_state("force the removal with -f"));
             }
             self.end_unknown(&record.id, &record.snapshot)?;
         }
         if found.phase.is_alive() {
             if !options.force {
                 let needed = "stop it first, or force the removal with -f";
-                return Err(Error::wrong_state(&found, needed));
+                return Err(found.wrong_state(needed));
             }
             self.end_now(record)?;
         }

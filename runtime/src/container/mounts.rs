@@ -7,8 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use cowlab_driver::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::record;
-use super::{Error, Result};
+use super::{Error, Result, names};
 
 /// A mount that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,7 +191,7 @@ pub fn parse_volume(text: &str) -> Result<MountRequest> {
             "a path of the host starts with `/` or `.`, and a volume's name has no `/`",
         )),
         Some(name) => {
-            record::check_name("volume name", name)?;
+            names::check_name("volume name", name)?;
             let name = Some(name.to_owned());
             Ok(MountRequest::Volume {
                 name,
@@ -325,7 +324,7 @@ fn mount_request(parts: Parts) -> Result<MountRequest, String> {
     match kind {
         "volume" => {
             if let Some(name) = &parts.source {
-                record::check_name("volume name", name).map_err(|error| error.to_string())?;
+                names::check_name("volume name", name).map_err(|error| error.to_string())?;
             }
             let (name, copy) = (parts.source, !parts.no_copy);
             Ok(MountRequest::Volume {

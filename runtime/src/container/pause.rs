@@ -10,7 +10,7 @@ use cowlab_sys::lock::FileLock;
 
 use super::place::{Containers, Found, Phase};
 use super::record::Record;
-use super::{Error, Result, cgroup, files};
+use super::{Result, cgroup, files};
 
 impl Containers<'_> {
     fn pause_lock(&self, id: &str) -> PathBuf {
@@ -40,7 +40,7 @@ impl Containers<'_> {
                 Phase::Paused => "it is paused already",
                 _ => "only one that runs can be paused",
             };
-            return Err(Error::wrong_state(&found, needed));
+            return Err(found.wrong_state(needed));
         }
         // First: whoever finds it frozen has to know that it is to stay so.
         files::replace(
@@ -53,7 +53,7 @@ impl Containers<'_> {
             if let Err(error) = self.resume(&record.id) {
                 tracing::warn!(%error, "left behind");
             }
-            Error::wrong_state(&found, format!("it cannot be paused: {reason}"))
+            found.wrong_state(format!("it cannot be paused: {reason}"))
         })
     }
 
@@ -69,7 +69,7 @@ impl Containers<'_> {
         self.resume(&record.id)?;
         match found.phase {
             Phase::Paused => Ok(()),
-            _ => Err(Error::wrong_state(&found, "it is not paused")),
+            _ => Err(found.wrong_state("it is not paused")),
         }
     }
 
@@ -127,7 +127,7 @@ impl<'a> Paused<'a> {
         };
         cgroup::freeze(id, true).map_err(|reason| {
             let remedy = "stop it first, or take `--pause=false`";
-            Error::wrong_state(found, format!("it cannot be paused ({reason}): {remedy}"))
+            found.wrong_state(format!("it cannot be paused ({reason}): {remedy}"))
         })?;
         Ok(paused)
     }

@@ -8,7 +8,8 @@ use cowlab_sys::{Errno, durability, io};
 
 use super::files::FileDurability;
 use super::log::Logs;
-use super::record::{self, Record, State, Step};
+use super::names::{check_name, is_id};
+use super::record::{self, Record, State, Step, snapshot_of};
 use super::volume::Volumes;
 use super::{Error, Result, files};
 use crate::Root;
@@ -30,6 +31,17 @@ pub struct Found {
     pub state: State,
     /// What it is now, as the processes tell.
     pub phase: Phase,
+}
+
+impl Found {
+    /// The error of an operation that makes no sense for a container that is as this one is.
+    pub(super) fn wrong_state(&self, needed: impl Into<String>) -> Error {
+        Error::WrongState {
+            name: self.record.name.clone(),
+            state: self.phase.word().to_owned(),
+            needed: needed.into(),
+        }
+    }
 }
 
 /// What a container is now.
@@ -105,12 +117,6 @@ pub(crate) fn first_processes(dir: &Path) -> Vec<u32> {
         init.open().ok()?.map(|task| task.pid())
     };
     entries.into_iter().filter_map(alive).collect()
-}
-
-/// Whether a root at `dir` keeps a container of this id: its record is there before its image is held, and goes last.
-pub(crate) fn is_kept(dir: &Path, id: &str) -> bool {
-    let record = dir.join("containers").join(id).join("container.json");
-    record.try_exists().unwrap_or(true)
 }
 
 impl<'a> Containers<'a> {
@@ -211,7 +217,7 @@ impl<'a> Containers<'a> {
     /// Without a name, the names are searched for the container's.
     pub(super) fn discard(&self, id: &str, snapshot: &str, name: Option<&str>) -> Result<()> {
         // One that was borrowed is its owner's to remove.
-        if snapshot == super::config::snapshot_of(id) {
+        if snapshot == snapshot_of(id) {
             match self.store().remove(snapshot) {
                 Ok(()) | Err(cowlab_snapshots::Error::NotFound { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -271,7 +277,7 @@ impl<'a> Containers<'a> {
     /// The id of the container that a name, an id or the start of an id stands for.
     pub(super) fn id_of(&self, text: &str) -> Result<String> {
         let not_found = || not_found(text);
-        let is_name = record::check_name("container", text).is_ok();
+        let is_name = check_name("container", text).is_ok();
         if is_name
             && let Ok(id) = std::fs::read_to_string(self.name_file(text))
             && is_id(&id)
@@ -485,8 +491,4 @@ fn not_found(text: &str) -> Error {
         name: text.to_owned(),
         list: "cowlab ps -a",
     }
-}
-
-pub(super) fn is_id(name: &str) -> bool {
-    name.len() == 64 && name.chars().all(|c| c.is_ascii_hexdigit())
 }

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use cowlab_sys::process::with_private_mounts;
 use cowlab_sys::{Errno, FileKind, Root, io};
 
-use super::config::Network;
 use super::mounts::Attached;
 use super::place::Containers;
-use super::record::Record;
+use super::record::{Network, Record};
 use super::spec::{self, SpecMount};
 use super::user::{self, User};
 use super::view::{self, Content, View};

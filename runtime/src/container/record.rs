@@ -8,11 +8,26 @@ use cowlab_time::Timestamp;
 use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 
-use super::config::Network;
+use super::Result;
 use super::log::LogOptions;
 use super::mounts::Attached;
 use super::seccomp::Seccomp;
-use super::{Error, Result};
+
+/// What a container sees of the host's network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// A loopback device of its own, and nothing else.
+    #[default]
+    None,
+    /// The host's network, as it is.
+    Host,
+}
+
+/// The active snapshot with the layer of the container that has this id.
+pub(super) fn snapshot_of(id: &str) -> String {
+    format!("container/{id}")
+}
 
 /// What was asked for. Nothing in it changes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -82,7 +97,7 @@ impl Record {
     /// Whether its layer is a snapshot of somebody else's: see [`CreateOptions::borrowed`](super::CreateOptions::borrowed).
     #[must_use]
     pub fn is_borrower(&self) -> bool {
-        self.snapshot != super::config::snapshot_of(&self.id)
+        self.snapshot != snapshot_of(&self.id)
     }
 
     /// The name of the host that it sees.
@@ -174,54 +189,6 @@ impl State {
             exit_code: None,
             error: None,
             scaffold: Vec::new(),
-        }
-    }
-}
-
-/// Draws an id: 64 hexadecimal digits.
-pub(super) fn new_id() -> Result<String> {
-    let mut id = String::new();
-    while id.len() < 64 {
-        let uuid = cowlab_sys::IdSource::Kernel.uuid("container")?;
-        id.extend(uuid.chars().filter(|c| *c != '-'));
-    }
-    id.truncate(64);
-    Ok(id)
-}
-
-/// Refuses what cannot name a container or a volume: docker's rule.
-pub(super) fn check_name(what: &'static str, name: &str) -> Result<()> {
-    let first = name
-        .chars()
-        .next()
-        .is_some_and(|c| c.is_ascii_alphanumeric());
-    let rest = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    if first && name.len() > 1 && name.len() <= 255 && name.chars().all(rest) {
-        return Ok(());
-    }
-    let reason =
-        "a name has 2 to 255 letters, digits, `_`, `.` or `-`, and starts with a letter or a digit";
-    Err(Error::invalid(what, name, reason))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_long_and_differ() {
-        let (one, two) = (new_id().unwrap(), new_id().unwrap());
-        assert_eq!(one.len(), 64);
-        assert_ne!(one, two);
-    }
-
-    #[test]
-    fn names_are_dockers() {
-        for name in ["ab", "a.b-c_d", "9x"] {
-            assert!(check_name("container name", name).is_ok(), "{name}");
-        }
-        for name in ["", "a", "-a", ".a", "a/b", "a b", "../x", &"a".repeat(256)] {
-            assert!(check_name("container name", name).is_err(), "{name}");
         }
     }
 }

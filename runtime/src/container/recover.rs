@@ -18,9 +18,10 @@ use cowlab_snapshots::Filter;
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::process::boot_id;
 
-use super::place::{Containers, Found, Phase, is_id};
-use super::record::Record;
-use super::{Error, Result, config, files};
+use super::names::is_id;
+use super::place::{Containers, Found, Phase};
+use super::record::{Record, snapshot_of};
+use super::{Error, Result, files};
 use crate::Root;
 
 /// The boot in which the containers were last recovered, in the graph.
@@ -75,7 +76,7 @@ impl Containers<'_> {
         };
         let Some(Found { record, phase, .. }) = self.read(id)? else {
             tracing::debug!(id, "removed: it has no record");
-            return self.discard(id, &config::snapshot_of(id), None);
+            return self.discard(id, &snapshot_of(id), None);
         };
         let is_lost = match phase {
             Phase::Creating | Phase::Removing => true,
@@ -124,7 +125,7 @@ impl Containers<'_> {
                 files::remove(&self.name_file(&name))?;
             }
         }
-        let prefix = config::snapshot_of("");
+        let prefix = snapshot_of("");
         let filter = Filter {
             prefix: Some(prefix.clone()),
             ..Filter::default()

@@ -12,7 +12,6 @@ use oci_spec::runtime::LinuxSeccomp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::record::Record;
 use super::{Error, Result};
 use program::Programs;
 
@@ -186,16 +185,16 @@ impl Filter {
     /// # Errors
     ///
     /// [`Error::Start`] where the filter that was promised cannot be loaded.
-    pub(super) fn of(record: &Record) -> Result<Self> {
+    pub(super) fn of(container: &str, seccomp: &Seccomp) -> Result<Self> {
         let failed = |reason: String| Error::Start {
-            name: record.name.clone(),
+            name: container.to_owned(),
             reason: format!("its system calls are to be filtered, and {reason}"),
             status: 125,
         };
-        if record.seccomp != Seccomp::Unconfined && !is_supported() {
+        if *seccomp != Seccomp::Unconfined && !is_supported() {
             return Err(failed(NOT_HERE.to_owned()));
         }
-        Ok(Self(record.seccomp.programs().map_err(failed)?))
+        Ok(Self(seccomp.programs().map_err(failed)?))
     }
 
     /// Has the kernel filter this process's system calls from now on.

@@ -5,8 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::cgroup;
-use super::config::Network;
-use super::record::Record;
+use super::record::{Network, Record};
 use super::seccomp::Seccomp;
 use super::user::User;
 

@@ -7,6 +7,8 @@
 //! <root>/volumes/.lock                shared by who attaches a volume, alone for who removes one
 //! ```
 
+mod removal;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,9 +22,7 @@ use cowlab_sys::{Errno, at, durability, io};
 use cowlab_time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::place::Containers;
-use super::prune::Pruned;
-use super::{Error, Result, files, record};
+use super::{Error, Result, files, names};
 
 /// What is kept about a volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,9 +49,6 @@ pub struct Volume {
 pub struct Volumes {
     dir: PathBuf,
 }
-
-/// How long a removal waits for those who make containers.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 const DATA: &str = "_data";
 const RECORD: &str = "volume.json";
@@ -119,10 +116,10 @@ impl Volumes {
     pub fn create(&self, name: Option<&str>, labels: BTreeMap<String, String>) -> Result<Volume> {
         let name = match name {
             Some(name) => {
-                record::check_name("volume name", name)?;
+                names::check_name("volume name", name)?;
                 name.to_owned()
             }
-            None => record::new_id()?,
+            None => names::new_id()?,
         };
         match self.find(&name)? {
             Some(volume) => Ok(volume),
@@ -132,7 +129,7 @@ impl Volumes {
 
     /// Makes an anonymous volume.
     pub(super) fn create_anonymous(&self) -> Result<Volume> {
-        self.make(record::new_id()?, BTreeMap::new(), true)
+        self.make(names::new_id()?, BTreeMap::new(), true)
     }
 
     fn make(
@@ -175,7 +172,7 @@ impl Volumes {
     }
 
     fn find(&self, name: &str) -> Result<Option<Volume>> {
-        if record::check_name("volume name", name).is_err() {
+        if names::check_name("volume name", name).is_err() {
             return Ok(None);
         }
         let place = self.dir.join(name);
@@ -221,36 +218,6 @@ impl Volumes {
         Ok(names.collect())
     }
 
-    /// Removes a volume with its content.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`]; [`Error::VolumeInUse`] while a container, running or not, has it; [`Error::VolumesInUse`].
-    pub fn remove(&self, name: &str, containers: &Containers<'_>) -> Result<()> {
-        self.remove_for(None, name, containers)
-    }
-
-    /// Removes a volume with a container that is being removed, as [`remove`](Self::remove) does.
-    pub(super) fn remove_for(
-        &self,
-        container: Option<&str>,
-        name: &str,
-        containers: &Containers<'_>,
-    ) -> Result<()> {
-        let alone = self.alone_within(PATIENCE)?;
-        self.get(name)?;
-        let users = containers.users_of_volume_but(container, name)?;
-        if !users.is_empty() {
-            return Err(Error::VolumeInUse {
-                name: name.to_owned(),
-                users: users.join(", "),
-            });
-        }
-        let trash = self.set_aside(name)?;
-        drop(alone);
-        self.empty(&[trash])
-    }
-
     /// Removes a volume that was made a moment ago and that nobody knows of.
     pub(super) fn remove_unused(&self, name: &str) -> Result<()> {
         // Not together with a sweep.
@@ -282,33 +249,6 @@ impl Volumes {
             cowlab_sys::dir::remove_tree(place)?;
         }
         Ok(())
-    }
-
-    /// Removes of the wanted volumes those that no container has.
-    ///
-    /// # Errors
-    ///
-    /// The first that cannot be removed; [`Error::VolumesInUse`].
-    pub fn prune(
-        &self,
-        containers: &Containers<'_>,
-        wanted: impl Fn(&Volume) -> bool,
-    ) -> Result<Pruned> {
-        let alone = self.alone_within(PATIENCE)?;
-        let (mut pruned, mut trash) = (Pruned::default(), Vec::new());
-        for volume in self.list()? {
-            if wanted(&volume) && containers.users_of_volume(&volume.name)?.is_empty() {
-                trash.push(self.set_aside(&volume.name)?);
-                pruned.removed.push(volume.name);
-            }
-        }
-        drop(alone);
-        for place in &trash {
-            let allocated = cowlab_driver::tree::allocation(place);
-            pruned.reclaimed += allocated.map_or(0, |allocated| allocated.bytes.0);
-        }
-        self.empty(&trash)?;
-        Ok(pruned)
     }
 
     /// Gives a volume its first content: what an image has at `from`, with owners, modes, times and extended attributes. That

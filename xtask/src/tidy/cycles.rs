@@ -18,7 +18,6 @@ const ALLOWED: &[(&str, &str)] = &[
         "stands on conformance, which is being rebuilt",
     ),
     ("reports/src", "is next"),
-    ("runtime/src", "is next"),
     ("runtime/build/src", "is next"),
     ("runtime/cli/src", "is next"),
     ("runtime/dockerfile/src", "is next"),

@@ -8,10 +8,9 @@ use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 
-use crate::container::config::Network;
 use crate::container::launch::{Launch, Launched};
 use crate::container::place::Containers;
-use crate::container::record::{Process, Record, State, Step};
+use crate::container::record::{Network, Process, Record, State, Step};
 use crate::container::streams::{Ends, Streams};
 use crate::container::{Error, Result, attach, causes, cgroup, files, prepare};
 
