@@ -9,7 +9,7 @@ use cowlab_runtime::graph::{LayerRow, StepRow};
 use sha2::{Digest as _, Sha256};
 
 use crate::Result;
-use crate::builder::lock;
+use crate::mutex::lock;
 use crate::tree::put;
 
 /// What the result of a step depends on, as it is added.

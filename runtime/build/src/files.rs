@@ -17,7 +17,8 @@ use cowlab_sys::{FileKind, Root, at, io};
 use crate::cache::{Key, Outcome};
 use crate::copy::{Options, Target, make_dirs};
 use crate::progress::Step;
-use crate::stage::{Stage, State};
+use crate::stage::Stage;
+use crate::state::State;
 use crate::tree::{Changes, Selected, Tree};
 use crate::{Error, Result};
 

@@ -6,6 +6,7 @@
 //! finds the layer that an earlier build made of it.
 
 mod advise;
+mod build;
 mod builder;
 mod cache;
 mod config;
@@ -13,14 +14,16 @@ mod copy;
 mod error;
 mod files;
 mod mounts;
+mod mutex;
 mod options;
 mod progress;
 mod run;
 mod stage;
+mod state;
 mod tree;
 
 pub use advise::{Advice, Copied, Hint, Remedy, StepReport, advise};
-pub use builder::{Built, build};
+pub use build::{Built, build};
 pub use error::{Error, Place, Result};
 pub use options::{BuildOptions, Secret};
 pub use progress::{Event, Progress, Step};

@@ -21,7 +21,8 @@ use crate::cache::Key;
 use crate::copy::{Options, Target};
 use crate::options::Secret;
 use crate::progress::{Event, Step};
-use crate::stage::{Stage, State};
+use crate::stage::Stage;
+use crate::state::State;
 use crate::tree::{Changes, Selected, Tree, cleaned};
 use crate::{Error, Result};
 

@@ -15,7 +15,8 @@ use serde_json::json;
 use crate::cache::Outcome;
 use crate::mounts::{Mounts, OfContext, SCRIPTS};
 use crate::progress::{Event, Step};
-use crate::stage::{Stage, State};
+use crate::stage::Stage;
+use crate::state::State;
 use crate::{Error, Result};
 
 /// The host name that programs of a build see, as in BuildKit: where they write it down it is the same in every build.
