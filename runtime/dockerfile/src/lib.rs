@@ -16,6 +16,7 @@ mod mode;
 mod mount;
 mod parse;
 mod plan;
+mod ports;
 mod scope;
 mod words;
 

@@ -10,7 +10,7 @@ use crate::instruction::{
     OnBuild, Program, Run, Source,
 };
 use crate::lines::{self, HereDocument, Logical};
-use crate::{mount, scope, words};
+use crate::{mount, ports, words};
 
 const NAMES: [&str; 18] = [
     "ADD",
@@ -528,7 +528,7 @@ fn expose(request: &Request<'_>) -> Result<Vec<String>, Fault> {
         .filter(|word| !word.contains(['$', '"', '\'', request.escape]))
         .cloned()
         .collect();
-    scope::ports(&fixed)?;
+    ports::parse(&fixed)?;
     Ok(words)
 }
 
