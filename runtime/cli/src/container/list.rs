@@ -1,15 +1,15 @@
 //! Verbs that print what is known about containers.
 
 use std::io::Write;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use cowlab_driver::Bytes;
 use cowlab_runtime::container::{Containers, Found, Phase};
-use cowlab_time::Timestamp;
 use serde_json::{Value, json};
 
+use super::fields::{self, id, since, span, status_text};
 use super::select::Selection;
-use super::{Open, each, fields};
+use super::{Open, each};
 use crate::exit;
 use crate::format::{Format, ListFormat, ObjectFormat};
 use crate::root::RootArgs;
@@ -144,14 +144,6 @@ fn print_table(
     Ok(table::write(out, &header[..columns], &rows)?)
 }
 
-/// An id, or the beginning that people use.
-pub(super) fn id(found: &Found, no_trunc: bool) -> String {
-    match no_trunc {
-        true => found.record.id.clone(),
-        false => found.record.short_id().to_owned(),
-    }
-}
-
 fn cells(found: &Found, id: String) -> Vec<String> {
     let record = &found.record;
     vec![
@@ -181,40 +173,6 @@ fn row(containers: &Containers<'_>, found: &Found, size: bool) -> anyhow::Result
         "exit_code": found.state.exit_code,
         "size": usage,
     }))
-}
-
-pub(super) fn status_text(found: &Found) -> String {
-    let state = &found.state;
-    let ago = |time: Option<Timestamp>| time.map(|time| span(since(time))).unwrap_or_default();
-    match found.phase {
-        Phase::Running => format!("Up {}", ago(state.started)),
-        Phase::Paused => format!("Up {} (Paused)", ago(state.started)),
-        Phase::Unwatched => format!("Up {}, its monitor has died", ago(state.started)),
-        Phase::Exited => match state.exit_code {
-            Some(code) => format!("Exited ({code}) {} ago", ago(state.finished)),
-            None => format!("Exited (unknown) {} ago", ago(state.finished)),
-        },
-        Phase::Dead => "Dead (nobody saw it end)".to_owned(),
-        Phase::Creating => "Creating, or cut off".to_owned(),
-        Phase::Removing => "Removing, or cut off".to_owned(),
-        Phase::Created => "Created".to_owned(),
-        Phase::Damaged => "Damaged (`rm -f` removes it)".to_owned(),
-        Phase::Starting => "Starting".to_owned(),
-    }
-}
-
-pub(super) fn since(time: Timestamp) -> Duration {
-    Timestamp::from(SystemTime::now()).since(time)
-}
-
-pub(super) fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..120 => format!("{seconds} seconds"),
-        120..7200 => format!("{} minutes", seconds / 60),
-        7200..172_800 => format!("{} hours", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
-    }
 }
 
 /// `cowlab logs`.
@@ -380,14 +338,4 @@ fn graph_driver(containers: &Containers<'_>, found: &Found) -> Value {
             "MergedDir": pid(found).map(|pid| format!("/proc/{pid}/root")),
         },
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_read_as_dockers() {
-        assert_eq!(span(Duration::from_secs(200)), "3 minutes");
-    }
 }
