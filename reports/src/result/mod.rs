@@ -9,6 +9,7 @@
 //! The format is versioned ([`SCHEMA`]) and described for other programs by [`JSON_SCHEMA`].
 
 mod counted;
+mod deviation;
 mod environment;
 mod number;
 mod outcome;
@@ -21,10 +22,11 @@ mod writer;
 
 pub use counted::Counted;
 pub use cowlab_time::Timestamp;
+pub use deviation::{Deviation, Impact};
 pub use environment::{Environment, EnvironmentRef, Storage};
-pub use outcome::{Impact, Outcome, Risk, Status};
+pub use outcome::{Outcome, Risk, Status};
 pub use place::{Column, Media, Place};
-pub use probe::{Availability, Deviation, Image, Probe, Skipped, Subject};
+pub use probe::{Availability, Image, Probe, Skipped, Subject};
 pub use reader::{ReadError, Reader};
 pub use series::{
     Arm, CacheState, Device, Parameter, Parameters, Series, SeriesId, Unit, Warning, names,

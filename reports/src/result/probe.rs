@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Impact, Place};
+use super::{Deviation, Place};
 
 /// Whether something can run here, found out by doing it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,21 +18,6 @@ pub enum Availability {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         remedy: Option<String>,
     },
-}
-
-/// A declared difference from a plain directory; conformance checks it like any other claim.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deviation {
-    /// Case whose claim does not hold.
-    pub case: String,
-    /// What happens instead.
-    pub observed: String,
-    /// Why.
-    pub because: String,
-    /// What that means for users.
-    pub impact: Impact,
-    /// Where this is known from.
-    pub see: Vec<String>,
 }
 
 /// The probe of one driver in one variant.
