@@ -17,10 +17,6 @@ const ALLOWED: &[(&str, &str)] = &[
         "conformance/proofs/src",
         "stands on conformance, which is being rebuilt",
     ),
-    ("reports/src", "is next"),
-    ("runtime/build/src", "is next"),
-    ("runtime/cli/src", "is next"),
-    ("runtime/dockerfile/src", "is next"),
 ];
 
 /// Files that a crate begins with, the first of which counts where a folder has both.
