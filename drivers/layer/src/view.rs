@@ -322,16 +322,7 @@ impl View {
         parents: &[&[u8]],
         create: bool,
     ) -> Result<bool> {
-        let names = self
-            .levels
-            .iter()
-            .skip(1)
-            .map(|level| level.name.as_bytes());
-        let common = names
-            .zip(parents)
-            .take_while(|(name, parent)| name == *parent)
-            .count();
-        self.leave_to(common + 1)?;
+        let common = self.leave_to_common(parents)?;
         let mut links = 0;
         let mut last_link = EntryName::default();
         let mut ahead: Vec<(Cow<'_, [u8]>, bool)> = parents[common..]
@@ -378,6 +369,16 @@ impl View {
             }
         }
         Ok(true)
+    }
+
+    /// Leaves the directories that are not on the way to `parents`; returns how many are.
+    fn leave_to_common(&mut self, parents: &[&[u8]]) -> Result<usize> {
+        let names = self.levels.iter().skip(1);
+        let names = names.map(|level| level.name.as_bytes());
+        let pairs = names.zip(parents);
+        let common = pairs.take_while(|(name, parent)| name == *parent).count();
+        self.leave_to(common + 1)?;
+        Ok(common)
     }
 
     /// Enters a name of the current directory; with `create`, makes it a directory unless it is one

@@ -164,7 +164,7 @@ impl Store {
     }
 
     /// Whether a committed snapshot is what its layer makes of its parent, found out without unpacking. A yes is a proof, a no is
-    /// none: see [`shows`](cowlab_layer::shows).
+    /// none: see [`shows`].
     ///
     /// # Errors
     ///
