@@ -16,7 +16,7 @@ use anyhow::{Context, bail};
 use cowlab_driver::Missing;
 use cowlab_engine::fingerprint;
 use cowlab_engine::guest;
-use cowlab_engine::places::Where;
+use cowlab_engine::places::{Where, check_live_host};
 use cowlab_reports::report::Written;
 use cowlab_reports::result::{JsonLines, ResultSet, Run as RunFacts, Timestamp};
 use cowlab_runtime::layout::Layout;
@@ -78,17 +78,7 @@ impl Args {
 /// When a part cannot run at all; a failed case or a finding is a result.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     exit::need_root("cowlab report")?;
-    let engines = cowlab_testbed::live_host()?;
-    if !engines.is_empty() && !args.on_live_host {
-        return Err(Stop {
-            code: exit::GUARD,
-            message: format!(
-                "a container engine runs here ({}) and both would disturb each other: stop it or add --on-live-host",
-                engines.join(", ")
-            ),
-        }
-        .into());
-    }
+    let engines = check_live_host(args.on_live_host)?;
     interrupt::watch()?;
     if args.probes {
         return probes(args, engines);
