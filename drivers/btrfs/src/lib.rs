@@ -72,7 +72,7 @@ pub const ENTRY: Entry = Entry {
         summary: "a writable snapshot of the parent's subvolume",
         options: &[],
     }],
-    ordinary: None,
+    rootless: None,
     backings: &["btrfs"],
     measured: &[Measured {
         variant: "default",

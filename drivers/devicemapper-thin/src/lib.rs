@@ -89,7 +89,7 @@ pub const ENTRY: Entry = Entry {
         summary: "a thin snapshot of the parent's device",
         options: &[],
     }],
-    ordinary: None,
+    rootless: None,
     backings: &["thin+ext4", "thin+xfs"],
     measured: &[Measured {
         variant: "default",

@@ -18,7 +18,7 @@ pub struct Entry {
     /// The option sets it is used with; the first is the default.
     pub variants: &'static [Variant],
     /// The name of the variant that root of a user namespace can use, if there is one.
-    pub ordinary: Option<&'static str>,
+    pub rootless: Option<&'static str>,
     /// The backing file systems that it is judged and proved on when none is named, by the names of the testbed. The first
     /// is the one that it is mostly used on.
     pub backings: &'static [&'static str],
@@ -62,8 +62,8 @@ impl Entry {
 
     /// The variant that is used for an ordinary user when none is named; none where the driver needs the host's root.
     #[must_use]
-    pub fn ordinary_variant(&self) -> Option<&'static Variant> {
-        self.variant(self.ordinary?)
+    pub fn rootless_variant(&self) -> Option<&'static Variant> {
+        self.variant(self.rootless?)
     }
 
     /// The deviations declared for a variant on a backing file system.

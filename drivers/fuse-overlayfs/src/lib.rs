@@ -62,7 +62,7 @@ pub const ENTRY: Entry = Entry {
         summary: "without the write-back cache of FUSE, as all else with the program's defaults",
         options: &[],
     }],
-    ordinary: Some("default"),
+    rootless: Some("default"),
     backings: &["ext4"],
     measured: &[Measured {
         variant: "default",

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use cowlab_sys::{Errno, FileKind, Stat, at, io, reflink, user_namespace};
 
 use crate::archive::Archive;
-use crate::entry::{Entry, EntryKind, Meaning, Piece, split};
+use crate::entry::{Entry, EntryKind, NameKind, Piece, split};
 use crate::error::{EntryName, LayerError, Result};
 use crate::metadata::{Existing, Metadata};
 use crate::recipe::Recorder;
@@ -168,16 +168,16 @@ impl Unpacker {
     fn apply(&mut self, entry: &Entry, archive: &mut Archive<'_>) -> Result<()> {
         self.counts.entries += 1;
         self.counts.dropped_xattrs += entry.foreign_xattrs;
-        match Meaning::of(&entry.name)? {
-            Meaning::Aufs => self.counts.skipped += 1,
-            Meaning::Opaque { parents } => {
+        match NameKind::of(&entry.name)? {
+            NameKind::Aufs => self.counts.skipped += 1,
+            NameKind::Opaque { parents } => {
                 self.counts.whiteouts += 1;
                 if self.view.go_to(&entry.name, &parents, false)? {
                     whiteout::clear(&mut self.view)?;
                 }
             }
-            Meaning::Whiteout { parents, name } => self.hide(entry, &parents, name)?,
-            Meaning::Entry {
+            NameKind::Whiteout { parents, name } => self.hide(entry, &parents, name)?,
+            NameKind::Entry {
                 parents,
                 name: Some(name),
             } => match &entry.kind {
@@ -185,7 +185,7 @@ impl Unpacker {
                 EntryKind::HardLink(target) => self.link(entry, &parents, name, target)?,
                 _ => self.put(entry, &parents, OsStr::from_bytes(name), archive)?,
             },
-            Meaning::Entry { name: None, .. } => {
+            NameKind::Entry { name: None, .. } => {
                 if !matches!(entry.kind, EntryKind::Directory) {
                     let reason = "the root of a layer is a directory";
                     return Err(LayerError::malformed(&entry.name, reason));

@@ -55,7 +55,7 @@ const AUFS: &[u8] = b".wh..wh.";
 
 /// What an entry's name says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Meaning<'a> {
+pub(crate) enum NameKind<'a> {
     /// The entry itself, in the directory `parents`.
     Entry {
         /// The names of the directories above it.
@@ -79,7 +79,7 @@ pub(crate) enum Meaning<'a> {
     Aufs,
 }
 
-impl<'a> Meaning<'a> {
+impl<'a> NameKind<'a> {
     /// Takes an entry's name apart.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl<'a> Meaning<'a> {
 ///
 /// # Errors
 ///
-/// As [`Meaning::of`]; `entry` is the one to blame.
+/// As [`NameKind::of`]; `entry` is the one to blame.
 pub(crate) fn split<'a>(entry: &EntryName, name: &'a [u8]) -> Result<Vec<&'a [u8]>> {
     let shown = || match name == entry.as_bytes() {
         true => "its name".to_owned(),
@@ -161,37 +161,37 @@ mod tests {
     fn spellings_of_one_name_are_one_entry() {
         for text in ["a/b", "./a/b", "a//b/", "./a/./b/."] {
             let entry = name(text.as_bytes());
-            let expected = Meaning::Entry {
+            let expected = NameKind::Entry {
                 parents: vec![b"a"],
                 name: Some(b"b"),
             };
-            assert_eq!(Meaning::of(&entry).unwrap(), expected, "{text}");
+            assert_eq!(NameKind::of(&entry).unwrap(), expected, "{text}");
         }
         for text in [".", "./", "./."] {
             let entry = name(text.as_bytes());
-            let root = Meaning::Entry {
+            let root = NameKind::Entry {
                 parents: vec![],
                 name: None,
             };
-            assert_eq!(Meaning::of(&entry).unwrap(), root);
+            assert_eq!(NameKind::of(&entry).unwrap(), root);
         }
     }
 
     #[test]
     fn whiteouts_are_told_from_entries() {
         let parents: Vec<&[u8]> = vec![b"a"];
-        let meaning = |text: &str| format!("{:?}", Meaning::of(&name(text.as_bytes())).unwrap());
-        let expected = Meaning::Whiteout {
+        let meaning = |text: &str| format!("{:?}", NameKind::of(&name(text.as_bytes())).unwrap());
+        let expected = NameKind::Whiteout {
             parents: parents.clone(),
             name: b"b",
         };
         assert_eq!(meaning("a/.wh.b"), format!("{expected:?}"));
-        let expected = Meaning::Whiteout {
+        let expected = NameKind::Whiteout {
             parents: vec![],
             name: b".b",
         };
         assert_eq!(meaning("./.wh..b"), format!("{expected:?}"));
-        let expected = Meaning::Opaque { parents };
+        let expected = NameKind::Opaque { parents };
         assert_eq!(meaning("a/.wh..wh..opq"), format!("{expected:?}"));
         for text in [
             ".wh..wh.plnk/1.2",
@@ -210,7 +210,7 @@ mod tests {
         for text in [
             "/etc", "//", "../a", "a/../b", "a/..", "..", ".wh...", "a/.wh..", "/.wh.a",
         ] {
-            let error = Meaning::of(&name(text.as_bytes())).unwrap_err();
+            let error = NameKind::of(&name(text.as_bytes())).unwrap_err();
             assert!(
                 matches!(error, LayerError::Escape { .. }),
                 "{text}: {error}"
@@ -218,7 +218,7 @@ mod tests {
             assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
         }
         for text in ["a/.wh.", ".wh.a/b", "a\0b"] {
-            let error = Meaning::of(&name(text.as_bytes())).unwrap_err();
+            let error = NameKind::of(&name(text.as_bytes())).unwrap_err();
             assert!(
                 matches!(error, LayerError::Malformed { .. }),
                 "{text}: {error}"

@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::changes::{Change, ChangeKind};
 use crate::digest::DiffId;
-use crate::entry::{Entry, EntryKind, Meaning, Piece, SPARSE_LIMIT};
+use crate::entry::{Entry, EntryKind, NameKind, Piece, SPARSE_LIMIT};
 use crate::error::{LayerError, Result};
 use crate::stream::Outlet;
 
@@ -83,10 +83,10 @@ impl<'r> Recorder<'r> {
         let EntryKind::File { pieces, .. } = &entry.kind else {
             return Ok(());
         };
-        if let Meaning::Entry {
+        if let NameKind::Entry {
             mut parents,
             name: Some(name),
-        } = Meaning::of(&entry.name)?
+        } = NameKind::of(&entry.name)?
         {
             parents.push(name);
             self.file = Some(Pending {

@@ -67,7 +67,7 @@ pub const ENTRY: Entry = Entry {
     },
     summary: "keeps the changes of each snapshot in a directory and stacks them with the kernel's overlay",
     variants: options::VARIANTS,
-    ordinary: Some("userxattr"),
+    rootless: Some("userxattr"),
     backings: &["ext4", "xfs", "btrfs", "zfs"],
     measured: &[
         Measured {

@@ -8,14 +8,14 @@ use std::path::Path;
 use cowlab_layer::changes::{self, Change};
 use cowlab_layer::diff::{self, DiffOptions, Written};
 use cowlab_layer::recipe::{self, Rebuilt};
-use cowlab_layer::shows;
 use cowlab_layer::stream::ReadOptions;
+use cowlab_layer::verify;
 
 use crate::Error;
 use crate::Result;
 use crate::locks::Hold;
+use crate::readable::Readable;
 use crate::row::{self, Row};
-use crate::shown::Shown;
 use crate::store::Store;
 use crate::trace::CopiedUp;
 
@@ -154,7 +154,7 @@ impl Store {
         sink: &mut dyn Write,
     ) -> Result<Rebuilt> {
         let (row, lock) = self.hold(name, Hold::Shared)?;
-        let rebuilt = self.show(&row).and_then(|shown| {
+        let rebuilt = self.open_readable(&row).and_then(|shown| {
             recipe::rebuild(recipe, shown.path(), sink)
                 .map_err(Error::layer("make the archive again of", name))
         });
@@ -163,22 +163,22 @@ impl Store {
         rebuilt
     }
 
-    /// Whether a committed snapshot is what its layer makes of its parent, found out without unpacking. A yes is a proof, a no is
-    /// none: see [`shows`].
+    /// Verifies a committed snapshot against its layer, without unpacking. True proves equality; false proves nothing: see
+    /// [`verify`].
     ///
     /// # Errors
     ///
     /// As [`changes`](Self::changes), and what is wrong with the layer's stream.
     #[tracing::instrument(level = "debug", skip(self, source, options))]
-    pub fn shows(
+    pub fn verify_layer(
         &self,
         name: &str,
         source: &mut (dyn Read + Send),
         options: &ReadOptions,
     ) -> Result<bool> {
         let (row, lock) = self.hold(name, Hold::Shared)?;
-        let mentioned_paths = self.show(&row).and_then(|shown| {
-            shows::shows(shown.path(), source, options)
+        let mentioned_paths = self.open_readable(&row).and_then(|shown| {
+            verify::verify(shown.path(), source, options)
                 .map_err(Error::layer("compare with its layer", name))
         });
         drop(lock);
@@ -209,7 +209,7 @@ impl Store {
             if candidates.is_none() && self.driver.keeps_inodes(row.id).map_err(failed())? {
                 return Ok(true);
             }
-            let shown = self.show(&row)?;
+            let shown = self.open_readable(&row)?;
             changes::is_older(shown.path(), candidates.as_deref(), row.created())
                 .map_err(Error::layer("look into", name))
         })();
@@ -223,7 +223,7 @@ impl Store {
         &self,
         key: &str,
         base: Option<&str>,
-        work: impl FnOnce(&Shown, Option<&Shown>, Vec<Change>) -> Result<T>,
+        work: impl FnOnce(&Readable, Option<&Readable>, Vec<Change>) -> Result<T>,
     ) -> Result<T> {
         let (row, lock) = self.hold(key, Hold::Shared)?;
         let (base, base_lock) = match (base, row.parent) {
@@ -252,15 +252,15 @@ impl Store {
         &self,
         row: &Row,
         base_row: Option<&Row>,
-        work: impl FnOnce(&Shown, Option<&Shown>, Vec<Change>) -> Result<T>,
+        work: impl FnOnce(&Readable, Option<&Readable>, Vec<Change>) -> Result<T>,
     ) -> Result<T> {
-        let shown = self.show(row)?;
-        let base = base_row.map(|base| self.show(base)).transpose()?;
+        let shown = self.open_readable(row)?;
+        let base = base_row.map(|base| self.open_readable(base)).transpose()?;
         let changes = match (base_row, &base) {
             (Some(parent_row), Some(parent)) if row.parent == Some(parent_row.id) => {
                 self.changes_of_child(row, parent_row, (parent.path(), shown.path()))?
             }
-            _ => changes::between(base.as_ref().map(Shown::path), shown.path(), None)
+            _ => changes::between(base.as_ref().map(Readable::path), shown.path(), None)
                 .map_err(Error::layer("compare", &row.name))?,
         };
         tracing::debug!(key = row.name, changes = changes.len(), "compared");

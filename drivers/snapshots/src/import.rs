@@ -14,8 +14,8 @@ use cowlab_layer::{DiffId, Digest};
 
 use crate::info::{Info, Kind, Labels};
 use crate::lifecycle::PendingOperation;
+use crate::readable::Readable;
 use crate::row::Operation;
-use crate::shown::Shown;
 use crate::store::Store;
 use crate::suspicion;
 use crate::{Error, Result};
@@ -149,7 +149,7 @@ impl Store {
             let _mounts;
             let target = match &staging {
                 Staging::Union(mounts) => {
-                    let shown = Shown::new(mounts).map_err(failed())?;
+                    let shown = Readable::new(mounts).map_err(failed())?;
                     let target = match pending.parent {
                         Some(_) => Target::union(shown.path()),
                         None => Target::base(shown.path()),
@@ -162,9 +162,9 @@ impl Store {
                     parent,
                     opaque,
                 } => {
-                    let shown = parent.as_ref().map(Shown::new).transpose();
+                    let shown = parent.as_ref().map(Readable::new).transpose();
                     let shown = shown.map_err(failed())?;
-                    let target = Target::upper(dir, shown.as_ref().map(Shown::path), opaque);
+                    let target = Target::upper(dir, shown.as_ref().map(Readable::path), opaque);
                     _mounts = shown;
                     target
                 }

@@ -14,8 +14,8 @@ use crate::database::Database;
 use crate::in_use::{self, Uses};
 use crate::info::Kind;
 use crate::locks::{Hold, Locks};
+use crate::readable::Readable;
 use crate::row::Row;
-use crate::shown::Shown;
 use crate::store::{Store, mountable};
 use crate::suspicion;
 use crate::{Error, Result};
@@ -115,7 +115,7 @@ impl Store {
         let (row, lock) = self.hold_to_mount(key)?;
         self.refuse_mounted(&row)?;
         let done = self.activate(&row).and_then(|activation| {
-            let shown = Shown::new(&activation).map_err(Error::driver("mount", key))?;
+            let shown = Readable::new(&activation).map_err(Error::driver("mount", key))?;
             Ok(work(shown.path()))
         });
         drop(lock);

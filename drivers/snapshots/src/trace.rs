@@ -16,8 +16,8 @@ use cowlab_sys::{Errno, FileKind, Root, Stat};
 use cowlab_layer::changes::{Change, ChangeKind, same_entry};
 
 use crate::locks::{Hold, SnapshotLock};
+use crate::readable::Readable;
 use crate::row::{self, Row};
-use crate::shown::Shown;
 use crate::store::Store;
 use crate::{Error, Result};
 
@@ -100,7 +100,7 @@ struct Level {
     id: SnapshotId,
     chain: Chain,
     row: Row,
-    shown: Option<(Shown, SnapshotLock)>,
+    shown: Option<(Readable, SnapshotLock)>,
 }
 
 impl Store {
@@ -176,7 +176,7 @@ impl Store {
     /// As [`trace`](Self::trace).
     pub fn resolve(&self, key: &str, path: &Path) -> Result<PathBuf> {
         let (row, lock) = self.hold(key, Hold::Shared)?;
-        let resolved = self.show(&row).and_then(|shown| {
+        let resolved = self.open_readable(&row).and_then(|shown| {
             let root = Root::open(shown.path())?;
             Ok(root.resolve_name_inside(path)?)
         });
@@ -269,7 +269,7 @@ impl Store {
         };
         if level.shown.is_none() {
             let lock = self.share(&level.row)?;
-            level.shown = Some((self.show(&level.row)?, lock));
+            level.shown = Some((self.open_readable(&level.row)?, lock));
         }
         let shown = level.shown.as_ref();
         let shown = shown.map_or(Path::new("/"), |(shown, _)| shown.path());
@@ -303,7 +303,7 @@ impl Store {
         &self,
         key: &str,
         id: SnapshotId,
-        (shown, parent): (&Shown, &Shown),
+        (shown, parent): (&Readable, &Readable),
         changes: &[Change],
     ) -> Result<CopiedUp> {
         let mut counted = CopiedUp::default();

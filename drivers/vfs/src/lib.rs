@@ -56,7 +56,7 @@ pub const ENTRY: Entry = Entry {
         summary: "file content is shared by reflink where the file system can",
         options: &[],
     }],
-    ordinary: Some("default"),
+    rootless: Some("default"),
     backings: &["ext4"],
     measured: &[Measured {
         variant: "default",

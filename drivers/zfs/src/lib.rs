@@ -81,7 +81,7 @@ pub const ENTRY: Entry = Entry {
         summary: "a clone of the parent's snapshot",
         options: &[],
     }],
-    ordinary: None,
+    rootless: None,
     backings: &["zfs"],
     measured: &[Measured {
         variant: "default",

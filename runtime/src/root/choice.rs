@@ -114,10 +114,10 @@ pub(super) fn choose<'a>(
     if let Some(asked) = options.driver.as_deref().or(configured) {
         let (name, variant) = split(asked);
         let entry = find(name)?;
-        if is_rootless() && entry.ordinary.is_none() {
+        if is_rootless() && entry.rootless.is_none() {
             let able = cowlab_drivers::all().iter();
             let able: Vec<_> = able
-                .filter(|entry| entry.ordinary.is_some())
+                .filter(|entry| entry.rootless.is_some())
                 .map(|entry| format!("`{}`", entry.name))
                 .collect();
             let able = able.join(" or ");
@@ -151,7 +151,7 @@ fn is_rootless() -> bool {
 fn usual_variant(entry: &Entry) -> &'static Variant {
     match is_rootless() {
         // One without is refused by its probe, which says why.
-        true => entry.ordinary_variant().unwrap_or(entry.default_variant()),
+        true => entry.rootless_variant().unwrap_or(entry.default_variant()),
         false => entry.default_variant(),
     }
 }

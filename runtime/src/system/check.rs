@@ -180,7 +180,9 @@ impl Root {
             ..ReadOptions::default()
         };
         let is_shown = self.with_archive(layer, |source| {
-            Ok(self.store().shows(&layer.cache_id, source, &options)?)
+            Ok(self
+                .store()
+                .verify_layer(&layer.cache_id, source, &options)?)
         })?;
         let changes = match is_shown {
             true => Vec::new(),

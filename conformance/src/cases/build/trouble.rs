@@ -126,7 +126,7 @@ fn a_full_disk(context: &mut Context) -> Result<()> {
 fn an_ordinary_user_builds(context: &mut Context) -> Result<()> {
     let before = cowlab_sys::mountinfo::read_self()?.len();
     let product = Product::of_an_ordinary_user(context)?;
-    if context.entry().ordinary.is_none() {
+    if context.entry().rootless.is_none() {
         return product.run(&["info"])?.refused(69, "is missing");
     }
     product.import_base()?;

@@ -25,7 +25,7 @@ pub(in crate::cases) const CASES: &[Case] = &[Case {
 fn an_ordinary_user_runs(context: &mut Context) -> Result<()> {
     let before = mountinfo::read_self()?.len();
     let product = Product::of_an_ordinary_user(context)?;
-    if context.entry().ordinary.is_none() {
+    if context.entry().rootless.is_none() {
         return product.run(&["info"])?.refused(69, "is missing");
     }
     product.import_base()?;

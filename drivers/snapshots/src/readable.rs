@@ -17,9 +17,9 @@ use crate::row::Row;
 use crate::store::Store;
 use crate::{Error, Result};
 
-/// A directory that shows a snapshot as long as this lives.
+/// A directory in which a snapshot can be read as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Shown {
+pub(crate) struct Readable {
     path: PathBuf,
     /// Whether somebody has it mounted, and may write to it meanwhile.
     pub(crate) is_mounted: bool,
@@ -33,7 +33,7 @@ enum Held {
     Directory { _open: File },
 }
 
-impl Shown {
+impl Readable {
     /// Makes mount data readable.
     pub(crate) fn new(mounts: &Mounts) -> cowlab_driver::Result<Self> {
         let (path, held) = match mounts {
@@ -89,7 +89,7 @@ impl Store {
     /// [`Error::NotFound`], [`Error::Driver`], [`Error::Busy`] where an active snapshot is mounted out of reach.
     pub fn with_content<T>(&self, key: &str, work: impl FnOnce(&Path) -> T) -> Result<T> {
         let (row, lock) = self.hold(key, Hold::Shared)?;
-        let done = self.show(&row).map(|shown| work(shown.path()));
+        let done = self.open_readable(&row).map(|shown| work(shown.path()));
         drop(lock);
         self.release(row.id);
         done
@@ -101,7 +101,7 @@ impl Store {
     /// whatever mount namespace: a second mount of an overlay's upper directory is undefined, even a
     /// read-only one (overlayfs.rst, "Sharing and copying layers"). Where the mount cannot be reached
     /// the snapshot is busy.
-    pub(crate) fn show(&self, row: &Row) -> Result<Shown> {
+    pub(crate) fn open_readable(&self, row: &Row) -> Result<Readable> {
         let failed = || Error::driver("read", &row.name);
         let mounts = self.activate_for("read", row, &self.chain(row)?, Access::ReadOnly)?;
         let found = match row.kind {
@@ -111,13 +111,13 @@ impl Store {
             Kind::View | Kind::Committed => Vec::new(),
         };
         if found.is_empty() || matches!(*mounts, Mounts::Bind { .. }) {
-            return Ok(Shown {
+            return Ok(Readable {
                 is_mounted: !found.is_empty(),
-                ..Shown::new(&mounts).map_err(failed())?
+                ..Readable::new(&mounts).map_err(failed())?
             });
         }
         let whole = |found: &&Found| found.entry.root == Path::new("/");
-        let reached = found.iter().filter(whole).find_map(Shown::through);
+        let reached = found.iter().filter(whole).find_map(Readable::through);
         reached.ok_or_else(|| Error::Busy {
             key: row.name.clone(),
             holders: found.into_iter().map(Found::into_holder).collect(),

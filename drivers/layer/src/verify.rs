@@ -1,7 +1,7 @@
-//! Whether a tree still shows a layer: the archive compared with the tree in place, without unpacking it.
+//! Verifies a layer against a tree: compares the archive with the tree in place, without unpacking it.
 //!
-//! A yes is a proof, a no is none: a layer may have what is not judged here, an opaque directory or a name whose meaning
-//! depends on the order. Whoever gets a no finds out by unpacking.
+//! True proves equality; false proves nothing, since opaque directories and names that depend on the order of entries are not
+//! compared. Unpacking then tells.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use cowlab_sys::{FileKind, Root, at, io, stat};
 
 use crate::archive::Archive;
-use crate::entry::{Entry, EntryKind, Meaning, Piece, split};
+use crate::entry::{Entry, EntryKind, NameKind, Piece, split};
 use crate::error::Result;
 use crate::metadata::Metadata;
 use crate::stream::{self, ReadOptions};
@@ -31,7 +31,7 @@ const PIECE: usize = 128 << 10;
 /// # Errors
 ///
 /// What is wrong with the stream, and when the tree cannot be read.
-pub fn shows(
+pub fn verify(
     tree: &Path,
     source: &mut (dyn Read + Send),
     options: &ReadOptions,
@@ -83,11 +83,11 @@ fn mentioned_paths(
     entry: &Entry,
     archive: &mut Archive<'_>,
 ) -> Result<Option<Option<PathBuf>>> {
-    let (parents, name, is_gone) = match Meaning::of(&entry.name)? {
-        Meaning::Aufs => return Ok(Some(None)),
-        Meaning::Opaque { .. } => return Ok(None),
-        Meaning::Whiteout { parents, name } => (parents, Some(name), true),
-        Meaning::Entry { parents, name } => {
+    let (parents, name, is_gone) = match NameKind::of(&entry.name)? {
+        NameKind::Aufs => return Ok(Some(None)),
+        NameKind::Opaque { .. } => return Ok(None),
+        NameKind::Whiteout { parents, name } => (parents, Some(name), true),
+        NameKind::Entry { parents, name } => {
             let is_whiteout = matches!(entry.kind, EntryKind::CharDevice(0));
             (parents, name, is_whiteout)
         }
@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn look(tree: &Path, entries: &[Entry]) -> Option<usize> {
-        let found = shows(tree, &mut &*archive_of(entries), &ReadOptions::default());
+        let found = verify(tree, &mut &*archive_of(entries), &ReadOptions::default());
         found.unwrap().map(|paths| paths.len())
     }
 
