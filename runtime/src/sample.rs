@@ -70,7 +70,7 @@ pub fn make(
     thin: Thin,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Sample> {
-    let mut layout = Layout::create(dir)?;
+    let layout = Layout::create(dir)?;
     let tar = dir.join("base.tar");
     progress("making the base layer with mmdebstrap");
     let origin = match debian_root(&tar) {

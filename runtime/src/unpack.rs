@@ -3,9 +3,10 @@
 //! A layer's snapshot is named by its chain id (image specification, `config.md`, "Layer ChainID"), so that
 //! two images with a common base share its snapshots and a second unpack writes nothing.
 
-use cowlab_layer::{DiffId, Digest};
+use cowlab_layer::DiffId;
 use cowlab_snapshots::{ApplyOptions, Error as StoreError, Store};
 
+use crate::image::chained;
 use crate::layout::{Image, Layer, Layout};
 use crate::{Error, Result};
 
@@ -25,15 +26,13 @@ pub struct UnpackedLayer {
 /// Names the snapshots of a list of layers, base first.
 #[must_use]
 pub fn chain_ids<'a>(diff_ids: impl IntoIterator<Item = &'a DiffId>) -> Vec<String> {
-    let mut chain: Vec<String> = Vec::new();
-    for diff_id in diff_ids {
-        let id = chain.last().map_or_else(
-            || diff_id.to_string(),
-            |parent| Digest::of(format!("{parent} {diff_id}").as_bytes()).to_string(),
-        );
-        chain.push(id);
-    }
-    chain
+    let mut top = None;
+    let chain = diff_ids.into_iter().map(|diff_id| {
+        let id = chained(top, *diff_id);
+        top = Some(id);
+        id.to_string()
+    });
+    chain.collect()
 }
 
 /// Unpacks every layer of `image` that `store` does not have, base first, and tells `progress` about each.
@@ -95,6 +94,8 @@ pub(crate) fn apply(
 
 #[cfg(test)]
 mod tests {
+    use cowlab_layer::Digest;
+
     use super::*;
 
     #[test]

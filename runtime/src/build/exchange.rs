@@ -6,18 +6,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use cowlab_layer::Digest;
-use cowlab_sys::at::OFlags;
-use cowlab_sys::{Root as Tree, durability, io, reflink};
+use cowlab_sys::{durability, io, reflink};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Build;
 use crate::blobs::{Expected, Stored, hex};
 use crate::graph::{LayerRow, StepRow};
+use crate::image::document::Descriptor;
+use crate::image::layout_dir::{LayoutDir, REF_NAME};
 use crate::image::plan::{DOCUMENT_LIMIT, MANIFEST_TYPES};
 use crate::image::{Name, Packed, PlannedLayer, chained};
 use crate::registry::{RegistryOptions, fetch_blob, fetch_manifest, push_packed};
@@ -26,8 +26,8 @@ use crate::{Error, Result, Root, root};
 /// The type of the manifest's configuration.
 const CONFIG_TYPE: &str = "application/vnd.cowlab.build.cache.v1+json";
 
-/// The annotation that names a manifest in an index (image specification, `annotations.md`).
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The name of the manifest in an index.
+const CACHE: &str = "cache";
 
 /// Where a cache is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,7 +203,7 @@ impl Root {
                 "mediaType": packed.media_type,
                 "digest": packed.digest.to_string(),
                 "size": packed.manifest.len(),
-                "annotations": {REF_NAME: "cache"},
+                "annotations": {REF_NAME: CACHE},
             }],
         })
         .to_string();
@@ -303,7 +303,7 @@ impl Build<'_> {
             };
             match &cache.place {
                 CachePlace::Directory(dir) => {
-                    let mut file = open_blob(dir, &planned.blob)?;
+                    let mut file = LayoutDir::open(dir)?.blob(&planned.blob)?;
                     let from = cache.place.to_string();
                     root.blobs().keep(&mut file, Some(expected), &from)?;
                 }
@@ -349,60 +349,20 @@ fn bad(place: &CachePlace, reason: &dyn std::fmt::Display) -> Error {
     }
 }
 
-/// Reads the document of a layout, following no link in it.
+/// Reads the document of a layout.
 fn read_layout(dir: &Path) -> Result<Vec<u8>> {
     let place = CachePlace::Directory(dir.to_owned());
-    let index = read(dir, Path::new("index.json"))?;
-    let index: Value = serde_json::from_slice(&index).map_err(|error| bad(&place, &error))?;
-    let manifests = index["manifests"].as_array();
-    let named = manifests.into_iter().flatten().find_map(|one| {
-        let is_cache = one["annotations"][REF_NAME] == "cache";
-        one["digest"].as_str().filter(|_| is_cache)
-    });
-    let named = named.ok_or_else(|| {
-        bad(
-            &place,
-            &"it has no manifest `cache`, as `--cache-to` writes it",
-        )
-    })?;
-    let digest = named.parse().map_err(|error| bad(&place, &error))?;
-    let config = config_of(&place, &proved(dir, &digest)?)?;
-    proved(dir, &config.digest)
-}
-
-/// Reads a document of a layout and proves its digest.
-fn proved(dir: &Path, digest: &Digest) -> Result<Vec<u8>> {
-    let bytes = read(dir, &blob_path(digest))?;
-    let found = Digest::of(&bytes);
-    match found == *digest {
-        true => Ok(bytes),
-        false => Err(Error::Digest {
-            path: dir.to_owned(),
-            expected: digest.to_string(),
-            found: found.to_string(),
-        }),
-    }
-}
-
-fn blob_path(digest: &Digest) -> PathBuf {
-    Path::new("blobs/sha256").join(hex(digest))
-}
-
-fn open_blob(dir: &Path, digest: &Digest) -> Result<File> {
-    open(dir, &blob_path(digest))
-}
-
-fn open(dir: &Path, relative: &Path) -> Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    Ok(Tree::open(dir)?.open_at(relative, flags, 0)?.into())
-}
-
-fn read(dir: &Path, relative: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = open(dir, relative)?;
-    let read = file.take(DOCUMENT_LIMIT).read_to_end(&mut bytes);
-    io("read", relative, read)?;
-    Ok(bytes)
+    let layout = LayoutDir::open(dir)?;
+    let is_cache = |entry: &Descriptor| {
+        let name = entry.annotations.get(REF_NAME);
+        name.is_some_and(|name| name == CACHE)
+    };
+    let mut entries = layout.entries()?.into_iter().flatten();
+    let entry = entries
+        .find(is_cache)
+        .ok_or_else(|| layout.bad("it has no manifest `cache`, as `--cache-to` writes it"))?;
+    let config = config_of(&place, &layout.document(&entry.digest, entry.size)?)?;
+    layout.document(&config.digest, config.size)
 }
 
 /// Writes a file beside the one that it takes the place of.

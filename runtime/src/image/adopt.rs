@@ -7,14 +7,14 @@
 
 use std::time::Duration;
 
+use cowlab_layer::DiffOptions;
 use cowlab_layer::apply;
 use cowlab_layer::stream::{Compression, Packer, ReadOptions};
-use cowlab_layer::{DiffOptions, Digest};
 use cowlab_snapshots::{CommitOptions, Error as StoreError};
 
 use super::discard::NewRecipe;
 use super::make::Fresh;
-use super::plan::PlannedLayer;
+use super::plan::{PlannedLayer, chained};
 use crate::graph::{LayerRow, LayerState};
 use crate::{Error, Result, Root, root};
 
@@ -152,26 +152,5 @@ impl Root {
         apply::record(&mut blob, &options, recipe.sink())
             .map_err(|error| Error::packing(&row.chain_id, error))?;
         recipe.end(self, row).map(drop)
-    }
-}
-
-/// The chain id of a layer on a parent.
-pub(crate) fn chained(parent: Option<Digest>, diff_id: Digest) -> Digest {
-    parent.map_or(diff_id, |parent| {
-        Digest::of(format!("{parent} {diff_id}").as_bytes())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::unpack::chain_ids;
-
-    #[test]
-    fn a_layer_is_chained_as_an_image_chains_it() {
-        let (base, next) = (Digest::of(b"base"), Digest::of(b"next"));
-        let chain = chain_ids([&base, &next]);
-        assert_eq!(chained(None, base).to_string(), chain[0]);
-        assert_eq!(chained(Some(base), next).to_string(), chain[1]);
     }
 }

@@ -1,23 +1,16 @@
 //! Loading images from OCI image layouts in directories.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cowlab_layer::Digest;
-use cowlab_sys::{Root as Confined, at, io};
 
-use super::document::{self, Descriptor};
+use super::document::Descriptor;
 use super::install::Progress;
+use super::layout_dir::{FULL_NAME, LayoutDir, REF_NAME};
 use super::name::Name;
-use super::plan::{DOCUMENT_LIMIT, Plan};
-use super::platform::search;
+use super::plan::Plan;
 use crate::blobs::{Expected, Stored};
 use crate::{Error, Result, Root};
-
-/// The annotations that name an image in an index: the specification's, and containerd's, which has the registry.
-pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
-pub(super) const FULL_NAME: &str = "io.containerd.image.name";
 
 /// An image that was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +31,7 @@ impl Root {
     ///
     /// # Errors
     ///
-    /// [`Error::Archive`] for what is no layout, [`Error::BadImage`], [`Error::BadBlob`], [`Error::Unpack`].
+    /// [`Error::Layout`] for what is no layout, [`Error::Digest`], [`Error::BadImage`], [`Error::BadBlob`], [`Error::Unpack`].
     pub fn load_directory(&self, dir: &Path, progress: Progress<'_>) -> Result<Vec<Loaded>> {
         let adding = self.adding()?;
         let loaded = self.load_layout(dir, progress);
@@ -48,13 +41,10 @@ impl Root {
     }
 
     fn load_layout(&self, dir: &Path, progress: Progress<'_>) -> Result<Vec<Loaded>> {
-        let source = Directory::open(dir)?;
-        let index = source.read(Path::new("index.json"))?;
-        let entries = document::index(&index)
-            .map_err(|reason| source.bad(format!("`index.json`: {reason}")))?;
+        let source = LayoutDir::open(dir)?;
         let mut loaded = Vec::new();
         let mut passed = None;
-        for descriptor in entries {
+        for descriptor in source.entries()? {
             let descriptor = descriptor.map_err(|reason| source.bad(reason))?;
             let name = name_of(&descriptor);
             let mut stored = Vec::new();
@@ -91,7 +81,7 @@ impl Root {
     /// Keeps every blob of an image, tells which in `stored`, and returns what they say.
     fn gather(
         &self,
-        source: &Directory,
+        source: &LayoutDir,
         descriptor: &Descriptor,
         name: Option<&str>,
         stored: &mut Vec<Stored>,
@@ -100,104 +90,19 @@ impl Root {
             Some(name) => name.to_owned(),
             None => descriptor.digest.to_string(),
         };
-        let (manifest, bytes) = search(&shown, descriptor, |wanted| {
-            source.document(wanted.digest, wanted.size)
-        })?;
+        let (manifest, bytes) = source.manifest(&shown, descriptor)?;
         let (config, size) = manifest.config()?;
-        let plan = manifest.plan(&source.document(config, size)?)?;
+        let plan = manifest.plan(&source.document(&config, size)?)?;
         let rest = plan.layers.iter().map(|layer| (layer.blob, layer.size));
         for (digest, size) in rest.chain([(config, size)]) {
             stored.push(self.blobs().keep(
                 &mut source.blob(&digest)?,
                 Some(Expected { digest, size }),
-                &source.dir.display().to_string(),
+                &source.path().display().to_string(),
             )?);
         }
         stored.push(self.blobs().keep_bytes(&bytes)?);
         Ok(plan)
-    }
-}
-
-/// A layout in a directory, in which no link is followed.
-#[derive(Debug)]
-struct Directory {
-    dir: PathBuf,
-    confined: Confined,
-}
-
-impl Directory {
-    fn open(dir: &Path) -> Result<Self> {
-        let confined = Confined::open(dir).map_err(|error| Error::Archive {
-            path: dir.to_owned(),
-            reason: error.to_string(),
-        })?;
-        let source = Self {
-            dir: dir.to_owned(),
-            confined,
-        };
-        for file in ["oci-layout", "index.json"] {
-            let path = Path::new(file);
-            if source.confined.open_at(path, at::OFlags::PATH, 0).is_err() {
-                return Err(source.bad(format!(
-                    "it has no file `{file}`; an OCI image layout is what `skopeo copy ... oci:DIR` writes"
-                )));
-            }
-        }
-        Ok(source)
-    }
-
-    fn bad(&self, reason: String) -> Error {
-        Error::Archive {
-            path: self.dir.clone(),
-            reason,
-        }
-    }
-
-    fn file(&self, path: &Path) -> Result<File> {
-        let opened = self.confined.open_at(path, at::OFlags::RDONLY, 0);
-        let file =
-            File::from(opened.map_err(|error| {
-                self.bad(format!("`{}` cannot be read: {error}", path.display()))
-            })?);
-        let regular = io("stat", path, file.metadata())?.is_file();
-        if !regular {
-            return Err(self.bad(format!("`{}` is no file", path.display())));
-        }
-        Ok(file)
-    }
-
-    fn read(&self, path: &Path) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let mut file = self.file(path)?.take(DOCUMENT_LIMIT + 1);
-        io("read", path, file.read_to_end(&mut bytes))?;
-        if bytes.len() as u64 > DOCUMENT_LIMIT {
-            let path = path.display();
-            return Err(self.bad(format!(
-                "`{path}` has more than {DOCUMENT_LIMIT} bytes, too many for a document"
-            )));
-        }
-        Ok(bytes)
-    }
-
-    fn blob(&self, digest: &Digest) -> Result<File> {
-        self.file(&Path::new("blobs/sha256").join(crate::blobs::hex(digest)))
-    }
-
-    fn document(&self, digest: Digest, size: u64) -> Result<Vec<u8>> {
-        let path = Path::new("blobs/sha256").join(crate::blobs::hex(&digest));
-        let bytes = self.read(&path)?;
-        let found = Digest::of(&bytes);
-        if found == digest && bytes.len() as u64 == size {
-            return Ok(bytes);
-        }
-        Err(Error::BadBlob {
-            from: self.dir.display().to_string(),
-            expected: digest.to_string(),
-            found: match found == digest {
-                true => format!("{} bytes instead of {size}", bytes.len()),
-                false => format!("the digest `{found}`"),
-            },
-        })
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod document;
 mod find;
 mod history;
 mod install;
+pub(crate) mod layout_dir;
 mod load;
 mod load_archive;
 mod make;
@@ -25,14 +26,14 @@ use cowlab_layer::Digest;
 
 use crate::graph::LayerRow;
 
-pub(crate) use adopt::chained;
 pub use compression::open_archive;
 pub use history::Line;
 pub use install::{Progress, Step};
 pub use load::Loaded;
 pub use name::{Name, familiar};
-pub(crate) use pack::Packed;
+pub(crate) use pack::{Packed, spec_digest};
 pub use plan::PlannedLayer;
+pub(crate) use plan::chained;
 pub(crate) use platform::Search;
 pub use remove::Removed;
 pub use save::SaveFormat;

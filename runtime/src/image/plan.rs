@@ -4,7 +4,6 @@ use cowlab_layer::{DiffId, Digest};
 
 use super::document::{self, Descriptor, ManifestDocument};
 use crate::graph::ManifestRow;
-use crate::unpack::chain_ids;
 use crate::{Error, Result};
 
 /// The largest document that is read: containerd's limit for a manifest is 8 MiB.
@@ -57,6 +56,13 @@ pub struct PlannedLayer {
     pub chain_id: Digest,
     /// The chain id of the layer below.
     pub parent: Option<Digest>,
+}
+
+/// The chain id of a layer on a parent.
+pub(crate) fn chained(parent: Option<Digest>, diff_id: Digest) -> Digest {
+    parent.map_or(diff_id, |parent| {
+        Digest::of(format!("{parent} {diff_id}").as_bytes())
+    })
 }
 
 /// A manifest that is read: what it says is to be fetched.
@@ -148,14 +154,15 @@ impl Manifest {
             .map(|text| parse(text))
             .collect::<Result<_>>()?;
         let mut layers: Vec<PlannedLayer> = Vec::new();
-        for ((blob, diff_id), chain_id) in blobs.iter().zip(&diff_ids).zip(chain_ids(&diff_ids)) {
+        for (blob, diff_id) in blobs.iter().zip(diff_ids) {
+            let parent = layers.last().map(|layer| layer.chain_id);
             layers.push(PlannedLayer {
                 blob: blob.digest,
                 size: blob.size,
                 media_type: blob.media_type.clone(),
-                diff_id: *diff_id,
-                chain_id: parse(&chain_id)?,
-                parent: layers.last().map(|layer| layer.chain_id),
+                diff_id,
+                chain_id: chained(parent, diff_id),
+                parent,
             });
         }
         Ok(Plan {

@@ -11,7 +11,7 @@ use cowlab_layer::{ArchiveWriter, Digest};
 use cowlab_sys::durability::{fsync, fsync_dir};
 use cowlab_sys::io;
 
-use super::load::{FULL_NAME, REF_NAME};
+use super::layout_dir::{FULL_NAME, REF_NAME};
 use super::pack::{Packed, spec_digest};
 use super::{Name, familiar};
 use crate::blobs::{Stored, hex};
