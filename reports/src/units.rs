@@ -1,6 +1,6 @@
 //! Numbers as people read them: three significant digits and a unit. The exact value belongs beside it.
 
-use crate::result::Unit;
+use crate::result::{Unit, names};
 
 /// A value in its unit.
 #[must_use]
@@ -70,6 +70,21 @@ pub fn instructions(count: f64) -> String {
 #[must_use]
 pub fn times(ratio: f64) -> String {
     format!("{}×", digits(ratio))
+}
+
+/// A factor as a change: 1.04 is `4 %`.
+#[must_use]
+pub fn change(factor: f64) -> String {
+    format!("{} %", digits((factor - 1.0) * 100.0))
+}
+
+/// A value on an x axis: `4 KiB` on that of sizes, else with the name, `depth 8`.
+#[must_use]
+pub fn at(axis: &str, value: u64) -> String {
+    match axis {
+        names::SIZE => bytes(value as f64),
+        _ => format!("{axis} {value}"),
+    }
 }
 
 /// Three significant digits, more where the whole part is longer, grouped by thin spaces.

@@ -342,16 +342,13 @@ fn deviation_line(candidate: &Candidate) -> Option<Reason> {
 }
 
 fn copy_up_line(facts: &Facts<'_>, candidate: &Candidate) -> Option<Reason> {
-    let sizes: [(u64, &str); 3] = [
-        (4 << 10, "4 KiB"),
-        (16 << 20, "16 MiB"),
-        (128 << 20, "128 MiB"),
-    ];
+    let sizes: [u64; 3] = [4 << 10, 16 << 20, 128 << 20];
     let times: Vec<String> = sizes
         .into_iter()
-        .filter_map(|(size, name)| {
+        .filter_map(|size| {
             let median = facts.copy_up(candidate, size)?.median.value;
-            Some(format!("{} at {name}", units::duration(median)))
+            let size = units::bytes(size as f64);
+            Some(format!("{} at {size}", units::duration(median)))
         })
         .collect();
     (!times.is_empty()).then(|| {

@@ -1,11 +1,9 @@
 //! Bars of a ratio on a logarithmic axis that starts at 1: the length is what is paid beyond the ideal.
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::markup;
-use super::{Look, Paint};
+use super::{Area, Caption, Drawn, Look, Paint, write};
 use crate::report::ReportError;
 use crate::units;
 
@@ -32,12 +30,8 @@ pub(crate) struct BarGroup {
 /// A plot of bars.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Bars {
-    /// Id of the markup, unique on the page.
-    pub(crate) id: String,
-    /// Title, read by screen readers.
-    pub(crate) title: String,
-    /// What it shows, in words.
-    pub(crate) description: String,
+    /// What it is called.
+    pub(crate) caption: Caption,
     /// The largest value of plots that share the axis.
     pub(crate) largest: f64,
     /// The bars.
@@ -50,25 +44,12 @@ const VALUES: i32 = 100;
 const ROW: i32 = 21;
 const HEADING: i32 = 30;
 const AXIS: i32 = 26;
-const TEXT: i32 = 14;
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), Box<dyn std::error::Error>>;
+const TEXT: u32 = 14;
 
 impl Bars {
     /// Draws it.
     pub(crate) fn svg(&self) -> Result<String, ReportError> {
-        let mut svg = String::new();
-        self.draw(&mut svg).map_err(|error| ReportError::Plot {
-            plot: self.title.clone(),
-            reason: error.to_string(),
-        })?;
-        Ok(markup::finish(
-            &svg,
-            &self.id,
-            &self.title,
-            &self.description,
-        ))
+        self.caption.svg(|svg| self.draw(svg))
     }
 
     fn height(&self) -> i32 {
@@ -176,10 +157,6 @@ fn power_label(power: i32) -> String {
 }
 
 fn text(root: &Area<'_>, text: &str, at: (i32, i32), paint: Paint, horizontal: HPos) -> Drawn {
-    let style = ("sans-serif", TEXT)
-        .into_font()
-        .color(&paint.color())
-        .pos(Pos::new(horizontal, VPos::Center));
-    root.draw(&Text::new(text.to_owned(), at, style))?;
-    Ok(())
+    let side = Pos::new(horizontal, VPos::Center);
+    write(root, text, at, (paint, TEXT), side)
 }

@@ -4,13 +4,11 @@
 //! the other points.
 
 use plotters::chart::ChartContext;
-use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::markup;
-use super::{Look, Paint, ticks};
+use super::{Area, Caption, Drawn, Look, Paint, ticks, write};
 use crate::report::ReportError;
 use crate::units;
 
@@ -50,12 +48,8 @@ pub(crate) enum Axis {
 /// A plot of several columns.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Curves {
-    /// Id of the markup, unique on the page.
-    pub(crate) id: String,
-    /// Title, read by screen readers.
-    pub(crate) title: String,
-    /// What it shows, in words.
-    pub(crate) description: String,
+    /// What it is called.
+    pub(crate) caption: Caption,
     /// Kind of the x axis.
     pub(crate) axis: Axis,
     /// Name of the x axis.
@@ -79,24 +73,12 @@ const STEP: i32 = 3;
 /// Distance of the zero from the first other value, in powers of two.
 const BREAK: f64 = 3.0;
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 impl Curves {
     /// Draws it.
     pub(crate) fn svg(&self) -> Result<String, ReportError> {
-        let mut svg = String::new();
-        self.draw(&mut svg).map_err(|error| ReportError::Plot {
-            plot: self.title.clone(),
-            reason: error.to_string(),
-        })?;
-        Ok(markup::finish(
-            &svg,
-            &self.id,
-            &self.title,
-            &self.description,
-        ))
+        self.caption.svg(|svg| self.draw(svg))
     }
 
     fn draw(&self, svg: &mut String) -> Drawn {
@@ -162,13 +144,12 @@ impl Curves {
             if labelled {
                 let (x, y) = chart.backend_coord(&(left, at));
                 let text = units::duration(10_f64.powf(at));
-                label(
+                write(
                     root,
                     &text,
                     (x - 7, y),
-                    Paint::Muted,
-                    HPos::Right,
-                    VPos::Center,
+                    (Paint::Muted, TEXT),
+                    Pos::new(HPos::Right, VPos::Center),
                 )?;
             }
         }
@@ -179,13 +160,12 @@ impl Curves {
                 Paint::FineGrid.color(),
             )])?;
             let (x, y) = chart.backend_coord(&(at, low));
-            label(
+            write(
                 root,
                 &self.tick(*value),
                 (x, y + 8),
-                Paint::Muted,
-                HPos::Center,
-                VPos::Top,
+                (Paint::Muted, TEXT),
+                Pos::new(HPos::Center, VPos::Top),
             )?;
         }
         chart.draw_series([PathElement::new(
@@ -193,13 +173,12 @@ impl Curves {
             Paint::Ink.color(),
         )])?;
         let (x, y) = chart.backend_coord(&(f64::midpoint(left, right), low));
-        label(
+        write(
             root,
             &self.axis_name,
             (x, y + 30),
-            Paint::Ink,
-            HPos::Center,
-            VPos::Top,
+            (Paint::Ink, TEXT),
+            Pos::new(HPos::Center, VPos::Top),
         )?;
         if self.values.contains(&0) && self.values.len() > 1 {
             self.draw_break(root, chart)?;
@@ -280,21 +259,5 @@ fn draw_marker(root: &Area<'_>, (x, y): (i32, i32), look: Look) -> Drawn {
         4 => root.draw(&polygon(&[(0, 6), (5, -4), (-5, -4)]))?,
         _ => root.draw(&Rectangle::new([(x - 2, y - 6), (x + 2, y + 6)], fill))?,
     }
-    Ok(())
-}
-
-fn label(
-    root: &Area<'_>,
-    text: &str,
-    at: (i32, i32),
-    paint: Paint,
-    horizontal: HPos,
-    vertical: VPos,
-) -> Drawn {
-    let style = ("sans-serif", TEXT)
-        .into_font()
-        .color(&paint.color())
-        .pos(Pos::new(horizontal, vertical));
-    root.draw(&Text::new(text.to_owned(), at, style))?;
     Ok(())
 }

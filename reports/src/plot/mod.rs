@@ -9,8 +9,12 @@ mod markup;
 
 use std::collections::BTreeSet;
 
+use plotters::coord::Shift;
+use plotters::prelude::{DrawingArea, IntoFont, SVGBackend, Text};
 use plotters::style::RGBColor;
+use plotters::style::text_anchor::Pos;
 
+use crate::report::ReportError;
 use crate::result::Column;
 
 pub(crate) use bars::{Bar, BarGroup, Bars};
@@ -100,6 +104,53 @@ impl Looks {
             pattern: u8::try_from(pattern).unwrap_or_default(),
         }
     }
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+/// What a plot is called.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Caption {
+    /// Id of the markup, unique on the page.
+    pub(crate) id: String,
+    /// Title, read by screen readers.
+    pub(crate) title: String,
+    /// What it shows, in words.
+    pub(crate) description: String,
+}
+
+impl Caption {
+    /// The markup of what `draw` writes.
+    fn svg(&self, draw: impl FnOnce(&mut String) -> Drawn) -> Result<String, ReportError> {
+        let mut svg = String::new();
+        draw(&mut svg).map_err(|error| ReportError::Plot {
+            plot: self.title.clone(),
+            reason: error.to_string(),
+        })?;
+        let Self {
+            id,
+            title,
+            description,
+        } = self;
+        Ok(markup::finish(&svg, id, title, description))
+    }
+}
+
+/// Writes a text of this height beside a point.
+fn write(
+    root: &Area<'_>,
+    text: &str,
+    at: (i32, i32),
+    (paint, height): (Paint, u32),
+    side: Pos,
+) -> Drawn {
+    let style = ("sans-serif", height)
+        .into_font()
+        .color(&paint.color())
+        .pos(side);
+    root.draw(&Text::new(text.to_owned(), at, style))?;
+    Ok(())
 }
 
 /// Position of the first match, or the length.

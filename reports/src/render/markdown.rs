@@ -184,7 +184,7 @@ fn latency(text: &mut String, report: &Report) -> fmt::Result {
             row.media.to_string(),
             row.place.to_string(),
             row.controls.to_string(),
-            format!("{} %", units::digits((row.factor - 1.0) * 100.0)),
+            units::change(row.factor),
         ]
     });
     let heading = [
@@ -257,20 +257,14 @@ fn count(row: &CountRow) -> Vec<String> {
         value(row.median),
         floor(row.plain),
         floor(row.copied_up),
-        format!("{} %", units::digits((row.floor - 1.0) * 100.0)),
+        units::change(row.floor),
         row.seeds.to_string(),
     ]
 }
 
 /// The value on the x axis.
 fn at(value: Option<u64>, axis: &str) -> String {
-    value.map_or_else(String::new, |value| {
-        if axis == crate::result::names::SIZE {
-            units::bytes(value as f64)
-        } else {
-            format!("{} {value}", escape(axis))
-        }
-    })
+    value.map_or_else(String::new, |value| escape(&units::at(axis, value)))
 }
 
 fn space(text: &mut String, report: &Report) -> fmt::Result {

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::element::{Shown, column, measured, repeat};
-use super::numbers::percent;
 use crate::report::{CountRow, Report};
-use crate::result::{Unit, names};
+use crate::result::Unit;
 use crate::units;
 
 /// The section, empty where nothing was counted: most reports have no counts.
@@ -79,19 +78,12 @@ fn line(row: &CountRow) -> Markup {
     html! {
         tr {
             th scope="row" { (column(&row.column())) }
-            td class="number" { @if let Some(at) = row.at { (place(&row.axis, at)) } }
+            td class="number" { @if let Some(at) = row.at { (units::at(&row.axis, at)) } }
             td class="number" { (count(row.median)) }
             td class="number" { (floor(row.plain)) }
             td class="number" { (floor(row.copied_up)) }
-            td class="number" title=(row.floor) { (percent(row.floor)) }
+            td class="number" title=(row.floor) { (units::change(row.floor)) }
             td class="number" { (row.seeds) }
         }
-    }
-}
-
-fn place(axis: &str, at: u64) -> String {
-    match axis {
-        names::SIZE => units::bytes(at as f64),
-        _ => format!("{axis} {at}"),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, PreEscaped, html};
 
 use super::element::{Shown, column, measured, repeat};
-use crate::plot::{Axis, Curve, Curves, Look, Looks, Point};
+use crate::plot::{Axis, Caption, Curve, Curves, Look, Looks, Point};
 use crate::report::{NoiseRow, Report, ReportError, TimingRow};
 use crate::result::{Column, Media, Place, Unit, Warning, names};
 use crate::units;
@@ -85,7 +85,7 @@ fn noise(rows: &[NoiseRow]) -> Markup {
                                 td { (row.media) }
                                 td { (row.place) }
                                 td class="number" { (row.controls) }
-                                td class="number" title=(row.factor) { (percent(row.factor)) }
+                                td class="number" title=(row.factor) { (units::change(row.factor)) }
                             }
                         }
                     }
@@ -93,11 +93,6 @@ fn noise(rows: &[NoiseRow]) -> Markup {
             }
         }
     }
-}
-
-/// A factor as a change: 1.04 is 4 %.
-pub(super) fn percent(factor: f64) -> String {
-    format!("{} %", units::digits((factor - 1.0) * 100.0))
 }
 
 fn show(family: &Family<'_>, looks: &Looks, number: usize) -> Result<Markup, ReportError> {
@@ -197,9 +192,11 @@ fn plots(
     let draw = |(index, (case, rows)): (usize, (&&str, &Vec<&TimingRow>))| {
         let name = case_name(family, case);
         let plot = Curves {
-            id: format!("plot-{number}-{index}"),
-            title: format!("{name}: median latency by {axis}"),
-            description: describe(rows),
+            caption: Caption {
+                id: format!("plot-{number}-{index}"),
+                title: format!("{name}: median latency by {axis}"),
+                description: describe(rows),
+            },
             axis: if axis == names::SIZE {
                 Axis::Size
             } else {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, PreEscaped, html};
 
 use super::element::{Shown, column, measured, repeat};
-use crate::plot::{Bar, BarGroup, Bars, Looks};
+use crate::plot::{Bar, BarGroup, Bars, Caption, Looks};
 use crate::report::{CapacityRow, Report, ReportError};
 use crate::result::{Unit, names};
 use crate::units;
@@ -96,9 +96,11 @@ fn plots(rows: &[&CapacityRow], looks: &Looks, number: usize) -> Result<Vec<Mark
             })
             .collect();
         let plot = Bars {
-            id: format!("bars-{number}-{change}"),
-            title: format!("{name}: bytes allocated per byte changed"),
-            description: describe(&groups),
+            caption: Caption {
+                id: format!("bars-{number}-{change}"),
+                title: format!("{name}: bytes allocated per byte changed"),
+                description: describe(&groups),
+            },
             largest,
             groups,
         };
