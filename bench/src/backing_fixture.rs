@@ -31,10 +31,6 @@ pub(crate) struct BackingFixture {
 
 impl BackingFixture {
     /// Makes a backing file system and a runner for every subject on it. Runners that could not be made go to `refused`.
-    ///
-    /// # Errors
-    ///
-    /// What the testbed could not do.
     pub(crate) fn make(
         run: &Run,
         plan: &Plan,
@@ -155,10 +151,6 @@ impl BackingFixture {
     }
 
     /// What the results say about the file system and its device.
-    ///
-    /// # Errors
-    ///
-    /// What cannot be read.
     pub(crate) fn device(&self) -> anyhow::Result<Device> {
         let found = self.fs.description()?;
         Ok(Device {
@@ -173,20 +165,12 @@ impl BackingFixture {
     }
 
     /// Whether the file system is so full that it allocates more slowly.
-    ///
-    /// # Errors
-    ///
-    /// What cannot be read.
     pub(crate) fn is_nearly_full(&self) -> anyhow::Result<bool> {
         let found = cowlab_sys::stat::statfs(self.fs.mount_point())?;
         Ok(found.free < found.blocks / 5)
     }
 
     /// Takes everything down.
-    ///
-    /// # Errors
-    ///
-    /// What is left behind.
     pub(crate) fn close(mut self) -> anyhow::Result<()> {
         self.runners.clear();
         Ok(self.fs.close()?)

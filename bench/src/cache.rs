@@ -30,10 +30,6 @@ pub(crate) fn warm(through: &Path, real: &Path) -> io::Result<(CacheState, Optio
 }
 
 /// Says whether the cache holds nothing of the file.
-///
-/// # Errors
-///
-/// What cannot be opened.
 pub(crate) fn cold(real: &Path) -> io::Result<(CacheState, Option<Warning>)> {
     Ok(match cached(&File::open(real)?) {
         Some(0) => (CacheState::ColdVerified, None),

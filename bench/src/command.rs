@@ -35,10 +35,6 @@ use crate::workloads;
 const STORAGE: &str = "/var/lib";
 
 /// Runs a verb and returns the exit code of the program.
-///
-/// # Errors
-///
-/// What went wrong, for one line on stderr.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     match &args.command {
         Command::Run(args) => guarded(args, run_plan),

@@ -63,10 +63,6 @@ impl DriverFixture {
     }
 
     /// Opens the driver again.
-    ///
-    /// # Errors
-    ///
-    /// What the driver could not do.
     pub(crate) fn resume(&mut self) -> anyhow::Result<()> {
         let options = OpenOptions {
             root: self.root.clone(),
@@ -116,10 +112,6 @@ impl DriverFixture {
     }
 
     /// Makes a writable snapshot on top of `parent`, to be mounted later.
-    ///
-    /// # Errors
-    ///
-    /// What the driver could not do.
     pub(crate) fn create(&mut self, parent: Option<&Chain>) -> anyhow::Result<Chain> {
         let id = SnapshotId::new(self.next).context("the driver has no snapshot number left")?;
         self.next += 1;
@@ -154,10 +146,6 @@ impl DriverFixture {
     }
 
     /// Unmounts a snapshot and destroys it.
-    ///
-    /// # Errors
-    ///
-    /// What is left behind.
     pub(crate) fn finish(&self, active: Active) -> anyhow::Result<()> {
         let id = active.chain.head();
         close(active.guard)?;

@@ -49,10 +49,6 @@ impl Part {
     }
 
     /// Measures the columns, and says of each what became of it.
-    ///
-    /// # Errors
-    ///
-    /// What could not be written.
     pub(crate) fn measure(
         &self,
         args: &RunArgs,

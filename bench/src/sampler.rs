@@ -89,10 +89,6 @@ pub fn measure(
 
 /// Measures everything in a plan so many times at once, all copies interleaved, and says with each line which copy it
 /// belongs to: identical work, told apart by nothing but the label.
-///
-/// # Errors
-///
-/// As [`measure`].
 pub fn measure_copies(
     plan: &Plan,
     copies: usize,

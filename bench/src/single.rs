@@ -25,10 +25,6 @@ pub struct Single {
 
 impl Single {
     /// Makes the file system and the runners of a batch of a plan.
-    ///
-    /// # Errors
-    ///
-    /// What the testbed could not do.
     pub fn make(plan: &Plan, batch: &Batch, backing: Backing) -> anyhow::Result<Self> {
         let run = Run::start(plan.dir.clone())?;
         let mut refused = Vec::new();
@@ -78,10 +74,6 @@ impl Single {
     }
 
     /// Takes everything down.
-    ///
-    /// # Errors
-    ///
-    /// What is left behind.
     pub fn close(self) -> anyhow::Result<()> {
         self.fixture.close()?;
         Ok(self.run.close()?)

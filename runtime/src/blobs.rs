@@ -53,10 +53,6 @@ pub struct Blobs {
 
 impl Blobs {
     /// Opens the directory, making it if it is not there.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
     pub fn open(dir: &Path) -> Result<Self> {
         let blobs = Self {
             dir: dir.join("sha256"),
@@ -75,10 +71,6 @@ impl Blobs {
     }
 
     /// The size of a blob in bytes, or `None` where it is not kept.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
     pub fn size(&self, digest: &Digest) -> Result<Option<u64>> {
         let path = self.path(digest);
         match fs::symlink_metadata(&path) {
@@ -184,10 +176,6 @@ impl Blobs {
     }
 
     /// Keeps some bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
     pub fn keep_bytes(&self, bytes: &[u8]) -> Result<Stored> {
         let expected = Expected {
             digest: Digest::of(bytes),
@@ -197,10 +185,6 @@ impl Blobs {
     }
 
     /// Begins a blob of unknown digest.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
     pub fn begin(&self) -> Result<Incoming<'_>> {
         let name = IdSource::Kernel.uuid("blob")?;
         let path = self.incoming.join(name);
@@ -214,10 +198,6 @@ impl Blobs {
 
     /// Begins a download, or goes on with what an earlier one of the same digest left: see
     /// [`size`](Incoming::size). `None` while another process downloads it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
     pub fn try_resume(&self, expected: &Expected) -> Result<Option<Incoming<'_>>> {
         let path = self.incoming.join(hex(&expected.digest));
         let Some(mut incoming) = Incoming::attempt(self, path, Leftover::Kept)? else {
@@ -228,10 +208,6 @@ impl Blobs {
     }
 
     /// Removes a blob. One that is not there is no error.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
     pub fn remove(&self, digest: &Digest) -> Result<()> {
         let path = self.path(digest);
         match fs::remove_file(&path) {
@@ -253,10 +229,6 @@ impl Blobs {
     }
 
     /// Lists the blobs with their sizes, in the order of their digests. What is no blob is left out.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
     pub fn list(&self) -> Result<Vec<(Digest, u64)>> {
         let mut list = Vec::new();
         for entry in dir::read_dir(&self.dir)? {
@@ -273,10 +245,6 @@ impl Blobs {
     }
 
     /// Removes what dead processes left half written, cut-off downloads included; returns how many bytes that were.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
     pub fn remove_unfinished(&self) -> Result<u64> {
         let mut freed = 0;
         for entry in dir::read_dir(&self.incoming)? {

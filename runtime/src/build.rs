@@ -139,10 +139,6 @@ impl<'r> Build<'r> {
     }
 
     /// Makes a writable snapshot on a layer, or an empty one, and returns its key. A power cut may take it away, whole.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`].
     pub fn prepare(&self, parent: Option<&LayerRow>) -> Result<String> {
         let key = self.new_key()?;
         let parent = parent.map(|layer| layer.cache_id.as_str());
@@ -151,10 +147,6 @@ impl<'r> Build<'r> {
     }
 
     /// Makes a read-only snapshot of a layer, and returns its key. A power cut may take it away, whole.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`].
     pub fn view(&self, layer: &LayerRow) -> Result<String> {
         let key = self.new_key()?;
         let options = ephemeral();
@@ -164,10 +156,6 @@ impl<'r> Build<'r> {
     }
 
     /// An empty directory to mount something at, in a mount namespace of one's own: others mount there as well.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
     pub fn place(&self, name: &str) -> Result<PathBuf> {
         let place = self.root.dir().join(format!("build/mount-{name}"));
         durability::create_dir_all(&place)?;
@@ -227,10 +215,6 @@ impl<'r> Build<'r> {
     }
 
     /// Removes a snapshot that no layer is made of.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`].
     pub fn remove(&self, key: &str) -> Result<()> {
         match self.root.store().remove(key) {
             Ok(()) | Err(StoreError::NotFound { .. }) => {}
@@ -310,10 +294,6 @@ impl<'r> Build<'r> {
     }
 
     /// Ends the build: what it did not make a layer of is removed, and so are blobs that recipes stand in for.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
     pub fn end(self) -> Result<()> {
         let root = self.root;
         drop(self);

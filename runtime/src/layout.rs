@@ -52,10 +52,6 @@ impl Layout {
     }
 
     /// Makes an empty layout in `dir`, which is made if it is not there.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be written.
     pub fn create(dir: &Path) -> Result<Self> {
         let blobs = dir.join("blobs/sha256");
         cowlab_sys::io("mkdir", &blobs, fs::create_dir_all(&blobs))?;

@@ -76,10 +76,6 @@ impl Root {
 
     /// The containers that use an image, or all of them, oldest first. Forgets those that are gone: a power cut may take back
     /// that they were forgotten.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`].
     pub fn users(&self, image: Option<&str>) -> Result<Vec<UserRow>> {
         let mut users = self.graph.users(image)?;
         for gone in users.extract_if(.., |user| !is_kept(&self.dir, &user.id)) {

@@ -428,10 +428,6 @@ fn name(size: u64) -> String {
 }
 
 /// Writes a file that neither compresses nor repeats, mode 0600, over what was there.
-///
-/// # Errors
-///
-/// What the file system refused.
 pub(crate) fn write_file(path: &Path, size: u64, seed: u64) -> anyhow::Result<()> {
     let write = || -> std::io::Result<()> {
         let mut file = File::create(path)?;

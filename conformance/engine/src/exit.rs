@@ -42,10 +42,6 @@ pub const GUARD: u8 = 75;
 pub const PRIVILEGE: u8 = 77;
 
 /// Prints an error with its causes on one line of stderr.
-///
-/// # Errors
-///
-/// When stderr is closed.
 pub fn print(error: &anyhow::Error) -> std::io::Result<()> {
     writeln!(std::io::stderr().lock(), "cowlab: {}", line(error))
 }

@@ -41,10 +41,6 @@ impl Results {
     }
 
     /// Writes what was found out here between two moments.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written.
     pub fn line(
         &self,
         started: Timestamp,
@@ -64,10 +60,6 @@ impl Results {
 
     /// Writes a record of a [job](crate::worker::Job), as part of this run. One of this machine is of its environment as it
     /// was when the run began; a guest introduces its own.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written.
     pub fn record(&self, place: Place, record: Record) -> Result<(), WriteError> {
         if place == Place::Host {
             return match record.line {

@@ -38,10 +38,6 @@ pub fn make_dir(path: &Path, mode: u32) -> Result<()> {
 const MARKER: &str = "store";
 
 /// Makes a directory unless it is there.
-///
-/// # Errors
-///
-/// As [`make_dir`].
 pub fn make_dir_once(path: &Path, mode: u32) -> Result<()> {
     if path.symlink_metadata().is_ok() {
         return Ok(());

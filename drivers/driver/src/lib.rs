@@ -140,19 +140,11 @@ pub trait Driver: Debug + Send + Sync {
     /// Makes what the mount of [`describe_mount`](Self::describe_mount) needs, where it needs anything.
     ///
     /// Idempotent, from any process, after any boot.
-    ///
-    /// # Errors
-    ///
-    /// As [`describe_mount`](Self::describe_mount).
     fn activate(&self, chain: &Chain, access: Access) -> Result<Activation> {
         self.describe_mount(chain, access).map(Activation::from)
     }
 
     /// Says how other programs mount the snapshot: the mount of [`activate`](Self::activate), in the fewest options.
-    ///
-    /// # Errors
-    ///
-    /// As [`activate`](Self::activate).
     fn activate_for_others(&self, chain: &Chain, access: Access) -> Result<Activation> {
         self.activate(chain, access)
     }
@@ -170,10 +162,6 @@ pub trait Driver: Debug + Send + Sync {
     }
 
     /// Says where a layer's files are written, before [`freeze`](Self::freeze).
-    ///
-    /// # Errors
-    ///
-    /// As [`activate`](Self::activate).
     fn staging(&self, chain: &Chain) -> Result<Staging>;
 
     /// Writes the content of the snapshot, which nobody has mounted, to the disk, as far as `durability` promises.
@@ -298,17 +286,9 @@ pub trait Health {
 /// written back from memory. The store keeps both answers with the snapshot.
 pub trait WriteWatch {
     /// Says how the storage is before a snapshot becomes writable, in words that only [`lost_since`](Self::lost_since) reads.
-    ///
-    /// # Errors
-    ///
-    /// When the storage cannot be asked.
     fn epoch(&self) -> Result<String>;
 
     /// Says why writes since `epoch` may be missing, or `None` where the storage took every one.
-    ///
-    /// # Errors
-    ///
-    /// When the storage cannot be asked.
     fn lost_since(&self, epoch: &str) -> Result<Option<String>>;
 }
 

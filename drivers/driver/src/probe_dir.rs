@@ -51,10 +51,6 @@ impl ProbeDir {
     }
 
     /// Removes it with all in it.
-    ///
-    /// # Errors
-    ///
-    /// What could not be removed.
     pub fn close(mut self) -> Result<()> {
         self.is_open = false;
         Ok(cowlab_sys::dir::remove_tree(&self.path)?)

@@ -52,10 +52,6 @@ fn has(entry: &impl AsFd, mark: Option<&'static str>) -> Result<bool> {
 
 /// Gives the `diff` of a new snapshot the attributes of its parent's: the root of a union has those of its
 /// topmost layer. What the union itself keeps there (origin, impure, uuid) stays behind.
-///
-/// # Errors
-///
-/// What could not be copied.
 pub fn inherit_root(parent_diff: &Path, snapshot: &Path) -> Result<()> {
     let (original, dir) = (Root::open(parent_diff)?, Root::open(snapshot)?);
     let stat = at::stat(&original, "")?;
@@ -73,10 +69,6 @@ pub fn inherit_root(parent_diff: &Path, snapshot: &Path) -> Result<()> {
 ///
 /// A whiteout stands for a deletion at its own path. A directory that was renamed with
 /// `redirect_dir` leaves a whiteout at the old path, and its new path counts with everything below.
-///
-/// # Errors
-///
-/// What could not be read.
 pub fn candidates(diff: &Path, xattrs: OverlayXattrs) -> Result<Candidates> {
     let mut candidates = vec![Candidate {
         path: PathBuf::new(),
@@ -112,10 +104,6 @@ fn reach(entry: &Visited<'_>, xattrs: OverlayXattrs) -> Result<Reach> {
 }
 
 /// Says what an upper directory has at `path`; `None` below a directory that shows another one of the parent.
-///
-/// # Errors
-///
-/// What could not be read.
 pub fn own(diff: &Path, path: &Path, xattrs: OverlayXattrs) -> Result<Option<Own>> {
     let mut place = diff.to_owned();
     let mut dir = at::open_path(Root::open(diff)?, ".")?;

@@ -44,10 +44,6 @@ impl Cache {
     }
 
     /// Opens the cache in this directory.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
     pub fn at(root: &Path) -> Result<Self> {
         for part in ["locks", "tmp"] {
             let path = root.join(part);
@@ -108,10 +104,6 @@ impl Cache {
 
     /// Removes every image that a newer one of its release replaces and those of older formats, except what somebody uses
     /// right now. Returns what was removed.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
     pub fn prune(&self) -> Result<Vec<String>> {
         let (images, unusable) = self.survey()?;
         let mut seen = Vec::new();

@@ -121,10 +121,6 @@ impl Machine {
     }
 
     /// As [`run`](Self::run); `archive` gets [`Machine::results`] as a tar archive with paths relative to the root.
-    ///
-    /// # Errors
-    ///
-    /// As [`run`](Self::run).
     pub fn run_for_results(
         &self,
         stdout: &mut dyn Write,

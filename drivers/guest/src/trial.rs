@@ -39,10 +39,6 @@ impl Image {
 impl Cache {
     /// Remembers `image`, which was seen to start, as the one to run when no release is named. An image of a newer release
     /// that was seen to start stays the one, and unstable becomes it never.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
     pub fn prefer(&self, image: &Image) -> Result<()> {
         let release = image.manifest.release;
         if release == Release::Sid

@@ -54,10 +54,6 @@ pub enum ChangeKind {
 ///
 /// The root itself counts as a directory like any other, with the path `/`. Neither tree may change
 /// meanwhile.
-///
-/// # Errors
-///
-/// When something cannot be read.
 pub fn between(
     parent: Option<&Path>,
     root: &Path,
@@ -76,10 +72,6 @@ pub fn between(
 ///
 /// Not noticed are changes under a change time that was there before: made by root after it set the clock back to that very
 /// nanosecond, through an XFS handle (`XFS_IOC_OPEN_BY_HANDLE` suppresses times), or on the device below the file system.
-///
-/// # Errors
-///
-/// When something cannot be read.
 pub fn between_copies(parent: &Path, root: &Path, copied: Time) -> Result<Vec<Change>> {
     compare(Some(parent), root, None, Some(copied))
 }
@@ -127,10 +119,6 @@ pub fn same_entry(
 }
 
 /// Lists everything in a tree as added, with what is mounted in it; nothing below the directories that `skip` is true of.
-///
-/// # Errors
-///
-/// When something cannot be read.
 pub fn everything(root: &Path, skip: &dyn Fn(&Path) -> bool) -> Result<Vec<Change>> {
     let mut found = vec![b"/".to_vec()];
     let mut cursor = Cursor::open(root)?.across_mounts(true);
@@ -479,10 +467,6 @@ impl Walk {
 
 /// Whether nothing among the candidates, or in the whole tree, has a change time after `time`. For what the times prove, see
 /// [`between_copies`].
-///
-/// # Errors
-///
-/// When something cannot be read.
 pub fn is_older(root: &Path, candidates: Option<&[Candidate]>, time: Time) -> Result<bool> {
     let whole = [Candidate {
         path: PathBuf::new(),

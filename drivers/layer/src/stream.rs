@@ -205,10 +205,6 @@ impl LayerReader {
     }
 
     /// Reads what is left.
-    ///
-    /// # Errors
-    ///
-    /// As [`fill`](Self::fill).
     pub fn drain(&mut self) -> Result<()> {
         loop {
             let count = self.fill()?.len();

@@ -49,10 +49,6 @@ enum Form {
 
 impl Target {
     /// A writable directory that shows the parent's content: a whiteout becomes a deletion.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be opened.
     pub fn union(root: &Path) -> Result<Self> {
         Ok(Self {
             upper: open_root(root)?,
@@ -90,10 +86,6 @@ impl Target {
     }
 
     /// An empty directory for a layer without a parent, whose whiteouts concern nothing.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be opened.
     pub fn base(dir: &Path) -> Result<Self> {
         Ok(Self {
             upper: open_root(dir)?,

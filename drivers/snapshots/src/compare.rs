@@ -37,10 +37,6 @@ impl Store {
 
     /// Lists the paths in which a snapshot differs from any other one, `base`. Costs a walk of both trees, unless `base` is
     /// the parent.
-    ///
-    /// # Errors
-    ///
-    /// As [`changes`](Self::changes).
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn changes_since(&self, base: &str, key: &str) -> Result<Vec<Change>> {
         self.compare(key, Some(base), |_, _, changes| Ok(changes))
@@ -61,10 +57,6 @@ impl Store {
     }
 
     /// Writes the layer that, applied to `base`, gives the tree of the snapshot.
-    ///
-    /// # Errors
-    ///
-    /// As [`diff`](Self::diff).
     #[tracing::instrument(level = "debug", skip(self, sink, options))]
     pub fn diff_since(
         &self,
@@ -81,10 +73,6 @@ impl Store {
 
     /// Writes the layer of some of the changes: those that `select` leaves in the list, which holds a directory and what is below it
     /// one by one.
-    ///
-    /// # Errors
-    ///
-    /// As [`diff`](Self::diff).
     #[tracing::instrument(level = "debug", skip(self, select, sink, options))]
     pub fn diff_of(
         &self,
@@ -101,10 +89,6 @@ impl Store {
     }
 
     /// Writes the whole tree of a snapshot as a tar archive, except what `keep` is false of.
-    ///
-    /// # Errors
-    ///
-    /// As [`diff`](Self::diff).
     #[tracing::instrument(level = "debug", skip(self, keep, sink, options))]
     pub fn export(
         &self,
@@ -124,10 +108,6 @@ impl Store {
     }
 
     /// Counts what a snapshot copied from its parent and what it removed. Costs as much as [`changes`](Self::changes).
-    ///
-    /// # Errors
-    ///
-    /// As [`changes`](Self::changes).
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn copied(&self, key: &str) -> Result<CopiedUp> {
         let id = self.stat(key)?.id;

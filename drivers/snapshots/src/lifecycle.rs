@@ -53,19 +53,11 @@ impl Store {
     }
 
     /// Makes a read-only snapshot with the content of a committed one.
-    ///
-    /// # Errors
-    ///
-    /// As [`prepare`](Self::prepare).
     pub fn view(&self, key: &str, parent: &str) -> Result<Info> {
         self.view_with(key, Some(parent), &PrepareOptions::default())
     }
 
     /// Makes a read-only snapshot, empty or with the content of a committed one.
-    ///
-    /// # Errors
-    ///
-    /// As [`prepare`](Self::prepare).
     #[tracing::instrument(level = "debug", skip(self, options))]
     pub fn view_with(
         &self,

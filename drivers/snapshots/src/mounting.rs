@@ -106,10 +106,6 @@ impl Store {
 
     /// Gives `work` the tree of an active snapshot to write to, by a mount that nobody else sees and that ends with the process.
     /// Meanwhile the snapshot is locked.
-    ///
-    /// # Errors
-    ///
-    /// As [`mount`](Self::mount).
     #[tracing::instrument(level = "debug", skip(self, work))]
     pub fn with_writable<T>(&self, key: &str, work: impl FnOnce(&Path) -> T) -> Result<T> {
         let (row, lock) = self.hold_to_mount(key)?;

@@ -135,10 +135,6 @@ impl Store {
     }
 
     /// Lists the snapshots that match, ordered by key.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`].
     pub fn list(&self, filter: &Filter) -> Result<Vec<Info>> {
         self.database.read(|tx| row::list(tx, filter))
     }
@@ -235,10 +231,6 @@ impl Store {
     }
 
     /// Says how other programs mount an active snapshot or a view: the mount of [`mounts`](Self::mounts), as data.
-    ///
-    /// # Errors
-    ///
-    /// As [`mounts`](Self::mounts).
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn mount_data(&self, key: &str) -> Result<MountData> {
         let (row, _lock) = self.hold_to_mount(key)?;

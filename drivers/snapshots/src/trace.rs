@@ -170,10 +170,6 @@ impl Store {
 
     /// Resolves a path as a process would that has the snapshot for its root: symbolic links are followed but for the last
     /// name's. What is not there is taken as it is written.
-    ///
-    /// # Errors
-    ///
-    /// As [`trace`](Self::trace).
     pub fn resolve(&self, key: &str, path: &Path) -> Result<PathBuf> {
         let (row, lock) = self.hold(key, Hold::Shared)?;
         let resolved = self.open_readable(&row).and_then(|shown| {

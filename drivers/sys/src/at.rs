@@ -34,10 +34,6 @@ pub fn open(dir: impl AsFd, name: impl AsRef<Path>, flags: OFlags, mode: u32) ->
 }
 
 /// Opens the entry as an `O_PATH` descriptor: of any type, without touching it.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn open_path(dir: impl AsFd, name: impl AsRef<Path>) -> Result<OwnedFd> {
     open(dir, name, OFlags::PATH, 0)
 }
@@ -100,10 +96,6 @@ pub fn create(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> Result<File>
 }
 
 /// Makes a directory; the process's umask applies.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn mkdir(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> Result<()> {
     let name = name.as_ref();
     sys(
@@ -115,10 +107,6 @@ pub fn mkdir(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> Result<()> {
 
 /// Makes a device file, a FIFO, a socket or an empty regular file; `device` counts for device
 /// files alone, see [`stat::device`].
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn mknod(
     dir: impl AsFd,
     name: impl AsRef<Path>,
@@ -136,10 +124,6 @@ pub fn mknod(
 }
 
 /// Makes a symbolic link with this content.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn symlink(content: impl AsRef<OsStr>, dir: impl AsFd, name: impl AsRef<Path>) -> Result<()> {
     let name = name.as_ref();
     sys(
@@ -184,10 +168,6 @@ pub fn link(
 }
 
 /// Removes an entry that is no directory.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn unlink(dir: impl AsFd, name: impl AsRef<Path>) -> Result<()> {
     let name = name.as_ref();
     sys(
@@ -198,10 +178,6 @@ pub fn unlink(dir: impl AsFd, name: impl AsRef<Path>) -> Result<()> {
 }
 
 /// Removes an empty directory.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn rmdir(dir: impl AsFd, name: impl AsRef<Path>) -> Result<()> {
     let name = name.as_ref();
     sys(
@@ -232,10 +208,6 @@ pub fn rename(
 }
 
 /// Returns the attributes of the entry; an empty name stands for `dir` itself.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn stat(dir: impl AsFd, name: impl AsRef<Path>) -> Result<Stat> {
     let name = name.as_ref();
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
@@ -289,10 +261,6 @@ pub fn chmod(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> Result<()> {
 }
 
 /// Sets the permission bits of an open file, of an `O_PATH` descriptor as well.
-///
-/// # Errors
-///
-/// As [`chmod`].
 pub fn chmod_descriptor(fd: impl AsFd, mode: u32) -> Result<()> {
     let path = descriptor_path(&fd);
     let mode = Mode::from_raw_mode(mode);
@@ -300,10 +268,6 @@ pub fn chmod_descriptor(fd: impl AsFd, mode: u32) -> Result<()> {
 }
 
 /// Sets the access and modification times of the entry; an empty name stands for `dir` itself.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn set_times(dir: impl AsFd, name: impl AsRef<Path>, atime: Time, mtime: Time) -> Result<()> {
     let name = name.as_ref();
     let spec = |time: Time| Timespec {

@@ -36,19 +36,11 @@ const READ_ONLY: u64 = 1 << 1;
 const HEADER: usize = 32;
 
 /// Tells whether `path` is on btrfs.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
 pub fn is_btrfs(path: impl AsRef<Path>) -> Result<bool> {
     Ok(stat::statfs(path)?.fstype_magic == MAGIC)
 }
 
 /// Tells whether `path` is the root of a subvolume.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
 pub fn is_subvolume(path: impl AsRef<Path>) -> Result<bool> {
     let path = path.as_ref();
     let found = stat::lstat(path)?;
@@ -212,10 +204,6 @@ pub fn has_deletions_pending(fd: impl AsFd) -> Result<bool> {
 }
 
 /// Returns the id of the subvolume that `fd` is in.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
 pub fn subvolume_id(fd: impl AsFd) -> Result<u64> {
     // Looking up a root directory in "tree 0" answers with the tree of the descriptor, and
     // needs no privilege (ioctl.c, btrfs_search_path_in_tree).
@@ -249,10 +237,6 @@ pub struct SubvolumeInfo {
 }
 
 /// Describes the subvolume that `fd` is in; needs no privilege.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
 pub fn subvolume_info(fd: impl AsFd) -> Result<SubvolumeInfo> {
     let found = sys(
         "ioctl BTRFS_IOC_GET_SUBVOL_INFO",
@@ -303,28 +287,16 @@ pub fn set_read_only(fd: impl AsFd, read_only: bool) -> Result<()> {
 
 /// Commits the running transaction and waits for it, and wakes the cleaner, which frees what deleted
 /// subvolumes held.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
 pub fn sync(fd: impl AsFd) -> Result<()> {
     sys("ioctl BTRFS_IOC_SYNC", "", raw::btrfs_sync(fd))
 }
 
 /// Starts a commit and returns its transaction, for [`wait_sync`].
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
 pub fn start_sync(fd: impl AsFd) -> Result<u64> {
     sys("ioctl BTRFS_IOC_START_SYNC", "", raw::btrfs_start_sync(fd))
 }
 
 /// Waits until a transaction is on disk.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
 pub fn wait_sync(fd: impl AsFd, transaction: u64) -> Result<()> {
     sys(
         "ioctl BTRFS_IOC_WAIT_SYNC",

@@ -21,10 +21,6 @@ pub struct Ready {
 
 /// Waits until one of the descriptors is ready as wished, or the time is over; then none is ready. Without a time it
 /// waits as long as it takes. A signal ends the wait as the time does.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn wait(wishes: &[(BorrowedFd<'_>, Ready)], time: Option<Duration>) -> Result<Vec<Ready>> {
     let mut fds: Vec<PollFd<'_>> = wishes
         .iter()
@@ -55,10 +51,6 @@ pub fn wait(wishes: &[(BorrowedFd<'_>, Ready)], time: Option<Duration>) -> Resul
 }
 
 /// Has reads and writes of the descriptor, and of every copy of it, return `EAGAIN` rather than wait.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn set_nonblocking(fd: impl AsFd) -> Result<()> {
     let flags = sys("fcntl", "", rustix::fs::fcntl_getfl(&fd))?;
     let flags = flags | rustix::fs::OFlags::NONBLOCK;
@@ -67,10 +59,6 @@ pub fn set_nonblocking(fd: impl AsFd) -> Result<()> {
 
 /// Receives one descriptor over a connected Unix socket (unix(7), `SCM_RIGHTS`); `None` where the other side closed the
 /// socket or sent none.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn receive_descriptor(socket: impl AsFd) -> Result<Option<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -161,10 +161,6 @@ impl Cmd {
 
     /// Runs the program and returns what it printed, without the last line end; bytes that are no
     /// UTF-8 are replaced.
-    ///
-    /// # Errors
-    ///
-    /// As [`run`](Self::run).
     pub fn read(&self) -> Result<String> {
         let output = self.successful()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -201,10 +197,6 @@ impl Cmd {
 
     /// Runs the program on this process's own standard input, output and error, and returns its
     /// exit status; 128 and the signal's number after a signal, as shells have it.
-    ///
-    /// # Errors
-    ///
-    /// As [`output`](Self::output).
     pub fn status_inherit(&self) -> Result<i32> {
         tracing::debug!(command = %self, "run");
         let status = io("execve", &self.program, self.command()?.status())?;
@@ -213,10 +205,6 @@ impl Cmd {
 
     /// Runs the program without its standard output: what it finds is read from its files, what it says of
     /// its progress stays. Returns its exit status as [`status_inherit`](Self::status_inherit).
-    ///
-    /// # Errors
-    ///
-    /// As [`output`](Self::output).
     pub fn status_without_output(&self) -> Result<i32> {
         tracing::debug!(command = %self, "run");
         let status = io(
@@ -229,10 +217,6 @@ impl Cmd {
 
     /// Runs the program, hands over each line of its standard output as it comes, and returns its exit status as
     /// [`status_inherit`](Self::status_inherit). Bytes that are no UTF-8 are replaced.
-    ///
-    /// # Errors
-    ///
-    /// As [`output`](Self::output).
     pub fn status_by_line(&self, each: &mut dyn FnMut(&str)) -> Result<i32> {
         tracing::debug!(command = %self, "run");
         let mut child = io(
@@ -365,29 +349,17 @@ impl Running {
     }
 
     /// Tells whether it has not ended yet.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`].
     pub fn is_alive(&mut self) -> Result<bool> {
         Ok(io("waitpid", &self.program, self.child.try_wait())?.is_none())
     }
 
     /// Sends it SIGKILL and waits until it has ended; one that has ended already is left alone.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`].
     pub fn kill(&mut self) -> Result<()> {
         io("kill", &self.program, self.child.kill())?;
         self.wait().map(drop)
     }
 
     /// Waits until it has ended and returns its exit status as [`Cmd::status_inherit`] does.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`].
     pub fn wait(&mut self) -> Result<i32> {
         Ok(shell_status(io(
             "waitpid",

@@ -94,10 +94,6 @@ impl Cursor {
     }
 
     /// Goes into the directory `name` of the current one.
-    ///
-    /// # Errors
-    ///
-    /// As [`at::enter`].
     pub fn enter(&mut self, name: &OsStr) -> Result<()> {
         let opened = match self.across_mounts {
             true => at::enter_across(self.dir(), name),
@@ -117,10 +113,6 @@ impl Cursor {
     }
 
     /// Goes into the directory `name`; false where there is nothing of this name.
-    ///
-    /// # Errors
-    ///
-    /// As [`enter`](Self::enter).
     pub fn enter_if_present(&mut self, name: &OsStr) -> Result<bool> {
         match self.enter(name) {
             Err(error) if error.errno() == Some(Errno::NOENT) => Ok(false),
@@ -161,10 +153,6 @@ impl Cursor {
 
     /// Leaves directories until `path`, relative to the root, lies at or below the current one, and returns what is left of
     /// `path` from there: where paths come in the order of a tree, no directory is entered twice.
-    ///
-    /// # Errors
-    ///
-    /// As [`leave`](Self::leave).
     pub fn climb_to<'p>(&mut self, path: &'p Path) -> Result<&'p Path> {
         let path = path.as_os_str().as_bytes();
         let common = common_prefix(path, &self.path);

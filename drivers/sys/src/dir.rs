@@ -26,10 +26,6 @@ pub struct DirEntry {
 }
 
 /// Returns the entries of the directory at `path`, without `.` and `..`, in the directory's order.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
 pub fn read_dir(path: impl AsRef<Path>) -> Result<Vec<DirEntry>> {
     let path = path.as_ref();
     sys("readdir", path, entries(&open(path)?))
@@ -51,10 +47,6 @@ pub fn open(path: impl AsRef<Path>) -> Result<OwnedFd> {
 }
 
 /// Returns the entries of an open directory, of an `O_PATH` descriptor as well, from its start.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
 pub fn read_dir_fd(dir: impl AsFd) -> Result<Vec<DirEntry>> {
     // A descriptor of its own: the offset of the caller's stays where it is.
     let dir = at::open_dir(dir, ".")?;

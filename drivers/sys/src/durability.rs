@@ -10,10 +10,6 @@ use crate::fault::{Fault, is_planted};
 use crate::{Result, io, raw, sys};
 
 /// Flushes the content and the attributes of the file at `path`.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn fsync(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let file = io("open", path, File::open(path))?;
@@ -21,10 +17,6 @@ pub fn fsync(path: impl AsRef<Path>) -> Result<()> {
 }
 
 /// Flushes the content and the attributes of an open file; `path` names it in errors.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn fsync_file(file: &File, path: impl AsRef<Path>) -> Result<()> {
     if is_planted(Fault::NoFsync) {
         return Ok(());
@@ -33,10 +25,6 @@ pub fn fsync_file(file: &File, path: impl AsRef<Path>) -> Result<()> {
 }
 
 /// Flushes the entries of the directory at `path`: what was created, renamed or removed in it.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn fsync_dir(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -53,10 +41,6 @@ pub fn fsync_dir(path: impl AsRef<Path>) -> Result<()> {
 
 /// Makes a directory and those above it that are missing, as `mkdir -p` does, and flushes the entry of each in the
 /// directory above.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn create_dir_all(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
@@ -73,10 +57,6 @@ pub fn create_dir_all(path: impl AsRef<Path>) -> Result<()> {
 
 /// Flushes the whole file system that `path` is on, and no other. Errors of earlier writes that
 /// nobody has seen yet are reported (syncfs(2), since Linux 5.8).
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn syncfs(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -93,10 +73,6 @@ pub fn syncfs(path: impl AsRef<Path>) -> Result<()> {
 
 /// Starts to write what waits of an open file, and waits for nothing. This promises nothing: neither attributes nor the
 /// disk's own cache are written (sync_file_range(2)).
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn start_writing(file: impl AsFd) -> Result<()> {
     sys("sync_file_range", "", raw::start_writing(file.as_fd()))
 }

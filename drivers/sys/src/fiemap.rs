@@ -93,10 +93,6 @@ pub fn extents(file: &File, sync: bool) -> Result<Vec<Extent>> {
 
 /// Returns the parts of `file` that are no holes, as offset and length in bytes. What is allocated
 /// and never written may count as a hole. The file offset moves.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn data_segments(file: &File) -> Result<Vec<(u64, u64)>> {
     let size = io("fstat", "", file.metadata())?.len();
     let mut segments = Vec::new();

@@ -30,10 +30,6 @@ pub fn read_once(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
 }
 
 /// Writes to a descriptor once and returns how much it took; `None` where it would block. A signal does not end it.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn write_once(fd: impl AsFd, bytes: &[u8]) -> Result<Option<usize>> {
     loop {
         match rustix::io::write(&fd, bytes) {
@@ -59,10 +55,6 @@ pub fn fallocate(file: &File, flags: FallocateFlags, offset: u64, length: u64) -
 
 /// Copies up to `length` bytes inside the kernel, from and to the current positions, and returns
 /// how many.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn copy_range(source: &File, target: &File, length: usize) -> Result<usize> {
     sys(
         "copy_file_range",
@@ -116,10 +108,6 @@ pub fn try_lock(file: impl AsFd) -> Result<()> {
 }
 
 /// Gives a file opened with `O_TMPFILE` a name.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn link_unnamed(file: impl AsFd, dir: impl AsFd, name: impl AsRef<Path>) -> Result<()> {
     let name = name.as_ref();
     let path = at::descriptor_path(&file);
@@ -132,10 +120,6 @@ pub fn link_unnamed(file: impl AsFd, dir: impl AsFd, name: impl AsRef<Path>) -> 
 
 /// Makes a file without a name in `dir`, for reading and writing: it goes with its last descriptor, whatever ends the
 /// process.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn unnamed(dir: &Path) -> Result<File> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     sys(
@@ -147,10 +131,6 @@ pub fn unnamed(dir: &Path) -> Result<File> {
 }
 
 /// Makes a file in memory; `name` is for `/proc` alone (memfd_create(2)).
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn in_memory(name: &str) -> Result<File> {
     let made = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC);
     sys("memfd_create", name, made).map(File::from)
@@ -173,19 +153,11 @@ pub struct Mapping {
 
 impl Mapping {
     /// Maps the first `length` bytes of a file.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn shared(file: &File, length: usize) -> Result<Self> {
         Self::new(file, length, ProtFlags::READ)
     }
 
     /// Maps the first `length` bytes of a file for [`write`](Self::write) as well.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn writable(file: &File, length: usize) -> Result<Self> {
         Self::new(file, length, ProtFlags::READ | ProtFlags::WRITE)
     }

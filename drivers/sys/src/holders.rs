@@ -79,10 +79,6 @@ impl fmt::Display for Holder {
 
 /// Waits until a mount comes or goes where one of the holders sees it, one of them ends, or the time is over. What happened
 /// before the call is not seen.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn wait_for_change(holders: &[Holder], time: Duration) -> Result<()> {
     let pids: BTreeSet<u32> = holders.iter().map(|holder| holder.pid).collect();
     let others = pids

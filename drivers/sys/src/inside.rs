@@ -42,10 +42,6 @@ impl Root {
     }
 
     /// Returns what `path` leads to, as a path from this root without links; `None` where nothing is there.
-    ///
-    /// # Errors
-    ///
-    /// As [`find_inside`](Self::find_inside).
     pub fn resolve_inside(&self, path: &Path) -> Result<Option<(PathBuf, Stat)>> {
         let Some(fd) = self.find_inside(path)? else {
             return Ok(None);
@@ -94,10 +90,6 @@ impl Root {
 
     /// Returns `path` as a path from this root with the links before its last name followed. Names that are not there are
     /// taken as they are written.
-    ///
-    /// # Errors
-    ///
-    /// As [`find_inside`](Self::find_inside).
     pub fn resolve_name_inside(&self, path: &Path) -> Result<PathBuf> {
         let Some(name) = path.file_name() else {
             let found = self.resolve_inside(path)?;
@@ -116,10 +108,6 @@ impl Root {
     }
 
     /// Reads the regular file that `path` leads to, at most `limit` bytes of it; `None` where there is no such file.
-    ///
-    /// # Errors
-    ///
-    /// As [`find_inside`](Self::find_inside).
     pub fn read_inside(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         // A FIFO would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -166,10 +154,6 @@ impl Root {
     }
 
     /// Makes an empty file at `path`, mode 0644, with the directories on the way; returns what it made, outermost first.
-    ///
-    /// # Errors
-    ///
-    /// As [`make_dirs_inside`](Self::make_dirs_inside).
     pub fn make_file_inside(&self, path: &Path) -> Result<Vec<PathBuf>> {
         if self.find_inside(path)?.is_some() {
             return Ok(Vec::new());

@@ -12,10 +12,6 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Has `SIGINT`, `SIGTERM` and `SIGHUP` be remembered from now on rather than end the process. The
 /// second of them ends it at once; what it leaves behind is for the sweep.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn watch() -> Result<()> {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         sys("signal", "", raw::handle_signal(signal, remember))?;

@@ -25,38 +25,22 @@ pub struct FileLock {
 
 impl FileLock {
     /// Waits for the lock, for this owner alone. The file is made with mode 0600 where missing.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn exclusive(path: &Path) -> Result<Self> {
         Self::wait(path, LockKind::Exclusive)
     }
 
     /// Waits for the lock, together with other shared owners.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn shared(path: &Path) -> Result<Self> {
         Self::wait(path, LockKind::Shared)
     }
 
     /// Takes the lock for this owner alone, or returns `None` where another has it.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn try_exclusive(path: &Path) -> Result<Option<Self>> {
         Self::attempt(path, LockKind::Exclusive)
     }
 
     /// Takes the lock together with other shared owners, or returns `None` where another has it
     /// alone.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn try_shared(path: &Path) -> Result<Option<Self>> {
         Self::attempt(path, LockKind::Shared)
     }
@@ -64,10 +48,6 @@ impl FileLock {
     /// Waits for the lock, for this owner alone, and returns `None` where another still has it after `time`.
     ///
     /// The kernel's own wait has no time limit (fcntl_locking(2)), so the lock is tried again and again.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn exclusive_within(path: &Path, time: Duration) -> Result<Option<Self>> {
         const LONGEST_PAUSE: Duration = Duration::from_millis(20);
         let end = Instant::now() + time;
@@ -140,10 +120,6 @@ pub struct DirLock {
 
 impl DirLock {
     /// Takes the lock of the directory at `path`, or returns `None` where another has it.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn try_exclusive(path: &Path) -> Result<Option<Self>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty());

@@ -122,10 +122,6 @@ impl LoopDevice {
 
     /// Tells whether something holds the device for itself: a mounted file system, in whatever
     /// mount namespace, or one that is still being shut down.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn is_in_use(&self) -> Result<bool> {
         // On a block device, O_EXCL without O_CREAT asks for it exclusively (open(2)).
         let exclusive = OpenOptions::new()
@@ -140,10 +136,6 @@ impl LoopDevice {
     }
 
     /// Has the device take its file's present size.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn resize(&self) -> Result<()> {
         let device = io("open", &self.path, File::open(&self.path))?;
         sys(
@@ -228,10 +220,6 @@ pub fn detach(path: &Path) -> Result<()> {
 
 /// Frees the loop device at `path` if it is bound to the file `image`, which must exist: a number
 /// read a moment ago may serve another file by now.
-///
-/// # Errors
-///
-/// As [`detach`].
 pub fn detach_image(path: &Path, image: &Path) -> Result<()> {
     let found = stat::stat(image)?;
     free(path, Some((found.dev, found.ino)))

@@ -23,10 +23,6 @@ pub struct Members {
 
 impl Members {
     /// Opens the file, making it with mode 0600 where it is missing. A process does this once for a file.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn open(path: &Path) -> Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -53,20 +49,12 @@ impl Members {
     }
 
     /// Makes this process a member until it ends.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn join(&self) -> Result<()> {
         let own = std::process::id();
         sys("fcntl", &self.path, record_lock::take(&self.file, own))
     }
 
     /// The other members. Those of another pid namespace, which have no number here, are left out.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn others(&self) -> Result<Vec<u32>> {
         let mut others = Vec::new();
         let mut from = GATE + 1;

@@ -148,10 +148,6 @@ pub fn mount(spec: &MountSpec, target: &Path) -> Result<MountGuard> {
 }
 
 /// Tries whether `spec` can be mounted: makes the mount without putting it anywhere, and drops it.
-///
-/// # Errors
-///
-/// As [`mount`].
 pub fn probe(spec: &MountSpec) -> Result<()> {
     create(spec, Path::new("")).map(drop)
 }
@@ -185,20 +181,12 @@ pub struct DetachedMount {
 
 impl DetachedMount {
     /// Makes a mount of `spec`.
-    ///
-    /// # Errors
-    ///
-    /// As [`mount`].
     pub fn new(spec: &MountSpec) -> Result<Self> {
         let (tree, _server) = create(spec, Path::new(""))?;
         Ok(Self::hold(tree))
     }
 
     /// Binds the directory `source`, without the mounts below it.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`].
     pub fn bind(source: &Path, attributes: MountAttributes) -> Result<Self> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = sys("open_tree", source, open_tree(CWD, source, flags))?;

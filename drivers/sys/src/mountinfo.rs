@@ -66,10 +66,6 @@ pub struct Namespace {
 
 /// Returns the mounts that this process sees, in the kernel's order: a mount comes after the one
 /// it is on.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`] or [`Error::Parse`].
 pub fn read_self() -> Result<Vec<MountEntry>> {
     // A thread may have a namespace of its own.
     let path = Path::new("/proc/thread-self/mountinfo");

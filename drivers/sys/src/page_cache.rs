@@ -43,10 +43,6 @@ pub fn cachestat(file: &File) -> Result<CacheStat> {
 /// Writes what is dirty of `file` and drops its pages from the cache. Pages that are mapped or in
 /// use stay, so [`cachestat`] tells what came of it. What another process caches of other files
 /// is untouched.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn evict(file: &File) -> Result<()> {
     // Only clean pages are dropped (posix_fadvise(2), POSIX_FADV_DONTNEED).
     io("fsync", "", file.sync_all())?;

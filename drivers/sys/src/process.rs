@@ -23,10 +23,6 @@ pub fn effective_uid() -> u32 {
 }
 
 /// Returns the kernel's random name for this boot.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
 pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
     Ok(io("read", path, std::fs::read_to_string(path))?
@@ -36,10 +32,6 @@ pub fn boot_id() -> Result<String> {
 
 /// Returns the kernel's taint bits (Documentation/admin-guide/tainted-kernels.rst); 0 is clean. A
 /// warning or an oops sets bits that stay until the next boot.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`] or [`Error::Parse`].
 pub fn kernel_taint() -> Result<u64> {
     let path = "/proc/sys/kernel/tainted";
     let text = io("read", path, std::fs::read_to_string(path))?;
@@ -81,20 +73,12 @@ pub struct ResidentSet {
 
 impl ResidentSet {
     /// Reads the memory of this process.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`] or [`Error::Parse`].
     pub fn read() -> Result<Self> {
         let path = "/proc/self/status";
         Self::parse(&io("read", path, std::fs::read_to_string(path))?)
     }
 
     /// Has [`ResidentSet::peak`] count from now on (proc_pid_clear_refs(5)).
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`].
     pub fn reset_peak() -> Result<()> {
         let path = "/proc/self/clear_refs";
         io("write", path, std::fs::write(path, "5"))
@@ -112,10 +96,6 @@ impl ResidentSet {
 
 /// Returns the memory of the host that can be taken without swapping, in bytes (`MemAvailable` in
 /// proc_meminfo(5)).
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`] or [`Error::Parse`].
 pub fn available_memory() -> Result<u64> {
     let path = "/proc/meminfo";
     let text = io("read", path, std::fs::read_to_string(path))?;
@@ -156,10 +136,6 @@ static STARTED_WITH: OnceLock<Rlimit> = OnceLock::new();
 
 /// Raises the soft limit of open descriptors to the hard one. The programs that [`crate::Cmd`] starts get the limit that this
 /// process was started with: select(2) of programs that expect 1,024 cannot take higher numbers.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
 pub fn raise_open_files_limit() -> Result<()> {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -216,20 +192,12 @@ pub fn unshare_mounts() -> Result<()> {
 
 /// Gives the calling thread a table of descriptors of its own, in which there are the standard streams and `kept` alone. It
 /// comes first in a thread that was handed no other descriptor; threads that it starts have its table.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
 pub fn unshare_descriptors(kept: &[BorrowedFd<'_>]) -> Result<()> {
     sys("unshare", "descriptors", raw::unshare_descriptors(kept))
 }
 
 /// Runs `body` in a thread with a mount namespace of its own, which ends with it, and the mounts
 /// made there as well.
-///
-/// # Errors
-///
-/// As [`unshare_mounts`].
 ///
 /// # Panics
 ///
@@ -249,19 +217,11 @@ pub struct MountNamespace(std::fs::File);
 
 impl MountNamespace {
     /// Holds the one that the calling thread is in.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`].
     pub fn current() -> Result<Self> {
         Self::open(Path::new("/proc/thread-self/ns/mnt"))
     }
 
     /// Holds the one that a file stands for, such as `/proc/PID/ns/mnt`.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`].
     pub fn open(path: &Path) -> Result<Self> {
         Ok(Self(io("open", path, std::fs::File::open(path))?))
     }

@@ -30,10 +30,6 @@ pub struct Project {
 
 impl Project {
     /// Returns the project of an open directory; `None` where the file system has no projects.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn of(dir: impl AsFd) -> Result<Option<Self>> {
         match quota::attributes(dir) {
             Err(Errno::NOTTY | Errno::OPNOTSUPP) => Ok(None),
@@ -66,10 +62,6 @@ impl Project {
 }
 
 /// Tells whether the file system of an open file enforces limits of projects.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn is_enforced(file: impl AsFd) -> Result<bool> {
     match quota::state(file) {
         // The kernel or the file system has no quotas, or they are off.

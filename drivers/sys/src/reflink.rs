@@ -29,10 +29,6 @@ pub fn clone_file(source: &File, target: &File) -> Result<()> {
 
 /// Copies the content and size of `source` into the empty file `target`: shared where possible,
 /// else the data between the holes. The offset of `source` moves.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn copy_file(source: &File, target: &File) -> Result<CopyKind> {
     match rustix::fs::ioctl_ficlone(target, source) {
         Ok(()) => Ok(CopyKind::Cloned),
@@ -46,10 +42,6 @@ pub fn copy_file(source: &File, target: &File) -> Result<CopyKind> {
 
 /// Copies the content and size of `source` into the empty file `target` byte for byte, with the
 /// holes kept and no extent shared on purpose. The offset of `source` moves.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn copy_data(source: &File, target: &File) -> Result<()> {
     let size = io("fstat", "", source.metadata())?.len();
     for (start, length) in fiemap::data_segments(source)? {

@@ -63,10 +63,6 @@ impl Root {
     }
 
     /// Opens the directory at `relative`, as an `O_PATH` descriptor. An empty path is the root.
-    ///
-    /// # Errors
-    ///
-    /// As [`Root::open_parent`].
     pub fn dir(&self, relative: &Path) -> Result<OwnedFd> {
         self.open_at(relative, OFlags::PATH | OFlags::DIRECTORY, 0)
     }
@@ -96,10 +92,6 @@ impl Root {
     /// Opens what `path` leads to for a process that has this directory as its root: symbolic links
     /// are followed, absolute ones and `..` from here (`RESOLVE_IN_ROOT`). `O_NOFOLLOW` in `flags`
     /// holds for the last name. Made for trees of which no one else changes the directories.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`].
     pub fn open_inside(&self, path: &Path, flags: OFlags, mode: u32) -> Result<OwnedFd> {
         let place = if path.as_os_str().is_empty() {
             Path::new(".")

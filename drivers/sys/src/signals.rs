@@ -37,10 +37,6 @@ pub(crate) const HIGHEST: i32 = 64;
 
 /// Has every signal take its default effect and none be blocked, as a program expects that is started: what its starter ignores
 /// or blocks, it inherits (execve(2)).
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn restore() -> Result<()> {
     sys("signal", "default", raw::default_signals(HIGHEST))
 }
@@ -53,10 +49,6 @@ pub fn keep_ended_children() {
 
 /// Has these signals, numbered 1 to 64, be remembered from now on rather than take their effect. A wait in poll(2) ends
 /// when one comes.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn catch(signals: impl IntoIterator<Item = i32>) -> Result<()> {
     for signal in signals {
         sys(

@@ -150,30 +150,18 @@ impl Stat {
 }
 
 /// Returns the attributes of the file at `path`, not following a symbolic link.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn lstat(path: impl AsRef<Path>) -> Result<Stat> {
     let path = path.as_ref();
     sys("stat", path, query(CWD, path, AtFlags::SYMLINK_NOFOLLOW))
 }
 
 /// Returns the attributes of the file at `path`, following symbolic links.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn stat(path: impl AsRef<Path>) -> Result<Stat> {
     let path = path.as_ref();
     sys("stat", path, query(CWD, path, AtFlags::empty()))
 }
 
 /// Returns the attributes of an open file, of an `O_PATH` descriptor as well.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn fstat(fd: impl AsFd) -> Result<Stat> {
     sys("fstat", "", query(fd, Path::new(""), AtFlags::EMPTY_PATH))
 }
@@ -262,10 +250,6 @@ pub const XFS_MAGIC: u64 = 0x5846_5342;
 pub const TMPFS_MAGIC: u64 = 0x0102_1994;
 
 /// Returns the size and the fill of the file system that `path` is on.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn statfs(path: impl AsRef<Path>) -> Result<StatFs> {
     let path = path.as_ref();
     let found = sys("statfs", path, rustix::fs::statfs(path))?;

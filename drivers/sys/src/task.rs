@@ -38,10 +38,6 @@ impl TaskId {
     }
 
     /// Opens the process, or returns `None` where it has ended, if only as a zombie, or was of another boot.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`].
     pub fn open(&self) -> Result<Option<Task>> {
         if crate::process::boot_id()? != self.boot {
             return Ok(None);
@@ -70,10 +66,6 @@ pub struct Task {
 
 impl Task {
     /// Opens a process by its number, or returns `None` where there is none.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`].
     pub fn open(pid: u32) -> Result<Option<Self>> {
         let Some(number) = number(pid) else {
             return Ok(None);
@@ -91,10 +83,6 @@ impl Task {
     }
 
     /// Opens this process.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`].
     pub fn current() -> Result<Self> {
         let number = rustix::process::getpid();
         let fd = sys(
@@ -109,10 +97,6 @@ impl Task {
     }
 
     /// Waits so long for it to end, and returns whether it has.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`].
     pub fn ends_within(&self, time: Duration) -> Result<bool> {
         let readable = channel::Ready {
             readable: true,
@@ -138,10 +122,6 @@ impl Task {
 
 /// Has this process be killed when the thread that forked it ends, or no more. It lasts over execve(2), and a change of the user
 /// undoes it (PR_SET_PDEATHSIG(2const)).
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
 pub fn end_with_parent(wanted: bool) -> Result<()> {
     let signal = wanted.then_some(Signal::KILL);
     let set = set_parent_process_death_signal(signal);
@@ -156,10 +136,6 @@ impl AsFd for Task {
 }
 
 /// Has orphans below this process become its children (PR_SET_CHILD_SUBREAPER(2const)).
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
 pub fn become_subreaper() -> Result<()> {
     let this = Some(rustix::process::getpid());
     sys("prctl", "PR_SET_CHILD_SUBREAPER", set_child_subreaper(this))
@@ -167,10 +143,6 @@ pub fn become_subreaper() -> Result<()> {
 
 /// Takes the status of one ended child, whichever it is: its number, and its status as shells have it, 128 and
 /// the signal's number after a signal. `None` while no child has ended, or none is left.
-///
-/// # Errors
-///
-/// Returns [`Error::Sys`].
 pub fn reap() -> Result<Option<(u32, i32)>> {
     wait_for(None, WaitOptions::NOHANG)
 }

@@ -28,10 +28,6 @@ pub fn size(fd: impl AsFd) -> Option<Size> {
 }
 
 /// Has standard output and standard error of this process go somewhere else.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn redirect_output(to: impl AsFd) -> Result<()> {
     sys("dup2", "stdout", rustix::stdio::dup2_stdout(to.as_fd()))?;
     sys("dup2", "stderr", rustix::stdio::dup2_stderr(to.as_fd()))
@@ -70,10 +66,6 @@ impl TerminalMode {
     }
 
     /// Has a terminal not show what is typed, but for the end of the line.
-    ///
-    /// # Errors
-    ///
-    /// As [`raw`](Self::raw).
     pub fn silent(fd: impl AsFd) -> Result<Self> {
         Self::enter(fd, |mode| {
             mode.local_modes.remove(LocalModes::ECHO);

@@ -17,10 +17,6 @@ const LONGEST: usize = 65_536;
 
 /// Returns the names of the attributes of the file at `path`, sorted. Names in `trusted` are
 /// listed for root alone; a file system without attributes has none.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn list(path: impl AsRef<Path>) -> Result<Vec<OsString>> {
     let path = path.as_ref();
     names("llistxattr", path, |buffer| {
@@ -29,10 +25,6 @@ pub fn list(path: impl AsRef<Path>) -> Result<Vec<OsString>> {
 }
 
 /// Returns the value of an attribute of the file at `path`, or `None` where it has no such.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn get(path: impl AsRef<Path>, name: impl AsRef<OsStr>) -> Result<Option<Vec<u8>>> {
     let (path, name) = (path.as_ref(), name.as_ref());
     value("lgetxattr", path, |buffer| {
@@ -41,10 +33,6 @@ pub fn get(path: impl AsRef<Path>, name: impl AsRef<OsStr>) -> Result<Option<Vec
 }
 
 /// Returns all attributes of the file at `path` with their values, sorted by name.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn read_all(path: impl AsRef<Path>) -> Result<Vec<(OsString, Vec<u8>)>> {
     let path = path.as_ref();
     pair(list(path)?, |name| get(path, name))
@@ -63,10 +51,6 @@ pub fn set(path: impl AsRef<Path>, name: impl AsRef<OsStr>, value: &[u8]) -> Res
 }
 
 /// Removes an attribute of the file at `path`; one that is not there is no error.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn remove(path: impl AsRef<Path>, name: impl AsRef<OsStr>) -> Result<()> {
     let path = path.as_ref();
     absent_is_fine(
@@ -77,10 +61,6 @@ pub fn remove(path: impl AsRef<Path>, name: impl AsRef<OsStr>) -> Result<()> {
 }
 
 /// Returns all attributes of an open file, of an `O_PATH` descriptor as well, sorted by name.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn read_all_fd(fd: impl AsFd) -> Result<Vec<(OsString, Vec<u8>)>> {
     // flistxattr(2) refuses O_PATH; the path below /proc leads to the very file.
     let path = &at::descriptor_path(&fd);
@@ -91,10 +71,6 @@ pub fn read_all_fd(fd: impl AsFd) -> Result<Vec<(OsString, Vec<u8>)>> {
 }
 
 /// Returns the value of an attribute of an open file, or `None` where it has no such.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn get_fd(fd: impl AsFd, name: impl AsRef<OsStr>) -> Result<Option<Vec<u8>>> {
     let (path, name) = (&at::descriptor_path(&fd), name.as_ref());
     value("getxattr", path, |buffer| {
@@ -103,10 +79,6 @@ pub fn get_fd(fd: impl AsFd, name: impl AsRef<OsStr>) -> Result<Option<Vec<u8>>>
 }
 
 /// Sets an attribute of an open file, of an `O_PATH` descriptor as well.
-///
-/// # Errors
-///
-/// As [`set`].
 pub fn set_fd(fd: impl AsFd, name: impl AsRef<OsStr>, value: &[u8]) -> Result<()> {
     // Borrowed: a descriptor that was given away would be closed before the call.
     let path = at::descriptor_path(&fd);
@@ -116,10 +88,6 @@ pub fn set_fd(fd: impl AsFd, name: impl AsRef<OsStr>, value: &[u8]) -> Result<()
 
 /// Removes an attribute of an open file, of an `O_PATH` descriptor as well; one that is not there
 /// is no error.
-///
-/// # Errors
-///
-/// Returns [`crate::Error::Sys`].
 pub fn remove_fd(fd: impl AsFd, name: impl AsRef<OsStr>) -> Result<()> {
     // Borrowed: a descriptor that was given away would be closed before the call.
     let path = at::descriptor_path(&fd);

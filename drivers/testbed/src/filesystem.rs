@@ -430,10 +430,6 @@ impl BackingFs {
     }
 
     /// Describes the file system for a result.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`].
     pub fn description(&self) -> Result<Description> {
         let mounts = mountinfo::read_self()?;
         let own = mounts

@@ -35,10 +35,6 @@ const KERNEL_TYPES: &[&str] = &[
 impl Run {
     /// Gives the calling thread a mount namespace of its own and starts a run there. A program calls it before it starts any
     /// thread.
-    ///
-    /// # Errors
-    ///
-    /// As [`start_with`](Self::start_with).
     pub fn start_with_private_mounts(base: Option<PathBuf>, id_source: IdSource) -> Result<Self> {
         process::unshare_mounts()?;
         let run = Self::start_with(base, id_source)?;

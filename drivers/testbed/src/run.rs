@@ -74,10 +74,6 @@ impl Run {
 
     /// Starts a run whose id, and the UUIDs and hash seeds of whose file systems, come from `id_source`: with a seed they
     /// are the same in every run.
-    ///
-    /// # Errors
-    ///
-    /// As [`start`](Self::start).
     pub fn start_with(base: Option<PathBuf>, id_source: IdSource) -> Result<Self> {
         if !process::is_root() {
             return Err(Error::NotRoot {
@@ -113,10 +109,6 @@ impl Run {
     }
 
     /// Makes a directory in the run's directory, for any use; `label` is the end of its name.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`].
     pub fn scratch(&self, label: &str) -> Result<PathBuf> {
         let name = self.shared.name(label);
         self.shared

@@ -105,10 +105,6 @@ pub fn survey(base: &Path) -> Result<Survey> {
 }
 
 /// Returns the dead runs in `base`.
-///
-/// # Errors
-///
-/// As [`survey`].
 pub fn list(base: &Path) -> Result<Vec<Stale>> {
     Ok(survey(base)?.stale)
 }

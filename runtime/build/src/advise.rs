@@ -255,10 +255,6 @@ fn changed(before: &[StepReport], now: &[StepReport]) -> Vec<Changed> {
 }
 
 /// Advises on the Dockerfile of a build that was done.
-///
-/// # Errors
-///
-/// What the root says.
 pub fn advise(root: &Root, options: &BuildOptions, steps: &[StepReport]) -> Result<Advice> {
     let memory = recall(&place(root, options));
     let mut advice = Advice::default();

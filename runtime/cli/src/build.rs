@@ -152,10 +152,6 @@ struct PruneArgs {
 }
 
 /// Runs `cowlab builder ...`.
-///
-/// # Errors
-///
-/// What the command says.
 pub(crate) fn builder(args: &BuilderArgs) -> anyhow::Result<u8> {
     match &args.command {
         BuilderCommand::Build(args) => build(args),

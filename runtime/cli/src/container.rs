@@ -100,10 +100,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 }
 
 /// Runs one verb.
-///
-/// # Errors
-///
-/// As [`run`].
 pub(crate) fn verb(verb: &Verb) -> anyhow::Result<u8> {
     match verb {
         Verb::Run(args) => create::run(args),

@@ -815,10 +815,6 @@ fn page() -> String {
 }
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// When stdout is closed.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let text = if args.verbs { verbs() } else { page() };
     std::io::stdout().write_all(text.as_bytes())?;

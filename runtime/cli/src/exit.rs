@@ -76,10 +76,6 @@ pub(crate) fn report(error: &anyhow::Error, output: Output) -> ExitCode {
 }
 
 /// Prints an error with its causes on one line of stderr.
-///
-/// # Errors
-///
-/// When stderr is closed.
 pub(crate) fn print(error: &anyhow::Error, output: Output) -> std::io::Result<()> {
     match output {
         Output::Text => cowlab_engine::exit::print(error),

@@ -216,10 +216,6 @@ impl Format {
     }
 
     /// Prints one document, where [`Format::Default`] is not asked for.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::documents`].
     pub(crate) fn document(&self, out: &mut impl Write, document: &Value) -> anyhow::Result<()> {
         match self {
             Self::Json => Ok(writeln!(out, "{document}")?),

@@ -64,10 +64,6 @@ enum Command {
 }
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// What the command says.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     match &args.command {
         Command::Build(args) => crate::build::build(args),

@@ -32,10 +32,6 @@ pub(crate) struct ManArgs {
 }
 
 /// Runs `cowlab completion`.
-///
-/// # Errors
-///
-/// When stdout is closed.
 pub(crate) fn completion(args: &CompletionArgs, program: &Command) -> anyhow::Result<u8> {
     // The library completes hidden commands too.
     let commands = program.get_subcommands();

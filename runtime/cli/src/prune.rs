@@ -64,10 +64,6 @@ pub(crate) fn confirm(is_forced: bool, what: &str) -> anyhow::Result<()> {
 }
 
 /// Tells what was removed, in docker's words.
-///
-/// # Errors
-///
-/// When stdout is closed.
 pub(crate) fn tell(what: &str, pruned: &Pruned, json: bool) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if json {
@@ -80,10 +76,6 @@ pub(crate) fn tell(what: &str, pruned: &Pruned, json: bool) -> anyhow::Result<()
 }
 
 /// Tells what room there is now.
-///
-/// # Errors
-///
-/// When stdout is closed.
 pub(crate) fn tell_reclaimed(out: &mut impl Write, bytes: u64) -> anyhow::Result<()> {
     Ok(writeln!(
         out,

@@ -69,10 +69,6 @@ impl RootArgs {
     }
 
     /// Has an ordinary user be root of a user namespace, and says which root is meant.
-    ///
-    /// # Errors
-    ///
-    /// As [`rootless::enter`].
     pub(crate) fn enter(&self) -> anyhow::Result<RootOptions> {
         let mut options = RootOptions {
             dir: self.root.clone(),

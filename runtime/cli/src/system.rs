@@ -86,10 +86,6 @@ struct PruneArgs {
 }
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// What the runtime says, and when stdout is closed.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     match &args.command {
         Command::Df(args) => df(args),

@@ -19,10 +19,6 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// As [`Format::document`](crate::format::Format::document).
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let drivers: Vec<_> = cowlab_drivers::all()
         .iter()

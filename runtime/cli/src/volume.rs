@@ -76,10 +76,6 @@ enum Verb {
 }
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// What the volumes refused.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let root = match &args.verb {
         // Of docker's flag `--driver` the only driver of volumes that is here.

@@ -135,10 +135,6 @@ impl Dockerfile {
 
 impl Instruction {
     /// Reads a trigger that an image's configuration keeps in `OnBuild`; `file` says for messages where it is from.
-    ///
-    /// # Errors
-    ///
-    /// As of an instruction in a file.
     pub fn trigger(file: &str, expression: &str) -> Result<Self> {
         let file: Arc<str> = Arc::from(file);
         let logical = lines::instructions(expression, '\\')

@@ -81,10 +81,6 @@ impl<'b> Incoming<'b> {
     }
 
     /// Throws away what is there.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
     pub fn restart(&mut self) -> Result<()> {
         io("ftruncate", &self.path, self.file().set_len(0))?;
         io(

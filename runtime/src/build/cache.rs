@@ -56,10 +56,6 @@ pub(super) fn dir(root: &Root) -> PathBuf {
 
 impl Root {
     /// Takes a directory for a step, making it if it is not there; `waiting` is called before a wait.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`](crate::Error::Sys).
     pub fn cache_dir(
         &self,
         id: &str,
@@ -106,10 +102,6 @@ impl Root {
     }
 
     /// The directories that are kept, sorted by their ids.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`](crate::Error::Sys).
     pub fn cache_dirs(&self) -> Result<Vec<CacheInfo>> {
         let place = dir(self);
         if !place.is_dir() {
@@ -137,10 +129,6 @@ impl Root {
     }
 
     /// Removes a directory; `false` where a step uses it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`](crate::Error::Sys).
     pub fn remove_cache_dir(&self, info: &CacheInfo) -> Result<bool> {
         let place = dir(self).join(&info.name);
         let Some(_unused) = FileLock::try_exclusive(&place.join("lock"))? else {

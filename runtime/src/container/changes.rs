@@ -19,10 +19,6 @@ use crate::image::Name;
 impl Containers<'_> {
     /// Lists what a container changed in its image. Mount points that were made for mounts are no change, and the root
     /// directory is none, as docker has it: it changes with whatever is made in it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`](super::Error::Store).
     pub fn changes(&self, found: &Found) -> Result<Vec<Change>> {
         let mut changes = self.store().changes(&found.record.snapshot)?;
         let scaffold = self.only_scaffold(found, &changes);
@@ -83,10 +79,6 @@ impl Containers<'_> {
     }
 
     /// Writes the whole tree of a container as a tar, without what is mounted into it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`](super::Error::Store).
     pub fn export(&self, found: &Found, sink: &mut dyn Write) -> Result<Written> {
         // Other tools read it: none needs to know sparse members.
         let options = DiffOptions {
@@ -98,10 +90,6 @@ impl Containers<'_> {
     }
 
     /// Measures what a container's own layer holds.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`](super::Error::Store).
     pub fn storage(&self, record: &Record) -> Result<StorageStats> {
         let store = self.store();
         let copied = store.copied(&record.snapshot)?;
@@ -120,10 +108,6 @@ impl Containers<'_> {
     }
 
     /// Measures what a container's own layer allocates.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`](super::Error::Store).
     pub fn usage(&self, found: &Found) -> Result<Usage> {
         Ok(self.store().usage(&found.record.snapshot)?)
     }

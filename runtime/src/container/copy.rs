@@ -67,10 +67,6 @@ pub fn copy_in(
 }
 
 /// Copies `source` of a container to `target` on the host.
-///
-/// # Errors
-///
-/// As [`copy_in`].
 pub fn copy_out(
     containers: &Containers<'_>,
     found: &Found,
@@ -94,10 +90,6 @@ pub fn copy_out(
 }
 
 /// Writes `source` of a container as a tar, as `cp CONTAINER:PATH -` has it.
-///
-/// # Errors
-///
-/// As [`copy_in`].
 pub fn copy_to_stream(
     containers: &Containers<'_>,
     found: &Found,
@@ -143,10 +135,6 @@ pub fn copy_to_stream(
 }
 
 /// Unpacks a tar into the directory `target` of a container, as `cp - CONTAINER:PATH` has it: owners are the tar's.
-///
-/// # Errors
-///
-/// As [`copy_in`].
 pub fn copy_from_stream(
     containers: &Containers<'_>,
     found: &Found,

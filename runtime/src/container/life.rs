@@ -125,10 +125,6 @@ impl Containers<'_> {
     }
 
     /// Starts a container by its pre-started monitor, as [`start`](Self::start) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`start`](Self::start).
     pub fn start_prestarted(
         &self,
         record: &Record,

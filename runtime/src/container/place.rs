@@ -308,10 +308,6 @@ impl<'a> Containers<'a> {
     }
 
     /// Every container, newest first. One whose record is damaged is left out and logged.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be read.
     pub fn list(&self) -> Result<Vec<Found>> {
         let mut all = Vec::new();
         for id in self.ids()? {

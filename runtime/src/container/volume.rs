@@ -197,10 +197,6 @@ impl Volumes {
     }
 
     /// Every volume, by name.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be read.
     pub fn list(&self) -> Result<Vec<Volume>> {
         let mut volumes = Vec::new();
         for name in self.names()? {

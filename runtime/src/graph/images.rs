@@ -93,10 +93,6 @@ impl Graph {
     }
 
     /// The image with this id.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`](crate::Error::Database), as all of these.
     pub fn image(&self, id: &str) -> Result<Option<ImageRow>> {
         self.read(|tx| {
             tx.prepare_cached("SELECT id, top, created FROM images WHERE id = ?1")?
@@ -106,10 +102,6 @@ impl Graph {
     }
 
     /// Every image, newest first.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn images(&self) -> Result<Vec<ImageRow>> {
         self.read(|tx| {
             let sql = "SELECT id, top, created FROM images ORDER BY created DESC, id";
@@ -118,10 +110,6 @@ impl Graph {
     }
 
     /// Ids of images that begin with `sha256:` and these digits, at most a few.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn images_by_prefix(&self, digits: &str) -> Result<Vec<String>> {
         self.read(|tx| {
             let sql = "SELECT id FROM images WHERE substr(id, 8, length(?1)) = ?1 LIMIT 8";
@@ -130,10 +118,6 @@ impl Graph {
     }
 
     /// The image that a manifest names.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn image_of_manifest(&self, digest: &str) -> Result<Option<String>> {
         self.read(|tx| {
             tx.prepare_cached("SELECT image FROM manifests WHERE digest = ?1")?
@@ -143,10 +127,6 @@ impl Graph {
     }
 
     /// The manifests of an image.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn manifests(&self, id: &str) -> Result<Vec<ManifestRow>> {
         self.read(|tx| {
             let sql =
@@ -163,10 +143,6 @@ impl Graph {
     }
 
     /// Forgets an image with its names and manifests. One that a container uses is kept by the database.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn remove_image(&self, id: &str) -> Result<()> {
         self.write(|tx| {
             tx.execute("DELETE FROM images WHERE id = ?1", [id])
@@ -175,10 +151,6 @@ impl Graph {
     }
 
     /// Gives an image a name, taking it from the image that had it.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn set_tag(&self, wanted: &TagRow) -> Result<Option<String>> {
         self.write(|tx| {
             let before = tx
@@ -197,10 +169,6 @@ impl Graph {
     }
 
     /// The name, with the image that has it.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn tag(&self, name: &str) -> Result<Option<TagRow>> {
         self.read(|tx| {
             tx.prepare_cached("SELECT name, image, manifest FROM tags WHERE name = ?1")?
@@ -210,10 +178,6 @@ impl Graph {
     }
 
     /// The names of an image, or all of them, sorted.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn tags(&self, image: Option<&str>) -> Result<Vec<TagRow>> {
         self.read(|tx| {
             let sql = "SELECT name, image, manifest FROM tags WHERE ?1 IS NULL OR image = ?1 ORDER BY name";
@@ -222,10 +186,6 @@ impl Graph {
     }
 
     /// Takes a name away. One that is not there is no error.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn remove_tag(&self, name: &str) -> Result<()> {
         self.write(|tx| {
             tx.execute("DELETE FROM tags WHERE name = ?1", [name])
@@ -234,10 +194,6 @@ impl Graph {
     }
 
     /// Records under which digest a repository knows an image.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn add_repository_digest(&self, repository: &str, digest: &str, image: &str) -> Result<()> {
         self.write(|tx| {
             tx.execute(
@@ -250,10 +206,6 @@ impl Graph {
     }
 
     /// The repositories and digests under which an image is known, or all with their images, sorted.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn repository_digests(&self, image: Option<&str>) -> Result<Vec<(String, String, String)>> {
         self.read(|tx| {
             let sql = "SELECT repository, digest, image FROM repository_digests
@@ -265,10 +217,6 @@ impl Graph {
     }
 
     /// The digests of the blobs that an image names: its configuration, its manifests, what these name.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn image_blobs(&self, id: &str) -> Result<BTreeSet<String>> {
         self.read(|tx| {
             let sql = "SELECT id FROM images WHERE id = ?1
@@ -280,10 +228,6 @@ impl Graph {
     }
 
     /// The digests of every blob that an image or a layer names.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn used_blobs(&self) -> Result<BTreeSet<String>> {
         self.read(|tx| {
             let sql = "SELECT id FROM images UNION SELECT digest FROM manifests

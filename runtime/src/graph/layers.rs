@@ -61,10 +61,6 @@ fn layer(row: &Row<'_>) -> rusqlite::Result<LayerRow> {
 
 impl Graph {
     /// The layer with this chain id.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`](crate::Error::Database), as all of these.
     pub fn layer(&self, chain_id: &str) -> Result<Option<LayerRow>> {
         let sql = format!("SELECT {COLUMNS} FROM layers WHERE chain_id = ?1");
         self.read(|tx| {
@@ -75,10 +71,6 @@ impl Graph {
     }
 
     /// Every layer, parents before children.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn layers(&self) -> Result<Vec<LayerRow>> {
         let sql = format!(
             "WITH RECURSIVE tree (id, depth) AS (
@@ -91,10 +83,6 @@ impl Graph {
     }
 
     /// A layer and those below it, base first.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn chain(&self, chain_id: &str) -> Result<Vec<LayerRow>> {
         let sql = format!(
             "WITH RECURSIVE chain (id, up, depth) AS (
@@ -107,10 +95,6 @@ impl Graph {
     }
 
     /// Chain ids that begin with `sha256:` and these digits, at most a few.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn layers_by_prefix(&self, digits: &str) -> Result<Vec<String>> {
         self.read(|tx| {
             rows(
@@ -123,10 +107,6 @@ impl Graph {
     }
 
     /// Writes the intent to unpack a layer, unless there is one, and returns what is there then.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn begin_layer(&self, wanted: &LayerRow) -> Result<LayerRow> {
         let sql = format!("SELECT {COLUMNS} FROM layers WHERE chain_id = ?1");
         self.write(|tx| {
@@ -151,10 +131,6 @@ impl Graph {
     }
 
     /// Writes that a layer is whole, and how large its uncompressed archive is.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn end_layer(&self, chain_id: &str, size: u64) -> Result<()> {
         self.write(|tx| {
             tx.execute(
@@ -166,10 +142,6 @@ impl Graph {
     }
 
     /// Writes that a layer is not whole any more: what begins its removal, or its repair.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn doubt_layer(&self, chain_id: &str) -> Result<()> {
         self.write(|tx| {
             tx.execute(
@@ -181,10 +153,6 @@ impl Graph {
     }
 
     /// Forgets a layer. One that an image or a layer needs is kept by the database.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn remove_layer(&self, chain_id: &str) -> Result<()> {
         self.write(|tx| {
             tx.execute("DELETE FROM layers WHERE chain_id = ?1", [chain_id])
@@ -193,10 +161,6 @@ impl Graph {
     }
 
     /// Layers that neither an image nor the build cache has, children before parents.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn unused_layers(&self) -> Result<Vec<LayerRow>> {
         let used = self.read(|tx| {
             rows(

@@ -156,19 +156,11 @@ impl Graph {
     }
 
     /// A value of the `meta` table.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`].
     pub fn meta(&self, name: &str) -> Result<Option<String>> {
         self.read(|tx| database::meta(tx, name))
     }
 
     /// Sets values of the `meta` table, all or none.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`].
     pub fn set_meta(&self, values: &[(&str, &str)]) -> Result<()> {
         self.write(|tx| {
             let mut values = values.iter();
@@ -177,10 +169,6 @@ impl Graph {
     }
 
     /// SQLite's own check of the file: the first findings, empty when sound.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`].
     pub fn findings(&self) -> Result<Vec<String>> {
         self.read(|tx| database::findings(tx))
     }

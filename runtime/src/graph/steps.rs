@@ -42,30 +42,18 @@ fn step(row: &Row<'_>) -> rusqlite::Result<StepRow> {
 
 impl Graph {
     /// The record with this key.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`](crate::Error::Database), as all of these.
     pub fn step(&self, key: &str) -> Result<Option<StepRow>> {
         let sql = format!("SELECT {COLUMNS} FROM build_steps WHERE key = ?1");
         self.read(|tx| tx.prepare_cached(&sql)?.query_row([key], step).optional())
     }
 
     /// Every record, the most recently used first.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn steps(&self) -> Result<Vec<StepRow>> {
         let sql = format!("SELECT {COLUMNS} FROM build_steps ORDER BY used DESC, key");
         self.read(|tx| rows(tx, &sql, [], step))
     }
 
     /// Records a step, in place of an older record with its key. A power cut may take it back: then the step is run again.
-    ///
-    /// # Errors
-    ///
-    /// As above, when its layer is not there for example.
     pub fn add_step(&self, step: &StepRow) -> Result<()> {
         self.write_unflushed(|tx| {
             tx.execute(
@@ -87,10 +75,6 @@ impl Graph {
     }
 
     /// Records that steps were used now.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn use_steps(&self, keys: &[String]) -> Result<()> {
         self.write_unflushed(|tx| {
             let mut update =
@@ -103,10 +87,6 @@ impl Graph {
     }
 
     /// Forgets steps by their keys.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn remove_steps(&self, keys: &[String]) -> Result<()> {
         self.write(|tx| {
             let mut delete = tx.prepare_cached("DELETE FROM build_steps WHERE key = ?1")?;

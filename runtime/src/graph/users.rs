@@ -40,10 +40,6 @@ impl Graph {
 
     /// Forgets a container. Written after its snapshot is gone; where a power cut takes that back, the row is one of a
     /// container that is not there. One that is not there is no error.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn remove_user(&self, id: &str) -> Result<()> {
         self.write_unflushed(|tx| {
             tx.execute("DELETE FROM users WHERE id = ?1", [id])
@@ -52,10 +48,6 @@ impl Graph {
     }
 
     /// The containers that use an image, or all of them, oldest first.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn users(&self, image: Option<&str>) -> Result<Vec<UserRow>> {
         self.read(|tx| {
             rows(

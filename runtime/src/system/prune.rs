@@ -70,10 +70,6 @@ impl Root {
 
     /// Removes the steps of the build cache that no image needs, with `all` those of images as well, whose layers stay; then the
     /// layers and blobs that only these had, and directories of `RUN --mount=type=cache` that nobody uses.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::prune`].
     pub fn prune_builds(&self, options: PruneOptions) -> Result<PrunedBuilds> {
         let before = self.stored()?;
         self.remove_dead_builds()?;
@@ -119,10 +115,6 @@ impl Root {
     }
 
     /// Removes images as [`Self::prune`] does, with what only they have.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::prune`].
     pub fn prune_images(
         &self,
         options: PruneOptions,

@@ -36,10 +36,6 @@ impl Cmd {
 
     /// As [`attach`](Self::attach), with this process's standard error, and in a process group of its own: what the terminal's
     /// keys signal reaches this process alone, which hands it on.
-    ///
-    /// # Errors
-    ///
-    /// As [`attach`](Self::attach).
     pub fn attach_apart(&self, output: impl Into<OwnedFd>) -> Result<Running> {
         let mut command = self.command()?;
         command.stdout(Stdio::from(output.into())).process_group(0);

@@ -51,10 +51,6 @@ pub struct Server {
 impl Server {
     /// Tells whether a program runs that serves this, for a mount in whatever namespace or in none. Waits a moment for one that is
     /// about to end.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Sys`].
     pub fn is_running(lease: &Path) -> Result<bool> {
         const PAUSE: Duration = Duration::from_millis(5);
         const ATTEMPTS: u32 = 200;

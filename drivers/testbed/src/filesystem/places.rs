@@ -126,10 +126,6 @@ impl Places {
 
     /// Gives a small place more room: bytes for content, and for what the place itself keeps. A thin pool is not told, a ZFS
     /// pool is.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn grow(&self, small: &Small, data: u64, metadata: u64) -> Result<()> {
         if let Some(mut zpools) = self.zpools() {
             return zpools.grow(&small.pool, data);
@@ -145,10 +141,6 @@ impl Places {
     }
 
     /// Tells how many bytes are in use in a small place, once everything is written.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn used_small(&self, small: &Small) -> Result<u64> {
         match self.zpools() {
             Some(_) => crate::zpool::used(&small.pool),
@@ -170,10 +162,6 @@ impl Places {
 
     /// Tells how many bytes are in use in a place, once everything is written; `None` where only the backing file
     /// system knows.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn used(&self, settings: &Settings) -> Result<Option<u64>> {
         if let Some(zpools) = self.zpools() {
             return zpools.used().map(Some);
@@ -184,10 +172,6 @@ impl Places {
     }
 
     /// Tells how many bytes of content were ever written to the devices of a place; `None` where it has none to itself.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`crate::Error::Sys`].
     pub fn written(&self, settings: &Settings) -> Result<Option<u64>> {
         let mut pools = self.pools();
         let pool = pools.as_mut().and_then(|pools| pools.find(settings));

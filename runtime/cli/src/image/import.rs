@@ -27,10 +27,6 @@ pub(crate) struct ImportArgs {
 }
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// As [`cowlab_runtime::Root::import`].
 pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<u8> {
     let name = args.name.as_deref().map(str::parse::<Name>).transpose()?;
     let id = if args.file == Path::new("-") {

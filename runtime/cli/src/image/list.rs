@@ -97,10 +97,6 @@ impl Wanted {
 }
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// What the runtime says, and when stdout is closed.
 pub(crate) fn run(args: &ListArgs) -> anyhow::Result<u8> {
     let root = args.root.open()?;
     let mut filters = args.filter.clone();

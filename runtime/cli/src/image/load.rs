@@ -24,10 +24,6 @@ pub(crate) struct LoadArgs {
 }
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// What the runtime says, and when stdout is closed.
 pub(crate) fn run(args: &LoadArgs) -> anyhow::Result<u8> {
     let quiet = args.quiet;
     let progress = move |layer: &PlannedLayer, step| {

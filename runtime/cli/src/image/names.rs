@@ -104,10 +104,6 @@ fn step(line: Line, id: &str, no_trunc: bool) -> Row {
 }
 
 /// Runs `cowlab tag`.
-///
-/// # Errors
-///
-/// As [`cowlab_runtime::Root::tag`].
 pub(crate) fn tag(args: &TagArgs) -> anyhow::Result<u8> {
     let name: Name = args.name.parse()?;
     let before = args.root.open()?.tag(&args.image, &name)?;
@@ -142,10 +138,6 @@ pub(crate) fn remove(args: &RemoveArgs) -> anyhow::Result<u8> {
 }
 
 /// Runs `cowlab image prune`.
-///
-/// # Errors
-///
-/// As [`cowlab_runtime::Root::prune_images`].
 pub(super) fn prune(args: &PruneArgs) -> anyhow::Result<u8> {
     let root = args.root.open()?;
     let wanted = super::pruned(&root, &args.asked.filter)?;
@@ -164,10 +156,6 @@ pub(super) fn prune(args: &PruneArgs) -> anyhow::Result<u8> {
 }
 
 /// Tells what was removed, in docker's words.
-///
-/// # Errors
-///
-/// When stdout is closed.
 pub(crate) fn tell(removed: &[Removed]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     for one in removed {
@@ -186,10 +174,6 @@ pub(crate) fn tell(removed: &[Removed]) -> anyhow::Result<()> {
 }
 
 /// Runs `cowlab history`.
-///
-/// # Errors
-///
-/// As [`cowlab_runtime::Root::image`].
 pub(crate) fn history(args: &HistoryArgs) -> anyhow::Result<u8> {
     let root = args.root.open()?;
     let image = root.image(&args.image)?;

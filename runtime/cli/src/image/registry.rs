@@ -113,10 +113,6 @@ pub(crate) struct LogoutArgs {
 }
 
 /// Runs `cowlab login`.
-///
-/// # Errors
-///
-/// As [`cowlab_runtime::registry::login`].
 pub(crate) fn login(args: &LoginArgs) -> anyhow::Result<u8> {
     cowlab_sys::interrupt::watch()?;
     let username = match &args.username {
@@ -192,10 +188,6 @@ fn asked(what: &str) -> anyhow::Result<String> {
 }
 
 /// Runs `cowlab logout`.
-///
-/// # Errors
-///
-/// As [`cowlab_runtime::registry::logout`].
 pub(crate) fn logout(args: &LogoutArgs) -> anyhow::Result<u8> {
     let (registry, was_there) = cowlab_runtime::registry::logout(&args.registry)?;
     let said = match was_there {
@@ -207,10 +199,6 @@ pub(crate) fn logout(args: &LogoutArgs) -> anyhow::Result<u8> {
 }
 
 /// Runs `cowlab pull`.
-///
-/// # Errors
-///
-/// As [`cowlab_runtime::Root::pull`].
 pub(crate) fn pull(args: &PullArgs) -> anyhow::Result<u8> {
     let name: Name = args.name.parse()?;
     cowlab_sys::interrupt::watch()?;
@@ -236,10 +224,6 @@ pub(crate) fn pull(args: &PullArgs) -> anyhow::Result<u8> {
 }
 
 /// Runs `cowlab push`.
-///
-/// # Errors
-///
-/// As [`cowlab_runtime::Root::push`].
 pub(crate) fn push(args: &PushArgs) -> anyhow::Result<u8> {
     let name: Name = args.name.parse()?;
     cowlab_sys::interrupt::watch()?;
