@@ -18,6 +18,7 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub(super) use worker::work;
 const WORKERS: usize = 4;
 /// Of the time between two kills, the most.
 const LONGEST: Duration = Duration::from_millis(60);
+/// After so many kills it is said how many there were: an emulated processor takes half an hour for all.
+const TOLD: usize = 20;
 /// The size of the file system, in bytes.
 const SPACE: u64 = 1 << 30;
 
@@ -232,8 +235,11 @@ fn kill(
         workers.push(bench.start(number, random.number())?);
     }
     let mut cut = BTreeMap::<String, usize>::new();
-    for _ in 0..args.kills {
+    for kills in 0..args.kills {
         stop_if_asked()?;
+        if kills > 0 && kills.is_multiple_of(TOLD) {
+            writeln!(std::io::stderr(), "{kills} of {} kills", args.kills)?;
+        }
         let longest = usize::try_from(LONGEST.as_micros())?;
         std::thread::sleep(Duration::from_micros(random.below(longest).try_into()?));
         let victim = random.below(WORKERS);
