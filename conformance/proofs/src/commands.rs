@@ -9,9 +9,6 @@ const IMAGES: [&str; 3] = ["one:1", "two:1", "made:1"];
 const CONTAINERS: [&str; 3] = ["con-a", "con-b", "con-c"];
 const VOLUMES: [&str; 2] = ["vol-a", "vol-b"];
 
-/// The program of the containers that go on, and its argument, by which its process is known.
-pub(crate) const LASTING: [&str; 2] = ["/bin/sleep", "100000"];
-
 /// A command: `{image}` and the like stand for what is picked.
 #[derive(Debug)]
 pub(crate) struct Verb {

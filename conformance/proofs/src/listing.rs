@@ -11,11 +11,9 @@ use cowlab_runtime::{Root, RootOptions};
 use cowlab_snapshots::{Filter, Kind};
 use serde_json::Value;
 
-use crate::root::TestRoot;
+use crate::root::{FILE, TestRoot};
 use crate::store::{is_frozen, on_content};
 
-/// The file of a container whose content is listed; the image has it.
-pub(crate) const FILE: &str = "/testfile";
 /// A container that flushes what it writes, and the file.
 pub(crate) const FLUSHER: &str = "con-c";
 pub(crate) const FLUSHED: &str = "/flushed";

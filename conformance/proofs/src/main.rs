@@ -20,6 +20,7 @@ mod store;
 mod sweep_live;
 mod thin_pools;
 mod traces;
+mod work;
 
 use std::fmt::Display;
 use std::io::Write;

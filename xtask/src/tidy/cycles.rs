@@ -13,10 +13,6 @@ use super::tree::TextFile;
 const ALLOWED: &[(&str, &str)] = &[
     ("bench/src", "is being rebuilt"),
     ("conformance/src", "is being rebuilt"),
-    (
-        "conformance/proofs/src",
-        "stands on conformance, which is being rebuilt",
-    ),
 ];
 
 /// Files that a crate begins with, the first of which counts where a folder has both.
