@@ -36,6 +36,7 @@ mod plan;
 pub mod prelude;
 pub mod product;
 mod runner;
+mod support;
 mod table;
 pub mod terms;
 pub mod text;

@@ -8,9 +8,9 @@ use cowlab_sys::cmd::Cmd;
 use cowlab_sys::file::Mapping;
 use cowlab_sys::{Errno, FileKind, at};
 
-use crate::cases::layer::shows;
 use crate::context::Result;
 use crate::prelude::*;
+use crate::support::store::shows;
 
 pub(super) const CASES: &[Case] = &[
     Case {

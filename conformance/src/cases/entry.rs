@@ -1,9 +1,8 @@
 //! Entries of a layer: their metadata, names and types arrive whole.
 
-use crate::cases::layer::apply_entries;
-use crate::cases::life::{names, read_text};
 use crate::context::Result;
 use crate::prelude::*;
+use crate::support::store::{apply_entries, names, read_text};
 use cowlab_tarball::Entry;
 
 pub(super) const CASES: &[Case] = &[

@@ -8,10 +8,9 @@ use cowlab_layer::{DiffOptions, Duplicates};
 use cowlab_snapshots::{ApplyOptions, Error as StoreError, Filter};
 use cowlab_sys::cursor::Cursor;
 
-use crate::cases::layer::{apply, apply_entries, shows, summary};
-use crate::cases::refusal::refused;
 use crate::context::Result;
 use crate::prelude::*;
+use crate::support::store::{apply, apply_entries, refused, shows, summary};
 use cowlab_tarball::{Entry, archive};
 
 pub(super) const CASES: &[Case] = &[

@@ -7,10 +7,10 @@ use cowlab_snapshots::{CommitOptions, PrepareOptions};
 use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::{MountAttributes, file, id_map, process};
 
-use super::layer::apply_entries;
 use crate::context::Result;
 use crate::manifest::Manifest;
 use crate::prelude::*;
+use crate::support::store::apply_entries;
 use cowlab_tarball::Entry;
 
 /// The case about numbers in a listing of many entries.

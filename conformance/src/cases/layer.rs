@@ -2,14 +2,12 @@
 
 use std::io::Write;
 
-use cowlab_layer::LayerError;
-use cowlab_snapshots::{ApplyOptions, CommitOptions, Error as StoreError, PrepareOptions};
+use cowlab_snapshots::{ApplyOptions, CommitOptions, PrepareOptions};
 
-use crate::cases::full;
-use crate::cases::life::{names, read_text};
-use crate::cases::refusal::{LEFT, refused};
 use crate::context::Result;
 use crate::prelude::*;
+use crate::support::full::{LEFT, told};
+use crate::support::store::{apply, apply_entries, names, read_text, refused, shows};
 use cowlab_tarball::{Entry, archive};
 
 pub(super) const CASES: &[Case] = &[
@@ -133,65 +131,6 @@ pub(super) const CASES: &[Case] = &[
         ..Case::BASE
     },
 ];
-
-/// The kind of an error, as cases name it.
-pub(super) fn kind(error: &LayerError) -> &'static str {
-    match error {
-        LayerError::Truncated { .. } => "truncated",
-        LayerError::DigestMismatch { .. } => "digest mismatch",
-        LayerError::Junk { .. } => "junk",
-        LayerError::Malformed { .. } => "malformed",
-        LayerError::Escape { .. } => "escape",
-        _ if error.errno() == Some(cowlab_sys::Errno::NOSPC) => "no space",
-        _ => "another error of the layer",
-    }
-}
-
-pub(super) fn apply(
-    context: &Context,
-    name: &str,
-    parent: Option<&str>,
-    bytes: &[u8],
-) -> std::result::Result<(), StoreError> {
-    let mut stream = bytes;
-    context
-        .store()
-        .apply(name, parent, &mut stream, &ApplyOptions::default())
-        .map(drop)
-}
-
-pub(super) fn apply_entries(
-    context: &Context,
-    name: &str,
-    parent: Option<&str>,
-    entries: &[Entry],
-) -> Result<()> {
-    Ok(apply(context, name, parent, &archive(entries))?)
-}
-
-/// The names and short contents below a directory, as one line.
-pub(super) fn summary(tree: &Tree, path: &str) -> Result<String> {
-    let mut parts = Vec::new();
-    for name in names(tree, path)? {
-        let below = format!("{path}{name}");
-        let stat = tree
-            .stat(&below)
-            .map_err(|code| Difference::new(&below, "stat", "ok", code))?;
-        parts.push(match stat.kind() {
-            cowlab_sys::stat::FileKind::Directory => {
-                format!("{name}/({})", summary(tree, &format!("{below}/"))?)
-            }
-            cowlab_sys::stat::FileKind::Regular => format!("{name}={}", read_text(tree, &below)?),
-            _ => name,
-        });
-    }
-    Ok(parts.join(" "))
-}
-
-pub(super) fn shows(context: &Context, name: &str, expected: &str) -> Result<()> {
-    let got = context.with_view(name, |dir| summary(&Tree::open(dir)?, "/"))?;
-    expect("/", "tree", expected.to_owned(), got)
-}
 
 fn whiteouts_in_any_order(context: &mut Context) -> Result<()> {
     let base = [
@@ -565,7 +504,7 @@ fn full_file_system(context: &mut Context) -> Result<()> {
     let filler = context.fill(LEFT)?;
     let kept = context.store().driver().inventory()?.len();
     let given = apply(context, "top", Some("base"), &layer);
-    let told = full::told(context, "apply of 64 MiB into 24 MiB", given);
+    let told = told(context, "apply of 64 MiB into 24 MiB", given);
     context.make_space(filler)?;
     told?;
     context.reopen()?;

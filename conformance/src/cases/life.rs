@@ -2,9 +2,9 @@
 
 use cowlab_snapshots::{CommitOptions, Filter, Kind as Snapshot, Labels, PrepareOptions};
 
-use crate::cases::refusal::refused;
 use crate::context::Result;
 use crate::prelude::*;
+use crate::support::store::{names, read_text, refused, write_text};
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -399,31 +399,4 @@ fn sound_after_everything(context: &mut Context) -> Result<()> {
         3,
         context.store().driver().inventory()?.len(),
     )
-}
-
-/// The names in a directory, sorted.
-pub(super) fn names(tree: &Tree, path: &str) -> Result<Vec<String>> {
-    let list = tree
-        .list(path)
-        .map_err(|code| Difference::new(path, "list", "ok", code))?;
-    let mut names: Vec<_> = list
-        .into_iter()
-        .map(|name| name.display().to_string())
-        .collect();
-    names.sort();
-    Ok(names)
-}
-
-/// A file's content as text.
-pub(super) fn read_text(tree: &Tree, path: &str) -> Result<String> {
-    let bytes = tree
-        .read(path)
-        .map_err(|code| Difference::new(path, "read", "ok", code))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Writes a file.
-pub(super) fn write_text(tree: &Tree, path: &str, text: &str) -> Result<()> {
-    tree.write(path, text.as_bytes())
-        .map_err(|code| Difference::new(path, "write", "ok", code))
 }

@@ -5,10 +5,9 @@ use std::fs;
 use cowlab_snapshots::{CommitOptions, PrepareOptions, Store};
 use cowlab_sys::Guard;
 
-use crate::cases::layer::apply_entries;
-use crate::cases::life::{names, read_text, write_text};
 use crate::context::Result;
 use crate::prelude::*;
+use crate::support::store::{apply_entries, names, read_text, write_text};
 use cowlab_tarball::Entry;
 
 pub(super) const CASES: &[Case] = &[

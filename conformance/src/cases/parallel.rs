@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use cowlab_snapshots::{CommitOptions, Error as StoreError, Filter, PrepareOptions};
 
-use crate::cases::life::read_text;
 use crate::context::Result;
 use crate::prelude::*;
+use crate::support::store::read_text;
 
 pub(super) const CASES: &[Case] = &[
     Case {

@@ -1,6 +1,5 @@
 //! What the store refuses, with an error of the right kind and everything as before.
 
-use std::fmt::Debug;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -8,18 +7,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cowlab_driver::Mounts;
-use cowlab_layer::LayerError;
 use cowlab_snapshots::{
     CommitOptions, Error as StoreError, Filter, PrepareOptions, Store, StoreOptions,
 };
 use cowlab_sys::cmd::Cmd;
 use cowlab_sys::{Errno, MountOption};
 
-use crate::cases::full;
-use crate::cases::life::{read_text, write_text};
 use crate::context::Result;
 use crate::disk_full::is_full;
 use crate::prelude::*;
+use crate::support::full::{LEFT, expect_pool_named};
+use crate::support::store::{read_text, refused, write_text};
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -135,46 +133,6 @@ pub(super) const CASES: &[Case] = &[
         ..Case::BASE
     },
 ];
-
-/// The kind of an error, as cases name it.
-fn kind(error: &StoreError) -> &'static str {
-    match error {
-        StoreError::Exists { .. } => "exists",
-        StoreError::NotFound { .. } => "not found",
-        StoreError::WrongKind { .. } => "wrong kind",
-        StoreError::HasChildren { .. } => "has children",
-        StoreError::Busy { .. } => "busy",
-        StoreError::InvalidKey { .. } => "invalid key",
-        StoreError::Newer { .. } => "newer",
-        StoreError::ForeignRoot { .. } => "foreign root",
-        StoreError::Recorded { .. } => "recorded otherwise",
-        StoreError::Layer { reason, .. } => layer_kind(reason),
-        StoreError::Driver { .. } | StoreError::Unusable(_) => "driver",
-        _ => "another error",
-    }
-}
-
-fn layer_kind(error: &LayerError) -> &'static str {
-    crate::cases::layer::kind(error)
-}
-
-/// Expects the store to refuse, with an error of this kind.
-pub(super) fn refused<T: Debug>(
-    what: &str,
-    expected: &str,
-    given: std::result::Result<T, StoreError>,
-) -> Result<()> {
-    match given {
-        Err(error) if kind(&error) == expected => Ok(()),
-        Err(error) => Err(Difference::new(
-            what,
-            "error",
-            expected,
-            format!("{} ({error})", kind(&error)),
-        )),
-        Ok(_) => Err(Difference::new(what, "error", expected, "success")),
-    }
-}
 
 fn prepare(store: &Store, key: &str, parent: Option<&str>) -> std::result::Result<(), StoreError> {
     store
@@ -448,10 +406,6 @@ fn wait_for(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Leaves this much space, in bytes: enough for a mount and the store's rows (ext4 keeps up to 16 MiB back from
-/// everybody, sysfs `reserved_clusters`), too little for the layer.
-pub(super) const LEFT: u64 = 24 << 20;
-
 fn full_file_system(context: &mut Context) -> Result<()> {
     context.move_to_small_disk()?;
     context.layer(None, "base", &[write_sized("/f", 100_000, 31)])?;
@@ -471,7 +425,7 @@ fn full_file_system(context: &mut Context) -> Result<()> {
             Err(error) => error.to_string(),
         })
     });
-    let named = full::expect_pool_named(context);
+    let named = expect_pool_named(context);
     // First of all: a file system that stays full would fail every case after this one.
     context.make_space(filler)?;
     named?;

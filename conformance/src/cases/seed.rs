@@ -7,10 +7,9 @@ use cowlab_driver::Mounts;
 use cowlab_snapshots::{CommitOptions, Filter, PrepareOptions};
 use cowlab_sys::MountOption;
 
-use crate::cases::life::{names, read_text, write_text};
-use crate::cases::refusal::refused;
 use crate::context::Result;
 use crate::prelude::*;
+use crate::support::store::{names, read_text, refused, write_text};
 
 pub(super) const CASES: &[Case] = &[
     Case {

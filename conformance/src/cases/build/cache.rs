@@ -3,12 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::{Sources, nothing_is_left, prints};
-use crate::cases::runtime::image::{INSECURE, inspect, text, texts};
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::Product;
 use crate::product::registry::Registry;
+use crate::support::build::{Sources, nothing_is_left, prints};
+use crate::support::program::{INSECURE, inspect, text, texts};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Sources, nothing_is_left, prints};
-use crate::cases::runtime::image::{inspect, text, texts};
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::Product;
+use crate::support::build::{Sources, nothing_is_left, prints};
+use crate::support::program::{inspect, text, texts};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {

@@ -7,12 +7,12 @@ use cowlab_sys::Cmd;
 use cowlab_sys::cmd::Running;
 use serde_json::{Map, Value};
 
-use super::{Sources, nothing_is_left};
-use crate::cases::runtime::image::inspect;
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::layered::gzip;
 use crate::product::{Product, until};
+use crate::support::build::{Sources, nothing_is_left};
+use crate::support::program::inspect;
 use cowlab_tarball::{Entry, archive};
 
 pub(in crate::cases) const CASES: &[Case] = &[

@@ -1,9 +1,9 @@
 //! What `RUN` runs, and what it sees.
 
-use super::{Sources, nothing_is_left, prints};
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::Product;
+use crate::support::build::{Sources, nothing_is_left, printed, prints};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -206,7 +206,7 @@ fn bind_mounts(context: &mut Context) -> Result<()> {
         &["cat", "/one", "/two", "/three", "/four"],
         "12\nstage\nfull",
     )?;
-    let listed = super::printed(&product, &["cat", "/listed"])?;
+    let listed = printed(&product, &["cat", "/listed"])?;
     expect(
         "context",
         "what is left out",
@@ -303,7 +303,7 @@ fn the_network(context: &mut Context) -> Result<()> {
         .display()
         .to_string();
     prints(&product, &["cat", "/ns"], &own)?;
-    let none = super::printed(&product, &["cat", "/none"])?;
+    let none = printed(&product, &["cat", "/none"])?;
     expect("none", "the host's", false, none == own)?;
     // What was put there for the step is not in the image.
     let kept = product.run(&["run", "--rm", "made", "stat", "-c", "%s", "/etc/hostname"])?;
@@ -318,7 +318,7 @@ fn the_network(context: &mut Context) -> Result<()> {
     let ns = "RUN readlink /proc/self/ns/net >/ns\n";
     sources.write("Dockerfile", format!("FROM base\n{ns}"))?;
     sources.build(&product, &["--network", "none"])?.id()?;
-    let none = super::printed(&product, &["cat", "/ns"])?;
+    let none = printed(&product, &["cat", "/ns"])?;
     expect("--network none", "the host's", false, none == own)?;
     sources
         .build(&product, &["--network", "bridge"])?

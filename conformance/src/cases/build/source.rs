@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 
-use super::{Sources, nothing_is_left, printed, prints};
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::Product;
+use crate::support::build::{Sources, nothing_is_left, printed, prints};
 use cowlab_tarball::{Entry, archive};
 
 pub(in crate::cases) const CASES: &[Case] = &[

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use super::{Sources, nothing_is_left, prints};
-use crate::cases::runtime::rootless::closed_device;
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::{Product, until};
+use crate::support::build::{Sources, nothing_is_left, prints};
+use crate::support::program::closed_device;
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {

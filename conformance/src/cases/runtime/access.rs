@@ -6,11 +6,11 @@ use std::path::Path;
 use cowlab_sys::cmd::Cmd;
 use serde_json::json;
 
-use super::image::{INSECURE, load_two};
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::Product;
 use crate::product::registry::{Access, Registry};
+use crate::support::program::{CREDENTIALS, INSECURE, PASSWORDS, load_two};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -37,13 +37,6 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ..super::BASE
     },
 ];
-
-/// `user` with the password `secret`: bcrypt at its lowest cost.
-pub(super) const PASSWORDS: &str =
-    "user:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
-
-/// The same as docker writes it: base64 of `user:secret`.
-pub(super) const CREDENTIALS: &str = "dXNlcjpzZWNyZXQ=";
 
 fn a_registry_that_asks(context: &mut Context) -> Result<()> {
     let dir = context.dir().join("access");

@@ -8,12 +8,12 @@ use cowlab_sys::lock::FileLock;
 use cowlab_sys::mountinfo;
 use serde_json::Value;
 
-use super::image::{text, texts};
 use crate::context::Result;
 use crate::manifest::Manifest;
 use crate::prelude::*;
 use crate::product::layered::{Layered, docker_archive};
 use crate::product::{BASE, Product};
+use crate::support::program::{text, texts};
 use cowlab_tarball::{Entry, archive};
 
 pub(in crate::cases) const CASES: &[Case] = &[

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::image::{inspect, text, texts};
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::{BASE, Product, until};
+use crate::support::program::{inspect, text, texts};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {

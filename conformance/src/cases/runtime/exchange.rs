@@ -6,13 +6,13 @@ use cowlab_layer::Digest;
 use cowlab_sys::cmd::Cmd;
 use serde_json::Value;
 
-use super::image::{INSECURE, inspect, load_two, push, text, texts};
 use crate::context::Result;
 use crate::manifest::Manifest;
 use crate::prelude::*;
 use crate::product::layered::{Layered, architecture, oci_archive};
 use crate::product::registry::Registry;
 use crate::product::{Product, debian};
+use crate::support::program::{INSECURE, inspect, load_two, push, text, texts};
 use cowlab_tarball::Entry;
 
 pub(in crate::cases) const CASES: &[Case] = &[

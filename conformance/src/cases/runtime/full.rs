@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use super::trouble::state;
 use crate::context::Result;
 use crate::disk_full::Filler;
 use crate::prelude::*;
 use crate::product::{BASE, Product, Ran, layered};
+use crate::support::program::state;
 use cowlab_tarball::{Entry, archive};
 
 pub(in crate::cases) const CASES: &[Case] = &[

@@ -12,10 +12,8 @@ use crate::prelude::*;
 use crate::product::layered::Layered;
 use crate::product::registry::Registry;
 use crate::product::{Product, Ran};
-use cowlab_tarball::Entry;
+use crate::support::program::{INSECURE, blob, inspect, load_two, over, push, text, texts};
 
-/// Registries without TLS are asked only when somebody says so.
-pub(in crate::cases) const INSECURE: &str = "--tls-verify=false";
 const REGISTRY: &[Need] = &[Need::Program("docker-registry")];
 
 /// What people are told about images.
@@ -67,101 +65,6 @@ pub(in crate::cases) const SEED: &[Case] = &[
         ..super::BASE
     },
 ];
-
-/// A base that compresses badly, and two layers over it.
-pub(super) fn base() -> Vec<Entry> {
-    let mut state = 1_u64;
-    let noise: Vec<u8> = (0..2 << 20)
-        .map(|_| {
-            // Knuth's MMIX multiplier; the same bytes in every run.
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            state.to_be_bytes()[0]
-        })
-        .collect();
-    vec![
-        Entry::dir("etc"),
-        Entry::file("etc/base", "base"),
-        Entry::file("noise", noise),
-    ]
-}
-
-fn over(name: &str) -> Vec<Entry> {
-    vec![Entry::file(name, name)]
-}
-
-/// Loads two images of one base.
-pub(super) fn load_two(product: &Product) -> Result<[Vec<String>; 2]> {
-    let (one, two) = ([base(), over("one")], [base(), over("two")]);
-    let images = [
-        Layered {
-            name: "one:1",
-            layers: &one,
-        },
-        Layered {
-            name: "two:1",
-            layers: &two,
-        },
-    ];
-    product.load_images(&images)?;
-    Ok(images.map(|image| image.diff_ids()))
-}
-
-pub(in crate::cases) fn inspect(product: &Product, image: &str) -> Result<Value> {
-    let mut all = product.json(&["image", "inspect", image])?;
-    Ok(all.get_mut(0).map(Value::take).unwrap_or_default())
-}
-
-fn missing(document: &Value, pointer: &str, what: &str) -> Difference {
-    Difference::new(pointer, "in the document", what, document)
-}
-
-/// The texts in a list of a document.
-pub(in crate::cases) fn texts(document: &Value, pointer: &str) -> Result<Vec<String>> {
-    let list = document.pointer(pointer).and_then(Value::as_array);
-    let list = list.ok_or_else(|| missing(document, pointer, "a list"))?;
-    let texts = list.iter().filter_map(Value::as_str);
-    Ok(texts.map(str::to_owned).collect())
-}
-
-/// A text in a document.
-pub(in crate::cases) fn text(document: &Value, pointer: &str) -> Result<String> {
-    let text = document.pointer(pointer).and_then(Value::as_str);
-    text.map(str::to_owned)
-        .ok_or_else(|| missing(document, pointer, "a text"))
-}
-
-/// A number in a document, bytes for example.
-pub(super) fn bytes(document: &Value, pointer: &str) -> Result<u64> {
-    let number = document.pointer(pointer).and_then(Value::as_u64);
-    number.ok_or_else(|| missing(document, pointer, "a number"))
-}
-
-/// Sends an image to a registry and returns the digest there.
-pub(super) fn push(product: &Product, image: &str, there: &str) -> Result<String> {
-    product.ok(&["tag", image, there])?;
-    let said = product.ok(&["push", INSECURE, there])?;
-    let digest = said
-        .split_whitespace()
-        .find(|word| word.starts_with("sha256:"));
-    let digest = digest.ok_or_else(|| Difference::new("push", "output", "a digest", &said))?;
-    Ok(digest.to_owned())
-}
-
-/// The digest under which the layer of an image at a depth came.
-pub(super) fn blob(product: &Product, image: &str, depth: usize) -> Result<String> {
-    let diff_ids = texts(&inspect(product, image)?, "/RootFS/Layers")?;
-    let layers = product.json(&["layer", "ls", "--json"])?;
-    let wanted = diff_ids.get(depth).map(String::as_str);
-    let found = layers.as_array().and_then(|layers| {
-        layers
-            .iter()
-            .find(|layer| layer["diff_id"].as_str() == wanted)
-    });
-    let found = found.ok_or_else(|| Difference::new(image, "layer", depth, "none"))?;
-    text(found, "/blob")
-}
 
 fn short(digest: &str) -> &str {
     digest

@@ -4,12 +4,12 @@ use std::fs::{self, File};
 
 use serde_json::Value;
 
-use super::image::{INSECURE, base, blob, bytes, inspect, load_two, push, text, texts};
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::Product;
 use crate::product::layered::{Layered, architecture, docker_archive, oci_archive};
 use crate::product::registry::Registry;
+use crate::support::program::{INSECURE, base, blob, bytes, inspect, load_two, push, text, texts};
 use cowlab_tarball::Entry;
 
 const REGISTRY: &[Need] = &[Need::Program("docker-registry")];

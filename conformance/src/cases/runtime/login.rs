@@ -11,14 +11,13 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::access::{CREDENTIALS, PASSWORDS};
-use super::image::INSECURE;
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::front::{Answer, Front, Request};
 use crate::product::layered::Layered;
 use crate::product::registry::{Access, Registry};
 use crate::product::{Product, Ran};
+use crate::support::program::{CREDENTIALS, INSECURE, PASSWORDS};
 use cowlab_tarball::Entry;
 
 const REGISTRY: &[Need] = &[Need::Program("docker-registry")];

@@ -7,11 +7,11 @@ use cowlab_layer::Digest;
 use cowlab_sys::cmd::Cmd;
 use serde_json::{Value, json};
 
-use super::image::{inspect, text};
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::Product;
 use crate::product::layered::architecture;
+use crate::support::program::{inspect, text};
 use cowlab_tarball::{Entry, archive};
 
 pub(in crate::cases) const CASES: &[Case] = &[

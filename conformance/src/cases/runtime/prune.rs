@@ -1,9 +1,9 @@
 //! What `prune` of containers, images and volumes removes, and what it asks and tells.
 
-use super::trouble::state;
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::{BASE, Product};
+use crate::support::program::state;
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {

@@ -1,14 +1,11 @@
 //! What an ordinary user has of containers.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-
-use cowlab_driver::Entry;
 use cowlab_sys::mountinfo;
 
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::{BASE, Product};
+use crate::support::program::closed_device;
 
 pub(in crate::cases) const CASES: &[Case] = &[Case {
     id: "runtime/an-ordinary-user-runs",
@@ -62,17 +59,4 @@ fn an_ordinary_user_runs(context: &mut Context) -> Result<()> {
     product.ok(&["system", "check"])?;
     let after = mountinfo::read_self()?.len();
     expect("mounts", "of the host", before, after)
-}
-
-/// A device among what the driver requires that this host keeps from ordinary users.
-pub(in crate::cases) fn closed_device(entry: &Entry) -> Option<&'static str> {
-    let is_closed = |path: &&str| {
-        Path::new(path)
-            .metadata()
-            .is_ok_and(|device| device.permissions().mode() & 0o6 != 0o6)
-    };
-    let devices = entry.requirements.iter().map(|one| one.what);
-    devices
-        .filter(|what| what.starts_with("/dev/"))
-        .find(is_closed)
 }

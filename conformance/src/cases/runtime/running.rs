@@ -3,10 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
-use super::trouble::state;
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::{BASE, Product, until};
+use crate::support::program::state;
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {

@@ -1,9 +1,9 @@
 //! What flows between a program and whoever runs it: readers that are slow or gone, input that nobody reads.
 
-use super::trouble::state;
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::{BASE, Product};
+use crate::support::program::state;
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::{BASE, Product, program, until};
+use crate::support::program::state;
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -104,15 +105,6 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ..super::BASE
     },
 ];
-
-/// What a container is, as `ps` has it.
-pub(super) fn state(product: &Product, name: &str) -> Result<String> {
-    let all = product.json(&["ps", "-a", "--json"])?;
-    let mut rows = all.as_array().into_iter().flatten();
-    let found = rows.find(|row| row["name"] == name);
-    let state = found.and_then(|row| row["state"].as_str());
-    Ok(state.unwrap_or("none").to_owned())
-}
 
 /// The directory of a container, and a number in its inspection.
 fn dir_of(product: &Product, name: &str) -> Result<PathBuf> {
