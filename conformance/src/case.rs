@@ -10,6 +10,8 @@ pub use cowlab_reports::result::{Impact, Risk};
 use crate::context::Context;
 use crate::difference::Difference;
 use crate::op::Op;
+use crate::step::program::Command;
+use crate::step::store::StoreStep;
 
 /// One claim.
 ///
@@ -41,11 +43,15 @@ pub struct Case {
     pub layers: &'static [&'static [Op]],
     /// Calls with their expected results, in a child of the last layer.
     pub steps: &'static [Op],
-    /// A test of its own, for what layers and steps cannot say; implies [`Placement::Own`].
+    /// Operations of the store, in place of layers and steps; implies [`Placement::Own`].
+    pub store: &'static [StoreStep],
+    /// Commands of the program, in place of layers and steps; goes with [`Placement::Root`].
+    pub program: &'static [Command],
+    /// A test of its own, for what none of these lists can say: loops, threads, signals, times; implies [`Placement::Own`].
     pub run: Option<Run>,
 }
 
-/// The function of a case that layers and steps cannot express.
+/// The function of a case that no list of operations can express.
 ///
 /// Its difference is reported and compared with declared deviations like that of any case.
 pub type Run = fn(&mut Context) -> Result<(), Difference>;
@@ -64,6 +70,8 @@ impl Case {
         access: Access::Active,
         layers: &[],
         steps: &[],
+        store: &[],
+        program: &[],
         run: None,
     };
 
@@ -73,10 +81,16 @@ impl Case {
         self.id.split_once('/').map_or(self.id, |(group, _)| group)
     }
 
+    /// Whether it is stated as layers and steps, which a plain directory can do as well.
+    #[must_use]
+    pub fn is_of_trees(&self) -> bool {
+        self.run.is_none() && self.store.is_empty() && self.program.is_empty()
+    }
+
     /// Whether the case has snapshots and mounts of its own.
     #[must_use]
     pub fn is_alone(&self) -> bool {
-        self.placement != Placement::Shared || self.run.is_some()
+        self.placement != Placement::Shared || !self.is_of_trees()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::difference::Difference;
 use crate::disk_full::directory_in;
 use crate::executor::Executor;
 use crate::faulty_store::{FaultyStore, StoreFault};
+use crate::judge;
 use crate::manifest::Manifest;
 use crate::op::Op;
 use crate::terms::Kind;
@@ -464,14 +465,9 @@ pub fn expect<T: PartialEq + fmt::Display>(
     }
 }
 
-/// Performs operations that must all succeed.
-fn perform_all(dir: &Path, ops: &[Op]) -> Result<()> {
+/// Performs operations that must give what they state, or succeed.
+pub(crate) fn perform_all(dir: &Path, ops: &[Op]) -> Result<()> {
     let mut executor = Executor::new(Tree::open(dir)?);
-    for op in ops {
-        if let Err(code) = executor.perform(op) {
-            let (path, aspect) = op.operation.subject();
-            return Err(Difference::new(path, aspect, "ok", code));
-        }
-    }
-    Ok(())
+    let given = |op| judge::stated(op, &executor.perform(op));
+    ops.iter().find_map(given).map_or(Ok(()), Err)
 }

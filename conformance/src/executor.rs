@@ -238,6 +238,7 @@ fn show_field(stat: &stat::Stat, field: Field) -> String {
         Field::LinkCount => stat.nlink.to_string(),
         Field::ModifyTime => time(stat.mtime),
         Field::AccessTime => time(stat.atime),
+        Field::Device => format!("{}:{}", stat::major(stat.rdev), stat::minor(stat.rdev)),
     }
 }
 

@@ -24,11 +24,21 @@ pub(crate) fn plain(op: &Op, given: &Given) -> Option<Difference> {
 /// Judges what an operation of a layer gave in the plain directory: it must succeed.
 #[must_use]
 pub(crate) fn plain_layer(op: &Op, given: &Given) -> Option<Difference> {
-    let failed = given.is_err() && !matches!(op.expect, Expect::Failure(_));
-    if failed {
-        return Some(difference(op, "ok", given).seen_in("the plain directory"));
-    }
-    plain(op, given)
+    stated(op, given).map(|found| found.seen_in("the plain directory"))
+}
+
+/// Judges what an operation gave where there is no plain directory to compare with: it must give what is stated, or succeed.
+#[must_use]
+pub(crate) fn stated(op: &Op, given: &Given) -> Option<Difference> {
+    let expected = match op.expect {
+        Expect::Failure(code) if *given == Err(code) => return None,
+        Expect::Failure(code) => code.to_string(),
+        _ if given.is_err() => "ok".to_owned(),
+        Expect::Value(value) if given.as_deref() != Ok(value) => value.to_owned(),
+        Expect::Not(value) if given.as_deref() == Ok(value) => op.expect.to_string(),
+        _ => return None,
+    };
+    Some(difference(op, &expected, given))
 }
 
 /// Judges what an operation gave on the driver.

@@ -5,7 +5,7 @@
 //! a driver keeps the claim when nothing tells the two apart. Where a driver is known to differ it declares a
 //! deviation, which is checked like any claim.
 //!
-//! - [`case`], [`op`]: the language cases are written in; [`prelude`] brings it into scope.
+//! - [`case`], [`op`], [`step`]: the language cases are written in; [`prelude`] brings it into scope.
 //! - [`cases`]: the cases, a file per area of the catalogue.
 
 mod args;
@@ -36,6 +36,7 @@ mod plan;
 pub mod prelude;
 pub mod product;
 mod runner;
+pub mod step;
 mod support;
 mod table;
 pub mod terms;

@@ -5,6 +5,10 @@ pub use crate::context::{Context, expect};
 pub use crate::difference::Difference;
 pub use crate::errno::*;
 pub use crate::op::*;
+pub use crate::step::program::{
+    build, build_with, content, file, load, nothing_left, run, script, state,
+};
+pub use crate::step::store;
 pub use crate::terms::{
     FallocateHow, Field, Flags, InodeFlag, Kind, Lock, Range, RenameHow, Special,
 };

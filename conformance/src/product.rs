@@ -78,14 +78,14 @@ impl Ran {
     /// # Errors
     ///
     /// The status or the words that differ.
-    pub fn refused(self, code: i32, words: &str) -> Result<()> {
+    pub fn refused(&self, code: i32, words: &str) -> Result<()> {
         let said = self.err.trim_end().replace('\n', "; ");
         if self.code != code {
             let got = format!("{}: {said}", self.code);
-            return Err(Difference::new(self.command, "exit status", code, got));
+            return Err(Difference::new(&self.command, "exit status", code, got));
         }
         if !said.contains(words) {
-            return Err(Difference::new(self.command, "message", words, said));
+            return Err(Difference::new(&self.command, "message", words, said));
         }
         Ok(())
     }

@@ -142,6 +142,8 @@ pub enum Field {
     ModifyTime,
     /// Access time as `seconds.nanoseconds`.
     AccessTime,
+    /// `major:minor` of a device.
+    Device,
 }
 
 impl Field {
@@ -155,6 +157,7 @@ impl Field {
             Self::LinkCount => "link count",
             Self::ModifyTime => "modification time",
             Self::AccessTime => "access time",
+            Self::Device => "device",
         }
     }
 }

@@ -280,12 +280,14 @@ mod tests {
     #[test]
     fn a_case_does_something() {
         for case in all() {
-            assert!(!case.layers.is_empty() || case.run.is_some(), "{}", case.id);
-            assert!(
-                case.run.is_none() || case.steps.is_empty(),
-                "{} has steps and a function",
-                case.id
-            );
+            let forms = [
+                !case.layers.is_empty() || !case.steps.is_empty(),
+                !case.store.is_empty(),
+                !case.program.is_empty(),
+                case.run.is_some(),
+            ];
+            let count = forms.iter().filter(|is_used| **is_used).count();
+            assert_eq!(count, 1, "{} is no case, or more than one", case.id);
         }
     }
 }

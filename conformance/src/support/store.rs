@@ -134,3 +134,13 @@ pub(crate) fn write_text(tree: &Tree, path: &str, text: &str) -> Result<()> {
     tree.write(path, text.as_bytes())
         .map_err(|code| Difference::new(path, "write", "ok", code))
 }
+
+/// The changes of a snapshot, one a line: `Modified /f`.
+pub(crate) fn changes_of(context: &Context, name: &str) -> Result<String> {
+    let changes = context.store().changes(name)?;
+    let lines: Vec<_> = changes
+        .iter()
+        .map(|change| format!("{:?} {}", change.kind, change.path.display()))
+        .collect();
+    Ok(lines.join("\n"))
+}
