@@ -7,9 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cowlab_driver::Mounts;
-use cowlab_snapshots::{
-    CommitOptions, Error as StoreError, Filter, PrepareOptions, Store, StoreOptions,
-};
+use cowlab_snapshots::{CommitOptions, Error as StoreError, PrepareOptions, Store, StoreOptions};
 use cowlab_sys::cmd::Cmd;
 use cowlab_sys::{Errno, MountOption};
 
@@ -26,7 +24,23 @@ pub(super) const CASES: &[Case] = &[
         see: &["containerd core/snapshots/testsuite, checkPrepareViewFailing"],
         catalogue: &["M06", "M28"],
         impact: Impact::DataLoss,
-        run: Some(key_in_use),
+        store: &[
+            store::layer("base", None, &[write("/f", "f")]),
+            store::prepare("active", Some("base")),
+            store::view("view", "base"),
+            store::prepare("base", None).fails("exists"),
+            store::prepare("active", None).fails("exists"),
+            store::prepare("view", None).fails("exists"),
+            store::view("base", "base").fails("exists"),
+            store::view("active", "base").fails("exists"),
+            store::view("view", "base").fails("exists"),
+            store::commit("active", "base").fails("exists"),
+            store::commit("active", "active").fails("exists"),
+            store::commit("active", "view").fails("exists"),
+            store::prepare("", None).fails("invalid key"),
+            store::prepare("a\nb", None).fails("invalid key"),
+            store::prepare(text(&[b'x'; 5000]), None).fails("invalid key"),
+        ],
         ..Case::BASE
     },
     Case {
@@ -35,7 +49,16 @@ pub(super) const CASES: &[Case] = &[
         see: &["containerd core/snapshots/storage/metastore.go, CreateSnapshot"],
         catalogue: &["M07", "M10"],
         impact: Impact::Isolation,
-        run: Some(parent_not_committed),
+        store: &[
+            store::layer("base", None, &[write("/f", "f")]),
+            store::prepare("active", Some("base")),
+            store::view("view", "base"),
+            store::prepare("x", Some("active")).fails("wrong kind"),
+            store::prepare("x", Some("view")).fails("wrong kind"),
+            store::prepare("x", Some("none")).fails("not found"),
+            store::view("x", "active").fails("wrong kind"),
+            store::view("x", "none").fails("not found"),
+        ],
         ..Case::BASE
     },
     Case {
@@ -44,7 +67,13 @@ pub(super) const CASES: &[Case] = &[
         see: &["containerd core/snapshots/storage/metastore.go, CommitActive"],
         catalogue: &["M07"],
         impact: Impact::DataLoss,
-        run: Some(commit_of_what_is_not_active),
+        store: &[
+            store::layer("base", None, &[write("/f", "f")]),
+            store::view("view", "base"),
+            store::commit("view", "x").fails("wrong kind"),
+            store::commit("base", "x").fails("wrong kind"),
+            store::commit("none", "x").fails("not found"),
+        ],
         ..Case::BASE
     },
     Case {
@@ -62,7 +91,14 @@ pub(super) const CASES: &[Case] = &[
         see: &["containerd core/snapshots/testsuite, checkRemoveIntermediateSnapshot"],
         catalogue: &["M08", "S08"],
         impact: Impact::DataLoss,
-        run: Some(parent_with_children),
+        store: &[
+            store::layer("base", None, &[write("/f", "f")]),
+            store::layer("top", Some("base"), &[append("/f", "+")]),
+            store::remove("base").fails("has children"),
+            store::viewed("top", &[reads("/f", "f+")]),
+            store::remove("top"),
+            store::remove("base"),
+        ],
         ..Case::BASE
     },
     Case {
@@ -71,7 +107,13 @@ pub(super) const CASES: &[Case] = &[
         see: &["containerd core/snapshots/storage, errdefs.ErrNotFound"],
         catalogue: &["M10"],
         impact: Impact::AppVisible,
-        run: Some(missing_snapshot),
+        store: &[
+            store::stat("none").fails("not found"),
+            store::remove("none").fails("not found"),
+            store::mounts("none").fails("not found"),
+            store::usage("none").fails("not found"),
+            store::mount("none").fails("not found"),
+        ],
         ..Case::BASE
     },
     Case {
@@ -83,7 +125,11 @@ pub(super) const CASES: &[Case] = &[
         ],
         catalogue: &["L02", "M18"],
         impact: Impact::DataLoss,
-        run: Some(second_writable_mount),
+        store: &[
+            store::prepare("key", None),
+            store::mounted("key", &[]).meanwhile(&[store::mount("key").fails("busy")]),
+            store::mount("key"),
+        ],
         ..Case::BASE
     },
     Case {
@@ -92,7 +138,17 @@ pub(super) const CASES: &[Case] = &[
         see: &["moby/moby issue 27381"],
         catalogue: &["M18"],
         impact: Impact::DataLoss,
-        run: Some(while_mounted),
+        store: &[
+            store::prepare("key", None),
+            store::mounted("key", &[write("/f", "kept")]).meanwhile(&[
+                store::commit("key", "name").fails("busy"),
+                store::remove("key").fails("busy"),
+            ]),
+            store::commit("key", "name"),
+            store::viewed("name", &[reads("/f", "kept")])
+                .meanwhile(&[store::remove("name.view").fails("busy")]),
+            store::remove("name"),
+        ],
         ..Case::BASE
     },
     Case {
@@ -142,144 +198,6 @@ fn prepare(store: &Store, key: &str, parent: Option<&str>) -> std::result::Resul
 
 fn commit(store: &Store, key: &str, name: &str) -> std::result::Result<(), StoreError> {
     store.commit(key, name, &CommitOptions::default()).map(drop)
-}
-
-fn rows(store: &Store) -> Result<String> {
-    Ok(format!("{:?}", store.list(&Filter::default())?))
-}
-
-fn key_in_use(context: &mut Context) -> Result<()> {
-    context.layer(None, "base", &[write("/f", "f")])?;
-    let store = context.store();
-    prepare(store, "active", Some("base"))?;
-    store.view("view", "base")?;
-    let before = rows(store)?;
-    for taken in ["base", "active", "view"] {
-        refused("prepare", "exists", prepare(store, taken, None))?;
-        refused("view", "exists", store.view(taken, "base"))?;
-        refused("commit", "exists", commit(store, "active", taken))?;
-    }
-    for bad in ["", "a\nb", &"x".repeat(5000)] {
-        refused("prepare", "invalid key", prepare(store, bad, None))?;
-    }
-    expect("store", "snapshots", before, rows(store)?)
-}
-
-fn parent_not_committed(context: &mut Context) -> Result<()> {
-    context.layer(None, "base", &[write("/f", "f")])?;
-    let store = context.store();
-    prepare(store, "active", Some("base"))?;
-    store.view("view", "base")?;
-    let before = rows(store)?;
-    refused(
-        "prepare on an active one",
-        "wrong kind",
-        prepare(store, "x", Some("active")),
-    )?;
-    refused(
-        "prepare on a view",
-        "wrong kind",
-        prepare(store, "x", Some("view")),
-    )?;
-    refused(
-        "prepare on nothing",
-        "not found",
-        prepare(store, "x", Some("none")),
-    )?;
-    refused(
-        "view of an active one",
-        "wrong kind",
-        store.view("x", "active"),
-    )?;
-    refused("view of nothing", "not found", store.view("x", "none"))?;
-    expect("store", "snapshots", before, rows(store)?)
-}
-
-fn commit_of_what_is_not_active(context: &mut Context) -> Result<()> {
-    context.layer(None, "base", &[write("/f", "f")])?;
-    let store = context.store();
-    store.view("view", "base")?;
-    let before = rows(store)?;
-    refused("commit of a view", "wrong kind", commit(store, "view", "x"))?;
-    refused(
-        "commit of a committed one",
-        "wrong kind",
-        commit(store, "base", "x"),
-    )?;
-    refused("commit of nothing", "not found", commit(store, "none", "x"))?;
-    expect("store", "snapshots", before, rows(store)?)
-}
-
-fn parent_with_children(context: &mut Context) -> Result<()> {
-    context.layer(None, "base", &[write("/f", "f")])?;
-    context.layer(Some("base"), "top", &[append("/f", "+")])?;
-    let store = context.store();
-    refused("remove", "has children", store.remove("base"))?;
-    context.with_view("top", |dir| {
-        expect(
-            "/f",
-            "content",
-            "f+".to_owned(),
-            read_text(&Tree::open(dir)?, "/f")?,
-        )
-    })?;
-    store.remove("top")?;
-    store.remove("base")?;
-    expect(
-        "store",
-        "snapshots on disk",
-        0,
-        store.driver().inventory()?.len(),
-    )
-}
-
-fn missing_snapshot(context: &mut Context) -> Result<()> {
-    let store = context.store();
-    refused("stat", "not found", store.stat("none"))?;
-    refused("remove", "not found", store.remove("none"))?;
-    refused("mounts", "not found", store.mounts("none"))?;
-    refused("usage", "not found", store.usage("none"))?;
-    refused(
-        "mount",
-        "not found",
-        store.mount("none", &context.mount_point()),
-    )
-}
-
-fn second_writable_mount(context: &mut Context) -> Result<()> {
-    prepare(context.store(), "key", None)?;
-    let other = context.dir().join("other");
-    fs::create_dir(&other)?;
-    context.with_mount("key", |_| {
-        refused("second mount", "busy", context.store().mount("key", &other))
-    })?;
-    let mut mounted = context.store().mount("key", &other)?;
-    cowlab_sys::Guard::close(&mut mounted)?;
-    Ok(())
-}
-
-fn while_mounted(context: &mut Context) -> Result<()> {
-    prepare(context.store(), "key", None)?;
-    context.with_mount("key", |dir| {
-        write_text(&Tree::open(dir)?, "/f", "kept")?;
-        refused("commit", "busy", commit(context.store(), "key", "name"))?;
-        refused("remove", "busy", context.store().remove("key"))
-    })?;
-    commit(context.store(), "key", "name")?;
-    context.with_view("name", |dir| {
-        refused(
-            "remove of a mounted view",
-            "busy",
-            context.store().remove("name.view"),
-        )?;
-        expect(
-            "/f",
-            "content",
-            "kept".to_owned(),
-            read_text(&Tree::open(dir)?, "/f")?,
-        )
-    })?;
-    Ok(context.store().remove("name")?)
 }
 
 fn view_of_relative_layers(context: &mut Context) -> Result<()> {
