@@ -4,7 +4,7 @@ use cowlab_snapshots::{CommitOptions, Filter, Kind as Snapshot, Labels, PrepareO
 
 use crate::context::Result;
 use crate::prelude::*;
-use crate::support::store::{names, read_text, refused, write_text};
+use crate::support::store::{read_text, refused, write_text};
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -13,7 +13,17 @@ pub(super) const CASES: &[Case] = &[
         see: &["containerd core/snapshots/testsuite, checkRootPermission"],
         catalogue: &["M01"],
         impact: Impact::Isolation,
-        run: Some(new_snapshot_is_empty),
+        store: &[
+            store::prepare("key", None),
+            store::mounted(
+                "key",
+                &[
+                    stat("/", Field::Mode).gives("0755"),
+                    stat("/", Field::Owner).gives("0:0"),
+                    entries("/", ""),
+                ],
+            ),
+        ],
         ..Case::BASE
     },
     Case {
@@ -22,7 +32,16 @@ pub(super) const CASES: &[Case] = &[
         see: &["containerd core/snapshots/snapshotter.go, Commit and Stat"],
         catalogue: &["M02", "M03", "M04", "M05"],
         impact: Impact::DataLoss,
-        run: Some(commit_names_the_snapshot),
+        store: &[
+            store::layer("base", None, &[write("/f", "base"), dir("/d", 0o711)]),
+            store::layer("middle", Some("base"), &[write("/g", "middle")]),
+            store::layer("top", Some("middle"), &[append("/f", "+top")]),
+            store::stat("top.active").fails("not found"),
+            store::is("base", Snapshot::Committed, None),
+            store::is("middle", Snapshot::Committed, Some("base")),
+            store::is("top", Snapshot::Committed, Some("middle")),
+            store::shows("top", "d/() f=base+top g=middle"),
+        ],
         ..Case::BASE
     },
     Case {
@@ -31,7 +50,30 @@ pub(super) const CASES: &[Case] = &[
         see: &["containerd core/snapshots/snapshotter.go, Prepare"],
         catalogue: &["M02", "S05"],
         impact: Impact::Isolation,
-        run: Some(children_are_apart),
+        store: &[
+            store::layer("image", None, &[write("/testfile", "test")]),
+            store::prepare("con1", Some("image")),
+            store::prepare("con2", Some("image")),
+            store::mounted(
+                "con1",
+                &[write("/testfile", "changed"), write("/only-here", "1")],
+            ),
+            store::mounted(
+                "con1",
+                &[
+                    reads("/testfile", "changed"),
+                    entries("/", "only-here testfile"),
+                ],
+            ),
+            store::mounted(
+                "con2",
+                &[reads("/testfile", "test"), entries("/", "testfile")],
+            ),
+            store::viewed(
+                "image",
+                &[reads("/testfile", "test"), entries("/", "testfile")],
+            ),
+        ],
         ..Case::BASE
     },
     Case {
@@ -40,7 +82,19 @@ pub(super) const CASES: &[Case] = &[
         see: &["containerd core/snapshots/testsuite, checkRemove"],
         catalogue: &["M09"],
         impact: Impact::AppVisible,
-        run: Some(removed_key_is_free),
+        store: &[
+            store::layer("base", None, &[write("/f", "base")]),
+            store::prepare("key", Some("base")),
+            store::remove("key"),
+            store::view("key", "base"),
+            store::is("key", Snapshot::View, Some("base")),
+            store::remove("key"),
+            store::prepare("key", None),
+            store::commit("key", "name"),
+            store::remove("name"),
+            store::prepare("name", None),
+            store::is("name", Snapshot::Active, None),
+        ],
         ..Case::BASE
     },
     Case {
@@ -85,136 +139,17 @@ pub(super) const CASES: &[Case] = &[
         see: &["containers/storage, check"],
         catalogue: &["M20", "M30"],
         impact: Impact::DataLoss,
-        run: Some(sound_after_everything),
+        store: &[
+            store::layer("base", None, &[write("/f", "base")]),
+            store::layer("layer-0", Some("base"), &[append("/f", "+")]),
+            store::layer("layer-1", Some("base"), &[append("/f", "+")]),
+            store::layer("layer-2", Some("base"), &[append("/f", "+")]),
+            store::remove("layer-1"),
+            store::check(3),
+        ],
         ..Case::BASE
     },
 ];
-
-fn new_snapshot_is_empty(context: &mut Context) -> Result<()> {
-    context
-        .store()
-        .prepare("key", None, &PrepareOptions::default())?;
-    context.with_mount("key", |dir| {
-        let tree = Tree::open(dir)?;
-        let stat = cowlab_sys::stat::lstat(dir)?;
-        expect(
-            "/",
-            "mode",
-            "0755".to_owned(),
-            format!("{:04o}", stat.permissions()),
-        )?;
-        expect(
-            "/",
-            "owner",
-            "0:0".to_owned(),
-            format!("{}:{}", stat.uid, stat.gid),
-        )?;
-        expect("/", "entries", 0, names(&tree, "/")?.len())
-    })
-}
-
-fn commit_names_the_snapshot(context: &mut Context) -> Result<()> {
-    context.layer(None, "base", &[write("/f", "base"), dir("/d", 0o711)])?;
-    context.layer(Some("base"), "middle", &[write("/g", "middle")])?;
-    context.layer(Some("middle"), "top", &[append("/f", "+top")])?;
-    refused(
-        "stat of the key",
-        "not found",
-        context.store().stat("top.active"),
-    )?;
-    for (name, parent) in [
-        ("base", None),
-        ("middle", Some("base")),
-        ("top", Some("middle")),
-    ] {
-        let info = context.store().stat(name)?;
-        expect(name, "kind", Snapshot::Committed, info.kind)?;
-        expect(
-            name,
-            "parent",
-            format!("{parent:?}"),
-            format!("{:?}", info.parent.as_deref()),
-        )?;
-    }
-    let plain = context.plain_layer(
-        "expected",
-        &[
-            write("/f", "base+top"),
-            write("/g", "middle"),
-            dir("/d", 0o711),
-        ],
-    )?;
-    let content = |dir: &std::path::Path| -> Result<String> {
-        let tree = Tree::open(dir)?;
-        let mut text = names(&tree, "/")?.join(" ");
-        for file in ["/f", "/g"] {
-            text.push(' ');
-            text.push_str(&read_text(&tree, file)?);
-        }
-        Ok(text)
-    };
-    expect(
-        "/",
-        "content",
-        content(&plain)?,
-        context.with_view("top", content)?,
-    )
-}
-
-fn children_are_apart(context: &mut Context) -> Result<()> {
-    context.layer(None, "image", &[write("/testfile", "test")])?;
-    for key in ["con1", "con2"] {
-        context
-            .store()
-            .prepare(key, Some("image"), &PrepareOptions::default())?;
-    }
-    context.with_mount("con1", |dir| {
-        let tree = Tree::open(dir)?;
-        write_text(&tree, "/testfile", "changed")?;
-        write_text(&tree, "/only-here", "1")
-    })?;
-    let seen = |dir: &std::path::Path| -> Result<String> {
-        let tree = Tree::open(dir)?;
-        Ok(format!(
-            "{} in {}",
-            read_text(&tree, "/testfile")?,
-            names(&tree, "/")?.join(" ")
-        ))
-    };
-    expect(
-        "con1",
-        "content",
-        "changed in only-here testfile".to_owned(),
-        context.with_mount("con1", seen)?,
-    )?;
-    expect(
-        "con2",
-        "content",
-        "test in testfile".to_owned(),
-        context.with_mount("con2", seen)?,
-    )?;
-    expect(
-        "image",
-        "content",
-        "test in testfile".to_owned(),
-        context.with_view("image", seen)?,
-    )
-}
-
-fn removed_key_is_free(context: &mut Context) -> Result<()> {
-    context.layer(None, "base", &[write("/f", "base")])?;
-    let store = context.store();
-    store.prepare("key", Some("base"), &PrepareOptions::default())?;
-    store.remove("key")?;
-    store.view("key", "base")?;
-    expect("key", "kind", Snapshot::View, store.stat("key")?.kind)?;
-    store.remove("key")?;
-    store.prepare("key", None, &PrepareOptions::default())?;
-    store.commit("key", "name", &CommitOptions::default())?;
-    store.remove("name")?;
-    store.prepare("name", None, &PrepareOptions::default())?;
-    expect("name", "parent", true, store.stat("name")?.parent.is_none())
-}
 
 fn list_and_filters(context: &mut Context) -> Result<()> {
     context.layer(None, "base", &[write("/f", "base")])?;
@@ -380,23 +315,5 @@ fn views_at_once(context: &mut Context) -> Result<()> {
         context
             .store()
             .commit("view-0", "x", &CommitOptions::default()),
-    )
-}
-
-fn sound_after_everything(context: &mut Context) -> Result<()> {
-    context.layer(None, "base", &[write("/f", "base")])?;
-    for number in 0..3 {
-        let name = format!("layer-{number}");
-        context.layer(Some("base"), &name, &[append("/f", "+")])?;
-    }
-    context.store().remove("layer-1")?;
-    let report = context.store().check()?;
-    expect("store", "soundness", true, report.is_sound())?;
-    expect("store", "snapshots", 3, report.snapshots)?;
-    expect(
-        "store",
-        "snapshots on disk",
-        3,
-        context.store().driver().inventory()?.len(),
     )
 }
