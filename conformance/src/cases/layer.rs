@@ -7,7 +7,7 @@ use cowlab_snapshots::{ApplyOptions, CommitOptions, PrepareOptions};
 use crate::context::Result;
 use crate::prelude::*;
 use crate::support::full::{LEFT, told};
-use crate::support::store::{apply, apply_entries, names, read_text, refused, shows};
+use crate::support::store::{apply, apply_entries, refused, shows};
 use cowlab_tarball::{Entry, archive};
 
 pub(super) const CASES: &[Case] = &[
@@ -20,7 +20,46 @@ pub(super) const CASES: &[Case] = &[
         ],
         catalogue: &["C02", "C06", "N03", "N04", "B06"],
         impact: Impact::DataLoss,
-        run: Some(whiteouts_in_any_order),
+        store: &[
+            store::apply("base", None, || {
+                vec![
+                    Entry::dir("d"),
+                    Entry::file("d/old", "1"),
+                    Entry::dir("d/sub"),
+                    Entry::file("d/sub/old", "1"),
+                    Entry::dir("e"),
+                    Entry::file("e/old", "1"),
+                    Entry::file("gone", "1"),
+                    Entry::file("again", "1"),
+                    Entry::dir("g"),
+                    Entry::file("g/x", "1"),
+                ]
+            }),
+            store::apply("top", Some("base"), || {
+                vec![
+                    // Opaque last, after an entry of its own layer.
+                    Entry::dir("d"),
+                    Entry::file("d/new", "2"),
+                    Entry::file("d/.wh..wh..opq", ""),
+                    // Opaque first.
+                    Entry::file("e/.wh..wh..opq", ""),
+                    Entry::file("e/new", "2"),
+                    Entry::file(".wh.gone", ""),
+                    Entry::file(".wh.never-there", ""),
+                    // The whiteout is about the lower layer: the file of this one stays, whichever comes first.
+                    Entry::file("again", "2"),
+                    Entry::file(".wh.again", ""),
+                    Entry::file(".wh.g", ""),
+                    Entry::dir("g"),
+                    Entry::file("g/y", "2"),
+                ]
+            }),
+            store::shows("top", "again=2 d/(new=2) e/(new=2) g/(y=2)"),
+            store::shows(
+                "base",
+                "again=1 d/(old=1 sub/(old=1)) e/(old=1) g/(x=1) gone=1",
+            ),
+        ],
         ..Case::BASE
     },
     Case {
@@ -32,7 +71,19 @@ pub(super) const CASES: &[Case] = &[
         ],
         catalogue: &["B07", "C02", "K05"],
         impact: Impact::DataLoss,
-        run: Some(opaque_attribute),
+        store: &[
+            store::apply("base", None, || {
+                vec![Entry::dir("d"), Entry::file("d/old", "1")]
+            }),
+            store::apply("top", Some("base"), || {
+                vec![
+                    Entry::dir("d").record("SCHILY.xattr.trusted.overlay.opaque", "y"),
+                    Entry::file("d/new", "2"),
+                ]
+            }),
+            store::shows("top", "d/(new=2)"),
+            store::viewed("top", &[list_xattr("/d").gives("")]),
+        ],
         ..Case::BASE
     },
     Case {
@@ -41,7 +92,29 @@ pub(super) const CASES: &[Case] = &[
         see: &["image-spec layer.md, Changesets over existing files"],
         catalogue: &["N05"],
         impact: Impact::DataLoss,
-        run: Some(types_are_replaced),
+        store: &[
+            store::apply("base", None, || {
+                vec![
+                    Entry::dir("to-file"),
+                    Entry::file("to-file/x", "1"),
+                    Entry::file("to-dir", "1"),
+                    Entry::symlink("link-to-dir", "to-file"),
+                    Entry::dir("to-link"),
+                    Entry::file("to-link/x", "1"),
+                ]
+            }),
+            store::apply("top", Some("base"), || {
+                vec![
+                    Entry::file("to-file", "2"),
+                    Entry::dir("to-dir"),
+                    Entry::file("to-dir/x", "2"),
+                    Entry::dir("link-to-dir"),
+                    Entry::file("link-to-dir/x", "2"),
+                    Entry::symlink("to-link", "to-dir"),
+                ]
+            }),
+            store::shows("top", "link-to-dir/(x=2) to-dir/(x=2) to-file=2 to-link"),
+        ],
         ..Case::BASE
     },
     Case {
@@ -53,7 +126,31 @@ pub(super) const CASES: &[Case] = &[
         ],
         catalogue: &["N08", "E07"],
         impact: Impact::DataLoss,
-        run: Some(hard_link_to_a_lower_layer),
+        store: &[
+            store::apply("base", None, || {
+                vec![
+                    Entry::dir("d"),
+                    Entry::file("d/f", "content")
+                        .mode(0o4711)
+                        .owner(5, 6)
+                        .record("SCHILY.xattr.user.note", "kept"),
+                ]
+            }),
+            store::apply("top", Some("base"), || {
+                vec![Entry::link("l", "d/f"), Entry::link("m", "l")]
+            }),
+            store::viewed(
+                "top",
+                &[
+                    stat("/l", Field::Mode).gives("4711"),
+                    stat("/l", Field::Owner).gives("5:6"),
+                    get_xattr("/l", "user.note").gives("kept"),
+                    reads("/l", "content"),
+                    same_file("/l", "/d/f"),
+                    same_file("/m", "/d/f"),
+                ],
+            ),
+        ],
         ..Case::BASE
     },
     Case {
@@ -62,7 +159,35 @@ pub(super) const CASES: &[Case] = &[
         see: &["image-spec layer.md, Changesets over existing files"],
         catalogue: &["N09", "N10"],
         impact: Impact::DataLoss,
-        run: Some(directory_entry_keeps_content),
+        store: &[
+            store::apply("base", None, || {
+                vec![
+                    Entry::dir("d").mode(0o700),
+                    Entry::file("d/f", "1"),
+                    Entry::dir("kept").mode(0o711).owner(7, 8),
+                ]
+            }),
+            store::apply("top", Some("base"), || {
+                vec![
+                    Entry::dir("d").mode(0o1777).owner(3, 4),
+                    Entry::file("made/on/the/way", "2"),
+                    // No entry of its own: the directory keeps its attributes.
+                    Entry::file("kept/f", "2"),
+                ]
+            }),
+            store::shows("top", "d/(f=1) kept/(f=2) made/(on/(the/(way=2)))"),
+            store::viewed(
+                "top",
+                &[
+                    stat("/d", Field::Mode).gives("1777"),
+                    stat("/d", Field::Owner).gives("3:4"),
+                    stat("/kept", Field::Mode).gives("0711"),
+                    stat("/kept", Field::Owner).gives("7:8"),
+                    stat("/made/on", Field::Mode).gives("0755"),
+                    stat("/made/on", Field::Owner).gives("0:0"),
+                ],
+            ),
+        ],
         ..Case::BASE
     },
     Case {
@@ -106,7 +231,18 @@ pub(super) const CASES: &[Case] = &[
         ],
         catalogue: &["B01", "N03"],
         impact: Impact::DataLoss,
-        run: Some(whiteout_device),
+        store: &[
+            store::apply("base", None, duplicated_base),
+            store::apply("top", Some("base"), devices),
+            store::shows("top", "block kept=0 null"),
+            // It is no file that a hard link could name, and no device of a base layer.
+            store::apply("linked", Some("base"), || {
+                vec![Entry::special("f", b'3', 0, 0), Entry::link("l", "f")]
+            })
+            .fails("malformed"),
+            store::apply("alone", None, devices),
+            store::shows("alone", "block null"),
+        ],
         ..Case::BASE
     },
     Case {
@@ -115,7 +251,11 @@ pub(super) const CASES: &[Case] = &[
         see: &["moby daemon/internal/layer, RegisterExistingLayer"],
         catalogue: &["M23"],
         impact: Impact::DataLoss,
-        run: Some(applied_twice),
+        store: &[
+            store::apply("layer", None, || vec![Entry::file("f", "first")]),
+            store::apply("layer", None, || vec![Entry::file("f", "second")]).fails("exists"),
+            store::shows("layer", "f=first"),
+        ],
         ..Case::BASE
     },
     Case {
@@ -132,53 +272,24 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-fn whiteouts_in_any_order(context: &mut Context) -> Result<()> {
-    let base = [
-        Entry::dir("d"),
-        Entry::file("d/old", "1"),
-        Entry::dir("d/sub"),
-        Entry::file("d/sub/old", "1"),
-        Entry::dir("e"),
-        Entry::file("e/old", "1"),
-        Entry::file("gone", "1"),
-        Entry::file("again", "1"),
-        Entry::dir("g"),
-        Entry::file("g/x", "1"),
-    ];
-    apply_entries(context, "base", None, &base)?;
-    let top = [
-        // Opaque last, after an entry of its own layer.
-        Entry::dir("d"),
-        Entry::file("d/new", "2"),
-        Entry::file("d/.wh..wh..opq", ""),
-        // Opaque first.
-        Entry::file("e/.wh..wh..opq", ""),
-        Entry::file("e/new", "2"),
-        Entry::file(".wh.gone", ""),
-        Entry::file(".wh.never-there", ""),
-        // The whiteout is about the lower layer: the file of this one stays, whichever comes first.
-        Entry::file("again", "2"),
-        Entry::file(".wh.again", ""),
-        Entry::file(".wh.g", ""),
-        Entry::dir("g"),
-        Entry::file("g/y", "2"),
-    ];
-    apply_entries(context, "top", Some("base"), &top)?;
-    shows(context, "top", "again=2 d/(new=2) e/(new=2) g/(y=2)")?;
-    shows(
-        context,
-        "base",
-        "again=1 d/(old=1 sub/(old=1)) e/(old=1) g/(x=1) gone=1",
-    )
-}
-
 /// What a base has under the names that layers have twice.
-fn duplicated_base() -> [Entry; 4] {
-    [
+fn duplicated_base() -> Vec<Entry> {
+    vec![
         Entry::dir("d"),
         Entry::file("d/low", "0"),
         Entry::file("f", "0"),
         Entry::file("kept", "0"),
+    ]
+}
+
+/// Character and block devices, two of them whiteouts of what the base has.
+fn devices() -> Vec<Entry> {
+    vec![
+        Entry::special("f", b'3', 0, 0),
+        Entry::special("d", b'3', 0, 0),
+        Entry::special("never-there", b'3', 0, 0),
+        Entry::special("block", b'4', 0, 0),
+        Entry::special("null", b'3', 1, 3),
     ]
 }
 
@@ -316,157 +427,6 @@ fn last_entry_wins(context: &mut Context) -> Result<()> {
     )
 }
 
-fn whiteout_device(context: &mut Context) -> Result<()> {
-    apply_entries(context, "base", None, &duplicated_base())?;
-    let top = [
-        Entry::special("f", b'3', 0, 0),
-        Entry::special("d", b'3', 0, 0),
-        Entry::special("never-there", b'3', 0, 0),
-        Entry::special("block", b'4', 0, 0),
-        Entry::special("null", b'3', 1, 3),
-    ];
-    apply_entries(context, "top", Some("base"), &top)?;
-    shows(context, "top", "block kept=0 null")?;
-    // It is no file that a hard link could name, and no device of a base layer.
-    let linked = archive(&[Entry::special("f", b'3', 0, 0), Entry::link("l", "f")]);
-    refused(
-        "a link to it",
-        "malformed",
-        apply(context, "linked", Some("base"), &linked),
-    )?;
-    apply_entries(context, "alone", None, &top)?;
-    shows(context, "alone", "block null")
-}
-
-fn opaque_attribute(context: &mut Context) -> Result<()> {
-    apply_entries(
-        context,
-        "base",
-        None,
-        &[Entry::dir("d"), Entry::file("d/old", "1")],
-    )?;
-    let opaque = Entry::dir("d").record("SCHILY.xattr.trusted.overlay.opaque", "y");
-    apply_entries(
-        context,
-        "top",
-        Some("base"),
-        &[opaque, Entry::file("d/new", "2")],
-    )?;
-    shows(context, "top", "d/(new=2)")?;
-    context.with_view("top", |dir| {
-        let names = Tree::open(dir)?
-            .xattr_names("/d")
-            .map_err(|code| Difference::new("/d", "attributes", "ok", code))?;
-        expect("/d", "attributes", 0, names.len())
-    })
-}
-
-fn types_are_replaced(context: &mut Context) -> Result<()> {
-    let base = [
-        Entry::dir("to-file"),
-        Entry::file("to-file/x", "1"),
-        Entry::file("to-dir", "1"),
-        Entry::symlink("link-to-dir", "to-file"),
-        Entry::dir("to-link"),
-        Entry::file("to-link/x", "1"),
-    ];
-    apply_entries(context, "base", None, &base)?;
-    let top = [
-        Entry::file("to-file", "2"),
-        Entry::dir("to-dir"),
-        Entry::file("to-dir/x", "2"),
-        Entry::dir("link-to-dir"),
-        Entry::file("link-to-dir/x", "2"),
-        Entry::symlink("to-link", "to-dir"),
-    ];
-    apply_entries(context, "top", Some("base"), &top)?;
-    shows(
-        context,
-        "top",
-        "link-to-dir/(x=2) to-dir/(x=2) to-file=2 to-link",
-    )
-}
-
-fn hard_link_to_a_lower_layer(context: &mut Context) -> Result<()> {
-    let file = Entry::file("d/f", "content")
-        .mode(0o4711)
-        .owner(5, 6)
-        .record("SCHILY.xattr.user.note", "kept");
-    apply_entries(context, "base", None, &[Entry::dir("d"), file])?;
-    apply_entries(
-        context,
-        "top",
-        Some("base"),
-        &[Entry::link("l", "d/f"), Entry::link("m", "l")],
-    )?;
-    context.with_view("top", |dir| {
-        let tree = Tree::open(dir)?;
-        let look = |path: &str| -> Result<(u64, String)> {
-            let fail = |code| Difference::new(path, "stat", "ok", code);
-            let stat = tree.stat(path).map_err(fail)?;
-            let note = tree.xattr(path, "user.note").map_err(fail)?;
-            let text = format!(
-                "{:o} {}:{} {} {note:?}",
-                stat.mode, stat.uid, stat.gid, stat.size
-            );
-            Ok((stat.ino, text))
-        };
-        let (file, text) = look("/d/f")?;
-        for path in ["/l", "/m"] {
-            let (inode, found) = look(path)?;
-            expect(path, "metadata", text.clone(), found)?;
-            expect(path, "one file with /d/f", true, inode == file)?;
-            expect(
-                path,
-                "content",
-                "content".to_owned(),
-                read_text(&tree, path)?,
-            )?;
-        }
-        Ok(())
-    })
-}
-
-fn directory_entry_keeps_content(context: &mut Context) -> Result<()> {
-    apply_entries(
-        context,
-        "base",
-        None,
-        &[
-            Entry::dir("d").mode(0o700),
-            Entry::file("d/f", "1"),
-            Entry::dir("kept").mode(0o711).owner(7, 8),
-        ],
-    )?;
-    let top = [
-        Entry::dir("d").mode(0o1777).owner(3, 4),
-        Entry::file("made/on/the/way", "2"),
-        // No entry of its own: the directory keeps its attributes.
-        Entry::file("kept/f", "2"),
-    ];
-    apply_entries(context, "top", Some("base"), &top)?;
-    shows(context, "top", "d/(f=1) kept/(f=2) made/(on/(the/(way=2)))")?;
-    context.with_view("top", |dir| {
-        let tree = Tree::open(dir)?;
-        for (path, expected) in [
-            ("/d", "1777 3:4"),
-            ("/kept", "0711 7:8"),
-            ("/made/on", "0755 0:0"),
-        ] {
-            let stat = tree
-                .stat(path)
-                .map_err(|code| Difference::new(path, "stat", "ok", code))?;
-            expect(
-                path,
-                "attributes",
-                expected.to_owned(),
-                format!("{:04o} {}:{}", stat.permissions(), stat.uid, stat.gid),
-            )?;
-        }
-        Ok(())
-    })
-}
-
 fn every_compression(context: &mut Context) -> Result<()> {
     let plain = archive(&[
         Entry::dir("d"),
@@ -517,17 +477,6 @@ fn full_file_system(context: &mut Context) -> Result<()> {
     )?;
     context.unchanged(&before, &context.manifest("base")?)?;
     Ok(apply(context, "top", Some("base"), &layer)?)
-}
-
-fn applied_twice(context: &mut Context) -> Result<()> {
-    apply_entries(context, "layer", None, &[Entry::file("f", "first")])?;
-    let second = archive(&[Entry::file("f", "second")]);
-    refused(
-        "the second",
-        "exists",
-        apply(context, "layer", None, &second),
-    )?;
-    shows(context, "layer", "f=first")
 }
 
 fn long_names_can_be_removed(context: &mut Context) -> Result<()> {

@@ -26,7 +26,7 @@ use cowlab_sys::Guard;
 use crate::context::{Context, Result, expect, perform_all};
 use crate::op::Op;
 use crate::support::store::{changes_of, refused, shows as tree_is};
-use crate::tarball::{Entry, archive};
+use cowlab_tarball::{Entry, archive};
 
 /// A key or a name of a snapshot.
 type Name = &'static str;
