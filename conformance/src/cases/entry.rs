@@ -2,7 +2,7 @@
 
 use crate::context::Result;
 use crate::prelude::*;
-use crate::support::store::{apply_entries, names, read_text};
+use crate::support::store::{apply_entries, names};
 use cowlab_tarball::Entry;
 
 pub(super) const CASES: &[Case] = &[
@@ -16,7 +16,28 @@ pub(super) const CASES: &[Case] = &[
         catalogue: &["N11", "N13", "N17"],
         impact: Impact::Isolation,
         needs: &[Need::TimesBefore1970],
-        run: Some(pax_metadata),
+        store: &[
+            store::apply("layer", None, || {
+                vec![
+                    Entry::file("ns", "x").record("mtime", "1234567890.123456789"),
+                    Entry::file("old", "x").record("mtime", "-1000000000.25"),
+                    Entry::file("owned", "x").owner(3_000_000, 4_294_967_294),
+                    Entry::file("noted", "x").record("SCHILY.xattr.user.note", b"a\0b\n="),
+                    Entry::file("able", "x").record("SCHILY.xattr.security.capability", CAPABILITY),
+                ]
+            }),
+            store::viewed(
+                "layer",
+                &[
+                    stat("/ns", Field::ModifyTime).gives("1234567890.123456789"),
+                    // A quarter of a second before -1000000000, as seconds and nanoseconds forward.
+                    stat("/old", Field::ModifyTime).gives("-1000000001.750000000"),
+                    stat("/owned", Field::Owner).gives("3000000:4294967294"),
+                    get_xattr("/noted", "user.note").gives("a\\x00b\\x0a="),
+                    get_xattr("/able", "security.capability").gives(CAPABILITY_SHOWN),
+                ],
+            ),
+        ],
         ..Case::BASE
     },
     Case {
@@ -25,7 +46,23 @@ pub(super) const CASES: &[Case] = &[
         see: &["pax(1p), path", "limits.h(0p), NAME_MAX"],
         catalogue: &["N11", "N23", "A22"],
         impact: Impact::DataLoss,
-        run: Some(long_and_odd_names),
+        store: &[
+            store::apply("layer", None, || {
+                vec![
+                    Entry::file("n".repeat(255), "long"),
+                    Entry::file(format!("{0}/{0}", "d".repeat(200)), "deep"),
+                    Entry::file(b"not \xff utf-8", "odd"),
+                ]
+            }),
+            store::viewed(
+                "layer",
+                &[
+                    reads(NAME_255, "long"),
+                    reads(DEEP, "deep"),
+                    reads("/not \\xff utf-8", "odd"),
+                ],
+            ),
+        ],
         ..Case::BASE
     },
     Case {
@@ -34,7 +71,29 @@ pub(super) const CASES: &[Case] = &[
         see: &["image-spec layer.md, File Types"],
         catalogue: &["N15", "D16"],
         impact: Impact::AppVisible,
-        run: Some(special_files),
+        store: &[
+            store::apply("layer", None, || {
+                vec![
+                    Entry::special("null", b'3', 1, 3).mode(0o666),
+                    Entry::special("loop", b'4', 7, 300),
+                    Entry::special("fifo", b'6', 0, 0).mode(0o640).owner(1, 2),
+                ]
+            }),
+            store::viewed(
+                "layer",
+                &[
+                    is_a("/null", Kind::CharDevice),
+                    stat("/null", Field::Device).gives("1:3"),
+                    stat("/null", Field::Mode).gives("0666"),
+                    is_a("/loop", Kind::BlockDevice),
+                    stat("/loop", Field::Device).gives("7:300"),
+                    stat("/loop", Field::Mode).gives("0600"),
+                    is_a("/fifo", Kind::Fifo),
+                    stat("/fifo", Field::Mode).gives("0640"),
+                    stat("/fifo", Field::Owner).gives("1:2"),
+                ],
+            ),
+        ],
         ..Case::BASE
     },
     Case {
@@ -51,124 +110,24 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-fn pax_metadata(context: &mut Context) -> Result<()> {
-    let entries = [
-        Entry::file("ns", "x").record("mtime", "1234567890.123456789"),
-        Entry::file("old", "x").record("mtime", "-1000000000.25"),
-        Entry::file("owned", "x").owner(3_000_000, 4_294_967_294),
-        Entry::file("noted", "x").record("SCHILY.xattr.user.note", b"a\0b\n="),
-        Entry::file("able", "x").record("SCHILY.xattr.security.capability", CAPABILITY),
-    ];
-    apply_entries(context, "layer", None, &entries)?;
-    context.with_view("layer", |dir| {
-        let tree = Tree::open(dir)?;
-        let time = |path: &str| -> Result<String> {
-            let mtime = stat_of(&tree, path)?.mtime;
-            Ok(format!("{}.{:09}", mtime.sec, mtime.nsec))
-        };
-        expect(
-            "/ns",
-            "time",
-            "1234567890.123456789".to_owned(),
-            time("/ns")?,
-        )?;
-        // A quarter of a second before -1000000000, as seconds and nanoseconds forward.
-        expect(
-            "/old",
-            "time",
-            "-1000000001.750000000".to_owned(),
-            time("/old")?,
-        )?;
-        let owned = stat_of(&tree, "/owned")?;
-        expect(
-            "/owned",
-            "owner",
-            "3000000:4294967294".to_owned(),
-            format!("{}:{}", owned.uid, owned.gid),
-        )?;
-        for (path, name, value) in [
-            ("/noted", "user.note", b"a\0b\n=".as_slice()),
-            ("/able", "security.capability", CAPABILITY),
-        ] {
-            let found = tree
-                .xattr(path, name)
-                .map_err(|code| Difference::new(path, name, "there", code))?;
-            expect(path, name, format!("{value:?}"), format!("{found:?}"))?;
-        }
-        Ok(())
-    })
-}
-
-fn stat_of(tree: &Tree, path: &str) -> Result<cowlab_sys::stat::Stat> {
-    tree.stat(path)
-        .map_err(|code| Difference::new(path, "stat", "ok", code))
-}
-
-fn long_and_odd_names(context: &mut Context) -> Result<()> {
-    let long = "n".repeat(255);
-    let deep = format!("{}/{}", "d".repeat(200), "f".repeat(200));
-    let entries = [
-        Entry::file(&long, "long"),
-        Entry::file(&deep, "deep"),
-        Entry::file(b"not \xff utf-8", "odd"),
-    ];
-    apply_entries(context, "layer", None, &entries)?;
-    context.with_view("layer", |dir| {
-        let tree = Tree::open(dir)?;
-        for (path, content) in [
-            (long.as_str(), "long"),
-            (deep.as_str(), "deep"),
-            ("not \\xff utf-8", "odd"),
-        ] {
-            expect(
-                content,
-                "content",
-                content.to_owned(),
-                read_text(&tree, &format!("/{path}"))?,
-            )?;
-        }
-        Ok(())
-    })
-}
-
 /// `cap_net_raw=ep`, as in the copy-up cases.
 const CAPABILITY: &[u8] = &[
     1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 ];
 
-fn special_files(context: &mut Context) -> Result<()> {
-    let entries = [
-        Entry::special("null", b'3', 1, 3).mode(0o666),
-        Entry::special("loop", b'4', 7, 300),
-        Entry::special("fifo", b'6', 0, 0).mode(0o640).owner(1, 2),
-    ];
-    apply_entries(context, "layer", None, &entries)?;
-    context.with_view("layer", |dir| {
-        let tree = Tree::open(dir)?;
-        let expected = [
-            ("/null", "20666 1:3 0:0"),
-            ("/loop", "60600 7:300 0:0"),
-            ("/fifo", "10640 0:0 1:2"),
-        ];
-        for (path, expected) in expected {
-            let stat = tree
-                .stat(path)
-                .map_err(|code| Difference::new(path, "stat", "ok", code))?;
-            let (major, minor) = (
-                cowlab_sys::stat::major(stat.rdev),
-                cowlab_sys::stat::minor(stat.rdev),
-            );
-            let found = format!("{:o} {major}:{minor} {}:{}", stat.mode, stat.uid, stat.gid);
-            expect(
-                path,
-                "type, mode, device and owner",
-                expected.to_owned(),
-                found,
-            )?;
-        }
-        Ok(())
-    })
-}
+/// The same as a difference shows it.
+const CAPABILITY_SHOWN: &str = "\\x01\\x00\\x00\\x02\\x00 \\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00";
+
+/// A path of two names of 200 bytes, longer than a header has room for.
+const DEEP: &str = {
+    const BYTES: [u8; 402] = {
+        let mut bytes = [b'd'; 402];
+        bytes[0] = b'/';
+        bytes[201] = b'/';
+        bytes
+    };
+    text(&BYTES)
+};
 
 fn sparse_file(context: &mut Context) -> Result<()> {
     // GNU.sparse 1.0: the map (count, then offset and length of each piece) fills the first block of the data.
