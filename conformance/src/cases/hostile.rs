@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use cowlab_layer::{DiffOptions, Duplicates};
+use cowlab_layer::DiffOptions;
 use cowlab_snapshots::{ApplyOptions, Error as StoreError, Filter};
 use cowlab_sys::cursor::Cursor;
 
@@ -50,7 +50,46 @@ pub(super) const CASES: &[Case] = &[
         see: &["image-spec layer.md, duplicate entries"],
         catalogue: &["N19"],
         impact: Impact::DataLoss,
-        run: Some(duplicate_entries),
+        store: &[
+            store::apply("a file twice", None, || {
+                vec![Entry::file("f", "1"), Entry::file("f", "2")]
+            })
+            .strictly()
+            .fails("malformed"),
+            store::apply("a file where a directory was", None, || {
+                vec![
+                    Entry::dir("d"),
+                    Entry::file("d/f", "1"),
+                    Entry::file("d", "2"),
+                ]
+            })
+            .strictly()
+            .fails("malformed"),
+            store::apply("a directory where a file was", None, || {
+                vec![Entry::file("f", "1"), Entry::dir("f")]
+            })
+            .strictly()
+            .fails("malformed"),
+            store::apply("a link where a file was", None, || {
+                vec![
+                    Entry::file("a", "1"),
+                    Entry::file("f", "2"),
+                    Entry::link("f", "a"),
+                ]
+            })
+            .strictly()
+            .fails("malformed"),
+            store::apply("a whiteout device where a file was", None, || {
+                vec![Entry::file("f", "1"), Entry::special("f", b'3', 0, 0)]
+            })
+            .strictly()
+            .fails("malformed"),
+            // A directory may be named again.
+            store::apply("again", None, || {
+                vec![Entry::dir("d"), Entry::file("d/f", "1"), Entry::dir("d")]
+            })
+            .strictly(),
+        ],
         ..Case::BASE
     },
     Case {
@@ -252,57 +291,6 @@ fn nothing_left(context: &Context) -> Result<()> {
         0,
         context.store().driver().inventory()?.len(),
     )
-}
-
-fn duplicate_entries(context: &mut Context) -> Result<()> {
-    let layers = [
-        (
-            "a file twice",
-            vec![Entry::file("f", "1"), Entry::file("f", "2")],
-        ),
-        (
-            "a file where a directory was",
-            vec![
-                Entry::dir("d"),
-                Entry::file("d/f", "1"),
-                Entry::file("d", "2"),
-            ],
-        ),
-        (
-            "a directory where a file was",
-            vec![Entry::file("f", "1"), Entry::dir("f")],
-        ),
-        (
-            "a link where a file was",
-            vec![
-                Entry::file("a", "1"),
-                Entry::file("f", "2"),
-                Entry::link("f", "a"),
-            ],
-        ),
-        (
-            "a whiteout device where a file was",
-            vec![Entry::file("f", "1"), Entry::special("f", b'3', 0, 0)],
-        ),
-    ];
-    let strict = ApplyOptions {
-        duplicates: Duplicates::Refused,
-        ..ApplyOptions::default()
-    };
-    for (what, entries) in layers {
-        let bytes = archive(&entries);
-        let applied = context
-            .store()
-            .apply(what, None, &mut bytes.as_slice(), &strict);
-        refused(what, "malformed", applied)?;
-        nothing_left(context)?;
-    }
-    // A directory may be named again.
-    let again = archive(&[Entry::dir("d"), Entry::file("d/f", "1"), Entry::dir("d")]);
-    context
-        .store()
-        .apply("again", None, &mut again.as_slice(), &strict)?;
-    Ok(())
 }
 
 /// How many directories lie inside one another below a directory.
