@@ -10,7 +10,7 @@ use cowlab_sys::{Errno, FileKind, at};
 
 use crate::context::Result;
 use crate::prelude::*;
-use crate::support::store::shows;
+use crate::support::store::{changes_of, shows};
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -22,7 +22,46 @@ pub(super) const CASES: &[Case] = &[
         ],
         catalogue: &["M26", "N01"],
         impact: Impact::DataLoss,
-        run: Some(changes_are_exact),
+        store: &[
+            store::layer(
+                "parent",
+                None,
+                &[
+                    write("/a", "a"),
+                    write("/b", "b"),
+                    dir("/d", 0o755),
+                    write("/d/kept", "k"),
+                    write("/d/gone", "g"),
+                    dir("/e", 0o755),
+                    mtime("/e", 1_000_000_000, 0),
+                    dir("/f", 0o755),
+                    write("/f/x", "x"),
+                ],
+            ),
+            store::layer(
+                "child",
+                Some("parent"),
+                &[
+                    append("/a", "+"),
+                    remove("/d/gone"),
+                    write("/d/new", "n"),
+                    remove_tree("/f"),
+                    write("/c", "c"),
+                ],
+            ),
+            store::changes(
+                "child",
+                &[
+                    "Modified /",
+                    "Modified /a",
+                    "Added /c",
+                    "Modified /d",
+                    "Deleted /d/gone",
+                    "Added /d/new",
+                    "Deleted /f",
+                ],
+            ),
+        ],
         ..Case::BASE
     },
     Case {
@@ -31,7 +70,23 @@ pub(super) const CASES: &[Case] = &[
         see: &["containers/storage pkg/archive tests, ChangesWithNoChanges"],
         catalogue: &["N25"],
         impact: Impact::Performance,
-        run: Some(nothing_changed),
+        store: &[
+            store::layer("parent", None, PARENT),
+            store::layer("untouched", Some("parent"), &[]),
+            store::changes("untouched", &[]),
+            store::layer(
+                "back",
+                Some("parent"),
+                &[
+                    chmod("/mode", 0o600),
+                    chmod("/mode", 0o644),
+                    open("w", "/content", Flags::WRITE),
+                    set_xattr("/noted", "user.x", b"x"),
+                    remove_xattr("/noted", "user.x"),
+                ],
+            ),
+            store::changes("back", &[]),
+        ],
         ..Case::BASE
     },
     Case {
@@ -40,7 +95,21 @@ pub(super) const CASES: &[Case] = &[
         see: &["image-spec layer.md, Change Types"],
         catalogue: &["N25", "M26"],
         impact: Impact::DataLoss,
-        run: Some(metadata_alone),
+        store: &[
+            store::layer("parent", None, PARENT),
+            store::layer("mode", Some("parent"), &[chmod("/mode", 0o600)]),
+            store::changes("mode", &["Modified /mode"]),
+            store::layer("owner", Some("parent"), &[chown("/owner", 1, 1)]),
+            store::changes("owner", &["Modified /owner"]),
+            store::layer("time", Some("parent"), &[mtime("/time", 1, 1)]),
+            store::changes("time", &["Modified /time"]),
+            store::layer(
+                "attribute",
+                Some("parent"),
+                &[set_xattr("/noted", "user.note", b"x")],
+            ),
+            store::changes("attribute", &["Modified /noted"]),
+        ],
         ..Case::BASE
     },
     Case {
@@ -161,15 +230,6 @@ fn prepare(context: &Context) -> Result<()> {
     context.layer(Some("parent"), "child", CHILD)
 }
 
-fn changes(context: &Context, name: &str) -> Result<String> {
-    let changes = context.store().changes(name)?;
-    let lines: Vec<_> = changes
-        .iter()
-        .map(|change| format!("{:?} {}", change.kind, change.path.display()))
-        .collect();
-    Ok(lines.join("\n"))
-}
-
 fn archive(context: &Context, name: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     context
@@ -183,88 +243,6 @@ fn apply(context: &Context, name: &str, parent: Option<&str>, bytes: &[u8]) -> R
     context
         .store()
         .apply(name, parent, &mut stream, &ApplyOptions::default())?;
-    Ok(())
-}
-
-fn changes_are_exact(context: &mut Context) -> Result<()> {
-    let parent = [
-        write("/a", "a"),
-        write("/b", "b"),
-        dir("/d", 0o755),
-        write("/d/kept", "k"),
-        write("/d/gone", "g"),
-        dir("/e", 0o755),
-        mtime("/e", 1_000_000_000, 0),
-        dir("/f", 0o755),
-        write("/f/x", "x"),
-    ];
-    context.layer(None, "parent", &parent)?;
-    let child = [
-        append("/a", "+"),
-        remove("/d/gone"),
-        write("/d/new", "n"),
-        remove_tree("/f"),
-        write("/c", "c"),
-    ];
-    context.layer(Some("parent"), "child", &child)?;
-    let expected = [
-        "Modified /",
-        "Modified /a",
-        "Added /c",
-        "Modified /d",
-        "Deleted /d/gone",
-        "Added /d/new",
-        "Deleted /f",
-    ];
-    expect(
-        "/",
-        "changes",
-        expected.join("\n"),
-        changes(context, "child")?,
-    )
-}
-
-fn nothing_changed(context: &mut Context) -> Result<()> {
-    context.layer(None, "parent", PARENT)?;
-    context.layer(Some("parent"), "untouched", &[])?;
-    expect(
-        "untouched",
-        "changes",
-        String::new(),
-        changes(context, "untouched")?,
-    )?;
-    let back = [
-        chmod("/mode", 0o600),
-        chmod("/mode", 0o644),
-        open("w", "/content", Flags::WRITE),
-        set_xattr("/noted", "user.x", b"x"),
-        remove_xattr("/noted", "user.x"),
-    ];
-    context.layer(Some("parent"), "back", &back)?;
-    expect("back", "changes", String::new(), changes(context, "back")?)
-}
-
-fn metadata_alone(context: &mut Context) -> Result<()> {
-    context.layer(None, "parent", PARENT)?;
-    let ops: [(&str, &str, Op); 4] = [
-        ("mode", "Modified /mode", chmod("/mode", 0o600)),
-        ("owner", "Modified /owner", chown("/owner", 1, 1)),
-        ("time", "Modified /time", mtime("/time", 1, 1)),
-        (
-            "attribute",
-            "Modified /noted",
-            set_xattr("/noted", "user.note", b"x"),
-        ),
-    ];
-    for (name, expected, op) in ops {
-        context.layer(Some("parent"), name, &[op])?;
-        expect(
-            name,
-            "changes",
-            expected.to_owned(),
-            changes(context, name)?,
-        )?;
-    }
     Ok(())
 }
 
@@ -289,7 +267,7 @@ fn lost_its_newest_name(context: &mut Context) -> Result<()> {
         "/",
         "changes",
         "Modified /a/content\nModified /a/mode".to_owned(),
-        changes(context, "child")?,
+        changes_of(context, "child")?,
     )
 }
 
@@ -305,7 +283,7 @@ fn unchanged_files_are_not_read(context: &mut Context) -> Result<()> {
     store.prepare("child", Some("parent"), &Default::default())?;
     let measured = |state: &str| {
         let before = bytes_read()?;
-        let found = changes(context, "child")?;
+        let found = changes_of(context, "child")?;
         let read = (bytes_read()? - before) >> 20;
         expect(
             "child",
