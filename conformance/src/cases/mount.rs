@@ -103,7 +103,16 @@ pub(super) const CASES: &[Case] = &[
         see: &["containers/storage graphtest, Get and Put"],
         catalogue: &["M33", "L11"],
         impact: Impact::DataLoss,
-        run: Some(again_and_again),
+        store: &[
+            store::layer("base", None, &[write("/f", "base")]),
+            store::prepare("key", Some("base")),
+            store::mounted("key", &[write("/0", "x")]),
+            store::mounted("key", &[write("/1", "x")]),
+            store::mounted("key", &[write("/2", "x")]),
+            store::mounted("key", &[write("/3", "x")]),
+            store::mounted("key", &[write("/4", "x")]),
+            store::mounted("key", &[entries("/", "0 1 2 3 4 f")]),
+        ],
         ..Case::BASE
     },
 ];
@@ -267,24 +276,4 @@ fn viewing_writes_nothing(context: &mut Context) -> Result<()> {
         (Some(before), Some(after)) => expect("devices", "bytes written", before, after),
         _ => Ok(()),
     }
-}
-
-fn again_and_again(context: &mut Context) -> Result<()> {
-    context.layer(None, "base", &[write("/f", "base")])?;
-    context
-        .store()
-        .prepare("key", Some("base"), &PrepareOptions::default())?;
-    for number in 0..5 {
-        context.with_mount("key", |dir| {
-            write_text(&Tree::open(dir)?, &format!("/{number}"), "x")
-        })?;
-    }
-    context.with_mount("key", |dir| {
-        expect(
-            "/",
-            "names",
-            "0 1 2 3 4 f".to_owned(),
-            names(&Tree::open(dir)?, "/")?.join(" "),
-        )
-    })
 }

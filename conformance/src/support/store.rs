@@ -7,8 +7,8 @@ use cowlab_snapshots::{ApplyOptions, Error as StoreError};
 
 use crate::context::{Context, Result, expect};
 use crate::difference::Difference;
-use cowlab_tarball::{Entry, archive};
 use crate::tree::Tree;
+use cowlab_tarball::{Entry, archive};
 
 /// The kind of an error, as cases name it.
 fn kind(error: &StoreError) -> &'static str {
