@@ -11,7 +11,13 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container run, Exit status"],
         catalogue: &["S07"],
         impact: Impact::AppVisible,
-        run: Some(exit_status_is_that_of_the_program),
+        program: &[
+            run("run --rm base true"),
+            run("run --rm base sh -c 'exit 7'").exits(7),
+            run("run --rm base no-such-program").exits(127),
+            run("run --rm base /testfile").exits(126),
+            run("ps -aq").prints(""),
+        ],
         ..super::BASE
     },
     Case {
@@ -20,7 +26,18 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, storage, Persist data"],
         catalogue: &["S07"],
         impact: Impact::DataLoss,
-        run: Some(stop_keeps_and_rm_loses),
+        program: &[
+            run("run -d --name con base sleep 1000"),
+            run("exec con sh -c 'echo kept >/f'"),
+            run("exec con cat /f").prints("kept"),
+            run("stop -t 0 con"),
+            run("ps -q").prints(""),
+            run("exec con cat /f").fails(1, &["start it first"]),
+            run("start con"),
+            run("exec con cat /f").prints("kept"),
+            run("rm -f con"),
+            run("run --name con base cat /f").fails(1, &["/f"]),
+        ],
         ..super::BASE
     },
     Case {
@@ -29,7 +46,13 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container logs"],
         catalogue: &["S07"],
         impact: Impact::DataLoss,
-        run: Some(the_log_has_both_streams),
+        program: &[
+            run("run -d --name con base sh -c 'echo two >&2; sleep 1; echo one; echo three'"),
+            run("wait con").prints("0"),
+            script(r#""$COWLAB" logs con 2>{dir}/stderr"#).prints("one\nthree"),
+            content("stderr").prints("two"),
+            run("logs --tail 1 con").prints("three"),
+        ],
         ..super::BASE
     },
     Case {
@@ -47,7 +70,17 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container wait", "signal(7)"],
         catalogue: &["S07"],
         impact: Impact::AppVisible,
-        run: Some(kill_and_wait),
+        program: &[
+            run("run -d --name con base sleep 1000"),
+            run("kill con"),
+            run("wait con").prints("137"),
+            // Its own status, asked for again and after it was started again.
+            run("wait con").prints("137"),
+            run("start con"),
+            run("ps -q").saves("id"),
+            run("kill --signal 9 {id}"),
+            run("wait con").prints("137"),
+        ],
         ..super::BASE
     },
     Case {
@@ -56,7 +89,15 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container run, --name"],
         catalogue: &["S12"],
         impact: Impact::AppVisible,
-        run: Some(names_are_unique_and_found_by_prefix),
+        program: &[
+            run("create --name con base cat /testfile"),
+            run("create --name con base true").fails(2, &["`con`"]),
+            run("ps -aq").saves("prefix"),
+            run("start -a {prefix}").prints("test"),
+            run("start nobody").fails(2, &["`nobody`"]),
+            run("run no-image").fails(125, &["no-image"]),
+            run("run --publish 80:80 base true").fails(125, &["--network host"]),
+        ],
         ..super::BASE
     },
     Case {
@@ -65,51 +106,21 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container rm"],
         catalogue: &["S07", "S08"],
         impact: Impact::DataLoss,
-        run: Some(rm_removes_one_container_and_nothing_else),
+        program: &[
+            run("run --name first -v data:/data base sh -c 'echo x >/own; echo x >/data/f'"),
+            run("images --json").saves("images"),
+            run("snapshot ls --json").saves("layers"),
+            run("run --name second -v data:/data base sh -c 'echo x >/own; echo x >/data/f'"),
+            run("volume rm data").fails(1, &["data"]),
+            run("rm -v second"),
+            run("snapshot ls --json").prints("{layers}"),
+            run("images --json").prints("{images}"),
+            run("diff first").prints("A /own"),
+            run("run --rm -v data:/d base cat /d/f").prints("x"),
+        ],
         ..super::BASE
     },
 ];
-
-fn exit_status_is_that_of_the_program(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let code = |command: &[&str]| -> Result<i32> {
-        let run = [&["run", "--rm", BASE], command].concat();
-        Ok(product.run(&run)?.code)
-    };
-    expect("exit 0", "status", 0, code(&["true"])?)?;
-    expect("exit 7", "status", 7, code(&["sh", "-c", "exit 7"])?)?;
-    expect("missing", "status", 127, code(&["no-such-program"])?)?;
-    expect("no program", "status", 126, code(&["/testfile"])?)?;
-    product.says(&["ps", "-aq"], "")
-}
-
-fn stop_keeps_and_rm_loses(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let read = ["exec", "con", "cat", "/f"];
-    product.ok(&["run", "-d", "--name", "con", BASE, "sleep", "1000"])?;
-    product.ok(&["exec", "con", "sh", "-c", "echo kept >/f"])?;
-    product.says(&read, "kept")?;
-    product.ok(&["stop", "-t", "0", "con"])?;
-    product.says(&["ps", "-q"], "")?;
-    product.run(&read)?.refused(1, "start it first")?;
-    product.ok(&["start", "con"])?;
-    product.says(&read, "kept")?;
-    product.ok(&["rm", "-f", "con"])?;
-    product
-        .run(&["run", "--name", "con", BASE, "cat", "/f"])?
-        .refused(1, "/f")
-}
-
-fn the_log_has_both_streams(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let talk = "echo two >&2; sleep 1; echo one; echo three";
-    product.ok(&["run", "-d", "--name", "con", BASE, "sh", "-c", talk])?;
-    product.says(&["wait", "con"], "0")?;
-    let log = product.run(&["logs", "con"])?;
-    expect("log", "stdout", "one\nthree\n", &log.out)?;
-    expect("log", "stderr", "two\n", &log.err)?;
-    product.says(&["logs", "--tail", "1", "con"], "three")
-}
 
 fn input_and_output_flow_at_once(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
@@ -127,57 +138,4 @@ fn input_and_output_flow_at_once(context: &mut Context) -> Result<()> {
         SIZE.to_string(),
         read,
     )
-}
-
-fn kill_and_wait(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.ok(&["run", "-d", "--name", "con", BASE, "sleep", "1000"])?;
-    product.ok(&["kill", "con"])?;
-    product.says(&["wait", "con"], "137")?;
-    // Its own status, asked for again and after it was started again.
-    product.says(&["wait", "con"], "137")?;
-    product.ok(&["start", "con"])?;
-    let id = product.ok(&["ps", "-q"])?;
-    product.ok(&["kill", "--signal", "9", &id])?;
-    product.says(&["wait", "con"], "137")
-}
-
-fn names_are_unique_and_found_by_prefix(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let id = product.ok(&["create", "--name", "con", BASE, "cat", "/testfile"])?;
-    product
-        .run(&["create", "--name", "con", BASE, "true"])?
-        .refused(2, "`con`")?;
-    product.says(&["start", "-a", &id[..6]], "test")?;
-    product.run(&["start", "nobody"])?.refused(2, "`nobody`")?;
-    product
-        .run(&["run", "no-image"])?
-        .refused(125, "no-image")?;
-    product
-        .run(&["run", "--publish", "80:80", BASE, "true"])?
-        .refused(125, "--network host")
-}
-
-fn rm_removes_one_container_and_nothing_else(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let write = |name: &str| -> Result<String> {
-        let volume = ["-v", "data:/data"];
-        let run = [
-            &["run", "--name", name],
-            &volume[..],
-            &[BASE, "sh", "-c", "echo x >/own; echo x >/data/f"],
-        ];
-        product.ok(&run.concat())
-    };
-    write("first")?;
-    let images = product.ok(&["images", "--json"])?;
-    let layers = product.ok(&["snapshot", "ls", "--json"])?;
-    write("second")?;
-    product.run(&["volume", "rm", "data"])?.refused(1, "data")?;
-    product.ok(&["rm", "-v", "second"])?;
-    product.says(&["snapshot", "ls", "--json"], &layers)?;
-    product.says(&["images", "--json"], &images)?;
-    product.says(&["diff", "first"], "A /own")?;
-    let read = ["run", "--rm", "-v", "data:/d", BASE, "cat", "/d/f"];
-    product.says(&read, "x")
 }
