@@ -1,10 +1,6 @@
 //! What lives apart from containers: volumes, bind mounts, memory.
 
-use serde_json::json;
-
-use crate::context::Result;
 use crate::prelude::*;
-use crate::product::{BASE, Product};
 
 /// What people are told about volumes and mounts.
 pub(in crate::cases) const SEED: &[Case] = &[
@@ -14,7 +10,23 @@ pub(in crate::cases) const SEED: &[Case] = &[
         see: &["docs.docker.com, storage, Volumes"],
         catalogue: &["S16"],
         impact: Impact::DataLoss,
-        run: Some(volumes_outlive_containers),
+        program: &[
+run("volume create data"),
+// Empty, it takes what the image has, with owner and mode. A directory's list would begin with blocks, of which ZFS
+// knows after a while.
+run("run --rm base sh -c 'ls -dln /srv/*'").saves("list"),
+run("run --name first -v data:/srv base sh -c 'ls -dln /srv/*; echo first >/srv/mine'").prints("{list}"),
+run("diff first").prints(""),
+run("volume rm data").fails(1, &["data"]),
+run("rm -v first"),
+run("run --name second -v data:/d base sh -c 'cat /d/mine; rm /d/mine; echo second >/d/mine'").prints("first"),
+// What the image has does not come again.
+run("run --name third -v data:/srv base sh -c 'ls /srv; cat /srv/mine'").prints("data\nmine\nsecond"),
+run("volume ls -q").prints("data"),
+run("rm second third"),
+run("volume rm data"),
+run("volume ls -q").prints(""),
+],
         ..super::BASE
     },
     Case {
@@ -26,7 +38,24 @@ pub(in crate::cases) const SEED: &[Case] = &[
         ],
         catalogue: &["S17"],
         impact: Impact::DataLoss,
-        run: Some(anonymous_volumes_and_those_of_another),
+        program: &[
+load("db", r#"{"Volumes": {"/data": {}}}"#),
+run("run --name t1 db sh -c 'echo kept >/data/f'"),
+run("volume ls -q").saves("volume"),
+script("printf %s {volume} | wc -c").prints("64"),
+run("run --rm --volumes-from t1 base cat /data/f").prints("kept"),
+run("rm t1"),
+run("run --rm -v {volume}:/data db cat /data/f").prints("kept"),
+run("volume ls -q").prints("{volume}"),
+// A named one takes the place of the anonymous one.
+run("run --name t2 -v named:/data db sh -c 'echo kept >/data/f'"),
+run("volume ls -q").prints("{volume}\nnamed"),
+// Removed with its container, or when nobody has it.
+run("run --rm db sh -c 'echo kept >/data/f'"),
+run("volume ls -q").prints("{volume}\nnamed"),
+run("volume prune -f"),
+run("volume ls -q").prints("named"),
+],
         ..super::BASE
     },
     Case {
@@ -35,7 +64,19 @@ pub(in crate::cases) const SEED: &[Case] = &[
         see: &["docs.docker.com, storage, Bind mounts"],
         catalogue: &["S18"],
         impact: Impact::Isolation,
-        run: Some(bind_mounts_show_both_ways),
+        program: &[
+file("host/f", "host"),
+run("run -d --name con -v {dir}/host:/etc -v {dir}/host/f:/testfile:ro base sleep 1000"),
+run("exec con sh -c 'ls /etc; cat /etc/f /testfile'").prints("f\nhosthost"),
+run("exec con sh -c 'echo container >/etc/g'"),
+content("host/g").prints("container"),
+file("host/f", "again"),
+run("exec con cat /etc/f /testfile").prints("againagain"),
+run("exec con sh -c 'echo x >/testfile'").fails(2, &["ead-only"]),
+run("diff con").prints(""),
+// Made for whoever writes `-v`, as docker does it; `--mount` names what is not there.
+run("run --rm --mount type=bind,source={dir}/host/missing,target=/d base true").fails(125, &["missing"]),
+],
         ..super::BASE
     },
     Case {
@@ -44,7 +85,14 @@ pub(in crate::cases) const SEED: &[Case] = &[
         see: &["docs.docker.com, storage, tmpfs mounts"],
         catalogue: &["S19"],
         impact: Impact::Isolation,
-        run: Some(tmpfs_leaves_nothing),
+        program: &[
+run("run -d --name con --tmpfs /scratch --mount type=tmpfs,target=/etc base sleep 1000"),
+run("exec con sh -c 'ls /etc; echo x >/scratch/f; cat /scratch/f'").prints("x"),
+run("diff con").prints(""),
+run("stop -t 0 con"),
+run("start con"),
+run("exec con ls /scratch").prints(""),
+],
         ..super::BASE
     },
 ];
@@ -56,7 +104,18 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, storage, Volumes"],
         catalogue: &["S16"],
         impact: Impact::DataLoss,
-        run: Some(an_empty_volume_is_shared),
+        program: &[
+            // Empty in the image, not in the image, and with content in the second container's image alone.
+            run("run -d --name one -v one:/tmp base sleep 1000"),
+            run("run --rm -v one:/tmp base touch /tmp/news"),
+            run("exec one ls /tmp").prints("news"),
+            run("run -d --name two -v two:/nowhere base sleep 1000"),
+            run("run --rm -v two:/nowhere base touch /nowhere/news"),
+            run("exec two ls /nowhere").prints("news"),
+            run("run -d --name three -v three:/nowhere base sleep 1000"),
+            run("run --rm -v three:/etc base touch /etc/news"),
+            run("exec three ls /nowhere").prints("news"),
+        ],
         ..super::BASE
     },
     Case {
@@ -65,7 +124,22 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, storage, Volumes, Populate a volume using a container"],
         catalogue: &["S16"],
         impact: Impact::DataLoss,
-        run: Some(a_volume_stays_as_it_was_left),
+        program: &[
+            run(
+                "create --name own -v own:/tmp base sh -c 'stat -c \"%u %a\" /tmp; chown 1000 /tmp; chmod 700 /tmp'",
+            ),
+            run("start own"),
+            run("wait own").prints("0"),
+            run("start own"),
+            run("wait own").prints("0"),
+            run("logs own").prints("0 1777\n1000 700"),
+            run("create --name out -v out:/srv base sh -c 'echo .; ls -A /srv; rm -rf /srv/*'"),
+            run("start out"),
+            run("wait out").prints("0"),
+            run("start out"),
+            run("wait out").prints("0"),
+            run("logs out").prints(".\ndata\n."),
+        ],
         ..super::BASE
     },
     Case {
@@ -74,7 +148,15 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container create"],
         catalogue: &["S16"],
         impact: Impact::DataLoss,
-        run: Some(a_volume_is_filled_when_its_container_is_made),
+        program: &[
+            run("create --name first -v data:/srv base true"),
+            run("run --rm -v data:/d base stat -c '%u %g %a' /d /d/data")
+                .prints("1000 1000 750\n1000 8 640"),
+            run("run --rm -v data:/d base rm /d/data"),
+            run("start first"),
+            run("wait first").prints("0"),
+            run("run --rm -v data:/d base ls /d").prints(""),
+        ],
         ..super::BASE
     },
     Case {
@@ -83,7 +165,14 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container rm, -v"],
         catalogue: &["S17"],
         impact: Impact::AppVisible,
-        run: Some(anonymous_volumes_go_with_the_last),
+        program: &[
+            run("create --name one -v /a -v named:/b base true"),
+            run("create --name two --volumes-from one base true"),
+            run("rm -v one"),
+            script(r#""$COWLAB" volume ls -q | wc -l"#).prints("2"),
+            run("rm -v two"),
+            run("volume ls -q").prints("named"),
+        ],
         ..super::BASE
     },
     Case {
@@ -92,254 +181,14 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container run, --rm"],
         catalogue: &["S17"],
         impact: Impact::AppVisible,
-        run: Some(a_failed_start_leaves_no_volume),
+        program: &[
+            run("run --rm --name con -v /a base no-such-program").fails(127, &["no-such-program"]),
+            run("volume ls -q").prints(""),
+            run("create --rm --name con -v /a base no-such-program"),
+            run("start con").fails(127, &["no-such-program"]),
+            run("ps -aq").prints(""),
+            run("volume ls -q").prints(""),
+        ],
         ..super::BASE
     },
 ];
-
-fn volumes_outlive_containers(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.ok(&["volume", "create", "data"])?;
-    let with = |name: &str, at: &str, script: &str| {
-        let volume = format!("data:{at}");
-        product.ok(&[
-            "run", "--name", name, "-v", &volume, BASE, "sh", "-c", script,
-        ])
-    };
-    // Empty, it takes what the image has, with owner and mode. A directory's list would begin with blocks, of which ZFS
-    // knows after a while.
-    let list = "ls -dln /srv/*";
-    let listed = with("first", "/srv", &format!("{list}; echo first >/srv/mine"))?;
-    let plain = product.ok(&["run", "--rm", BASE, "sh", "-c", list])?;
-    expect("data", "content at first", plain, listed)?;
-    product.says(&["diff", "first"], "")?;
-    product.run(&["volume", "rm", "data"])?.refused(1, "data")?;
-    product.ok(&["rm", "-v", "first"])?;
-    expect(
-        "data",
-        "content",
-        "first".to_owned(),
-        with(
-            "second",
-            "/d",
-            "cat /d/mine; rm /d/mine; echo second >/d/mine",
-        )?,
-    )?;
-    // What the image has does not come again.
-    expect(
-        "data",
-        "content",
-        "data\nmine\nsecond".to_owned(),
-        with("third", "/srv", "ls /srv; cat /srv/mine")?,
-    )?;
-    product.says(&["volume", "ls", "-q"], "data")?;
-    product.ok(&["rm", "second", "third"])?;
-    product.ok(&["volume", "rm", "data"])?;
-    product.says(&["volume", "ls", "-q"], "")
-}
-
-fn anonymous_volumes_and_those_of_another(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.load("db", &json!({"Volumes": {"/data": {}}}))?;
-    let write = ["sh", "-c", "echo kept >/data/f"];
-    let read = ["cat", "/data/f"];
-    product.ok(&[&["run", "--name", "t1", "db"], &write[..]].concat())?;
-    let volume = product.ok(&["volume", "ls", "-q"])?;
-    expect("volume", "digits of its name", 64, volume.len())?;
-    product.says(
-        &[&["run", "--rm", "--volumes-from", "t1", BASE], &read[..]].concat(),
-        "kept",
-    )?;
-    product.ok(&["rm", "t1"])?;
-    let again = format!("{volume}:/data");
-    product.says(
-        &[&["run", "--rm", "-v", &again, "db"], &read[..]].concat(),
-        "kept",
-    )?;
-    product.says(&["volume", "ls", "-q"], &volume)?;
-    // A named one takes the place of the anonymous one.
-    product.ok(&[
-        &["run", "--name", "t2", "-v", "named:/data", "db"],
-        &write[..],
-    ]
-    .concat())?;
-    let mut names = [volume.as_str(), "named"];
-    names.sort_unstable();
-    product.says(&["volume", "ls", "-q"], &names.join("\n"))?;
-    // Removed with its container, or when nobody has it.
-    product.ok(&[&["run", "--rm", "db"], &write[..]].concat())?;
-    product.says(&["volume", "ls", "-q"], &names.join("\n"))?;
-    product.ok(&["volume", "prune", "-f"])?;
-    product.says(&["volume", "ls", "-q"], "named")
-}
-
-fn bind_mounts_show_both_ways(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let host = context.dir().join("host");
-    std::fs::create_dir(&host)?;
-    std::fs::write(host.join("f"), "host")?;
-    let (whole, single) = (
-        format!("{}:/etc", host.display()),
-        format!("{}/f:/testfile:ro", host.display()),
-    );
-    product.ok(&[
-        "run", "-d", "--name", "con", "-v", &whole, "-v", &single, BASE, "sleep", "1000",
-    ])?;
-    let exec = |script: &str| product.run(&["exec", "con", "sh", "-c", script]);
-    let says = |script: &str, expected: &str| -> Result<()> {
-        expect(script, "output", expected.to_owned(), exec(script)?.ok()?)
-    };
-    says("ls /etc; cat /etc/f /testfile", "f\nhosthost")?;
-    exec("echo container >/etc/g")?.ok()?;
-    expect(
-        "g",
-        "content",
-        "container\n".to_owned(),
-        std::fs::read_to_string(host.join("g"))?,
-    )?;
-    std::fs::write(host.join("f"), "again")?;
-    says("cat /etc/f /testfile", "againagain")?;
-    exec("echo x >/testfile")?.refused(2, "ead-only")?;
-    product.says(&["diff", "con"], "")?;
-    // Made for whoever writes `-v`, as docker does it; `--mount` names what is not there.
-    let missing = host.join("missing").display().to_string();
-    let mount = format!("type=bind,source={missing},target=/d");
-    product
-        .run(&["run", "--rm", "--mount", &mount, BASE, "true"])?
-        .refused(125, "missing")
-}
-
-fn tmpfs_leaves_nothing(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "con",
-        "--tmpfs",
-        "/scratch",
-        "--mount",
-        "type=tmpfs,target=/etc",
-        BASE,
-        "sleep",
-        "1000",
-    ])?;
-    product.says(
-        &[
-            "exec",
-            "con",
-            "sh",
-            "-c",
-            "ls /etc; echo x >/scratch/f; cat /scratch/f",
-        ],
-        "x",
-    )?;
-    product.says(&["diff", "con"], "")?;
-    product.ok(&["stop", "-t", "0", "con"])?;
-    product.ok(&["start", "con"])?;
-    product.says(&["exec", "con", "ls", "/scratch"], "")
-}
-
-fn an_empty_volume_is_shared(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    // Empty in the image, not in the image, and with content in the second container's image alone.
-    for (volume, first, second) in [
-        ("one", "/tmp", "/tmp"),
-        ("two", "/nowhere", "/nowhere"),
-        ("three", "/nowhere", "/etc"),
-    ] {
-        let (name, at) = (format!("con{volume}"), format!("{volume}:{first}"));
-        let long = [
-            "run", "-d", "--name", &name, "-v", &at, BASE, "sleep", "1000",
-        ];
-        product.ok(&long)?;
-        let (again, news) = (format!("{volume}:{second}"), format!("{second}/news"));
-        product.ok(&["run", "--rm", "-v", &again, BASE, "touch", &news])?;
-        product.says(&["exec", &name, "ls", first], "news")?;
-    }
-    Ok(())
-}
-
-fn a_volume_stays_as_it_was_left(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let twice = |name: &str, at: &str, script: &str| -> Result<String> {
-        let volume = format!("{name}:{at}");
-        let make = [
-            "create", "--name", name, "-v", &volume, BASE, "sh", "-c", script,
-        ];
-        product.ok(&make)?;
-        for _ in 0..2 {
-            product.ok(&["start", name])?;
-            product.says(&["wait", name], "0")?;
-        }
-        product.ok(&["logs", name])
-    };
-    let said = twice(
-        "own",
-        "/tmp",
-        "stat -c '%u %a' /tmp; chown 1000 /tmp; chmod 700 /tmp",
-    )?;
-    let second = said.lines().nth(1).unwrap_or_default();
-    expect(
-        "own",
-        "owner and mode at the second start",
-        "1000 700",
-        second,
-    )?;
-    let said = twice("out", "/srv", "echo .; ls -A /srv; rm -rf /srv/*")?;
-    let second = said.rsplit('.').next().unwrap_or_default();
-    expect("out", "content at the second start", "", second.trim())
-}
-
-fn a_volume_is_filled_when_its_container_is_made(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.ok(&["create", "--name", "first", "-v", "data:/srv", BASE, "true"])?;
-    let other = |command: &[&str]| {
-        product.run(&[&["run", "--rm", "-v", "data:/d", BASE], command].concat())
-    };
-    let found = other(&["stat", "-c", "%u %g %a", "/d", "/d/data"])?.ok()?;
-    expect(
-        "data",
-        "owners and modes",
-        "1000 1000 750\n1000 8 640".to_owned(),
-        found,
-    )?;
-    other(&["rm", "/d/data"])?.ok()?;
-    product.ok(&["start", "first"])?;
-    product.says(&["wait", "first"], "0")?;
-    expect("data", "content", "", other(&["ls", "/d"])?.ok()?.as_str())
-}
-
-fn anonymous_volumes_go_with_the_last(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let mounts = ["-v", "/a", "-v", "named:/b"];
-    product.ok(&[&["create", "--name", "one"], &mounts[..], &[BASE, "true"]].concat())?;
-    product.ok(&[
-        "create",
-        "--name",
-        "two",
-        "--volumes-from",
-        "one",
-        BASE,
-        "true",
-    ])?;
-    product.ok(&["rm", "-v", "one"])?;
-    let left = product.ok(&["volume", "ls", "-q"])?;
-    expect("one is gone", "volumes", 2, left.lines().count())?;
-    product.ok(&["rm", "-v", "two"])?;
-    product.says(&["volume", "ls", "-q"], "named")
-}
-
-fn a_failed_start_leaves_no_volume(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let what = ["--rm", "--name", "con", "-v", "/a", BASE, "no-such-program"];
-    let run = product.run(&[&["run"], &what[..]].concat())?;
-    run.refused(127, "no-such-program")?;
-    product.says(&["volume", "ls", "-q"], "")?;
-    product.ok(&[&["create"], &what[..]].concat())?;
-    product
-        .run(&["start", "con"])?
-        .refused(127, "no-such-program")?;
-    product.says(&["ps", "-aq"], "")?;
-    product.says(&["volume", "ls", "-q"], "")
-}
