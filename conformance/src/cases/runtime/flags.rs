@@ -26,7 +26,20 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container run, --volume, --mount"],
         catalogue: &["S16", "S18"],
         impact: Impact::AppVisible,
-        run: Some(options_of_volumes_on_other_hosts),
+        program: &[
+file("a,b/f", "host"),
+run("run --rm -v {dir}/a,b:/x/../m:z base cat /m/f").prints("host"),
+run("run --rm -v {dir}/a,b:/x/../m:Z base cat /m/f").prints("host"),
+run("run --rm -v {dir}/a,b:/x/../m:ro,z base cat /m/f").prints("host"),
+run("run --rm -v {dir}/a,b:/x/../m:cached base cat /m/f").prints("host"),
+run("run --rm -v {dir}/a,b:/x/../m:delegated base cat /m/f").prints("host"),
+run("run --rm -v {dir}/a,b:/x/../m:consistent base cat /m/f").prints("host"),
+run("run --rm -v {dir}/a,b:/x/../m:rprivate base cat /m/f").prints("host"),
+run("run --rm -v {dir}/a,b:/x/../m:private base cat /m/f").prints("host"),
+run("run --rm -v {dir}/a,b:/m:shared base cat /m/f").fails(125, &["private"]),
+run("run --rm -v {dir}/a,b:/m:rslave base cat /m/f").fails(125, &["private"]),
+run("run --rm --mount 'type=bind,\"source={dir}/a,b\",target=/m,consistency=cached' base cat /m/f").prints("host"),
+],
         ..super::BASE
     },
     Case {
@@ -44,7 +57,14 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container run, Exit status"],
         catalogue: &["S06"],
         impact: Impact::AppVisible,
-        run: Some(a_run_that_fails_before_its_program),
+        program: &[
+run("run --rm no-image true").fails(125, &["no-image"]),
+run("run --no-such-flag base true").fails(125, &["--no-such-flag"]),
+run("run -p 80:80 base true").fails(125, &["--network host"]),
+run("run --rm -v data:/proc/x base true").fails(125, &["inside /proc"]),
+run("run --rm --env-file /no/file base true").fails(125, &["/no/file"]),
+run("run --rm base sh -c 'exit 2'").exits(2),
+],
         ..super::BASE
     },
     Case {
@@ -53,7 +73,14 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container run, --env-file"],
         catalogue: &["S06"],
         impact: Impact::AppVisible,
-        run: Some(variables_of_a_file_are_as_written),
+        program: &[
+file("variables", "\u{feff}A=\"x\" # y\n  # none\nB= z=\n"),
+run("run --rm --env-file {dir}/variables base sh -c 'echo \"$A|$B|\"'").prints("\"x\" # y| z=|"),
+file("variables", "export C=1"),
+run("run --rm --env-file {dir}/variables base true").fails(125, &["export C=1"]),
+file("variables", "=1"),
+run("run --rm --env-file {dir}/variables base true").fails(125, &["=1"]),
+],
         ..super::BASE
     },
     Case {
@@ -117,47 +144,6 @@ fn read_only_binds_to_the_bottom(context: &mut Context) -> Result<()> {
     Ok(())
 }
 
-fn options_of_volumes_on_other_hosts(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let host = context.dir().join("a,b");
-    fs::create_dir(&host)?;
-    fs::write(host.join("f"), "host")?;
-    let read =
-        |flag: &str, mount: &str| product.run(&["run", "--rm", flag, mount, BASE, "cat", "/m/f"]);
-    for options in [
-        "z",
-        "Z",
-        "ro,z",
-        "cached",
-        "delegated",
-        "consistent",
-        "rprivate",
-        "private",
-    ] {
-        let volume = format!("{}:/x/../m:{options}", host.display());
-        expect(
-            options,
-            "content",
-            "host".to_owned(),
-            read("-v", &volume)?.ok()?,
-        )?;
-    }
-    for options in ["shared", "rslave"] {
-        let volume = format!("{}:/m:{options}", host.display());
-        read("-v", &volume)?.refused(125, "private")?;
-    }
-    let quoted = format!(
-        "type=bind,\"source={}\",target=/m,consistency=cached",
-        host.display()
-    );
-    expect(
-        "--mount",
-        "content",
-        "host".to_owned(),
-        read("--mount", &quoted)?.ok()?,
-    )
-}
-
 fn flags_before_the_verb(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
     product.ok(&["volume", "create", "data"])?;
@@ -176,50 +162,6 @@ fn flags_before_the_verb(context: &mut Context) -> Result<()> {
             "\"data\"",
             &listed[0]["name"].to_string(),
         )?;
-    }
-    Ok(())
-}
-
-fn a_run_that_fails_before_its_program(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    for (run, word) in [
-        (&["run", "--rm", "no-image", "true"][..], "no-image"),
-        (&["run", "--no-such-flag", BASE, "true"], "--no-such-flag"),
-        (&["run", "-p", "80:80", BASE, "true"], "--network host"),
-        (
-            &["run", "--rm", "-v", "data:/proc/x", BASE, "true"],
-            "inside /proc",
-        ),
-        (
-            &["run", "--rm", "--env-file", "/no/file", BASE, "true"],
-            "/no/file",
-        ),
-    ] {
-        product.run(run)?.refused(125, word)?;
-    }
-    let own = ["run", "--rm", BASE, "sh", "-c", "exit 2"];
-    product.run(&own)?.refused(2, "")
-}
-
-fn variables_of_a_file_are_as_written(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let file = context.dir().join("variables");
-    let path = file.display().to_string();
-    fs::write(&file, "\u{feff}A=\"x\" # y\n  # none\nB= z=\n")?;
-    let run = [
-        "run",
-        "--rm",
-        "--env-file",
-        &path,
-        BASE,
-        "sh",
-        "-c",
-        "echo \"$A|$B|\"",
-    ];
-    product.says(&run, "\"x\" # y| z=|")?;
-    for bad in ["export C=1", "=1"] {
-        fs::write(&file, bad)?;
-        product.run(&run)?.refused(125, bad)?;
     }
     Ok(())
 }
