@@ -22,7 +22,33 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, Format command and log output"],
         catalogue: &["S18"],
         impact: Impact::AppVisible,
-        run: Some(plain_fields_of_templates),
+        program: &[
+run("create --name con -l a.b/c=d -e A=1 -v data:/m base sleep 1000").saves("id"),
+run("inspect --format '{{.Id}} {{.State.Status}}' con").prints("{id} created"),
+run("container inspect -f '{{.Id}} {{.State.Status}}' con").prints("{id} created"),
+run(r#"inspect --format '{{index .Config.Labels "a.b/c"}}' con"#).prints("d"),
+run(r#"container inspect -f '{{index .Config.Labels "a.b/c"}}' con"#).prints("d"),
+run("inspect --format '{{json .Config.Labels}}' con").prints(r#"{"a.b/c":"d"}"#),
+run("container inspect -f '{{json .Config.Labels}}' con").prints(r#"{"a.b/c":"d"}"#),
+run("inspect --format '{{.Args}}{{.State.ExitCode}}' con").prints("[1000]0"),
+run("container inspect -f '{{.Args}}{{.State.ExitCode}}' con").prints("[1000]0"),
+run("inspect --format '{{.Config.Cmd}}{{.Config.Entrypoint}}' con").prints("[sleep 1000][]"),
+run("container inspect -f '{{.Config.Cmd}}{{.Config.Entrypoint}}' con").prints("[sleep 1000][]"),
+run(r#"inspect --format '{{index .Mounts 0 "Destination"}}' con"#).prints("/m"),
+run(r#"container inspect -f '{{index .Mounts 0 "Destination"}}' con"#).prints("/m"),
+run("volume inspect -f {{.Mountpoint}} data").saves("place"),
+run("inspect -f {{.Mountpoint}} data").prints("{place}"),
+run("image inspect -f {{.Id}} base").saves("image"),
+run("images --no-trunc --format {{.ID}}").prints("{image}"),
+run("inspect -f {{.Config.Entrypoint}}{{.Config.Labels}}{{.Config.User}} base").prints("[]map[]"),
+run("info -f {{.Driver}}").prints("{driver}"),
+run(r"ps -a --format {{.Names}}\t{{.State}}").prints("con\tcreated"),
+run("inspect -f {{.Stat}} con").fails(2, &["State"]),
+run("ps --format {{.Id}}").fails(2, &["ID, Image"]),
+run("inspect -f '{{range .Mounts}}{{.}}{{end}}' con").fails(2, &["is not supported in a template"]),
+run("inspect -f '{{.Id | json}}' con").fails(2, &["is not supported in a template"]),
+run(r#"inspect -f '{{join .Args ""}}' con"#).fails(2, &["is not supported in a template"]),
+],
         ..super::BASE
     },
     Case {
@@ -31,7 +57,43 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container ls, --filter"],
         catalogue: &["S18"],
         impact: Impact::AppVisible,
-        run: Some(ps_lists_what_filters_say),
+        program: &[
+run("tag base other"),
+run("run -d --name one -l a=1 -v data:/m base sleep 1000"),
+run("create --name two -l a=1 -l b=2 base true"),
+run("run --name three -l a=3 base sh -c 'exit 3'").exits(3),
+run("commit two made"),
+run("create --name four made true"),
+run("ps -aq -f name=three").saves("id"),
+run("ps -a -f id={id} --format {{.Names}}").prints("three"),
+run("ps --format {{.Names}}").prints("one"),
+run("ps --format {{.Names}} -a").prints("four\nthree\ntwo\none"),
+run("ps --format {{.Names}} -l").prints("four"),
+run("ps --format {{.Names}} -n 2").prints("four\nthree"),
+run("ps --format {{.Names}} -n 1 -f name=^t").prints("three"),
+run("ps --format {{.Names}} -a -f label=a=1").prints("four\ntwo\none"),
+run("ps --format {{.Names}} -a -f label=a -f label=b=2").prints("four\ntwo"),
+run("ps --format {{.Names}} -a -f name=^/t").prints("three\ntwo"),
+run("ps --format {{.Names}} -a -f name=one -f name=wo$").prints("two\none"),
+run("ps --format {{.Names}} -f status=exited -f status=running").prints("three\none"),
+run("ps --format {{.Names}} -f status=created").prints("four\ntwo"),
+run("ps --format {{.Names}} -a -f exited=3").prints("three"),
+run("ps --format {{.Names}} -a -f exited=0").prints(""),
+run("ps --format {{.Names}} -a -f before=three").prints("two\none"),
+run("ps --format {{.Names}} -a -f since=one -f before=four").prints("three\ntwo"),
+run("ps --format {{.Names}} -a -f ancestor=other").prints("four\nthree\ntwo\none"),
+run("ps --format {{.Names}} -a -f ancestor=made").prints("four"),
+run("ps --format {{.Names}} -a -f ancestor=none").prints(""),
+run("ps --format {{.Names}} -a -f volume=data").prints("one"),
+run("ps --format {{.Names}} -f volume=/m -f network=none").prints("one"),
+run("ps --format {{.Names}} -a -f network=host").prints(""),
+run("ps -f health=none").fails(2, &["there are no health checks"]),
+run("ps -f color=red").fails(2, &["invalid filter 'color': there are ancestor, before"]),
+run("ps -f status=up").fails(2, &["there are created, running"]),
+run("ps -f before=nobody").fails(2, &["nobody"]),
+run("ps -f name").fails(2, &["NAME=VALUE"]),
+run("ps -f exited=x").fails(2, &["exited=x"]),
+],
         ..super::BASE
     },
     Case {
@@ -43,7 +105,38 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ],
         catalogue: &["S18"],
         impact: Impact::DataLoss,
-        run: Some(images_and_volumes_are_filtered_and_pruned),
+        program: &[
+load("first", r#"{"Labels": {"a": "1"}}"#),
+load("second", r#"{"Labels": {"a": "2"}}"#),
+script(r#""$COWLAB" images --format {{.Repository}} -f label=a | sort"#).prints("first\nsecond"),
+run("images --format {{.Repository}} -f label=a=2").prints("second"),
+script(r#""$COWLAB" images --format {{.Repository}} -f 'reference=*:lat*' -f label=a | sort"#).prints("first\nsecond"),
+run("images --format {{.Repository}} -f reference=f?rst").prints("first"),
+run("images --format {{.Repository}} f[h-j]*").prints("first"),
+run("images --format {{.Repository}} -f until=24h").prints(""),
+run("images --format {{.Repository}} -f dangling=true").prints(""),
+run("tag first second"),
+run("images --format {{.Repository}} -f dangling=true").prints("<none>"),
+run("images -f health=x").fails(2, &["there are before, dangling, label"]),
+run("system prune -f --filter until=1h"),
+run("system prune -f --filter label!=a=2"),
+run("images --format {{.Repository}} -f dangling=true").prints("<none>"),
+run("system prune -f --filter label=a=2"),
+run("images --format {{.Repository}} -f dangling=true").prints(""),
+run("volume create --label a=1 keep"),
+run("volume create --label a=2 lose"),
+run("volume create --label a=2 used"),
+run("create -v used:/m base true"),
+script(r#""$COWLAB" volume ls -q -f dangling=true | sort"#).prints("keep\nlose"),
+run("volume ls -q -f dangling=0").prints("used"),
+run("volume ls -q -f label=a=2 -f name=o").prints("lose"),
+script(r#""$COWLAB" volume ls -q -f driver=local | sort"#).prints("keep\nlose\nused"),
+run("volume prune -f --filter label=a=2"),
+script(r#""$COWLAB" volume ls -q -f driver=local | sort"#).prints("keep\nlose\nused"),
+run("volume prune -af --filter label=a=2"),
+script(r#""$COWLAB" volume ls -q -f driver=local | sort"#).prints("keep\nused"),
+run("volume prune -f --filter dangling=true").fails(2, &["there are all, label, label!"]),
+],
         ..super::BASE
     },
     Case {
@@ -52,7 +145,21 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container run, --label, --label-file"],
         catalogue: &["S06"],
         impact: Impact::AppVisible,
-        run: Some(labels_of_images_files_and_flags),
+        program: &[
+load("labeled", r#"{"Labels": {"a": "image", "b": "image", "c": "image"}}"#),
+file("labels", "b=file\nc=file\n"),
+run("create --name con -l c=flag --label-file {dir}/labels --label d labeled true"),
+run("inspect -f '{{json .Config.Labels}}' con")
+    .prints(r#"{"a":"image","b":"file","c":"flag","d":""}"#)
+    .saves("labels"),
+run("commit con made"),
+run("image inspect -f '{{json .Config.Labels}}' made").prints("{labels}"),
+run("create --name next -h host made true"),
+run("inspect -f '{{json .Config.Labels}}' next").prints("{labels}"),
+run("inspect -f {{.Config.Hostname}} next").prints("host"),
+run("volume create --label a=1 --label b data"),
+run("volume inspect -f '{{json .Labels}}' data").prints(r#"{"a":"1","b":""}"#),
+],
         ..super::BASE
     },
     Case {
@@ -61,7 +168,16 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container run, --label-file"],
         catalogue: &["S06"],
         impact: Impact::AppVisible,
-        run: Some(files_of_labels_are_as_written),
+        program: &[
+file("labels", "# none\n  a=\"x\" # y\nHOME\n\nb= z=\n"),
+run("create --name con --label-file {dir}/labels base true"),
+run("inspect -f '{{json .Config.Labels}}' con").prints(r#"{"HOME":"","a":"\"x\" # y","b":" z="}"#),
+file("labels", "a b=1"),
+run("create --name other --label-file {dir}/labels base true").fails(2, &["a b=1"]),
+file("labels", "=1"),
+run("create --name other --label-file {dir}/labels base true").fails(2, &["=1"]),
+run("create --name other --label-file {dir}/none base true").fails(2, &["{dir}/none"]),
+],
         ..super::BASE
     },
     Case {
@@ -70,7 +186,27 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container run, Exit status"],
         catalogue: &["S06"],
         impact: Impact::AppVisible,
-        run: Some(what_is_left_out_says_so),
+        program: &[
+run("run --name con -d -p 80:80 base true").fails(125, &["`--network host`"]),
+run("run --name con -d --memory=1g base true").fails(125, &["/sys/fs/cgroup"]),
+run("run --name con -d -itm 1g base true").fails(125, &["/sys/fs/cgroup"]),
+run("run --name con -d --network bridge base true").fails(125, &["`--network host`"]),
+run("run --name con -d --health-cmd true base true").fails(125, &["cowlab exec"]),
+run("run --name con -d --restart always base true").fails(125, &["systemd"]),
+run("run --name con -d --privileged base true").fails(125, &["`run --privileged` is not here"]),
+run("run --name con -d --add-host a:1.2.3.4 base true").fails(125, &["-v FILE:/etc/hosts"]),
+run("network create net").fails(2, &["`network` is not here"]),
+run("buildx bake").fails(2, &["this host builds, by one frontend"]),
+run("build --platform linux/arm64 .").fails(2, &["cannot run on it"]),
+run("container rename a b").fails(2, &["`--name` when it is made"]),
+run("stats").fails(2, &["systemd-cgtop"]),
+run("--json network ls").fails(2, &["`network` is not here"]),
+run("create --cap-add ALL base").fails(2, &["`create --cap-add` is not here"]),
+run("pull --platform linux/arm64 base").fails(2, &["digest"]),
+run("-H tcp://localhost ps").fails(2, &["no daemon"]),
+run("ps --no-such-flag").fails(2, &["unexpected argument"]),
+run("ps -aq").prints(""),
+],
         ..super::BASE
     },
     Case {
@@ -79,7 +215,16 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container run, docker container exec"],
         catalogue: &["S06"],
         impact: Impact::AppVisible,
-        run: Some(flags_without_an_effect_are_taken),
+        program: &[
+file("variables", "A=file\nB=file\n"),
+run("run -d --name con --no-healthcheck --disable-content-trust --net none base sleep 1000"),
+run("inspect -f {{.HostConfig.NetworkMode}} con").prints("none"),
+run("exec --env-file {dir}/variables -e B=flag con sh -c 'echo $A $B'").prints("file flag"),
+run("exec -d --env-file {dir}/variables con sh -c 'echo $A >/tmp/out'"),
+script(r#"until [ "$("$COWLAB" exec con cat /tmp/out 2>&1)" = file ]; do sleep 0.1; done"#),
+run("cp -q con:/tmp/out {dir}/variables"),
+run("images -a"),
+],
         ..super::BASE
     },
     Case {
@@ -91,7 +236,19 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ],
         catalogue: &["S06"],
         impact: Impact::Cosmetic,
-        run: Some(bash_completes_commands_and_flags),
+        program: &[
+script(r#""$COWLAB" completion bash >{dir}/completion"#),
+file("script", COMPLETE),
+script("bash --norc {dir}/script {dir}/completion 2>&1").prints(
+    "complete -o bashdefault -o default -o nosort -F _cowlab cowlab
+cowlab imag: image images
+cowlab volume ins: inspect
+cowlab ps --no-t: --no-trunc
+cowlab container run --net: --network
+cowlab run --network h: host
+cowlab moni:",
+),
+],
         ..super::BASE
     },
     Case {
@@ -104,6 +261,24 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ..super::BASE
     },
 ];
+
+/// Completes a few beginnings by the file `$1`.
+const COMPLETE: &str = r#"
+    complete_words() {
+        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+        _cowlab cowlab "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+        echo "$*: ${COMPREPLY[*]}"
+    }
+    set -u
+    source "$1" || exit 1
+    complete -p cowlab
+    complete_words cowlab imag
+    complete_words cowlab volume ins
+    complete_words cowlab ps --no-t
+    complete_words cowlab container run --net
+    complete_words cowlab run --network h
+    complete_words cowlab moni
+"#;
 
 /// A line of a list in JSON.
 fn line(product: &Product, words: &[&str]) -> Result<Value> {
@@ -160,376 +335,6 @@ fn lists_in_json_have_dockers_members(context: &mut Context) -> Result<()> {
         &both.out,
     )?;
     product.says(&["images", "-q", "--format", "{{.Tag}}"], "latest")
-}
-
-fn plain_fields_of_templates(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let create = [
-        "create", "--name", "con", "-l", "a.b/c=d", "-e", "A=1", "-v", "data:/m",
-    ];
-    let id = product.ok(&[&create[..], &[BASE, "sleep", "1000"]].concat())?;
-    for (template, wanted) in [
-        ("{{.Id}} {{.State.Status}}", format!("{id} created")),
-        ("{{index .Config.Labels \"a.b/c\"}}", "d".to_owned()),
-        ("{{json .Config.Labels}}", "{\"a.b/c\":\"d\"}".to_owned()),
-        ("{{.Args}}{{.State.ExitCode}}", "[1000]0".to_owned()),
-        (
-            "{{.Config.Cmd}}{{.Config.Entrypoint}}",
-            "[sleep 1000][]".to_owned(),
-        ),
-        ("{{index .Mounts 0 \"Destination\"}}", "/m".to_owned()),
-    ] {
-        product.says(&["inspect", "--format", template, "con"], &wanted)?;
-        product.says(&["container", "inspect", "-f", template, "con"], &wanted)?;
-    }
-    let place = product.ok(&["volume", "inspect", "-f", "{{.Mountpoint}}", "data"])?;
-    product.says(&["inspect", "-f", "{{.Mountpoint}}", "data"], &place)?;
-    let image = product.ok(&["image", "inspect", "-f", "{{.Id}}", BASE])?;
-    product.says(&["images", "--no-trunc", "--format", "{{.ID}}"], &image)?;
-    let empty = "{{.Config.Entrypoint}}{{.Config.Labels}}{{.Config.User}}";
-    product.says(&["inspect", "-f", empty, BASE], "[]map[]")?;
-    let driver = context.entry().name;
-    product.says(&["info", "-f", "{{.Driver}}"], driver)?;
-    product.says(
-        &["ps", "-a", "--format", "{{.Names}}\\t{{.State}}"],
-        "con\tcreated",
-    )?;
-    let refused = |words: &[&str], word: &str| product.run(words)?.refused(2, word);
-    refused(&["inspect", "-f", "{{.Stat}}", "con"], "State")?;
-    refused(&["ps", "--format", "{{.Id}}"], "ID, Image")?;
-    for template in [
-        "{{range .Mounts}}{{.}}{{end}}",
-        "{{.Id | json}}",
-        "{{join .Args \"\"}}",
-    ] {
-        refused(
-            &["inspect", "-f", template, "con"],
-            "is not supported in a template",
-        )?;
-    }
-    Ok(())
-}
-
-/// Flags of `ps`, and the containers that it lists with them.
-const LISTED: &[(&[&str], &str)] = &[
-    (&[], "one"),
-    (&["-a"], "four three two one"),
-    (&["-l"], "four"),
-    (&["-n", "2"], "four three"),
-    (&["-n", "1", "-f", "name=^t"], "three"),
-    (&["-a", "-f", "label=a=1"], "four two one"),
-    (&["-a", "-f", "label=a", "-f", "label=b=2"], "four two"),
-    (&["-a", "-f", "name=^/t"], "three two"),
-    (&["-a", "-f", "name=one", "-f", "name=wo$"], "two one"),
-    (
-        &["-f", "status=exited", "-f", "status=running"],
-        "three one",
-    ),
-    (&["-f", "status=created"], "four two"),
-    (&["-a", "-f", "exited=3"], "three"),
-    (&["-a", "-f", "exited=0"], ""),
-    (&["-a", "-f", "before=three"], "two one"),
-    (&["-a", "-f", "since=one", "-f", "before=four"], "three two"),
-    (&["-a", "-f", "ancestor=other"], "four three two one"),
-    (&["-a", "-f", "ancestor=made"], "four"),
-    (&["-a", "-f", "ancestor=none"], ""),
-    (&["-a", "-f", "volume=data"], "one"),
-    (&["-f", "volume=/m", "-f", "network=none"], "one"),
-    (&["-a", "-f", "network=host"], ""),
-];
-
-fn ps_lists_what_filters_say(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.ok(&["tag", BASE, "other"])?;
-    let make = |verb: &[&str], rest: &[&str]| product.ok(&[verb, rest].concat());
-    make(
-        &["run", "-d", "--name", "one", "-l", "a=1"],
-        &["-v", "data:/m", BASE, "sleep", "1000"],
-    )?;
-    make(
-        &["create", "--name", "two", "-l", "a=1", "-l", "b=2"],
-        &[BASE, "true"],
-    )?;
-    product
-        .run(&[
-            "run", "--name", "three", "-l", "a=3", BASE, "sh", "-c", "exit 3",
-        ])?
-        .refused(3, "")?;
-    product.ok(&["commit", "two", "made"])?;
-    make(&["create", "--name", "four"], &["made", "true"])?;
-    let id = product.ok(&["inspect", "-f", "{{.Id}}", "three"])?;
-    let id = format!("id={}", &id[..12]);
-    product.says(&["ps", "-a", "-f", &id, "--format", "{{.Names}}"], "three")?;
-    for (flags, wanted) in LISTED {
-        let ps = ["ps", "--format", "{{.Names}}"];
-        let found = product.ok(&[&ps[..], flags].concat())?.replace('\n', " ");
-        expect(format!("ps {}", flags.join(" ")), "names", *wanted, &found)?;
-    }
-    for (filter, word) in [
-        ("health=none", "there are no health checks"),
-        (
-            "color=red",
-            "invalid filter 'color': there are ancestor, before",
-        ),
-        ("status=up", "there are created, running"),
-        ("before=nobody", "nobody"),
-        ("name", "NAME=VALUE"),
-        ("exited=x", "exited=x"),
-    ] {
-        product.run(&["ps", "-f", filter])?.refused(2, word)?;
-    }
-    Ok(())
-}
-
-fn images_and_volumes_are_filtered_and_pruned(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let old = json!({"Labels": {"a": "1"}});
-    product.load("first", &old)?;
-    product.load("second", &json!({"Labels": {"a": "2"}}))?;
-    let lists = |words: &[&str], flags: &[&str], wanted: &str| {
-        let mut found: Vec<_> = product
-            .ok(&[words, flags].concat())?
-            .lines()
-            .map(str::to_owned)
-            .collect();
-        found.sort();
-        expect(
-            [words, flags].concat().join(" "),
-            "names",
-            wanted,
-            &found.join(" "),
-        )
-    };
-    let images = ["images", "--format", "{{.Repository}}", "-f"];
-    lists(&images, &["label=a"], "first second")?;
-    lists(&images, &["label=a=2"], "second")?;
-    lists(
-        &images,
-        &["reference=*:lat*", "-f", "label=a"],
-        "first second",
-    )?;
-    lists(&images, &["reference=f?rst"], "first")?;
-    product.says(
-        &["images", "--format", "{{.Repository}}", "f[h-j]*"],
-        "first",
-    )?;
-    lists(&images, &["until=24h"], "")?;
-    lists(&images, &["dangling=true"], "")?;
-    product.ok(&["tag", "first", "second"])?;
-    lists(&images, &["dangling=true"], "<none>")?;
-    product
-        .run(&["images", "-f", "health=x"])?
-        .refused(2, "there are before, dangling, label")?;
-    product.ok(&["system", "prune", "-f", "--filter", "until=1h"])?;
-    product.ok(&["system", "prune", "-f", "--filter", "label!=a=2"])?;
-    lists(&images, &["dangling=true"], "<none>")?;
-    product.ok(&["system", "prune", "-f", "--filter", "label=a=2"])?;
-    lists(&images, &["dangling=true"], "")?;
-
-    for (name, label) in [("keep", "a=1"), ("lose", "a=2"), ("used", "a=2")] {
-        product.ok(&["volume", "create", "--label", label, name])?;
-    }
-    product.ok(&["create", "-v", "used:/m", BASE, "true"])?;
-    let volumes = ["volume", "ls", "-q", "-f"];
-    lists(&volumes, &["dangling=true"], "keep lose")?;
-    lists(&volumes, &["dangling=0"], "used")?;
-    lists(&volumes, &["label=a=2", "-f", "name=o"], "lose")?;
-    lists(&volumes, &["driver=local"], "keep lose used")?;
-    product.ok(&["volume", "prune", "-f", "--filter", "label=a=2"])?;
-    lists(&volumes, &["driver=local"], "keep lose used")?;
-    product.ok(&["volume", "prune", "-af", "--filter", "label=a=2"])?;
-    lists(&volumes, &["driver=local"], "keep used")?;
-    let refused = product.run(&["volume", "prune", "-f", "--filter", "dangling=true"])?;
-    refused.refused(2, "there are all, label, label!")
-}
-
-fn labels_of_images_files_and_flags(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.load(
-        "labeled",
-        &json!({"Labels": {"a": "image", "b": "image", "c": "image"}}),
-    )?;
-    let file = context.dir().join("labels");
-    std::fs::write(&file, "b=file\nc=file\n")?;
-    let path = file.display().to_string();
-    let labels = "{{json .Config.Labels}}";
-    let wanted = "{\"a\":\"image\",\"b\":\"file\",\"c\":\"flag\",\"d\":\"\"}";
-    let flags = ["-l", "c=flag", "--label-file", &path, "--label", "d"];
-    product.ok(&[
-        &["create", "--name", "con"],
-        &flags[..],
-        &["labeled", "true"],
-    ]
-    .concat())?;
-    product.says(&["inspect", "-f", labels, "con"], wanted)?;
-    product.ok(&["commit", "con", "made"])?;
-    product.says(&["image", "inspect", "-f", labels, "made"], wanted)?;
-    product.ok(&["create", "--name", "next", "-h", "host", "made", "true"])?;
-    product.says(&["inspect", "-f", labels, "next"], wanted)?;
-    product.says(&["inspect", "-f", "{{.Config.Hostname}}", "next"], "host")?;
-    product.ok(&["volume", "create", "--label", "a=1", "--label", "b", "data"])?;
-    product.says(
-        &["volume", "inspect", "-f", "{{json .Labels}}", "data"],
-        "{\"a\":\"1\",\"b\":\"\"}",
-    )
-}
-
-fn files_of_labels_are_as_written(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let file = context.dir().join("labels");
-    let path = file.display().to_string();
-    let create = [
-        "create",
-        "--name",
-        "con",
-        "--label-file",
-        &path,
-        BASE,
-        "true",
-    ];
-    std::fs::write(&file, "# none\n  a=\"x\" # y\nHOME\n\nb= z=\n")?;
-    product.ok(&create)?;
-    let wanted = "{\"HOME\":\"\",\"a\":\"\\\"x\\\" # y\",\"b\":\" z=\"}";
-    product.says(&["inspect", "-f", "{{json .Config.Labels}}", "con"], wanted)?;
-    for bad in ["a b=1", "=1"] {
-        std::fs::write(&file, bad)?;
-        product.run(&create)?.refused(2, bad)?;
-    }
-    std::fs::remove_file(&file)?;
-    product.run(&create)?.refused(2, &path)
-}
-
-fn what_is_left_out_says_so(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    for (flags, instead) in [
-        (&["-p", "80:80"][..], "`--network host`"),
-        (&["--memory=1g"], "/sys/fs/cgroup"),
-        (&["-itm", "1g"], "/sys/fs/cgroup"),
-        (&["--network", "bridge"], "`--network host`"),
-        (&["--health-cmd", "true"], "cowlab exec"),
-        (&["--restart", "always"], "systemd"),
-        (&["--privileged"], "`run --privileged` is not here"),
-        (&["--add-host", "a:1.2.3.4"], "-v FILE:/etc/hosts"),
-    ] {
-        let run = [&["run", "--name", "con", "-d"], flags, &[BASE, "true"]].concat();
-        product.run(&run)?.refused(125, instead)?;
-    }
-    for (words, word) in [
-        (&["network", "create", "net"][..], "`network` is not here"),
-        (&["buildx", "bake"], "this host builds, by one frontend"),
-        (
-            &["build", "--platform", "linux/arm64", "."],
-            "cannot run on it",
-        ),
-        (
-            &["container", "rename", "a", "b"],
-            "`--name` when it is made",
-        ),
-        (&["stats"], "systemd-cgtop"),
-        (&["--json", "network", "ls"], "`network` is not here"),
-        (
-            &["create", "--cap-add", "ALL", BASE],
-            "`create --cap-add` is not here",
-        ),
-        (&["pull", "--platform", "linux/arm64", BASE], "digest"),
-        (&["-H", "tcp://localhost", "ps"], "no daemon"),
-    ] {
-        product.run(words)?.refused(2, word)?;
-    }
-    product
-        .run(&["ps", "--no-such-flag"])?
-        .refused(2, "unexpected argument")?;
-    product.says(&["ps", "-aq"], "")
-}
-
-fn flags_without_an_effect_are_taken(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let file = context.dir().join("variables");
-    std::fs::write(&file, "A=file\nB=file\n")?;
-    let path = file.display().to_string();
-    let run = [
-        "run",
-        "-d",
-        "--name",
-        "con",
-        "--no-healthcheck",
-        "--disable-content-trust",
-        "--net",
-        "none",
-    ];
-    product.ok(&[&run[..], &[BASE, "sleep", "1000"]].concat())?;
-    product.says(
-        &["inspect", "-f", "{{.HostConfig.NetworkMode}}", "con"],
-        "none",
-    )?;
-    let exec = [
-        "exec",
-        "--env-file",
-        &path,
-        "-e",
-        "B=flag",
-        "con",
-        "sh",
-        "-c",
-        "echo $A $B",
-    ];
-    product.says(&exec, "file flag")?;
-    let detached = [
-        "exec",
-        "-d",
-        "--env-file",
-        &path,
-        "con",
-        "sh",
-        "-c",
-        "echo $A > /tmp/out",
-    ];
-    product.ok(&detached)?;
-    crate::product::until("a program that exec -d started", || {
-        Ok(product.run(&["exec", "con", "cat", "/tmp/out"])?.out == "file\n")
-    })?;
-    product.ok(&["cp", "-q", "con:/tmp/out", &path])?;
-    product.ok(&["images", "-a"]).map(drop)
-}
-
-fn bash_completes_commands_and_flags(context: &mut Context) -> Result<()> {
-    const SCRIPT: &str = r#"
-        complete_words() {
-            COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
-            _cowlab cowlab "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
-            echo "$*: ${COMPREPLY[*]}"
-        }
-        set -u
-        source "$1" || exit 1
-        complete -p cowlab
-        complete_words cowlab imag
-        complete_words cowlab volume ins
-        complete_words cowlab ps --no-t
-        complete_words cowlab container run --net
-        complete_words cowlab run --network h
-        complete_words cowlab moni
-    "#;
-    let product = Product::empty(context)?;
-    let (script, completion) = (
-        context.dir().join("script"),
-        context.dir().join("completion"),
-    );
-    std::fs::write(&script, SCRIPT)?;
-    std::fs::write(&completion, product.ok(&["completion", "bash"])?)?;
-    let line = format!(
-        "bash --norc {} {} 2>&1",
-        script.display(),
-        completion.display()
-    );
-    let wanted = "complete -o bashdefault -o default -o nosort -F _cowlab cowlab
-cowlab imag: image images
-cowlab volume ins: inspect
-cowlab ps --no-t: --no-trunc
-cowlab container run --net: --network
-cowlab run --network h: host
-cowlab moni: ";
-    let said = product.script(&line)?.out;
-    expect("completions", "output", wanted, said.trim_end_matches('\n'))
 }
 
 fn completions_and_man_pages(context: &mut Context) -> Result<()> {
