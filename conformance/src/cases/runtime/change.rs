@@ -14,7 +14,18 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, storage drivers, Sharing promotes smaller images"],
         catalogue: &["S05"],
         impact: Impact::Isolation,
-        run: Some(containers_start_equal_and_are_isolated),
+        program: &[
+            run("run -d --name con1 base sleep 1000"),
+            run("exec con1 cat /testfile").prints("test"),
+            run("run -d --name con2 base sleep 1000"),
+            run("exec con2 cat /testfile").prints("test"),
+            run("exec con1 sh -c 'echo changed >/testfile'"),
+            run("exec con1 cat /testfile").prints("changed"),
+            run("exec con2 cat /testfile").prints("test"),
+            run("run --rm base cat /testfile").prints("test"),
+            run("diff con1").prints("C /testfile"),
+            run("diff con2").prints(""),
+        ],
         ..super::BASE
     },
     Case {
@@ -23,7 +34,12 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container diff"],
         catalogue: &["S01"],
         impact: Impact::AppVisible,
-        run: Some(diff_lists_exactly_the_change),
+        program: &[
+            run(
+                "run --name con base sh -c 'cat /etc/passwd; echo new >/etc/new; echo more >>/testfile; rm /etc/group; mkdir /d'",
+            ),
+            run("diff con").prints(CHANGED),
+        ],
         ..super::BASE
     },
     Case {
@@ -53,7 +69,18 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ],
         catalogue: &["S01"],
         impact: Impact::DataLoss,
-        run: Some(files_are_copied_in_and_out),
+        program: &[
+            file("one", "content"),
+            run("create --name con base sleep 1000"),
+            run("cp {dir}/one con:/tmp/stopped"),
+            run("start con"),
+            run("cp {dir}/one con:/tmp/running"),
+            run("exec con cat /tmp/stopped /tmp/running").prints("contentcontent"),
+            run("cp con:/tmp/running {dir}/two"),
+            content("two").prints("content"),
+            run("cp con:/tmp/missing {dir}/two").fails(2, &["/tmp/missing"]),
+            run("diff con").prints("C /tmp\nA /tmp/running\nA /tmp/stopped"),
+        ],
         ..super::BASE
     },
     Case {
@@ -89,30 +116,9 @@ pub(in crate::cases) const CASES: &[Case] = &[
     },
 ];
 
-fn containers_start_equal_and_are_isolated(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let look = ["cat", "/testfile"];
-    for name in ["con1", "con2"] {
-        product.ok(&["run", "-d", "--name", name, BASE, "sleep", "1000"])?;
-        product.says(&[&["exec", name], &look[..]].concat(), "test")?;
-    }
-    product.ok(&["exec", "con1", "sh", "-c", "echo changed >/testfile"])?;
-    product.says(&[&["exec", "con1"], &look[..]].concat(), "changed")?;
-    product.says(&[&["exec", "con2"], &look[..]].concat(), "test")?;
-    product.says(&[&["run", "--rm", BASE], &look[..]].concat(), "test")?;
-    product.says(&["diff", "con1"], "C /testfile")?;
-    product.says(&["diff", "con2"], "")
-}
-
 const CHANGE: &str =
     "cat /etc/passwd; echo new >/etc/new; echo more >>/testfile; rm /etc/group; mkdir /d";
 const CHANGED: &str = "A /d\nC /etc\nD /etc/group\nA /etc/new\nC /testfile";
-
-fn diff_lists_exactly_the_change(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.ok(&["run", "--name", "con", BASE, "sh", "-c", CHANGE])?;
-    product.says(&["diff", "con"], CHANGED)
-}
 
 /// The diff ids of an image.
 fn layers(product: &Product, image: &str) -> Result<Vec<String>> {
@@ -179,32 +185,6 @@ fn commit_compares_once(context: &mut Context) -> Result<()> {
     expect("commit", "comparisons", 1, compared)?;
     let look = ["sh", "-c", "cat /new; [ -e /made ] || echo none"];
     product.says(&[&["run", "--rm", "two"], &look[..]].concat(), "new\nnone")
-}
-
-fn files_are_copied_in_and_out(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let (one, two) = (context.dir().join("one"), context.dir().join("two"));
-    std::fs::write(&one, "content")?;
-    let (one, two) = (one.display().to_string(), two.display().to_string());
-    product.ok(&["create", "--name", "con", BASE, "sleep", "1000"])?;
-    product.ok(&["cp", &one, "con:/tmp/stopped"])?;
-    product.ok(&["start", "con"])?;
-    product.ok(&["cp", &one, "con:/tmp/running"])?;
-    product.says(
-        &["exec", "con", "sh", "-c", "cat /tmp/stopped /tmp/running"],
-        "contentcontent",
-    )?;
-    product.ok(&["cp", "con:/tmp/running", &two])?;
-    expect(
-        &two,
-        "content",
-        "content".to_owned(),
-        std::fs::read_to_string(&two)?,
-    )?;
-    product
-        .run(&["cp", "con:/tmp/missing", &two])?
-        .refused(2, "/tmp/missing")?;
-    product.says(&["diff", "con"], "C /tmp\nA /tmp/running\nA /tmp/stopped")
 }
 
 fn an_image_goes_round_by_export_and_save(context: &mut Context) -> Result<()> {
