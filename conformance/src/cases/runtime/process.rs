@@ -20,7 +20,15 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["umask(2)", "OCI runtime-spec, config.md, User"],
         catalogue: &["S16"],
         impact: Impact::AppVisible,
-        run: Some(the_callers_umask),
+        program: &[
+script(r#"umask 077; "$COWLAB" run --rm base sh -c umask"#).prints("0022"),
+script(r#"umask 077; "$COWLAB" run --rm -u 1000 -w /work/dir -v named:/vol/a --tmpfs /mem/x base \
+      stat -c %a / /vol /vol/a /mem /work /work/dir /etc/hosts"#)
+    .prints("755\n755\n755\n755\n755\n755\n644"),
+script(r#"umask 077; "$COWLAB" run -d --name con base sleep 1000"#),
+script(r#"umask 077; "$COWLAB" exec con sh -c umask"#).prints("0022"),
+script(r#"umask 077; "$COWLAB" save -o {dir}/saved.tar base; stat -c %a {dir}/saved.tar"#).prints("600"),
+],
         ..super::BASE
     },
     Case {
@@ -50,7 +58,20 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["passwd(5)", "moby/sys, user.GetExecUser"],
         catalogue: &["S07"],
         impact: Impact::Isolation,
-        run: Some(users_of_short_lines),
+        program: &[
+run("run -d --name con base sleep 1000"),
+file("passwd", "# comment\n1000:x:0:0::/evil\n app:x:11:12 \nweb:x:1000:1001::/web\n"),
+file("group", "extra:x:9\nmore:x:10:app\n"),
+run("cp {dir}/passwd con:/etc/passwd"),
+run("cp {dir}/group con:/etc/group"),
+run("exec -u app con sh -c 'echo $(id -u) $(id -g) $HOME'").prints("11 12 /"),
+run("exec -u app:extra con sh -c 'echo $(id -u) $(id -g) $HOME'").prints("11 9 /"),
+run("exec -u 1000 con sh -c 'echo $(id -u) $(id -g) $HOME'").prints("1000 1001 /web"),
+run("exec -u 1000:extra con sh -c 'echo $(id -u) $(id -g) $HOME'").prints("1000 9 /web"),
+run("exec -u 7:8 con sh -c 'echo $(id -u) $(id -g) $HOME'").prints("7 8 /"),
+run("exec -u app con id -G").prints("12 10"),
+run("exec -u 4294967295 con true").fails(2, &["2147483647"]),
+],
         ..super::BASE
     },
     Case {
@@ -84,10 +105,29 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ],
         catalogue: &["S07"],
         impact: Impact::AppVisible,
-        run: Some(what_cannot_be_executed),
+        program: &[
+run("run -d --name con -v programs:/p base sleep 1000"),
+script(MAKE_PROGRAMS),
+run("run --rm -v programs:/p base /p/noformat").fails(126, &["exec format error"]),
+run("run --rm -v programs:/p base /p/foreign").fails(126, &["exec format error"]),
+run("run --rm -v programs:/p base /p/lost").fails(127, &["interpreter"]),
+run("exec con /p/noformat").fails(126, &["exec format error"]),
+run("exec con /p/foreign").fails(126, &["exec format error"]),
+run("exec con /p/lost").fails(127, &["interpreter"]),
+run("run --rm -v programs:/p base /p/own"),
+run("exec con /p/own"),
+run("ps -q").saves("running"),
+run("ps -aq").prints("{running}"),
+],
         ..super::BASE
     },
 ];
+
+/// Makes programs in the volume of `con`: of no format, of another machine, without an interpreter, and for the owner alone.
+const MAKE_PROGRAMS: &str = r#""$COWLAB" exec con sh -c "cd /p
+    echo 'echo run by a shell' >noformat; printf '#!/nowhere/sh\n' >lost; cp /bin/true own
+    { printf '\177ELF\002\001\001'; dd if=/dev/zero bs=9 count=1; printf '\002\000\377\000'; dd if=/dev/zero bs=44 count=1; } >foreign 2>/dev/null
+    chmod 755 noformat lost foreign; chmod 700 own""#;
 
 fn no_signal_is_ignored(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
@@ -109,30 +149,6 @@ fn no_signal_is_ignored(context: &mut Context) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn the_callers_umask(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let masked = |command: &str| -> Result<String> {
-        product
-            .script(&format!("umask 077; \"$COWLAB\" {command}"))?
-            .ok()
-    };
-    expect(
-        "run",
-        "umask",
-        "0022",
-        &masked("run --rm base sh -c umask")?,
-    )?;
-    let places = "run --rm -u 1000 -w /work/dir -v named:/vol/a --tmpfs /mem/x base stat -c %a / /vol /vol/a /mem /work /work/dir /etc/hosts";
-    let modes = masked(places)?.replace('\n', " ");
-    expect("run", "modes", "755 755 755 755 755 755 644", &modes)?;
-    masked("run -d --name con base sleep 1000")?;
-    expect("exec", "umask", "0022", &masked("exec con sh -c umask")?)?;
-    let saved = context.dir().join("saved.tar");
-    masked(&format!("save -o {} base", saved.display()))?;
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&saved)?.permissions());
-    expect("save -o", "mode", 0o600, mode & 0o777)
 }
 
 fn own_streams_open(context: &mut Context) -> Result<()> {
@@ -206,27 +222,6 @@ fn variables_are_the_same(context: &mut Context) -> Result<()> {
     Ok(())
 }
 
-fn users_of_short_lines(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.ok(&["run", "-d", "--name", "con", BASE, "sleep", "1000"])?;
-    let write = "printf '# comment\\n1000:x:0:0::/evil\\n app:x:11:12 \\nweb:x:1000:1001::/web\\n' >/etc/passwd; \
-                 printf 'extra:x:9\\nmore:x:10:app\\n' >/etc/group";
-    product.ok(&["exec", "con", "sh", "-c", write])?;
-    let show = ["con", "sh", "-c", "echo $(id -u) $(id -g) $HOME"];
-    for (user, expected) in [
-        ("app", "11 12 /"),
-        ("app:extra", "11 9 /"),
-        ("1000", "1000 1001 /web"),
-        ("1000:extra", "1000 9 /web"),
-        ("7:8", "7 8 /"),
-    ] {
-        product.says(&[&["exec", "-u", user], &show[..]].concat(), expected)?;
-    }
-    product.says(&["exec", "-u", "app", "con", "id", "-G"], "12 10")?;
-    let none = product.run(&[&["exec", "-u", "4294967295"], &show[..]].concat())?;
-    none.refused(2, "2147483647")
-}
-
 fn every_signal(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
     // A shell that waits takes a signal at once (sh(1p), trap).
@@ -296,37 +291,4 @@ fn the_size_of_a_terminal(context: &mut Context) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn what_cannot_be_executed(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "con",
-        "-v",
-        "programs:/p",
-        BASE,
-        "sleep",
-        "1000",
-    ])?;
-    let make = "cd /p; echo 'echo run by a shell' >noformat; printf '#!/nowhere/sh\\n' >lost; cp /bin/true own; \
-                { printf '\\177ELF\\002\\001\\001'; dd if=/dev/zero bs=9 count=1; printf '\\002\\000\\377\\000'; dd if=/dev/zero bs=44 count=1; } >foreign 2>/dev/null; \
-                chmod 755 noformat lost foreign; chmod 700 own";
-    product.ok(&["exec", "con", "sh", "-c", make])?;
-    let run: &[&str] = &["run", "--rm", "-v", "programs:/p", BASE];
-    for words in [run, &["exec", "con"]] {
-        for (program, status, reason) in [
-            ("/p/noformat", 126, "exec format error"),
-            ("/p/foreign", 126, "exec format error"),
-            ("/p/lost", 127, "interpreter"),
-        ] {
-            product
-                .run(&[words, &[program]].concat())?
-                .refused(status, reason)?;
-        }
-        product.ok(&[words, &["/p/own"]].concat())?;
-    }
-    product.says(&["ps", "-aq"], &product.ok(&["ps", "-q"])?)
 }
