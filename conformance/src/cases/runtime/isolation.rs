@@ -36,7 +36,16 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container run"],
         catalogue: &["S05"],
         impact: Impact::AppVisible,
-        run: Some(flags_of_a_run_reach_the_program),
+        program: &[
+            run("run --rm -e 'A=b c' base sh -c 'echo $A'").prints("b c"),
+            run("run --rm -w /etc base sh -c pwd").prints("/etc"),
+            run("run --rm -u somebody base sh -c 'id -u; id -g'").prints("1000\n1000"),
+            run("run --rm -u 7:8 base sh -c 'id -u; id -g'").prints("7\n8"),
+            run("run --rm --hostname other base hostname").prints("other"),
+            run("run --rm --read-only base sh -c 'echo x >/f'").fails(2, &["ead-only"]),
+            run("run --rm --read-only --tmpfs /tmp base sh -c 'echo x >/tmp/f; cat /tmp/f'")
+                .prints("x"),
+        ],
         ..super::BASE
     },
     Case {
@@ -131,32 +140,6 @@ fn the_kernel_is_out_of_reach(context: &mut Context) -> Result<()> {
         expect(number, "capability", 0, effective >> number & 1)?;
     }
     Ok(())
-}
-
-fn flags_of_a_run_reach_the_program(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let run = |flags: &[&str], script: &str| {
-        product.run(&[&["run", "--rm"], flags, &[BASE, "sh", "-c", script]].concat())
-    };
-    let says = |flags: &[&str], script: &str, expected: &str| -> Result<()> {
-        expect(
-            script,
-            "output",
-            expected.to_owned(),
-            run(flags, script)?.ok()?,
-        )
-    };
-    says(&["-e", "A=b c"], "echo $A", "b c")?;
-    says(&["-w", "/etc"], "pwd", "/etc")?;
-    says(&["-u", "somebody"], "id -u; id -g", "1000\n1000")?;
-    says(&["-u", "7:8"], "id -u; id -g", "7\n8")?;
-    says(&["--hostname", "other"], "hostname", "other")?;
-    run(&["--read-only"], "echo x >/f")?.refused(2, "ead-only")?;
-    says(
-        &["--read-only", "--tmpfs", "/tmp"],
-        "echo x >/tmp/f; cat /tmp/f",
-        "x",
-    )
 }
 
 /// Refuses signals without bit 4: 0 is such, SIGCONT (18) is not. A filter that takes the mask for the value refuses both or
