@@ -3,8 +3,7 @@
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::Product;
-use crate::support::build::{Sources, nothing_is_left, prints};
-use crate::support::program::{inspect, text, texts};
+use crate::support::build::{Sources, nothing_is_left};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -13,7 +12,19 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, Dockerfile reference, ARG and Environment replacement"],
         catalogue: &["S14"],
         impact: Impact::AppVisible,
-        run: Some(variables),
+        program: &[
+file("src/Dockerfile", "ARG image=base\nARG global=g\nFROM ${image:-none}\nARG global given=default late\n\
+     RUN echo \"$global $given $undeclared $late\" >/one\nENV given=env path=$PATH:/x\n\
+     RUN echo \"$given ${late:-none}\" >/two\nARG given=again\nRUN echo $given >/three\nWORKDIR /${global}/$given\nRUN echo x >here\n"),
+build_with("--build-arg given=said --build-arg undeclared=u").tells(&["`undeclared`"]),
+run("run --rm made cat /one /two /three").prints("g said  \nenv none\nenv"),
+run("run --rm made cat /g/env/here").prints("x"),
+run("image inspect -f '{{json .Config.Env}}' made").with(&["given=env"]).without(&["global="]),
+build("FROM $missing\n").fails(65, &["FROM has no image"]),
+build("FROM base\nUSER ${x:?no user}\n").fails(65, &["no user"]),
+build("FROM base\nRUN true\nENV a=\"b\\\n").fails(65, &["has no end"]),
+nothing_left(),
+],
         ..super::BASE
     },
     Case {
@@ -22,7 +33,16 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, Dockerfile reference, Here-Documents"],
         catalogue: &["S14"],
         impact: Impact::AppVisible,
-        run: Some(here_documents),
+        program: &[
+build(HERE_DOCUMENTS),
+run("run --rm made cat /one /two").prints("one\nv\nfirst\nsecond"),
+run("run --rm made cat /three").prints("/run/cowlab/script"),
+run("run --rm made cat /d/f.txt /d/g.txt").prints("is v\nis $V"),
+run("run --rm made stat -c '%a %u %s' /d/f.txt /file").prints("640 0 5\n644 0 1"),
+script("sed -i 's/is \\$V/was $V/' {dir}/src/Dockerfile"),
+build_with("").cached(&[("<<\"g.txt\" /d/", false)]),
+build("RUN <<EOF\ntrue\n").fails(65, &["Dockerfile:2: `RUN <<EOF`: the here-document `EOF` has no end"]),
+],
         ..super::BASE
     },
     Case {
@@ -31,7 +51,22 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, Multi-stage builds"],
         catalogue: &["S14"],
         impact: Impact::AppVisible,
-        run: Some(only_the_stages_of_the_target),
+        program: &[
+run("tag base other"),
+build("FROM base AS first\nRUN echo 1 >/f\nFROM base AS broken\nRUN false\nFROM first AS second\nRUN echo 2 >>/f\n\
+    FROM base\nCOPY --from=second /f /from-name\nCOPY --from=0 /f /from-number\nCOPY --from=other /testfile /from-image\n")
+    .without(&["RUN false"]),
+run("run --rm made cat /from-name /from-number /from-image").prints("1\n2\n1\ntest"),
+script(LAYERS).prints("4"),
+build_with("--target second"),
+run("run --rm made cat /f").prints("1\n2"),
+build_with("--target broken").fails(1, &["Dockerfile:4: `RUN false`"]),
+build_with("--target none").fails(65, &["no stage `none`; it has first, broken, second"]),
+build("FROM scratch\nCOPY --from=base /testfile /\n"),
+script(LAYERS).prints("1"),
+build("FROM base AS a\nCOPY --from=b /x /x\nFROM base AS b\nCOPY --from=a /x /x\n").fails(65, &["need each other"]),
+nothing_left(),
+],
         ..super::BASE
     },
     Case {
@@ -40,7 +75,23 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, Dockerfile reference, ONBUILD"],
         catalogue: &["S14"],
         impact: Impact::AppVisible,
-        run: Some(triggers),
+        program: &[
+file("src/f", "copied"),
+build("FROM base\nONBUILD COPY f /f\nONBUILD RUN echo $V >>/f\nENV V=parent\n"),
+run("image inspect -f '{{json .Config.OnBuild}}' made").prints(r#"["COPY f /f","RUN echo $V >>/f"]"#),
+run("run --rm made cat /f").fails(1, &["/f"]),
+run("tag made parent"),
+build("FROM parent\nENV V=child\nRUN echo $V >>/f\n"),
+run("run --rm made cat /f").prints("copiedparent\nchild"),
+run("image inspect made").without(&["ONBUILD", "\"COPY f /f\""]),
+run("tag made child"),
+build("FROM child\nRUN true\n"),
+run("run --rm made cat /f").prints("copiedparent\nchild"),
+build("FROM base\nRUN true\nONBUILD FROM base\n").fails(65, &["Dockerfile:3: `ONBUILD FROM base`"]),
+file("src/other/Dockerfile", "FROM parent\n"),
+run("build {dir}/src/other").fails(1, &["COPY f /f"]),
+nothing_left(),
+],
         ..super::BASE
     },
     Case {
@@ -49,7 +100,23 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker buildx build, --file"],
         catalogue: &["S14"],
         impact: Impact::AppVisible,
-        run: Some(a_dockerfile_from_elsewhere),
+        program: &[
+file("src/f", "1"),
+file("src/sub/other", "FROM base\nCOPY f /g\n"),
+build_with("-f {dir}/src/sub/other"),
+run("run --rm made cat /g").prints("1"),
+run("build -q -t made -f - {dir}/src").reads("FROM base\nCOPY f /h\n").saves("id"),
+run("image inspect -f {{.Id}} made").prints("{id}"),
+run("run --rm made cat /h").prints("1"),
+run("build -t made -").reads("FROM base\nRUN echo 2 >/h\n"),
+run("run --rm made cat /h").prints("2"),
+run("build -").reads("FROM base\nCOPY f /h\n").exits(1),
+build_with("").fails(2, &["no `Dockerfile`"]),
+run("build /no/such/dir").fails(2, &["/no/such/dir"]),
+run("build https://example.org/x.git").fails(2, &["directories of this host"]),
+build_with("-f {dir}/src/sub/other --iidfile {dir}/iid").saves("id2"),
+content("iid").prints("{id2}"),
+],
         ..super::BASE
     },
     Case {
@@ -63,197 +130,14 @@ pub(in crate::cases) const CASES: &[Case] = &[
     },
 ];
 
-fn variables(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let sources = Sources::new(context, "src", &[])?;
-    let file = "ARG image=base\nARG global=g\nFROM ${image:-none}\nARG global given=default late\n\
-        RUN echo \"$global $given $undeclared $late\" >/one\nENV given=env path=$PATH:/x\n\
-        RUN echo \"$given ${late:-none}\" >/two\nARG given=again\nRUN echo $given >/three\nWORKDIR /${global}/$given\nRUN echo x >here\n";
-    sources.write("Dockerfile", file)?;
-    let words = ["--build-arg", "given=said", "--build-arg", "undeclared=u"];
-    let built = sources.build(&product, &words)?;
-    expect(
-        "warning",
-        "of an unused argument",
-        true,
-        built.ran.err.contains("`undeclared`"),
-    )?;
-    built.id()?;
-    prints(
-        &product,
-        &["cat", "/one", "/two", "/three"],
-        "g said  \nenv none\nenv",
-    )?;
-    prints(&product, &["cat", "/g/env/here"], "x")?;
-    let environment = texts(&inspect(&product, "made")?, "/Config/Env")?.join(" ");
-    expect("Env", "has ENV", true, environment.contains("given=env"))?;
-    expect("Env", "has an ARG", false, environment.contains("global="))?;
-    let wrong = [
-        ("FROM $missing\n", "FROM has no image"),
-        ("FROM base\nUSER ${x:?no user}\n", "no user"),
-        ("FROM base\nRUN true\nENV a=\"b\\\n", "has no end"),
-    ];
-    for (file, words) in wrong {
-        sources.made(&product, file)?.refused(65, words)?;
-    }
-    nothing_is_left(&product)
-}
+const HERE_DOCUMENTS: &str = "FROM base\nENV V=v\nRUN <<EOF\necho one >/one\necho \"$V\" >>/one\nEOF\n\
+    RUN <<-'A' cat >/two && cat >>/two <<B\n\tfirst\n\tA\nsecond\nB\n\
+    RUN <<script\n#!/bin/env sh\necho \"$0\" >/three\nscript\n\
+    COPY --chmod=640 <<f.txt <<\"g.txt\" /d/\nis $V\nf.txt\nis $V\ng.txt\nCOPY <<x /file\n\nx\n";
 
-fn here_documents(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let sources = Sources::new(context, "src", &[])?;
-    let file = "FROM base\nENV V=v\nRUN <<EOF\necho one >/one\necho \"$V\" >>/one\nEOF\n\
-        RUN <<-'A' cat >/two && cat >>/two <<B\n\tfirst\n\tA\nsecond\nB\n\
-        RUN <<script\n#!/bin/env sh\necho \"$0\" >/three\nscript\n\
-        COPY --chmod=640 <<f.txt <<\"g.txt\" /d/\nis $V\nf.txt\nis $V\ng.txt\nCOPY <<x /file\n\nx\n";
-    sources.made(&product, file)?.id()?;
-    prints(&product, &["cat", "/one", "/two"], "one\nv\nfirst\nsecond")?;
-    prints(&product, &["cat", "/three"], "/run/cowlab/script")?;
-    prints(&product, &["cat", "/d/f.txt", "/d/g.txt"], "is v\nis $V")?;
-    prints(
-        &product,
-        &["stat", "-c", "%a %u %s", "/d/f.txt", "/file"],
-        "640 0 5\n644 0 1",
-    )?;
-    let again = sources.made(&product, &file.replace("is $V", "was $V"))?;
-    expect(
-        "COPY",
-        "with another content",
-        "false",
-        &again.is_cached("<<\"g.txt\" /d/")?,
-    )?;
-    again.id()?;
-    let open = sources.made(&product, "RUN <<EOF\ntrue\n")?;
-    open.refused(
-        65,
-        "Dockerfile:2: `RUN <<EOF`: the here-document `EOF` has no end",
-    )
-}
-
-fn only_the_stages_of_the_target(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let sources = Sources::new(context, "src", &[])?;
-    let file = "FROM base AS first\nRUN echo 1 >/f\nFROM base AS broken\nRUN false\nFROM first AS second\nRUN echo 2 >>/f\n\
-        FROM base\nCOPY --from=second /f /from-name\nCOPY --from=0 /f /from-number\nCOPY --from=other /testfile /from-image\n";
-    product.ok(&["tag", "base", "other"])?;
-    let built = sources.made(&product, file)?;
-    expect(
-        "broken",
-        "told of",
-        false,
-        built.ran.err.contains("RUN false"),
-    )?;
-    built.id()?;
-    prints(
-        &product,
-        &["cat", "/from-name", "/from-number", "/from-image"],
-        "1\n2\n1\ntest",
-    )?;
-    let layers = texts(&inspect(&product, "made")?, "/RootFS/Layers")?;
-    expect("layers", "number", 4, layers.len())?;
-    sources.build(&product, &["--target", "second"])?.id()?;
-    prints(&product, &["cat", "/f"], "1\n2")?;
-    sources
-        .build(&product, &["--target", "broken"])?
-        .refused(1, "Dockerfile:4: `RUN false`")?;
-    sources
-        .build(&product, &["--target", "none"])?
-        .refused(65, "no stage `none`; it has first, broken, second")?;
-    let scratch = "FROM scratch\nCOPY --from=base /testfile /\n";
-    sources.made(&product, scratch)?.id()?;
-    let layers = texts(&inspect(&product, "made")?, "/RootFS/Layers")?;
-    expect("layers", "on scratch", 1, layers.len())?;
-    let cycle = "FROM base AS a\nCOPY --from=b /x /x\nFROM base AS b\nCOPY --from=a /x /x\n";
-    sources
-        .made(&product, cycle)?
-        .refused(65, "need each other")?;
-    nothing_is_left(&product)
-}
-
-fn triggers(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let sources = Sources::new(context, "src", &[("f", "copied")])?;
-    let parent = "FROM base\nONBUILD COPY f /f\nONBUILD RUN echo $V >>/f\nENV V=parent\n";
-    sources.made(&product, parent)?.id()?;
-    let kept = texts(&inspect(&product, "made")?, "/Config/OnBuild")?;
-    expect(
-        "OnBuild",
-        "kept",
-        "COPY f /f; RUN echo $V >>/f",
-        &kept.join("; "),
-    )?;
-    product
-        .run(&["run", "--rm", "made", "cat", "/f"])?
-        .refused(1, "/f")?;
-    product.ok(&["tag", "made", "parent"])?;
-    sources
-        .made(&product, "FROM parent\nENV V=child\nRUN echo $V >>/f\n")?
-        .id()?;
-    prints(&product, &["cat", "/f"], "copiedparent\nchild")?;
-    let left = inspect(&product, "made")?;
-    let left = left
-        .pointer("/Config/OnBuild")
-        .and_then(serde_json::Value::as_array);
-    expect("OnBuild", "of the child", 0, left.map_or(0, Vec::len))?;
-    product.ok(&["tag", "made", "child"])?;
-    sources.made(&product, "FROM child\nRUN true\n")?.id()?;
-    prints(&product, &["cat", "/f"], "copiedparent\nchild")?;
-    sources
-        .made(&product, "FROM base\nRUN true\nONBUILD FROM base\n")?
-        .refused(65, "Dockerfile:3: `ONBUILD FROM base`")?;
-    sources.write("other/Dockerfile", "FROM parent\n")?;
-    let dir = sources.path("other").display().to_string();
-    product.run(&["build", &dir])?.refused(1, "COPY f /f")?;
-    nothing_is_left(&product)
-}
-
-fn a_dockerfile_from_elsewhere(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let sources = Sources::new(
-        context,
-        "src",
-        &[("f", "1"), ("sub/other", "FROM base\nCOPY f /g\n")],
-    )?;
-    let dir = sources.dir.display().to_string();
-    let named = sources.path("sub/other").display().to_string();
-    sources.build(&product, &["-f", &named])?.id()?;
-    prints(&product, &["cat", "/g"], "1")?;
-    let from_stdin = product.run_with(
-        &["build", "-q", "-t", "made", "-f", "-", &dir],
-        b"FROM base\nCOPY f /h\n",
-    )?;
-    let id = from_stdin.ok()?;
-    expect(
-        "-q",
-        "prints",
-        &id,
-        &text(&inspect(&product, "made")?, "/Id")?,
-    )?;
-    prints(&product, &["cat", "/h"], "1")?;
-    let without = product.run_with(
-        &["build", "-t", "made", "-"],
-        b"FROM base\nRUN echo 2 >/h\n",
-    )?;
-    without.ok()?;
-    prints(&product, &["cat", "/h"], "2")?;
-    let copying = product.run_with(&["build", "-"], b"FROM base\nCOPY f /h\n")?;
-    expect("COPY", "without a context", false, copying.code == 0)?;
-    sources
-        .build(&product, &[])?
-        .refused(2, "no `Dockerfile`")?;
-    product
-        .run(&["build", "/no/such/dir"])?
-        .refused(2, "/no/such/dir")?;
-    product
-        .run(&["build", "https://example.org/x.git"])?
-        .refused(2, "directories of this host")?;
-    let iid = context.dir().join("iid");
-    let file = iid.display().to_string();
-    let id = sources
-        .build(&product, &["-f", &named, "--iidfile", &file])?
-        .id()?;
-    expect("--iidfile", "content", id, std::fs::read_to_string(&iid)?)
-}
+/// Counts the layers of `made`.
+const LAYERS: &str =
+    r#""$COWLAB" image inspect -f '{{json .RootFS.Layers}}' made | grep -o sha256: | wc -l"#;
 
 fn a_wrong_line(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
