@@ -1,7 +1,7 @@
 //! What `COPY` and `ADD` take, and from where.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
 use crate::context::Result;
@@ -17,7 +17,37 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, Dockerfile reference, COPY"],
         catalogue: &["S14"],
         impact: Impact::AppVisible,
-        run: Some(copies),
+        program: &[
+            file("src/a.txt", "a"),
+            file("src/b.txt", "b"),
+            file("src/c.md", "c"),
+            file("src/d/e/f", "f"),
+            file("src/d/g/", ""),
+            script("cd {dir}/src; chmod 4751 a.txt; chmod 700 d/e; ln -s f d/e/link"),
+            build(
+                "FROM base\nWORKDIR /w\nCOPY a.txt new\nCOPY *.txt c.md /texts/\nCOPY d /dir\nCOPY d/ rel/\n\
+    COPY --chown=somebody:8 --chmod=600 b.txt /owned\nCOPY --chown=12 d /owned-dir\nCOPY --chmod=u=rwX,go= d /moded\n\
+    COPY --exclude=*.txt --exclude=d . /without\nCOPY --parents d/e/f /parents/\nCOPY ?.[tm]* /matched/\n",
+            ),
+            run("run --rm made stat -c '%a %u %g %F' /w/new").prints("4751 0 0 regular file"),
+            run("run --rm made ls /texts").prints("a.txt\nb.txt\nc.md"),
+            run("run --rm made stat -c '%a %u %g %F' /dir/e /dir/e/link /dir/g")
+                .prints("700 0 0 directory\n777 0 0 symbolic link\n755 0 0 directory"),
+            run("run --rm made cat /w/rel/e/f /dir/e/link").prints("ff"),
+            run("run --rm made stat -c '%a %u %g %F' /owned").prints("600 1000 8 regular file"),
+            run("run --rm made stat -c '%a %u %g %F' /owned-dir /owned-dir/e/f")
+                .prints("755 12 12 directory\n644 12 12 regular file"),
+            run("run --rm made stat -c '%a %u %g %F' /moded/e /moded/e/f")
+                .prints("700 0 0 directory\n600 0 0 regular file"),
+            run("run --rm made ls /without").prints("Dockerfile\nc.md"),
+            run("run --rm made cat /parents/d/e/f").prints("f"),
+            run("run --rm made ls /matched").prints("a.txt\nb.txt\nc.md"),
+            build(
+                "COPY d /x\nCOPY a.txt /x/e/f\nRUN ln -s /elsewhere /y\nCOPY --link a.txt /y/z\nCOPY b.txt /testfile\n",
+            ),
+            run("run --rm made cat /x/e/f /testfile").prints("ab"),
+            nothing_left(),
+        ],
         ..super::BASE
     },
     Case {
@@ -26,7 +56,35 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, Build context, .dockerignore files"],
         catalogue: &["S14"],
         impact: Impact::Isolation,
-        run: Some(what_is_left_out),
+        program: &[
+            file(
+                "src/.dockerignore",
+                "# comment\n*.md\n!keep.md\nsecret\n**/tmp\nDockerfile\n",
+            ),
+            file("src/a.md", "1"),
+            file("src/keep.md", "1"),
+            file("src/secret/f", "1"),
+            file("src/x/y/tmp/f", "1"),
+            file("src/x/y/f", "1"),
+            build("COPY . /all/\n"),
+            run("run --rm made ls -A /all /all/x/y")
+                .prints("/all:\n.dockerignore\nkeep.md\nx\n\n/all/x/y:\nf"),
+            file("src/secret/f", "2"),
+            file("src/a.md", "2"),
+            build_with("").cached(&[("COPY . /all/", true)]),
+            build("COPY a.md /x\n").fails(1, &["Dockerfile:2: `COPY a.md /x`", ".dockerignore"]),
+            build("COPY secret/f /x\n")
+                .fails(1, &["Dockerfile:2: `COPY secret/f /x`", ".dockerignore"]),
+            build("COPY secret /x\n")
+                .fails(1, &["Dockerfile:2: `COPY secret /x`", ".dockerignore"]),
+            file("src/other.file", "FROM base\nCOPY . /all/\n"),
+            file("src/other.file.dockerignore", "*\n!a.md\n"),
+            build_with("-f {dir}/src/other.file"),
+            run("run --rm made ls -A /all").prints("a.md"),
+            file("src/.dockerignore", "a\n[\n"),
+            build("COPY . /all/\n").fails(65, &[".dockerignore:2: `[`"]),
+            nothing_left(),
+        ],
         ..super::BASE
     },
     Case {
@@ -60,101 +118,6 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ..super::BASE
     },
 ];
-
-fn copies(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let sources = Sources::new(
-        context,
-        "src",
-        &[
-            ("a.txt", "a"),
-            ("b.txt", "b"),
-            ("c.md", "c"),
-            ("d/e/f", "f"),
-            ("d/g/", ""),
-        ],
-    )?;
-    fs::set_permissions(sources.path("a.txt"), fs::Permissions::from_mode(0o4751))?;
-    fs::set_permissions(sources.path("d/e"), fs::Permissions::from_mode(0o700))?;
-    symlink("f", sources.path("d/e/link"))?;
-    let file = "FROM base\nWORKDIR /w\nCOPY a.txt new\nCOPY *.txt c.md /texts/\nCOPY d /dir\nCOPY d/ rel/\n\
-        COPY --chown=somebody:8 --chmod=600 b.txt /owned\nCOPY --chown=12 d /owned-dir\nCOPY --chmod=u=rwX,go= d /moded\n\
-        COPY --exclude=*.txt --exclude=d . /without\nCOPY --parents d/e/f /parents/\nCOPY ?.[tm]* /matched/\n";
-    sources.made(&product, file)?.id()?;
-    let stat = |paths: &[&str], expected: &str| {
-        prints(
-            &product,
-            &[&["stat", "-c", "%a %u %g %F"], paths].concat(),
-            expected,
-        )
-    };
-    stat(&["/w/new"], "4751 0 0 regular file")?;
-    prints(&product, &["ls", "/texts"], "a.txt\nb.txt\nc.md")?;
-    stat(
-        &["/dir/e", "/dir/e/link", "/dir/g"],
-        "700 0 0 directory\n777 0 0 symbolic link\n755 0 0 directory",
-    )?;
-    prints(&product, &["cat", "/w/rel/e/f", "/dir/e/link"], "ff")?;
-    stat(&["/owned"], "600 1000 8 regular file")?;
-    stat(
-        &["/owned-dir", "/owned-dir/e/f"],
-        "755 12 12 directory\n644 12 12 regular file",
-    )?;
-    stat(
-        &["/moded/e", "/moded/e/f"],
-        "700 0 0 directory\n600 0 0 regular file",
-    )?;
-    prints(&product, &["ls", "/without"], "Dockerfile\nc.md")?;
-    prints(&product, &["cat", "/parents/d/e/f"], "f")?;
-    prints(&product, &["ls", "/matched"], "a.txt\nb.txt\nc.md")?;
-    let over = "COPY d /x\nCOPY a.txt /x/e/f\nRUN ln -s /elsewhere /y\nCOPY --link a.txt /y/z\nCOPY b.txt /testfile\n";
-    sources.made(&product, over)?.id()?;
-    prints(&product, &["cat", "/x/e/f", "/testfile"], "ab")?;
-    nothing_is_left(&product)
-}
-
-fn what_is_left_out(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let files = [
-        (
-            ".dockerignore",
-            "# comment\n*.md\n!keep.md\nsecret\n**/tmp\nDockerfile\n",
-        ),
-        ("a.md", "1"),
-        ("keep.md", "1"),
-        ("secret/f", "1"),
-        ("x/y/tmp/f", "1"),
-        ("x/y/f", "1"),
-    ];
-    let sources = Sources::new(context, "src", &files)?;
-    sources.made(&product, "COPY . /all/\n")?.id()?;
-    prints(
-        &product,
-        &["ls", "-A", "/all", "/all/x/y"],
-        "/all:\n.dockerignore\nkeep.md\nx\n\n/all/x/y:\nf",
-    )?;
-    sources.write("secret/f", "2")?;
-    sources.write("a.md", "2")?;
-    sources
-        .build(&product, &[])?
-        .steps(&[("COPY . /all/", true)])?;
-    for path in ["a.md", "secret/f", "secret"] {
-        let built = sources.made(&product, &format!("COPY {path} /x\n"))?;
-        expect(path, "named", true, built.ran.err.contains(".dockerignore"))?;
-        built.refused(1, &format!("Dockerfile:2: `COPY {path} /x`"))?;
-    }
-    let named = sources.path("other.file");
-    sources.write("other.file", "FROM base\nCOPY . /all/\n")?;
-    sources.write("other.file.dockerignore", "*\n!a.md\n")?;
-    sources
-        .build(&product, &["-f", &named.display().to_string()])?
-        .id()?;
-    prints(&product, &["ls", "-A", "/all"], "a.md")?;
-    sources.write(".dockerignore", "a\n[\n")?;
-    let wrong = sources.made(&product, "COPY . /all/\n")?;
-    wrong.refused(65, ".dockerignore:2: `[`")?;
-    nothing_is_left(&product)
-}
 
 fn links_do_not_lead_out(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
