@@ -1,7 +1,6 @@
 //! What the build cache has, and what makes a step run again.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use crate::context::Result;
 use crate::prelude::*;
@@ -17,7 +16,18 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, Docker build cache"],
         catalogue: &["S14"],
         impact: Impact::Performance,
-        run: Some(a_second_build_runs_nothing),
+        program: &[
+            file("src/src/f", "1"),
+            build(FILE)
+                .cached(&[(ONE, false), (COPY, false), (TWO, false)])
+                .saves("id"),
+            build_with("")
+                .cached(&[(ONE, true), (COPY, true), (TWO, true)])
+                .prints("{id}"),
+            build_with("--no-cache").cached(&[(ONE, false), (COPY, false), (TWO, false)]),
+            run("run --rm made cat /one /two").prints("one\n1"),
+            nothing_left(),
+        ],
         ..super::BASE
     },
     Case {
@@ -26,7 +36,29 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, Build cache invalidation"],
         catalogue: &["S14", "S15"],
         impact: Impact::DataLoss,
-        run: Some(a_changed_source),
+        program: &[
+            file("src/src/f", "1"),
+            build(FILE).saves("id"),
+            script("touch -d @0 {dir}/src/src/f"),
+            build_with("").cached(&[(ONE, true), (COPY, true), (TWO, true)]),
+            file("src/src/f", "2"),
+            build_with("").cached(&[(ONE, true), (COPY, false), (TWO, false)]),
+            run("run --rm made cat /two").prints("2"),
+            file("src/src/f", "1"),
+            build_with("")
+                .cached(&[(ONE, true), (COPY, true), (TWO, true)])
+                .prints("{id}"),
+            script("chmod 640 {dir}/src/src/f"),
+            build_with("").cached(&[(ONE, true), (COPY, false), (TWO, false)]),
+            run("run --rm made stat -c %a /src/f").prints("640"),
+            file("src/src/g", "new"),
+            build_with("").cached(&[(ONE, true), (COPY, false), (TWO, false)]),
+            script("mv {dir}/src/src/g {dir}/src/src/h"),
+            build_with("").cached(&[(ONE, true), (COPY, false), (TWO, false)]),
+            // What is not copied is nobody's business.
+            file("src/other", "x"),
+            build_with("").cached(&[(ONE, true), (COPY, true), (TWO, true)]),
+        ],
         ..super::BASE
     },
     Case {
@@ -35,7 +67,26 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, Build cache invalidation"],
         catalogue: &["S14"],
         impact: Impact::DataLoss,
-        run: Some(a_changed_instruction),
+        program: &[
+            build("RUN echo one >/one\nARG V=1\nRUN echo $V >/two\nENV X=1\nRUN echo $X >/three\n"),
+            build_with("--build-arg V=2").cached(&[(ONE, true), (V, false), (X, false)]),
+            run("run --rm made cat /two").prints("2"),
+            build("RUN echo one >/one\nARG V=1\nRUN echo $V >/two\nENV X=2\nRUN echo $X >/three\n")
+                .cached(&[(ONE, true), (V, true), (X, false)]),
+            run("run --rm made cat /three").prints("2"),
+            build_with("--build-arg http_proxy=http://127.0.0.1:9").cached(&[
+                (ONE, true),
+                (V, true),
+                (X, true),
+            ]),
+            build("RUN echo ONE >/one\nARG V=1\nRUN echo $V >/two\nENV X=1\nRUN echo $X >/three\n")
+                .cached(&[("RUN echo ONE >/one", false), (V, false), (X, false)]),
+            run("run --name con base touch /new"),
+            run("commit con base"),
+            build("RUN echo one >/one\nARG V=1\nRUN echo $V >/two\nENV X=1\nRUN echo $X >/three\n")
+                .cached(&[(ONE, false), (V, false)]),
+            run("run --rm made ls /new").prints("/new"),
+        ],
         ..super::BASE
     },
     Case {
@@ -71,7 +122,22 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker builder prune"],
         catalogue: &["S14"],
         impact: Impact::DataLoss,
-        run: Some(prune_takes_what_no_image_needs),
+        program: &[
+            build("RUN echo old >/old\nRUN --mount=type=cache,target=/c echo x >/c/f\n"),
+            build("RUN echo new >/new\n"),
+            run("system df").with(&["Build Cache"]),
+            run("builder prune").fails(1, &["--force"]),
+            run("image prune -f"),
+            run("builder prune -f")
+                .with(&["Total reclaimed space: "])
+                .without(&["space: 0 B"]),
+            run("run --rm made cat /new").prints("new"),
+            build("RUN echo new >/new\n").cached(&[("RUN echo new >/new", true)]),
+            run("builder prune -af"),
+            run("run --rm made cat /new").prints("new"),
+            build("RUN echo new >/new\n").cached(&[("RUN echo new >/new", false)]),
+            nothing_left(),
+        ],
         ..super::BASE
     },
     Case {
@@ -99,7 +165,14 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, Optimize cache usage in builds, Order your layers"],
         catalogue: &["S15"],
         impact: Impact::Performance,
-        run: Some(advice_names_the_step_to_move),
+        program: &[
+            file("src/src/f", "1"),
+            build("FROM base\nCOPY src /src\nRUN echo one >/one\nRUN cat /src/f >/two\n"),
+            file("src/src/f", "2"),
+            build_with("--advise")
+                .tells(&["move line 3 above line 2"])
+                .without(&["move line 4"]),
+        ],
         ..super::BASE
     },
 ];
@@ -108,86 +181,8 @@ const FILE: &str = "FROM base\nRUN echo one >/one\nCOPY src /src\nRUN cat /src/f
 const ONE: &str = "RUN echo one >/one";
 const COPY: &str = "COPY src /src";
 const TWO: &str = "RUN cat /src/f >/two";
-
-fn a_second_build_runs_nothing(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let sources = Sources::new(context, "src", &[("Dockerfile", FILE), ("src/f", "1")])?;
-    let all = |is_cached| [(ONE, is_cached), (COPY, is_cached), (TWO, is_cached)];
-    let first = sources.build(&product, &[])?.steps(&all(false))?;
-    let second = sources.build(&product, &[])?.steps(&all(true))?;
-    expect("id", "of the second build", &first, &second)?;
-    sources
-        .build(&product, &["--no-cache"])?
-        .steps(&all(false))?;
-    prints(&product, &["cat", "/one", "/two"], "one\n1")?;
-    nothing_is_left(&product)
-}
-
-fn a_changed_source(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let sources = Sources::new(context, "src", &[("Dockerfile", FILE), ("src/f", "1")])?;
-    let from_copy = |is_cached| [(ONE, true), (COPY, is_cached), (TWO, is_cached)];
-    let first = sources.build(&product, &[])?.id()?;
-    let file = sources.path("src/f");
-    cowlab_sys::io(
-        "utimensat",
-        &file,
-        fs::File::open(&file)?.set_modified(std::time::UNIX_EPOCH),
-    )?;
-    sources.build(&product, &[])?.steps(&from_copy(true))?;
-    sources.write("src/f", "2")?;
-    sources.build(&product, &[])?.steps(&from_copy(false))?;
-    prints(&product, &["cat", "/two"], "2")?;
-    sources.write("src/f", "1")?;
-    let again = sources.build(&product, &[])?.steps(&from_copy(true))?;
-    expect("id", "with the old content", &first, &again)?;
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o640))?;
-    sources.build(&product, &[])?.steps(&from_copy(false))?;
-    prints(&product, &["stat", "-c", "%a", "/src/f"], "640")?;
-    sources.write("src/g", "new")?;
-    sources.build(&product, &[])?.steps(&from_copy(false))?;
-    fs::rename(sources.path("src/g"), sources.path("src/h"))?;
-    sources.build(&product, &[])?.steps(&from_copy(false))?;
-    // What is not copied is nobody's business.
-    sources.write("other", "x")?;
-    sources
-        .build(&product, &[])?
-        .steps(&from_copy(true))
-        .map(drop)
-}
-
-fn a_changed_instruction(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let sources = Sources::new(context, "src", &[])?;
-    let file = "RUN echo one >/one\nARG V=1\nRUN echo $V >/two\nENV X=1\nRUN echo $X >/three\n";
-    sources.made(&product, file)?.id()?;
-    let (one, two, three) = (ONE, "RUN echo $V >/two", "RUN echo $X >/three");
-    sources.build(&product, &["--build-arg", "V=2"])?.steps(&[
-        (one, true),
-        (two, false),
-        (three, false),
-    ])?;
-    prints(&product, &["cat", "/two"], "2")?;
-    sources
-        .made(&product, &file.replace("X=1", "X=2"))?
-        .steps(&[(one, true), (two, true), (three, false)])?;
-    prints(&product, &["cat", "/three"], "2")?;
-    sources
-        .build(&product, &["--build-arg", "http_proxy=http://127.0.0.1:9"])?
-        .steps(&[(one, true), (two, true), (three, true)])?;
-    let changed = file.replace("echo one", "echo ONE");
-    sources.made(&product, &changed)?.steps(&[
-        ("RUN echo ONE >/one", false),
-        (two, false),
-        (three, false),
-    ])?;
-    product.ok(&["run", "--name", "con", "base", "touch", "/new"])?;
-    product.ok(&["commit", "con", "base"])?;
-    sources
-        .made(&product, file)?
-        .steps(&[(one, false), (two, false)])?;
-    prints(&product, &["ls", "/new"], "/new")
-}
+const V: &str = "RUN echo $V >/two";
+const X: &str = "RUN echo $X >/three";
 
 /// The two files of the texts that the project began with, for a base without a network.
 fn two_files_share(context: &mut Context) -> Result<()> {
@@ -293,39 +288,6 @@ fn two_builds_at_once(context: &mut Context) -> Result<()> {
     nothing_is_left(&product)
 }
 
-fn prune_takes_what_no_image_needs(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let sources = Sources::new(context, "src", &[])?;
-    let mount = "RUN --mount=type=cache,target=/c echo x >/c/f";
-    sources
-        .made(&product, &format!("RUN echo old >/old\n{mount}\n"))?
-        .id()?;
-    sources.made(&product, "RUN echo new >/new\n")?.id()?;
-    let listed = product.ok(&["system", "df"])?;
-    expect("system df", "a row", true, listed.contains("Build Cache"))?;
-    product.run(&["builder", "prune"])?.refused(1, "--force")?;
-    product.ok(&["image", "prune", "-f"])?;
-    let told = product.ok(&["builder", "prune", "-f"])?;
-    let last = told.lines().last().unwrap_or_default();
-    expect(
-        "prune",
-        "the last line",
-        true,
-        last.starts_with("Total reclaimed space: "),
-    )?;
-    expect("prune", "reclaimed", false, last.ends_with(": 0 B"))?;
-    prints(&product, &["cat", "/new"], "new")?;
-    sources
-        .made(&product, "RUN echo new >/new\n")?
-        .steps(&[("RUN echo new >/new", true)])?;
-    product.ok(&["builder", "prune", "-af"])?;
-    prints(&product, &["cat", "/new"], "new")?;
-    sources
-        .made(&product, "RUN echo new >/new\n")?
-        .steps(&[("RUN echo new >/new", false)])?;
-    nothing_is_left(&product)
-}
-
 fn a_cache_goes_to_another_root(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
     let sources = Sources::new(context, "src", &[("Dockerfile", FILE), ("src/f", "1")])?;
@@ -397,28 +359,4 @@ fn a_cache_goes_through_a_registry(context: &mut Context) -> Result<()> {
     expect("cache:1", "told", true, silent.ran.err.contains("cache:1"))?;
     silent.steps(&all(false))?;
     nothing_is_left(&product)
-}
-
-fn advice_names_the_step_to_move(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let sources = Sources::new(context, "src", &[("Dockerfile", FILE), ("src/f", "1")])?;
-    let moved = format!("FROM base\n{COPY}\n{ONE}\n{TWO}\n");
-    sources.write("Dockerfile", &moved)?;
-    sources.build(&product, &[])?.id()?;
-    sources.write("src/f", "2")?;
-    let build = sources.build(&product, &["--advise"])?;
-    let told = |text: &str| build.ran.err.contains(text).to_string();
-    expect(
-        "line 3",
-        "is to move",
-        "true".to_owned(),
-        told("move line 3 above line 2"),
-    )?;
-    expect(
-        "line 4",
-        "is to move",
-        "false".to_owned(),
-        told("move line 4"),
-    )?;
-    build.id().map(drop)
 }
