@@ -11,22 +11,22 @@ pub(in crate::cases) const SEED: &[Case] = &[
         catalogue: &["S16"],
         impact: Impact::DataLoss,
         program: &[
-run("volume create data"),
-// Empty, it takes what the image has, with owner and mode. A directory's list would begin with blocks, of which ZFS
-// knows after a while.
-run("run --rm base sh -c 'ls -dln /srv/*'").saves("list"),
-run("run --name first -v data:/srv base sh -c 'ls -dln /srv/*; echo first >/srv/mine'").prints("{list}"),
-run("diff first").prints(""),
-run("volume rm data").fails(1, &["data"]),
-run("rm -v first"),
-run("run --name second -v data:/d base sh -c 'cat /d/mine; rm /d/mine; echo second >/d/mine'").prints("first"),
-// What the image has does not come again.
-run("run --name third -v data:/srv base sh -c 'ls /srv; cat /srv/mine'").prints("data\nmine\nsecond"),
-run("volume ls -q").prints("data"),
-run("rm second third"),
-run("volume rm data"),
-run("volume ls -q").prints(""),
-],
+            run("volume create data"),
+            // Empty, it takes what the image has, with owner and mode. A directory's list would begin with blocks, of which ZFS
+            // knows after a while.
+            run("run --rm base sh -c 'ls -dln /srv/*'").saves("list"),
+            run("run --name first -v data:/srv base sh -c 'ls -dln /srv/*; echo first >/srv/mine'").prints("{list}"),
+            run("diff first").prints(""),
+            run("volume rm data").fails(1, &["data"]),
+            run("rm -v first"),
+            run("run --name second -v data:/d base sh -c 'cat /d/mine; rm /d/mine; echo second >/d/mine'").prints("first"),
+            // What the image has does not come again.
+            run("run --name third -v data:/srv base sh -c 'ls /srv; cat /srv/mine'").prints("data\nmine\nsecond"),
+            run("volume ls -q").prints("data"),
+            run("rm second third"),
+            run("volume rm data"),
+            run("volume ls -q").prints(""),
+        ],
         ..super::BASE
     },
     Case {
@@ -39,23 +39,23 @@ run("volume ls -q").prints(""),
         catalogue: &["S17"],
         impact: Impact::DataLoss,
         program: &[
-load("db", r#"{"Volumes": {"/data": {}}}"#),
-run("run --name t1 db sh -c 'echo kept >/data/f'"),
-run("volume ls -q").saves("volume"),
-script("printf %s {volume} | wc -c").prints("64"),
-run("run --rm --volumes-from t1 base cat /data/f").prints("kept"),
-run("rm t1"),
-run("run --rm -v {volume}:/data db cat /data/f").prints("kept"),
-run("volume ls -q").prints("{volume}"),
-// A named one takes the place of the anonymous one.
-run("run --name t2 -v named:/data db sh -c 'echo kept >/data/f'"),
-run("volume ls -q").prints("{volume}\nnamed"),
-// Removed with its container, or when nobody has it.
-run("run --rm db sh -c 'echo kept >/data/f'"),
-run("volume ls -q").prints("{volume}\nnamed"),
-run("volume prune -f"),
-run("volume ls -q").prints("named"),
-],
+            load("db", r#"{"Volumes": {"/data": {}}}"#),
+            run("run --name t1 db sh -c 'echo kept >/data/f'"),
+            run("volume ls -q").saves("volume"),
+            script("printf %s {volume} | wc -c").prints("64"),
+            run("run --rm --volumes-from t1 base cat /data/f").prints("kept"),
+            run("rm t1"),
+            run("run --rm -v {volume}:/data db cat /data/f").prints("kept"),
+            run("volume ls -q").prints("{volume}"),
+            // A named one takes the place of the anonymous one.
+            run("run --name t2 -v named:/data db sh -c 'echo kept >/data/f'"),
+            run("volume ls -q").prints("{volume}\nnamed"),
+            // Removed with its container, or when nobody has it.
+            run("run --rm db sh -c 'echo kept >/data/f'"),
+            run("volume ls -q").prints("{volume}\nnamed"),
+            run("volume prune -f"),
+            run("volume ls -q").prints("named"),
+        ],
         ..super::BASE
     },
     Case {
@@ -65,18 +65,18 @@ run("volume ls -q").prints("named"),
         catalogue: &["S18"],
         impact: Impact::Isolation,
         program: &[
-file("host/f", "host"),
-run("run -d --name con -v {dir}/host:/etc -v {dir}/host/f:/testfile:ro base sleep 1000"),
-run("exec con sh -c 'ls /etc; cat /etc/f /testfile'").prints("f\nhosthost"),
-run("exec con sh -c 'echo container >/etc/g'"),
-content("host/g").prints("container"),
-file("host/f", "again"),
-run("exec con cat /etc/f /testfile").prints("againagain"),
-run("exec con sh -c 'echo x >/testfile'").fails(2, &["ead-only"]),
-run("diff con").prints(""),
-// Made for whoever writes `-v`, as docker does it; `--mount` names what is not there.
-run("run --rm --mount type=bind,source={dir}/host/missing,target=/d base true").fails(125, &["missing"]),
-],
+            file("host/f", "host"),
+            run("run -d --name con -v {dir}/host:/etc -v {dir}/host/f:/testfile:ro base sleep 1000"),
+            run("exec con sh -c 'ls /etc; cat /etc/f /testfile'").prints("f\nhosthost"),
+            run("exec con sh -c 'echo container >/etc/g'"),
+            content("host/g").prints("container"),
+            file("host/f", "again"),
+            run("exec con cat /etc/f /testfile").prints("againagain"),
+            run("exec con sh -c 'echo x >/testfile'").fails(2, &["ead-only"]),
+            run("diff con").prints(""),
+            // Made for whoever writes `-v`, as docker does it; `--mount` names what is not there.
+            run("run --rm --mount type=bind,source={dir}/host/missing,target=/d base true").fails(125, &["missing"]),
+        ],
         ..super::BASE
     },
     Case {
@@ -86,13 +86,13 @@ run("run --rm --mount type=bind,source={dir}/host/missing,target=/d base true").
         catalogue: &["S19"],
         impact: Impact::Isolation,
         program: &[
-run("run -d --name con --tmpfs /scratch --mount type=tmpfs,target=/etc base sleep 1000"),
-run("exec con sh -c 'ls /etc; echo x >/scratch/f; cat /scratch/f'").prints("x"),
-run("diff con").prints(""),
-run("stop -t 0 con"),
-run("start con"),
-run("exec con ls /scratch").prints(""),
-],
+            run("run -d --name con --tmpfs /scratch --mount type=tmpfs,target=/etc base sleep 1000"),
+            run("exec con sh -c 'ls /etc; echo x >/scratch/f; cat /scratch/f'").prints("x"),
+            run("diff con").prints(""),
+            run("stop -t 0 con"),
+            run("start con"),
+            run("exec con ls /scratch").prints(""),
+        ],
         ..super::BASE
     },
 ];
