@@ -11,7 +11,21 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["signal(7), Signal dispositions", "execve(2)"],
         catalogue: &["S07"],
         impact: Impact::AppVisible,
-        run: Some(no_signal_is_ignored),
+        program: &[
+            run("run -d --name con base sleep 1000"),
+            script(r#"trap "" HUP INT QUIT PIPE USR1 TERM CHLD
+                "$COWLAB" run --rm base cat /proc/self/status | grep -e SigBlk -e SigIgn | tr -d '\r'"#)
+            .prints(NO_SIGNAL),
+            script(r#"trap "" HUP INT QUIT PIPE USR1 TERM CHLD
+                "$COWLAB" run --rm -t base cat /proc/self/status | grep -e SigBlk -e SigIgn | tr -d '\r'"#)
+            .prints(NO_SIGNAL),
+            script(r#"trap "" HUP INT QUIT PIPE USR1 TERM CHLD
+                "$COWLAB" exec con cat /proc/self/status | grep -e SigBlk -e SigIgn | tr -d '\r'"#)
+            .prints(NO_SIGNAL),
+            script(r#"trap "" HUP INT QUIT PIPE USR1 TERM CHLD
+                "$COWLAB" exec -t con cat /proc/self/status | grep -e SigBlk -e SigIgn | tr -d '\r'"#)
+            .prints(NO_SIGNAL),
+        ],
         ..super::BASE
     },
     Case {
@@ -37,7 +51,14 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["proc_pid_fd(5)", "runc, fixStdioPermissions"],
         catalogue: &["S07"],
         impact: Impact::AppVisible,
-        run: Some(own_streams_open),
+        program: &[
+            run("run -d --name con -u 1000 base sleep 1000"),
+            script(r#""$COWLAB" run --rm -u 1000 base sh -c 'echo out >/dev/stdout && echo err >/proc/self/fd/2' 2>&1 | tr -d '\r'"#).prints("out\nerr"),
+            script(r#""$COWLAB" run --rm -t -u 1000 base sh -c 'echo out >/dev/stdout && echo err >/proc/self/fd/2' 2>&1 | tr -d '\r'"#).prints("out\nerr"),
+            script(r#""$COWLAB" exec con sh -c 'echo out >/dev/stdout && echo err >/proc/self/fd/2' 2>&1 | tr -d '\r'"#).prints("out\nerr"),
+            script(r#""$COWLAB" exec -t con sh -c 'echo out >/dev/stdout && echo err >/proc/self/fd/2' 2>&1 | tr -d '\r'"#).prints("out\nerr"),
+            script(r#""$COWLAB" exec -u 7 con sh -c 'echo out >/dev/stdout && echo err >/proc/self/fd/2' 2>&1 | tr -d '\r'"#).prints("out\nerr"),
+        ],
         ..super::BASE
     },
     Case {
@@ -123,57 +144,14 @@ pub(in crate::cases) const CASES: &[Case] = &[
     },
 ];
 
+/// What a process with no signal blocked and none ignored has in its `status`.
+const NO_SIGNAL: &str = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000";
+
 /// Makes programs in the volume of `con`: of no format, of another machine, without an interpreter, and for the owner alone.
 const MAKE_PROGRAMS: &str = r#""$COWLAB" exec con sh -c "cd /p
     echo 'echo run by a shell' >noformat; printf '#!/nowhere/sh\n' >lost; cp /bin/true own
     { printf '\177ELF\002\001\001'; dd if=/dev/zero bs=9 count=1; printf '\002\000\377\000'; dd if=/dev/zero bs=44 count=1; } >foreign 2>/dev/null
     chmod 755 noformat lost foreign; chmod 700 own""#;
-
-fn no_signal_is_ignored(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.ok(&["run", "-d", "--name", "con", BASE, "sleep", "1000"])?;
-    for words in [
-        "run --rm base",
-        "run --rm -t base",
-        "exec con",
-        "exec -t con",
-    ] {
-        let script = format!(
-            r#"trap "" HUP INT QUIT PIPE USR1 TERM CHLD; "$COWLAB" {words} cat /proc/self/status"#
-        );
-        let status = product.script(&script)?.ok()?;
-        for name in ["SigBlk:", "SigIgn:"] {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let mask = line.unwrap_or("none").trim();
-            expect(words, name, "0000000000000000", mask)?;
-        }
-    }
-    Ok(())
-}
-
-fn own_streams_open(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.ok(&[
-        "run", "-d", "--name", "con", "-u", "1000", BASE, "sleep", "1000",
-    ])?;
-    let talk = [
-        "sh",
-        "-c",
-        "echo out >/dev/stdout && echo err >/proc/self/fd/2",
-    ];
-    for words in [
-        &["run", "--rm", "-u", "1000", BASE][..],
-        &["run", "--rm", "-t", "-u", "1000", BASE],
-        &["exec", "con"],
-        &["exec", "-t", "con"],
-        &["exec", "-u", "7", "con"],
-    ] {
-        let ran = product.run(&[words, &talk].concat())?;
-        let all = format!("{}{}", ran.out, ran.err).replace('\r', "");
-        expect(words.join(" "), "output", "out\nerr\n", &all)?;
-    }
-    Ok(())
-}
 
 fn variables_are_the_same(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
