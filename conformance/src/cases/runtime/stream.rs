@@ -12,7 +12,11 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["pipe(7), I/O on pipes and FIFOs"],
         catalogue: &["S07"],
         impact: Impact::DataLoss,
-        run: Some(a_reader_that_pauses),
+        program: &[
+            // More than all queues hold, and a pause that no command is waited for without a sign of life.
+            script(r#""$COWLAB" run --rm base sh -c 'dd if=/dev/zero bs=1M count=12 2>/dev/null; echo END' | { sleep 14; wc -c; }"#)
+                .prints("12582916"),
+        ],
         ..super::BASE
     },
     Case {
@@ -33,7 +37,11 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container run, --sig-proxy"],
         catalogue: &["S07"],
         impact: Impact::AppVisible,
-        run: Some(a_signal_while_nobody_reads),
+        program: &[
+            script(r#"{ "$COWLAB" run --name con base sh -c 'trap "exit 5" USR1; while :; do echo y; done & wait' & echo $! >{dir}/pid; wait; } | sleep 12 &
+                sleep 3; kill -USR1 $(cat {dir}/pid); timeout 10 "$COWLAB" wait con"#)
+                .prints("5"),
+        ],
         ..super::BASE
     },
     Case {
@@ -51,23 +59,16 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["pipe(7), I/O on pipes and FIFOs"],
         catalogue: &["S07"],
         impact: Impact::DataLoss,
-        run: Some(much_flows_both_ways),
+        program: &[
+            run("run -d --name con base sleep 1000"),
+            script(r#"dd if=/dev/zero bs=1M count=100 2>/dev/null | "$COWLAB" run -i --rm base cat | wc -c"#).prints("104857600"),
+            script(r#"dd if=/dev/zero bs=1M count=10 2>/dev/null | "$COWLAB" run -i --rm base sh -c 'exit 4'"#).exits(4),
+            script(r#"dd if=/dev/zero bs=1M count=100 2>/dev/null | "$COWLAB" exec -i con cat | wc -c"#).prints("104857600"),
+            script(r#"dd if=/dev/zero bs=1M count=10 2>/dev/null | "$COWLAB" exec -i con sh -c 'exit 4'"#).exits(4),
+        ],
         ..super::BASE
     },
 ];
-
-fn a_reader_that_pauses(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    // More than all queues hold, and a pause that no command is waited for without a sign of life.
-    let script = r#""$COWLAB" run --rm base sh -c 'dd if=/dev/zero bs=1M count=12 2>/dev/null; echo END' | { sleep 14; wc -c; }"#;
-    let read = product.script(script)?.ok()?;
-    expect(
-        "run | pause",
-        "bytes",
-        (12 << 20) + 4,
-        read.trim().parse::<u64>().unwrap_or(0),
-    )
-}
 
 fn a_run_whose_reader_has_gone(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
@@ -93,17 +94,6 @@ fn a_run_whose_reader_has_gone(context: &mut Context) -> Result<()> {
     product.ok(&["rm", "-f", "con"]).map(drop)
 }
 
-fn a_signal_while_nobody_reads(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let pid = context.dir().join("pid").display().to_string();
-    let script = format!(
-        r#"{{ "$COWLAB" run --name con base sh -c 'trap "exit 5" USR1; while :; do echo y; done & wait' & echo $! >{pid}; wait; }} | sleep 12 &
-        sleep 3; kill -USR1 $(cat {pid}); timeout 10 "$COWLAB" wait con"#
-    );
-    let status = product.script(&script)?.ok()?;
-    expect("con", "status", "5", status.trim())
-}
-
 fn a_long_paste(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
     product.ok(&["run", "-d", "--name", "con", BASE, "sleep", "1000"])?;
@@ -118,26 +108,4 @@ fn a_long_paste(context: &mut Context) -> Result<()> {
     // The terminal echoes what is pasted, and may have half of a line still to echo.
     let is_whole = ran.contains("[20000]");
     expect("exec -it", "all lines come", true, is_whole)
-}
-
-fn much_flows_both_ways(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.ok(&["run", "-d", "--name", "con", BASE, "sleep", "1000"])?;
-    for words in ["run -i --rm base", "exec -i con"] {
-        let script = format!(
-            r#"dd if=/dev/zero bs=1M count=100 2>/dev/null | "$COWLAB" {words} cat | wc -c"#
-        );
-        let read = product.script(&script)?.ok()?;
-        expect(words, "bytes", "104857600", read.trim())?;
-        let script = format!(
-            r#"dd if=/dev/zero bs=1M count=10 2>/dev/null | "$COWLAB" {words} sh -c 'exit 4'"#
-        );
-        expect(
-            words,
-            "status without a reader",
-            4,
-            product.script(&script)?.code,
-        )?;
-    }
-    Ok(())
 }
