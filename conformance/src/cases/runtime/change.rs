@@ -92,7 +92,24 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ],
         catalogue: &["S08"],
         impact: Impact::DataLoss,
-        run: Some(an_image_goes_round_by_export_and_save),
+        program: &[
+            run("run --name con base sh -c 'echo new >/etc/new; echo more >>/testfile; rm /etc/group; mkdir /d'"),
+            run("commit con two"),
+            run("export -o {dir}/file con"),
+            run("import {dir}/file flat"),
+            run("run --rm flat sh -c 'ls -dln /bin/* /srv/* /d/*; cat /testfile'").saves("flat"),
+            run("run --rm two sh -c 'ls -dln /bin/* /srv/* /d/*; cat /testfile'").prints("{flat}"),
+            script(r#""$COWLAB" image inspect -f '{{json .RootFS.Layers}}' flat | grep -o sha256: | wc -l"#).prints("1"),
+            run("image inspect -f {{.Id}} two").saves("id"),
+            run("save -o {dir}/file two"),
+            run("rm con"),
+            run("rmi two"),
+            run("run two true").fails(125, &["two"]),
+            run("load -i {dir}/file"),
+            run("image inspect -f {{.Id}} two").prints("{id}"),
+            run("run --rm two sh -c 'ls -dln /bin/* /srv/* /d/*; cat /testfile'").prints("{flat}"),
+            run("system check"),
+        ],
         ..super::BASE
     },
     Case {
@@ -123,11 +140,6 @@ const CHANGED: &str = "A /d\nC /etc\nD /etc/group\nA /etc/new\nC /testfile";
 /// The diff ids of an image.
 fn layers(product: &Product, image: &str) -> Result<Vec<String>> {
     texts(&inspect(product, image)?, "/RootFS/Layers")
-}
-
-/// The id of an image, whole.
-fn id(product: &Product, image: &str) -> Result<String> {
-    text(&inspect(product, image)?, "/Id")
 }
 
 fn commit_keeps_exactly_the_change(context: &mut Context) -> Result<()> {
@@ -185,28 +197,6 @@ fn commit_compares_once(context: &mut Context) -> Result<()> {
     expect("commit", "comparisons", 1, compared)?;
     let look = ["sh", "-c", "cat /new; [ -e /made ] || echo none"];
     product.says(&[&["run", "--rm", "two"], &look[..]].concat(), "new\nnone")
-}
-
-fn an_image_goes_round_by_export_and_save(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let file = context.dir().join("file").display().to_string();
-    product.ok(&["run", "--name", "con", BASE, "sh", "-c", CHANGE])?;
-    product.ok(&["commit", "con", "two"])?;
-    product.ok(&["export", "-o", &file, "con"])?;
-    product.ok(&["import", &file, "flat"])?;
-    let list = ["sh", "-c", "ls -dln /bin/* /srv/* /d/*; cat /testfile"];
-    let flat = product.ok(&[&["run", "--rm", "flat"], &list[..]].concat())?;
-    product.says(&[&["run", "--rm", "two"], &list[..]].concat(), &flat)?;
-    expect("flat", "layers", 1, layers(&product, "flat")?.len())?;
-    let before = id(&product, "two")?;
-    product.ok(&["save", "-o", &file, "two"])?;
-    product.ok(&["rm", "con"])?;
-    product.ok(&["rmi", "two"])?;
-    product.run(&["run", "two", "true"])?.refused(125, "two")?;
-    product.ok(&["load", "-i", &file])?;
-    expect("two", "id", before, id(&product, "two")?)?;
-    product.says(&[&["run", "--rm", "two"], &list[..]].concat(), &flat)?;
-    product.ok(&["system", "check"]).map(drop)
 }
 
 fn a_changed_base_layer_is_named_and_repaired(context: &mut Context) -> Result<()> {
