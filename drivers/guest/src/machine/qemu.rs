@@ -85,11 +85,18 @@ impl Plan<'_> {
                 line.option("-cpu", "host");
                 line.option("-smp", "2");
             }
-            // More threads make fork and exec three times slower.
+            // More processors make fork and exec three times slower.
             Accel::Tcg => {
-                line.option("-accel", "tcg,thread=single");
+                // Before 8.1 QEMU leaves memory barriers of the guest out where no second processor can come: then the disk and
+                // its driver each miss what the other wrote last, and an interrupt is lost, with every request behind it
+                // (QEMU, commit c914d46d0a64, "tcg: Do not elide memory barriers for !CF_PARALLEL in system mode").
+                let (threads, processors) = match self.counted {
+                    Some(_) => ("single", "1"),
+                    None => ("multi", "1,maxcpus=2"),
+                };
+                line.option("-accel", format!("tcg,thread={threads}"));
                 line.option("-cpu", TCG_CPU);
-                line.option("-smp", "1");
+                line.option("-smp", processors);
             }
         }
     }
