@@ -1,7 +1,6 @@
 //! What each verb does.
 
 use std::fs;
-use std::io::{Write, stdout};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -13,15 +12,16 @@ use cowlab_engine::guest;
 use cowlab_engine::places::{Places, Where, check_live_host};
 use cowlab_engine::subject::Choice;
 use cowlab_engine::worker::Host;
-use cowlab_reports::compare::{Change, Comparison, compare};
-use cowlab_reports::result::{Environment, Line, Place, ResultSet, Timestamp};
+use cowlab_reports::compare::compare;
+use cowlab_reports::result::{Line, Place, ResultSet, Timestamp};
 use cowlab_runtime::layout::Layout;
 use cowlab_testbed::Media;
 
 use crate::args::{Args, Command, CompareArgs, Format, ListArgs, RunArgs};
 use crate::budget::{KEEP_FREE, minutes};
+use crate::compared::{judge, render};
 use crate::counted;
-use crate::output::Output;
+use crate::output::{Output, environment, print};
 use crate::part::Part;
 use crate::plan::{OWN_IMAGE, Plan};
 use crate::proofs;
@@ -30,9 +30,6 @@ use crate::split::{self, Split};
 use crate::terminal::Terminal;
 use crate::workload::Effort;
 use crate::workloads;
-
-/// Where containers would be kept: what the environment says about its file system goes into every result.
-const STORAGE: &str = "/var/lib";
 
 /// Runs a verb and returns the exit code of the program.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
@@ -280,20 +277,6 @@ const fn code(summary: &Summary) -> u8 {
     }
 }
 
-/// This machine, as every result of it says.
-pub(crate) fn environment() -> anyhow::Result<Environment> {
-    let engines = cowlab_testbed::live_host()?;
-    Ok(fingerprint::environment(Path::new(STORAGE), engines))
-}
-
-/// Writes the result; a reader that went away, such as `head`, is no failure.
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    match stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("failed to write to stdout"),
-    }
-}
-
 /// One line of the list.
 #[derive(Debug, serde::Serialize)]
 struct Listed {
@@ -376,52 +359,4 @@ fn compare_files(args: &CompareArgs) -> anyhow::Result<u8> {
     let format = if args.json { Format::Json } else { args.format };
     print(&render(&comparison, args.all, format)?)?;
     Ok(judge(&comparison))
-}
-
-/// The exit code of a comparison.
-pub(crate) fn judge(comparison: &Comparison) -> u8 {
-    if comparison.has_finding() {
-        exit::FINDING
-    } else if comparison.is_inconclusive() {
-        exit::UNKNOWN
-    } else {
-        exit::OK
-    }
-}
-
-/// A comparison for people, or a line per series.
-pub(crate) fn render(comparison: &Comparison, all: bool, format: Format) -> anyhow::Result<String> {
-    let mut text = String::new();
-    let worth = |change: &Change| all || *change != Change::NoRelevantChange;
-    for compared in comparison.series.iter().filter(|one| worth(&one.change)) {
-        match format {
-            Format::Json => {
-                let line = serde_json::json!({
-                    "series": compared.id.to_string(),
-                    "verdict": compared.change.word(compared.id.unit),
-                    "change": compared.change,
-                    "before": compared.before,
-                    "after": compared.after,
-                    "ratio": compared.ratio,
-                    "noise": compared.noise,
-                });
-                text.push_str(&line.to_string());
-            }
-            Format::Markdown => text.push_str(&format!("- {compared}")),
-            Format::Text => text.push_str(&compared.to_string()),
-        }
-        text.push('\n');
-    }
-    if format != Format::Json {
-        text.push_str(&format!(
-            "{} series: {} better, {} worse, {} without relevant change, {} unknown, the others in one set only or not \
-             comparable\n",
-            comparison.series.len(),
-            comparison.count(&Change::Better),
-            comparison.count(&Change::Worse),
-            comparison.count(&Change::NoRelevantChange),
-            comparison.count(&Change::Unknown),
-        ));
-    }
-    Ok(text)
 }

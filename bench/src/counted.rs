@@ -35,12 +35,6 @@ use crate::sampler::{Emit, Progress, Summary, measure};
 use crate::workload::{Effort, MetricKind, Workload};
 use crate::workloads;
 
-/// What an instruction takes on the guest's clock, in nanoseconds: QEMU's `-icount shift=1`.
-pub(crate) const NANOSECONDS: f64 = 2.0;
-
-/// The flags of a deterministic run, as they end a command that repeats one.
-pub(crate) const COUNTED: &str = " --where guest --deterministic";
-
 /// Seeds of a run unless another number is asked for: an odd number has a median that was seen.
 const SEEDS: u32 = 5;
 

@@ -9,6 +9,7 @@ mod backing_fixture;
 pub mod budget;
 mod cache;
 mod command;
+mod compared;
 mod counted;
 mod driver_fixture;
 mod image;

@@ -1,11 +1,18 @@
 //! Where results go: a file, and standard output as lines or as tables.
 
+use std::io::{Write, stdout};
+use std::path::Path;
+
+use anyhow::Context;
+use cowlab_engine::fingerprint;
 use cowlab_engine::results::{Results, now};
 use cowlab_reports::result::{Environment, Line, Place, Record, Run, Timestamp};
 
 use crate::args::{Format, RunArgs};
-use crate::command::print;
 use crate::table::Tables;
+
+/// Where containers would be kept: what the environment says about its file system goes into every result.
+const STORAGE: &str = "/var/lib";
 
 /// The results of one run.
 #[derive(Debug)]
@@ -60,5 +67,19 @@ impl Output {
             Format::Json => Ok(()),
             format => print(&self.tables.render(format == Format::Markdown)),
         }
+    }
+}
+
+/// This machine, as every result of it says.
+pub(crate) fn environment() -> anyhow::Result<Environment> {
+    let engines = cowlab_testbed::live_host()?;
+    Ok(fingerprint::environment(Path::new(STORAGE), engines))
+}
+
+/// Writes the result; a reader that went away, such as `head`, is no failure.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    match stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("failed to write to stdout"),
     }
 }

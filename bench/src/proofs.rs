@@ -12,7 +12,8 @@ use cowlab_reports::statistics::summarize;
 use cowlab_testbed::{Backing, Media};
 
 use crate::args::RunArgs;
-use crate::command::{environment, judge, print, render};
+use crate::compared::{judge, render};
+use crate::output::{environment, print};
 use crate::plan::Plan;
 use crate::sampler::{measure, measure_copies};
 use crate::terminal::Terminal;

@@ -16,11 +16,10 @@ use cowlab_testbed::{Backing, Media, Run};
 
 use crate::backing_fixture::{ArmOwner, BackingFixture};
 use crate::budget;
-use crate::counted::COUNTED;
 use crate::plan::{Batch, Plan};
 use crate::schedule::turns;
 use crate::series::{Circumstances, Collector};
-use crate::workload::{Effort, Point, Reading, Role};
+use crate::workload::{COUNTED, Effort, Point, Reading, Role};
 
 /// Is told how far a run is, and says when to stop.
 pub trait Progress {

@@ -6,8 +6,7 @@ use cowlab_engine::subject::Subject;
 use cowlab_reports::result::{Arm, CacheState, Device, Parameters, Place, Series, Unit, Warning};
 use cowlab_reports::statistics::{median, outliers, sorted};
 
-use crate::counted::COUNTED;
-use crate::workload::{MetricKind, Reading, Workload};
+use crate::workload::{COUNTED, MetricKind, Reading, Workload};
 
 /// Samples below which a series says that it has few: with them its interval is little more than the span of what was
 /// seen, with fewer there may be none.

@@ -12,6 +12,12 @@ use cowlab_reports::result::{Arm, CacheState, Parameter, Parameters, Unit, Warni
 use cowlab_sys::IdSource;
 use cowlab_testbed::Media;
 
+/// What an instruction takes on the guest's clock, in nanoseconds: QEMU's `-icount shift=1`.
+pub(crate) const NANOSECONDS: f64 = 2.0;
+
+/// The flags of a deterministic run, as they end a command that repeats one.
+pub(crate) const COUNTED: &str = " --where guest --deterministic";
+
 /// Makes the runner of a subject, ready to be sampled at all these points.
 pub type MakeRunner = fn(&Workspace, &Subject, &[Point]) -> anyhow::Result<Box<dyn ArmRunner>>;
 
@@ -183,9 +189,7 @@ impl Reading {
         }
         Self {
             unit: Unit::Instructions,
-            value: self
-                .value
-                .map(|value| (value / crate::counted::NANOSECONDS).floor()),
+            value: self.value.map(|value| (value / NANOSECONDS).floor()),
             ..self
         }
     }

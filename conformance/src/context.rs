@@ -13,7 +13,6 @@ use cowlab_testbed::{Places, Small};
 
 use crate::compare::{Times, first_difference};
 use crate::difference::Difference;
-use crate::disk_full::directory_in;
 use crate::executor::Executor;
 use crate::faulty_store::{FaultyStore, StoreFault};
 use crate::judge;
@@ -428,6 +427,11 @@ impl Drop for Context {
             tracing::warn!(%error, "a case left its pool in use");
         }
     }
+}
+
+/// Where a context in a small place has its directories.
+fn directory_in(small: &Small, dir: &Path) -> PathBuf {
+    small.directory.as_deref().unwrap_or(dir).join("narrow")
 }
 
 /// Makes the directories of a context.

@@ -168,8 +168,3 @@ fn reserve(path: &Path, left: u64) -> std::result::Result<(), SysError> {
     }
     cowlab_sys::io("ftruncate", path, file.set_len(size.saturating_sub(left)))
 }
-
-/// Where a context in a small place has its directories.
-pub(crate) fn directory_in(small: &Small, dir: &Path) -> PathBuf {
-    small.directory.as_deref().unwrap_or(dir).join("narrow")
-}

@@ -8,6 +8,7 @@ use cowlab_engine::subject::Subject;
 use cowlab_reports::result::{Arm, CacheState, Column, Device, JsonLines, Run, Unit};
 
 use super::*;
+use crate::workload::COUNTED;
 
 #[derive(Debug, clap::Parser)]
 struct Program {

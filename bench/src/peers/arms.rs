@@ -8,7 +8,7 @@ use cowlab_sys::Cmd;
 use serde_json::{Value, json};
 
 use super::build::{self, Builder, Cached};
-use super::place::{CHANGE, MANY, Place, SAMPLE, reference};
+use super::place::{CHANGE, MANY, Place, SAMPLE, cowlab_load, local, reference};
 
 /// A task that several tools do.
 #[derive(Debug)]
@@ -464,11 +464,6 @@ fn one(command: anyhow::Result<Cmd>) -> anyhow::Result<Vec<Cmd>> {
 /// The container in which ten changes were made.
 const CHANGED: &str = "changed";
 
-pub(super) fn cowlab_load(place: &Place, root: &str, image: &str) -> Cmd {
-    let load = place.cowlab(root).args(["load", "--input"]);
-    load.arg(place.layout(image))
-}
-
 fn cowlab_changed(place: &Place, home: &str) -> anyhow::Result<()> {
     cowlab_load(place, home, MANY).run()?;
     let run = ["run", "--name", CHANGED, &reference(MANY)];
@@ -483,11 +478,6 @@ fn podman_pull(place: &Place, root: &str, image: &str) -> Cmd {
         .podman(root)
         .args(pull)
         .current_dir(place.dir("images"))
-}
-
-/// The name that podman gives to what it pulls from a layout.
-pub(super) fn local(image: &str) -> String {
-    format!("localhost/{image}")
 }
 
 /// Without a network, as cowlab's, and with limits that need no privilege beyond root's usual.

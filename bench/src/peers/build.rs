@@ -6,8 +6,7 @@ use std::path::PathBuf;
 
 use cowlab_sys::Cmd;
 
-use super::arms::{cowlab_load, local};
-use super::place::{BASE, Place, reference};
+use super::place::{BASE, Place, cowlab_load, local, reference};
 
 /// The name of an image that is built again and again.
 pub(super) const NAME: &str = "built";

@@ -306,3 +306,14 @@ fn program() -> anyhow::Result<PathBuf> {
         remedy: format!("run `cargo build --release -p cowlab`, or name one in {PROGRAM}"),
     })?)
 }
+
+/// Loads an image into a root.
+pub(super) fn cowlab_load(place: &Place, root: &str, image: &str) -> Cmd {
+    let load = place.cowlab(root).args(["load", "--input"]);
+    load.arg(place.layout(image))
+}
+
+/// The name that podman gives to what it pulls from a layout.
+pub(super) fn local(image: &str) -> String {
+    format!("localhost/{image}")
+}

@@ -9,12 +9,6 @@ use super::Finding;
 use super::imports::{Names, Path};
 use super::tree::TextFile;
 
-/// Crates whose cycles are not findings yet, and why.
-const ALLOWED: &[(&str, &str)] = &[
-    ("bench/src", "is being rebuilt"),
-    ("conformance/src", "is being rebuilt"),
-];
-
 /// Files that a crate begins with, the first of which counts where a folder has both.
 const ROOTS: [&str; 2] = ["lib.rs", "main.rs"];
 
@@ -47,21 +41,7 @@ struct Edge {
 
 /// Checks every crate.
 pub(super) fn check(files: &[TextFile]) -> Vec<Finding> {
-    let mut all = Vec::new();
-    for (folder, modules) in crates(files) {
-        let findings = findings(&modules);
-        let is_allowed = ALLOWED.iter().any(|(allowed, _)| folder == *allowed);
-        match modules.get(&Vec::new()) {
-            Some(root) if is_allowed && findings.is_empty() => {
-                let message =
-                    "has no cycle any more: take it from the list of those that may have one";
-                all.push(Finding::new(&root.file.path, 1, message));
-            }
-            _ if is_allowed => {}
-            _ => all.extend(findings),
-        }
-    }
-    all
+    crates(files).values().flat_map(findings).collect()
 }
 
 /// The crates with the folders of their sources.
@@ -373,14 +353,5 @@ mod tests {
         );
         let image = ("image.rs", "use crate::graph::Graph;\npub fn load() {}");
         assert_eq!(found(&[graph, image]), Vec::<String>::new());
-    }
-
-    #[test]
-    fn an_allowed_crate_without_a_cycle_is_found() {
-        let file = TextFile {
-            path: std::path::Path::new(ALLOWED[0].0).join("lib.rs"),
-            text: String::new(),
-        };
-        assert_eq!(check(&[file]).len(), 1);
     }
 }
