@@ -131,10 +131,6 @@ impl Context {
 
     /// How many bytes the snapshots' place has in use once everything is written: the backing file system, or what the
     /// driver has instead.
-    ///
-    /// # Errors
-    ///
-    /// What cannot be read.
     pub fn used(&self) -> Result<u64> {
         if let Some(small) = &self.small {
             return Ok(self.places.used_small(small)?);
@@ -148,10 +144,6 @@ impl Context {
 
     /// Waits until everything is written, and counted: what a file occupies is known when it is on disk, and ZFS takes its
     /// time beyond what syncfs(2) waits for.
-    ///
-    /// # Errors
-    ///
-    /// What cannot be written.
     pub fn settle(&self) -> Result<()> {
         self.used().map(drop)
     }
@@ -197,19 +189,11 @@ impl Context {
 
     /// How many bytes were ever written to the devices of the snapshots' place, once everything is written; `None` where it
     /// has none to itself.
-    ///
-    /// # Errors
-    ///
-    /// What cannot be read.
     pub fn written(&self) -> Result<Option<u64>> {
         Ok(self.places.written(&self.settings)?)
     }
 
     /// The options of another store, in a place of its own.
-    ///
-    /// # Errors
-    ///
-    /// When the place cannot be made.
     pub fn options_of_another_store(&mut self) -> Result<StoreOptions> {
         let settings = self.places.fresh()?;
         self.others.push(settings.clone());
@@ -221,10 +205,6 @@ impl Context {
 
     /// The options of another store, in a place of its own with little room; the context's directory is then the one to
     /// have it in.
-    ///
-    /// # Errors
-    ///
-    /// When the place cannot be made.
     pub fn options_of_a_narrow_store(&mut self) -> Result<StoreOptions> {
         match self.small_place()? {
             Some(small) if small.directory.is_none() => {
@@ -320,10 +300,6 @@ impl Context {
     }
 
     /// Mounts a view of a committed snapshot for the time of `body`.
-    ///
-    /// # Errors
-    ///
-    /// As [`with_mount`](Self::with_mount).
     pub fn with_view<T>(&self, name: &str, body: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
         let key = format!("{name}.view");
         self.store().view(&key, name)?;

@@ -55,10 +55,6 @@ impl Context {
     }
 
     /// Fills the room of the snapshots and leaves so many bytes.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be filled.
     pub(crate) fn fill(&self, left: u64) -> Result<Filler> {
         let path = self.dir().join(FILLER);
         match self.small() {
@@ -91,10 +87,6 @@ impl Context {
     }
 
     /// Makes space: a pool gets a larger device, a file system loses the file that filled it.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be made.
     pub(crate) fn make_space(&self, filler: Filler) -> Result<()> {
         if let Some(file) = filler.file {
             fs::remove_file(file)?;

@@ -57,10 +57,6 @@ impl Executor {
     }
 
     /// Performs an operation and returns what it gave: `ok` for what only changes something.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn perform(&mut self, op: &Op) -> Result<String> {
         if op.user == 0 {
             self.operation(&op.operation)

@@ -33,10 +33,6 @@ impl FaultyStore {
     }
 
     /// Measures what a snapshot allocates, as [`Store::usage`].
-    ///
-    /// # Errors
-    ///
-    /// What the store refuses.
     pub fn usage(&self, key: &str) -> Result<Usage> {
         let usage = self.store.usage(key)?;
         Ok(match self.fault {
@@ -46,10 +42,6 @@ impl FaultyStore {
     }
 
     /// Removes a snapshot, as [`Store::remove`].
-    ///
-    /// # Errors
-    ///
-    /// What the store refuses.
     pub fn remove(&self, key: &str) -> Result<()> {
         if self.fault != Some(StoreFault::KeepRemoved) {
             return self.store.remove(key);

@@ -13,10 +13,6 @@ use crate::case_result::LEFTOVERS;
 use crate::column_run::ColumnRun;
 
 /// Makes sure that the report can be written, and makes its directory: nobody wants to learn that after the run.
-///
-/// # Errors
-///
-/// When the file cannot be made.
 pub(crate) fn check(path: &Path) -> Result<()> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir).with_context(|| format!("failed to make `{}`", dir.display()))?;
@@ -28,10 +24,6 @@ pub(crate) fn check(path: &Path) -> Result<()> {
 }
 
 /// Writes the report.
-///
-/// # Errors
-///
-/// When the file cannot be written.
 pub(crate) fn write(path: &Path, column_runs: &[Arc<ColumnRun>]) -> Result<()> {
     let mut report = Report::new("cowlab conformance");
     for column_run in column_runs {

@@ -81,10 +81,6 @@ pub(crate) fn trial(subject: &Subject, case: &Case) -> String {
 }
 
 /// Decides which cases run in the guest.
-///
-/// # Errors
-///
-/// When the testbed fails.
 pub(crate) fn place(columns: &mut [Column], args: &RunArgs, places: &Places) -> Result<()> {
     if places.guest.is_none() {
         return Ok(());

@@ -131,10 +131,6 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> 
 
 impl Product {
     /// Makes a root with the column's driver in `context`, with the image [`BASE`] in it.
-    ///
-    /// # Errors
-    ///
-    /// What the program says.
     pub fn new(context: &mut Context) -> Result<Self> {
         let product = Self::empty(context)?;
         product.import_base()?;
@@ -142,29 +138,17 @@ impl Product {
     }
 
     /// Makes a root with the column's driver in `context`, and nothing in it.
-    ///
-    /// # Errors
-    ///
-    /// What the program says.
     pub fn empty(context: &mut Context) -> Result<Self> {
         Self::empty_in(context, "root")
     }
 
     /// Makes a root with the column's driver in a directory of this name in `context`, and nothing in it.
-    ///
-    /// # Errors
-    ///
-    /// What the program says.
     pub fn empty_in(context: &mut Context, name: &str) -> Result<Self> {
         let options = context.options_of_another_store()?;
         Self::with(context, name, &options)
     }
 
     /// Makes a root where there is little room, with the image [`BASE`] in it.
-    ///
-    /// # Errors
-    ///
-    /// What the program says.
     pub fn on_small_disk(context: &mut Context) -> Result<Self> {
         let options = context.options_of_a_narrow_store()?;
         let product = Self::with(context, "root", &options)?;
@@ -204,10 +188,6 @@ impl Product {
     }
 
     /// Imports the image [`BASE`].
-    ///
-    /// # Errors
-    ///
-    /// What the program says.
     pub fn import_base(&self) -> Result<()> {
         self.run_with(&["import", "-", BASE], image::tar()?)?
             .ok()
@@ -216,10 +196,6 @@ impl Product {
 
     /// Adds an image of [`BASE`]'s files with a configuration of its own: the `config` of the image specification. It has
     /// no history.
-    ///
-    /// # Errors
-    ///
-    /// What the program says.
     pub fn load(&self, name: &str, config: &Value) -> Result<()> {
         let archive = image::docker_archive(name, config)?;
         self.run_with(&["load"], &archive)?.ok().map(drop)
@@ -232,10 +208,6 @@ impl Product {
     }
 
     /// Adds images made entry by entry.
-    ///
-    /// # Errors
-    ///
-    /// What the program says.
     pub fn load_images(&self, images: &[Layered<'_>]) -> Result<()> {
         let archive = layered::docker_archive(images)?;
         self.run_with(&["load"], &archive)?.ok().map(drop)
@@ -248,10 +220,6 @@ impl Product {
     }
 
     /// Has the root be at another path, as a disk that is mounted elsewhere.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be renamed.
     pub fn move_to(&mut self, root: PathBuf) -> Result<()> {
         cowlab_sys::io("rename", &root, std::fs::rename(&self.root, &root))?;
         self.root = root;
@@ -259,29 +227,17 @@ impl Product {
     }
 
     /// Runs a command of the program.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be started.
     pub fn run<A: AsRef<str>>(&self, arguments: &[A]) -> Result<Ran> {
         self.run_with(arguments, &[])
     }
 
     /// Runs a command of the program that reads these bytes.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be started.
     pub fn run_with<A: AsRef<str>>(&self, arguments: &[A], stdin: &[u8]) -> Result<Ran> {
         let words: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
         finish(&self.command(&words)?.stdin(stdin), &words)
     }
 
     /// Runs a command of the program with these variables in its environment.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be started.
     pub fn run_among<A: AsRef<str>>(
         &self,
         variables: &[(&str, &str)],
@@ -314,10 +270,6 @@ impl Product {
     }
 
     /// Runs a script of a shell in which `$COWLAB` is the program and this root is its own.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be started.
     pub fn script(&self, script: &str) -> Result<Ran> {
         let command = Cmd::new("timeout")
             .args(["-k", "5", TIME_LIMIT, "sh", "-c", script])
@@ -329,10 +281,6 @@ impl Product {
 
     /// Runs a command of the program in a boot that `boot` holds the id of: the file is mounted over the kernel's, for this
     /// command and what it starts alone.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be started.
     pub fn run_in_boot(&self, boot: &Path, words: &[&str]) -> Result<Ran> {
         const SCRIPT: &str = r#"mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@""#;
         let command = Cmd::new("timeout")

@@ -53,10 +53,6 @@ pub(crate) fn cases(names: &[String]) -> Result<Vec<&'static Case>> {
 }
 
 /// Prints a line per case: id, catalogue numbers, claim, separated by tabs.
-///
-/// # Errors
-///
-/// When standard output is closed.
 pub(crate) fn list(cases: &[&'static Case]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for case in cases {
@@ -72,10 +68,6 @@ pub(crate) fn list(cases: &[&'static Case]) -> io::Result<()> {
 }
 
 /// Prints, for each heading of the catalogue, how many of its numbers have a case and which have none.
-///
-/// # Errors
-///
-/// When standard output is closed.
 pub(crate) fn coverage() -> io::Result<()> {
     let mut by_number: BTreeMap<&str, usize> = BTreeMap::new();
     for number in cases::all().flat_map(|case| case.catalogue) {
@@ -109,10 +101,6 @@ pub(crate) fn coverage() -> io::Result<()> {
 }
 
 /// Prints the deviations that drivers declare.
-///
-/// # Errors
-///
-/// When standard output is closed.
 pub(crate) fn deviations(wanted: &[String]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for entry in cowlab_drivers::all() {

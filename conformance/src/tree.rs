@@ -29,10 +29,6 @@ pub struct Tree {
 
 impl Tree {
     /// Opens a directory.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn open(directory: &Path) -> cowlab_sys::Result<Self> {
         Root::open(directory).map(|root| Self { root })
     }
@@ -44,30 +40,18 @@ impl Tree {
     }
 
     /// Opens a file as open(2) does, following symbolic links unless the flags say otherwise.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn open_file(&self, path: &str, flags: OFlags, mode: u32) -> Result<File> {
         let descriptor = self.root.open_inside(&below(path), flags, mode)?;
         Ok(File::from(descriptor))
     }
 
     /// Opens a file of any type without touching it and without following the last name.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn entry(&self, path: &str) -> Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
         Ok(self.root.open_inside(&below(path), flags, 0)?)
     }
 
     /// Opens the directory that a name is in, and returns it with the name.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn parent(&self, path: &str) -> Result<(OwnedFd, OsString)> {
         let (parent, name) = split(path);
         let flags = OFlags::PATH | OFlags::DIRECTORY;
@@ -75,10 +59,6 @@ impl Tree {
     }
 
     /// Makes a directory with exactly this mode.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn make_dir(&self, path: &str, mode: u32) -> Result<()> {
         let (dir, name) = self.parent(path)?;
         at::mkdir(dir, name, 0o700)?;
@@ -86,20 +66,12 @@ impl Tree {
     }
 
     /// Writes a file with these bytes in place of what it held.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn write(&self, path: &str, bytes: &[u8]) -> Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
         Ok(self.open_file(path, flags, 0o644)?.write_all(bytes)?)
     }
 
     /// Reads a whole file.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.open_file(path, OFlags::RDONLY, 0)?
@@ -108,10 +80,6 @@ impl Tree {
     }
 
     /// Lists the names in a directory, sorted.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn list(&self, path: &str) -> Result<Vec<OsString>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let entries = dir::read_dir_fd(self.open_file(path, flags, 0)?)?;
@@ -121,19 +89,11 @@ impl Tree {
     }
 
     /// Returns the attributes of a file, not following.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn stat(&self, path: &str) -> Result<Stat> {
         Ok(stat::fstat(self.entry(path)?)?)
     }
 
     /// Sets the mode, not following.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn chmod(&self, path: &str, mode: u32) -> Result<()> {
         // A symbolic link inside the tree could lead elsewhere, so the descriptor is resolved first.
         let descriptor = self.entry(path)?;
@@ -141,29 +101,17 @@ impl Tree {
     }
 
     /// Sets the owner, not following.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn chown(&self, path: &str, uid: u32, gid: u32) -> Result<()> {
         Ok(at::chown(self.entry(path)?, "", uid, gid)?)
     }
 
     /// Sets access and modification time, not following.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn set_times(&self, path: &str, time: Time) -> Result<()> {
         let (dir, name) = self.parent(path)?;
         Ok(at::set_times(dir, name, time, time)?)
     }
 
     /// Makes `path` another name of `target`.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn link(&self, target: &str, path: &str) -> Result<()> {
         let (old_dir, old) = self.parent(target)?;
         let (dir, name) = self.parent(path)?;
@@ -171,10 +119,6 @@ impl Tree {
     }
 
     /// Makes a symbolic link.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn symlink(&self, target: &str, path: &str) -> Result<()> {
         let (dir, name) = self.parent(path)?;
         let target = OsString::from_vec(text::unescape(target));
@@ -182,10 +126,6 @@ impl Tree {
     }
 
     /// Makes a special file with exactly this mode.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn make_node(&self, path: &str, kind: FileKind, mode: u32, device: u64) -> Result<()> {
         let (dir, name) = self.parent(path)?;
         at::mknod(dir, name, kind, 0o600, device)?;
@@ -193,10 +133,6 @@ impl Tree {
     }
 
     /// Renames.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn rename(&self, from: &str, to: &str, flags: RenameFlags) -> Result<()> {
         let (old_dir, old) = self.parent(from)?;
         let (dir, name) = self.parent(to)?;
@@ -204,20 +140,12 @@ impl Tree {
     }
 
     /// Removes a name that is no directory.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn unlink(&self, path: &str) -> Result<()> {
         let (dir, name) = self.parent(path)?;
         Ok(at::unlink(dir, name)?)
     }
 
     /// Removes an empty directory.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn remove_dir(&self, path: &str) -> Result<()> {
         let (dir, name) = self.parent(path)?;
         Ok(at::rmdir(dir, name)?)
@@ -234,10 +162,6 @@ impl Tree {
     }
 
     /// Returns the target of a symbolic link.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn read_link(&self, path: &str) -> Result<PathBuf> {
         let (dir, name) = self.parent(path)?;
         Ok(at::read_link(dir, name)?)
@@ -254,20 +178,12 @@ impl Tree {
     }
 
     /// Returns the names of the extended attributes, sorted.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn xattr_names(&self, path: &str) -> Result<Vec<OsString>> {
         let all = xattr::read_all_fd(self.entry(path)?)?;
         Ok(all.into_iter().map(|(name, _)| name).collect())
     }
 
     /// Sets an extended attribute.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
     pub fn set_xattr(&self, path: &str, name: &str, value: &[u8]) -> Result<()> {
         let name = OsString::from_vec(text::unescape(name));
         Ok(xattr::set_fd(self.entry(path)?, name, value)?)

@@ -41,10 +41,6 @@ pub(crate) enum DriverFault {
 
 impl DriverFault {
     /// Does it to everything below a directory.
-    ///
-    /// # Errors
-    ///
-    /// What could not be harmed.
     pub(crate) fn do_to(self, top: &Path) -> Result<()> {
         if self == Self::SwapLowers {
             return Ok(());

@@ -29,10 +29,6 @@ const AT_ONCE: usize = 2;
 type Catch = Option<(&'static str, String)>;
 
 /// Plants faults and prints which are caught.
-///
-/// # Errors
-///
-/// When the testbed fails or standard output is closed.
 pub(crate) fn run(args: &FaultsArgs) -> Result<u8> {
     let known: Vec<_> = FAULTS.iter().map(|fault| fault.id).collect();
     check_names("fault", &args.fault, &known).map_err(usage)?;

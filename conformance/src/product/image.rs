@@ -35,10 +35,6 @@ pub(super) fn tar() -> Result<&'static [u8]> {
 }
 
 /// An archive as docker writes it, with the tar as the one layer.
-///
-/// # Errors
-///
-/// As [`tar`].
 pub(super) fn docker_archive(name: &str, config: &Value) -> Result<Vec<u8>> {
     let tar = tar()?;
     let diff_id = Digest::of(tar).to_string();

@@ -76,10 +76,6 @@ pub fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// An archive of images as docker writes it, with compressed layers.
-///
-/// # Errors
-///
-/// As [`Layered::blobs`].
 pub fn docker_archive(images: &[Layered<'_>]) -> Result<Vec<u8>> {
     let mut entries = Vec::new();
     let mut manifest = Vec::new();
@@ -105,10 +101,6 @@ pub fn docker_archive(images: &[Layered<'_>]) -> Result<Vec<u8>> {
 }
 
 /// An archive with an OCI image layout of one image, which a list of manifests offers for each of these architectures.
-///
-/// # Errors
-///
-/// As [`Layered::blobs`].
 pub fn oci_archive(image: &Layered<'_>, architectures: &[&str]) -> Result<Vec<u8>> {
     const INDEX: &str = "application/vnd.oci.image.index.v1+json";
     let mut entries = vec![Entry::file(

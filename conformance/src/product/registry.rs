@@ -63,10 +63,6 @@ impl Registry {
     }
 
     /// Starts one that keeps everything in a new directory.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::start`].
     pub fn start_for(dir: &Path, access: &Access<'_>) -> Result<Self> {
         fs::create_dir(dir)?;
         // Somebody else may take the port before the registry does; then it ends, and the case tells.
@@ -122,10 +118,6 @@ impl Registry {
     }
 
     /// Ends it, and lets nobody answer at its place.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be killed.
     pub fn stop(mut self) -> Result<()> {
         Ok(self.running.kill()?)
     }

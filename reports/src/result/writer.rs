@@ -81,9 +81,6 @@ impl JsonLines<File> {
 
 impl<W: Write> JsonLines<W> {
     /// Starts on any writer, named `-` in errors, and introduces the environment.
-    ///
-    /// # Errors
-    /// Fails where the writer does.
     pub fn new(
         writer: W,
         run: Run,
@@ -112,9 +109,6 @@ impl<W: Write> JsonLines<W> {
     }
 
     /// Appends what was found out between two moments.
-    ///
-    /// # Errors
-    /// Fails where the writer does.
     pub fn line(
         &mut self,
         started: Timestamp,
@@ -133,9 +127,6 @@ impl<W: Write> JsonLines<W> {
     }
 
     /// Appends a record as it is, such as one read from another file.
-    ///
-    /// # Errors
-    /// Fails where the writer does.
     pub fn record(&mut self, record: &Record) -> Result<(), WriteError> {
         let write = |writer: &mut W| -> io::Result<()> {
             let mut text = serde_json::to_vec(record)?;

@@ -42,10 +42,6 @@ pub(super) fn detect<R: Read>(mut source: R) -> io::Result<(Packing, impl Read +
 
 /// Opens a file as an archive: what is in it, unpacked, if that is a tar; `None` for any other file. docker tells archives by
 /// their first header as well (moby, `pkg/archive`, `IsArchivePath`).
-///
-/// # Errors
-///
-/// When it cannot be read.
 pub fn open_archive(file: &File) -> io::Result<Option<Box<dyn Read + Send>>> {
     let mut whole = file.try_clone()?;
     let mut first = Vec::new();

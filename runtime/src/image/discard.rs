@@ -66,20 +66,12 @@ impl<'r> NewRecipe<'r> {
 
 impl Root {
     /// Whether a layer can be made again without its blob.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Sys`].
     pub fn has_recipe(&self, layer: &LayerRow) -> Result<bool> {
         let path = self.recipe_path(&layer.chain_id);
         Ok(io("stat", &path, path.try_exists())?)
     }
 
     /// Makes the archive of a layer again by its recipe, whatever becomes of it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`].
     pub(crate) fn rebuild(&self, layer: &LayerRow, sink: &mut dyn Write) -> Result<Rebuilt> {
         self.rebuild_from(layer, &self.recipe_path(&layer.chain_id), sink)
     }

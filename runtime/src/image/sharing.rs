@@ -19,10 +19,6 @@ pub struct Footprint {
 
 impl Root {
     /// The ids of the images that have each layer, by chain id.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`](crate::Error::Database).
     pub fn layer_images(&self) -> Result<BTreeMap<String, Vec<String>>> {
         let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for image in self.graph().images()? {
@@ -38,10 +34,6 @@ impl Root {
     }
 
     /// Measures what an image's layers allocate. Costs up to O(entries of the image).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`](crate::Error::Store).
     pub fn footprint(&self, image: &Image) -> Result<Footprint> {
         let users = self.layer_images()?;
         let mut footprint = Footprint::default();
@@ -81,10 +73,6 @@ impl Root {
     }
 
     /// Says how a layer with those below it is mounted, read-only: what a person needs to look at it on disk.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`](crate::Error::Store).
     pub fn layer_mounts(&self, layer: &LayerRow) -> Result<Mounts> {
         Ok(self.store().describe_mount(&layer.cache_id)?)
     }
