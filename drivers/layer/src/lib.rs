@@ -4,7 +4,7 @@
 //!   `whiteout` removes what the parent has.
 //! - [`diff`] writes a layer, by an archive `writer`.
 //! - [`changes`] finds what differs between two trees; `compare` judges one entry.
-//! - [`recipe`] makes the archive of a layer again from the tree, [`shows`] tells whether a tree still is as a layer says.
+//! - [`recipe`] makes the archive of a layer again from the tree, [`verify`] tells whether a tree still is as a layer says.
 //!
 //! All stand on `archive`, the entries of a tar archive with their `pax` records, on [`stream`], the archive's
 //! compression and digests, and on `entry` and `metadata`, what an entry says.

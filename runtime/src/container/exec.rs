@@ -40,7 +40,7 @@ impl Containers<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongState`] for a container that does not run, [`Error::Start`].
+    /// [`Error::WrongState`](super::Error::WrongState) for a container that does not run, [`Error::Start`](super::Error::Start).
     pub fn exec(&self, found: &Found, options: &ExecOptions) -> Result<i32> {
         let record = &found.record;
         let Some(init) = self.init(found)? else {

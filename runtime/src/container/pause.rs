@@ -30,7 +30,7 @@ impl Containers<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongState`] for one that does not run, is paused already, or has no cgroup that can be frozen: an ordinary
+    /// [`Error::WrongState`](super::Error::WrongState) for one that does not run, is paused already, or has no cgroup that can be frozen: an ordinary
     /// user's has none.
     pub fn pause(&self, record: &Record) -> Result<()> {
         let _lock = FileLock::exclusive(&self.pause_lock(&record.id))?;
@@ -61,7 +61,7 @@ impl Containers<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongState`] for one that is not paused.
+    /// [`Error::WrongState`](super::Error::WrongState) for one that is not paused.
     pub fn unpause(&self, record: &Record) -> Result<()> {
         let _lock = FileLock::exclusive(&self.pause_lock(&record.id))?;
         let found = self.again(record)?;
