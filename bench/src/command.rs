@@ -37,11 +37,11 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         Command::Run(args) => guarded(args, run_plan),
         Command::Columns(args) => guarded(args, run_columns),
         Command::Aa(args) => guarded(&on_host(args), |args, plan, terminal| {
-            check(args)?;
+            check(args, terminal)?;
             proofs::aa(args, plan, terminal)
         }),
         Command::ReflinkFlat(args) => guarded(&on_host(args), |args, plan, terminal| {
-            check(args)?;
+            check(args, terminal)?;
             proofs::reflink_flat(args, plan, terminal)
         }),
         Command::List(args) => list(args),
@@ -84,12 +84,13 @@ fn guarded(
     }
 }
 
-/// Checks who asks and where, and returns the places there are.
-fn check(args: &RunArgs) -> anyhow::Result<Places> {
+/// Checks who asks and where, says what would falsify times, and returns the places there are.
+fn check(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<Places> {
     let places = Places::find(args.place)?;
     check_live_host(args.on_live_host)?;
     let dir = args.dir.clone();
     cowlab_testbed::real_directory(&dir.unwrap_or_else(cowlab_testbed::base_directory))?;
+    warn(terminal);
     Ok(places)
 }
 
@@ -174,9 +175,8 @@ fn run_plan(args: &RunArgs, plan: &mut Plan, terminal: &mut Terminal) -> anyhow:
     if args.deterministic {
         return run_counted(args, terminal);
     }
-    let places = check(args)?;
+    let places = check(args, terminal)?;
     plan.no_guest = places.missing.as_ref().map(ToString::to_string);
-    warn(terminal);
     if plan.budget().series == 0 {
         terminal.line("cowlab: nothing of that can be measured: see `cargo xtask bench list`");
         return Ok(exit::USAGE);
@@ -203,11 +203,7 @@ fn run_plan(args: &RunArgs, plan: &mut Plan, terminal: &mut Terminal) -> anyhow:
         summary += part.measure(args, &**machine, &mut output, terminal)?;
     }
     output.finish()?;
-    terminal.line(&format!(
-        "{} series, {} arms left out, {} failed",
-        summary.series, summary.skipped, summary.failed
-    ));
-    Ok(code(&summary))
+    Ok(conclude(&summary, terminal))
 }
 
 /// Measures columns in this process and prints the series as they are known.
@@ -244,11 +240,7 @@ fn run_counted(args: &RunArgs, terminal: &mut Terminal) -> anyhow::Result<u8> {
         output.line(started, &line)?;
     }
     output.finish()?;
-    terminal.line(&format!(
-        "{} series, {} arms left out, {} failed",
-        counts.summary.series, counts.summary.skipped, counts.summary.failed
-    ));
-    Ok(code(&counts.summary))
+    Ok(conclude(&counts.summary, terminal))
 }
 
 /// Why a run would take too much of the disk that carries its backing files.
@@ -266,6 +258,15 @@ fn refuse(plan: &Plan, needed: Bytes) -> anyhow::Result<Option<String>> {
             dir.display()
         )
     }))
+}
+
+/// Says what became of a run, and returns its exit code.
+fn conclude(summary: &Summary, terminal: &Terminal) -> u8 {
+    terminal.line(&format!(
+        "{} series, {} arms left out, {} failed",
+        summary.series, summary.skipped, summary.failed
+    ));
+    code(summary)
 }
 
 /// The exit code of a run.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cowlab_driver::Deviation;
 use cowlab_engine::guest;
 use cowlab_engine::results::now;
-use cowlab_engine::subject::Subject;
+use cowlab_engine::subject::{Subject, declared};
 use cowlab_reports::result::{self, Column, Impact, Outcome, Place, Record, Status, Timestamp};
 
 use crate::case::Case;
@@ -253,33 +253,6 @@ fn chosen(subject: &Subject, place: Place) -> String {
         Place::Guest => " --where guest",
     };
     format!("--driver {driver} --variant {variant} --backing {backing}{place}")
-}
-
-/// A declared deviation as results have it.
-fn declared(deviation: &'static Deviation) -> result::Deviation {
-    result::Deviation {
-        case: deviation.case.to_owned(),
-        observed: deviation.observed.to_owned(),
-        because: deviation.because.to_owned(),
-        impact: impact(deviation.impact),
-        see: deviation
-            .see
-            .iter()
-            .map(|text| (*text).to_owned())
-            .collect(),
-    }
-}
-
-/// A driver's word for an impact, in the words of results.
-#[must_use]
-pub(crate) const fn impact(impact: cowlab_driver::Impact) -> Impact {
-    match impact {
-        cowlab_driver::Impact::DataLoss => Impact::DataLoss,
-        cowlab_driver::Impact::Isolation => Impact::Isolation,
-        cowlab_driver::Impact::AppVisible => Impact::AppVisible,
-        cowlab_driver::Impact::Performance => Impact::Performance,
-        cowlab_driver::Impact::Cosmetic => Impact::Cosmetic,
-    }
 }
 
 #[cfg(test)]

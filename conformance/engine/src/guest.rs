@@ -55,7 +55,7 @@ pub fn find() -> Result<Box<dyn Machine>, Missing> {
     Ok(Box::new(Guest(machine)))
 }
 
-/// A machine that has the program, and no arguments for it yet.
+/// The guest image with this program in it. Each run boots it once.
 #[derive(Debug)]
 struct Guest(GuestMachine);
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::{Result, bail};
-use cowlab_driver::{Entry, Variant};
+use cowlab_driver::{Deviation, Entry, Impact, Variant};
 use cowlab_reports::result::{self, Column};
 use cowlab_testbed::{Backing, Media};
 
@@ -75,6 +75,25 @@ pub const fn medium(media: Media) -> result::Media {
     match media {
         Media::Disk => result::Media::Disk,
         Media::Memory => result::Media::Memory,
+    }
+}
+
+/// A declared deviation as results have it.
+#[must_use]
+pub fn declared(deviation: &Deviation) -> result::Deviation {
+    let owned = |text: &&str| (*text).to_owned();
+    result::Deviation {
+        case: deviation.case.to_owned(),
+        observed: deviation.observed.to_owned(),
+        because: deviation.because.to_owned(),
+        impact: match deviation.impact {
+            Impact::DataLoss => result::Impact::DataLoss,
+            Impact::Isolation => result::Impact::Isolation,
+            Impact::AppVisible => result::Impact::AppVisible,
+            Impact::Performance => result::Impact::Performance,
+            Impact::Cosmetic => result::Impact::Cosmetic,
+        },
+        see: deviation.see.iter().map(owned).collect(),
     }
 }
 

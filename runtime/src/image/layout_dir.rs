@@ -15,7 +15,8 @@ use super::platform::search;
 use crate::blobs::hex;
 use crate::{Error, Result};
 
-/// The annotations that name an image in an index: the specification's, and containerd's, which has the registry.
+/// The annotations that name an image in an index: `REF_NAME` is the image specification's, `FULL_NAME` is containerd's and
+/// starts with the registry.
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 pub(crate) const FULL_NAME: &str = "io.containerd.image.name";
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::bail;
 use cowlab_driver::{Entry, Error as DriverError, Settings};
 use cowlab_engine::guest;
+use cowlab_engine::subject::declared;
 use cowlab_engine::worker::{Ending, Job, Machine, stream};
-use cowlab_reports::result::{Availability, Deviation, Impact, Line, Probe, ResultSet, Timestamp};
+use cowlab_reports::result::{Availability, Line, Probe, ResultSet, Timestamp};
 use cowlab_sys::Guard;
 use cowlab_testbed::{Backing, BackingOptions, Error as TestbedError, Run};
 
@@ -144,28 +145,4 @@ fn line(entry: &Entry, backing: Backing, availability: Availability) -> Line {
         availability,
         deviations,
     })
-}
-
-fn declared(deviation: &cowlab_driver::Deviation) -> Deviation {
-    Deviation {
-        case: deviation.case.to_owned(),
-        observed: deviation.observed.to_owned(),
-        because: deviation.because.to_owned(),
-        impact: impact(deviation.impact),
-        see: deviation
-            .see
-            .iter()
-            .map(|source| (*source).to_owned())
-            .collect(),
-    }
-}
-
-fn impact(impact: cowlab_driver::Impact) -> Impact {
-    match impact {
-        cowlab_driver::Impact::DataLoss => Impact::DataLoss,
-        cowlab_driver::Impact::Isolation => Impact::Isolation,
-        cowlab_driver::Impact::AppVisible => Impact::AppVisible,
-        cowlab_driver::Impact::Performance => Impact::Performance,
-        cowlab_driver::Impact::Cosmetic => Impact::Cosmetic,
-    }
 }
