@@ -6,7 +6,8 @@ pub use crate::difference::Difference;
 pub use crate::errno::*;
 pub use crate::op::*;
 pub use crate::step::program::{
-    build, build_with, content, file, load, nothing_left, run, script, state,
+    build, build_with, content, file, layered, load, nothing_left, registry, run, script, state,
+    stop_registry,
 };
 pub use crate::step::store;
 pub use crate::terms::{

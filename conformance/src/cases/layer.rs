@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use cowlab_snapshots::{ApplyOptions, CommitOptions, PrepareOptions};
+use cowlab_snapshots::ApplyOptions;
 
 use crate::context::Result;
 use crate::prelude::*;
@@ -267,10 +267,30 @@ pub(super) const CASES: &[Case] = &[
         ],
         catalogue: &["A22", "N01"],
         impact: Impact::DataLoss,
-        run: Some(long_names_can_be_removed),
+        store: &[
+            store::apply("base", None, || {
+                vec![Entry::file(&LONG[1..], "long"), Entry::file("kept", "k")]
+            }),
+            store::viewed("base", &[reads(LONG, "long"), reads("/kept", "k")]),
+            store::prepare("child", Some("base")),
+            store::mounted("child", &[remove(LONG)]),
+            store::commit("child", "less"),
+            store::shows("less", "kept=k"),
+            store::viewed("base", &[reads(LONG, "long"), reads("/kept", "k")]),
+        ],
         ..Case::BASE
     },
 ];
+
+/// The path of a file whose name has 252 bytes.
+const LONG: &str = {
+    const BYTES: [u8; 253] = {
+        let mut bytes = [b'n'; 253];
+        bytes[0] = b'/';
+        bytes
+    };
+    text(&BYTES)
+};
 
 /// What a base has under the names that layers have twice.
 fn duplicated_base() -> Vec<Entry> {
@@ -477,23 +497,4 @@ fn full_file_system(context: &mut Context) -> Result<()> {
     )?;
     context.unchanged(&before, &context.manifest("base")?)?;
     Ok(apply(context, "top", Some("base"), &layer)?)
-}
-
-fn long_names_can_be_removed(context: &mut Context) -> Result<()> {
-    let name = "n".repeat(252);
-    let base = [Entry::file(&name, "long"), Entry::file("kept", "k")];
-    apply_entries(context, "base", None, &base)?;
-    shows(context, "base", &format!("kept=k {name}=long"))?;
-    context
-        .store()
-        .prepare("child", Some("base"), &PrepareOptions::default())?;
-    context.with_mount("child", |dir| {
-        let removed = Tree::open(dir)?.unlink(&format!("/{name}"));
-        removed.map_err(|code| Difference::new("a name of 252 bytes", "remove", "ok", code))
-    })?;
-    context
-        .store()
-        .commit("child", "less", &CommitOptions::default())?;
-    shows(context, "less", "kept=k")?;
-    shows(context, "base", &format!("kept=k {name}=long"))
 }

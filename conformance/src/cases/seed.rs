@@ -4,12 +4,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use cowlab_driver::Mounts;
-use cowlab_snapshots::{CommitOptions, Filter, PrepareOptions};
+use cowlab_snapshots::{Filter, PrepareOptions};
 use cowlab_sys::MountOption;
 
 use crate::context::Result;
 use crate::prelude::*;
-use crate::support::store::{names, read_text, refused, write_text};
+use crate::support::store::{names, read_text, write_text};
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -93,7 +93,20 @@ pub(super) const CASES: &[Case] = &[
         ],
         catalogue: &["S07"],
         impact: Impact::DataLoss,
-        run: Some(stopping_removing_committing),
+        store: &[
+            store::layer("image", None, &[write("/app", "app")]),
+            store::prepare("container", Some("image")),
+            store::mounted("container", &[write("/new", "kept")]),
+            store::mounted("container", &[reads("/new", "kept")]),
+            store::commit("container", "image2"),
+            store::viewed("image2", &[reads("/new", "kept")]),
+            store::prepare("second", Some("image")),
+            store::mounted("second", &[write("/new", "lost")]),
+            store::remove("second"),
+            store::stat("second").fails("not found"),
+            store::prepare("second", Some("image")),
+            store::mounted("second", &[entries("/", "app")]),
+        ],
         ..Case::BASE
     },
     Case {
@@ -290,48 +303,6 @@ fn file_put_into_a_base_layer(context: &mut Context) -> Result<()> {
         )?;
     }
     Ok(())
-}
-
-fn stopping_removing_committing(context: &mut Context) -> Result<()> {
-    image(context)?;
-    start(context, "container")?;
-    context.with_mount("container", |dir| {
-        write_text(&Tree::open(dir)?, "/new", "kept")
-    })?;
-    let text = |dir: &Path| read_text(&Tree::open(dir)?, "/new");
-    expect(
-        "/new",
-        "after stopping",
-        "kept".to_owned(),
-        context.with_mount("container", text)?,
-    )?;
-    context
-        .store()
-        .commit("container", "image2", &CommitOptions::default())?;
-    expect(
-        "/new",
-        "in the new image",
-        "kept".to_owned(),
-        context.with_view("image2", text)?,
-    )?;
-    start(context, "second")?;
-    context.with_mount("second", |dir| {
-        write_text(&Tree::open(dir)?, "/new", "lost")
-    })?;
-    context.store().remove("second")?;
-    refused(
-        "the removed container",
-        "not found",
-        context.store().stat("second"),
-    )?;
-    start(context, "second")?;
-    let fresh = context.with_mount("second", listing)?;
-    expect(
-        "/",
-        "a new container",
-        "app app2 lib testfile".to_owned(),
-        fresh,
-    )
 }
 
 fn image_layers_are_immutable(context: &mut Context) -> Result<()> {

@@ -13,37 +13,6 @@ use crate::difference::Difference;
 /// How long a registry may take to answer; emulated machines are slow.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Who may ask a registry, and how it proves who it is. By default everybody here, without TLS.
-#[derive(Debug, Default)]
-pub struct Access<'a> {
-    /// A file of names and hashed passwords, as htpasswd(1) makes them with bcrypt.
-    pub passwords: Option<&'a Path>,
-    /// The files of its certificate and its key.
-    pub certificate: Option<(&'a Path, &'a Path)>,
-}
-
-impl Access<'_> {
-    /// The sections of the registry's configuration.
-    fn sections(&self, port: u16) -> String {
-        let tls = self
-            .certificate
-            .map_or_else(String::new, |(certificate, key)| {
-                format!(
-                    ", tls: {{certificate: {}, key: {}}}",
-                    certificate.display(),
-                    key.display()
-                )
-            });
-        let auth = self.passwords.map_or_else(String::new, |path| {
-            format!(
-                "auth: {{htpasswd: {{realm: cowlab, path: {}}}}}\n",
-                path.display()
-            )
-        });
-        format!("http: {{addr: 127.0.0.1:{port}{tls}}}\n{auth}")
-    }
-}
-
 /// A registry that runs. It ends with this.
 #[derive(Debug)]
 pub struct Registry {
@@ -59,11 +28,12 @@ impl Registry {
     ///
     /// When it does not answer.
     pub fn start(dir: &Path) -> Result<Self> {
-        Self::start_for(dir, &Access::default())
+        Self::start_with(dir, &[])
     }
 
-    /// Starts one that keeps everything in a new directory.
-    pub fn start_for(dir: &Path, access: &Access<'_>) -> Result<Self> {
+    /// Starts one that keeps everything in a new directory, with these variables in its environment: `REGISTRY_AUTH` stands for
+    /// the member `auth` of its configuration, `REGISTRY_HTTP_TLS_KEY` for `http.tls.key`.
+    pub fn start_with(dir: &Path, variables: &[(&str, String)]) -> Result<Self> {
         fs::create_dir(dir)?;
         // Somebody else may take the port before the registry does; then it ends, and the case tells.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
@@ -71,16 +41,17 @@ impl Registry {
             .port();
         let storage = dir.join("storage");
         let configuration = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n{}",
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+             http: {{addr: 127.0.0.1:{port}}}\n",
             storage.display(),
-            access.sections(port)
         );
         let file = dir.join("registry.yml");
         fs::write(&file, configuration)?;
-        let running = Cmd::new("docker-registry")
-            .arg("serve")
-            .arg(&file)
-            .attach(File::create(dir.join("log"))?)?;
+        let serve = Cmd::new("docker-registry").arg("serve").arg(&file);
+        let serve = variables
+            .iter()
+            .fold(serve, |serve, (name, value)| serve.env(name, value));
+        let running = serve.attach(File::create(dir.join("log"))?)?;
         let mut registry = Self {
             port,
             storage,
@@ -102,10 +73,16 @@ impl Registry {
         Ok(registry)
     }
 
+    /// Its host, with its port.
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
     /// The name of an image in it.
     #[must_use]
     pub fn name(&self, image: &str) -> String {
-        format!("localhost:{}/{image}", self.port)
+        format!("{}/{image}", self.host())
     }
 
     /// The file in which it keeps what has this digest.

@@ -5,20 +5,26 @@
 //!     run("run --name con base sh -c 'echo x >/f'"),
 //!     run("diff con").prints("A /f"),
 //!     run("commit con made").saves("id"),
+//!     run("inspect con").json(&[("/0/State/ExitCode", "0")]).keeps(&[("/0/Image", "image")]),
 //!     run("rmi {id}").fails(1, "con"),
 //! ],
 //! ```
 //!
 //! They run in a root with the column's driver and the image `base`. A command is split at blanks, but not between quotes.
-//! `{dir}` stands for the case's directory, `{driver}` for the driver's name and `{name}` for what was saved under that name.
+//! `{dir}` stands for the case's directory, `{driver}` for the driver's name, `{registry}` for the address of the registry that
+//! the case started, and `{name}` for what was saved or kept under that name.
 
 use std::fs;
 
 use crate::context::{Context, Result, expect};
 use crate::difference::Difference;
+use crate::product::layered::Layered;
+use crate::product::registry::Registry;
 use crate::product::{Product, Ran};
 use crate::support::build::{Build, Sources, nothing_is_left};
 use crate::support::program::state as state_of;
+use cowlab_tarball::Entry;
+use serde_json::Value;
 
 /// A command of the program, or what prepares and follows it, and what is expected of it.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +37,13 @@ pub struct Command {
     without: &'static [&'static str],
     message: &'static [&'static str],
     steps: &'static [(&'static str, bool)],
+    members: Pairs,
+    kept: Pairs,
     name: Option<&'static str>,
 }
+
+/// Pairs of texts: of a JSON pointer and a value or a name, or of a variable and its value.
+type Pairs = &'static [(&'static str, &'static str)];
 
 #[derive(Debug, Clone, Copy)]
 enum Action {
@@ -46,6 +57,12 @@ enum Action {
         name: &'static str,
         config: &'static str,
     },
+    Layered {
+        name: &'static str,
+        layers: &'static [fn() -> Vec<Entry>],
+    },
+    Registry(Pairs),
+    StopRegistry,
     File {
         name: &'static str,
         text: &'static str,
@@ -66,6 +83,8 @@ impl Command {
             without: &[],
             message: &[],
             steps: &[],
+            members: &[],
+            kept: &[],
             name: None,
         }
     }
@@ -119,7 +138,20 @@ impl Command {
         Self { steps, ..self }
     }
 
-    /// Keeps what it printed, for later commands.
+    /// Expects a JSON document on standard output with these values at these pointers (RFC 6901): a text as it is, anything else
+    /// as JSON, and `none` where there is nothing.
+    #[must_use]
+    pub const fn json(self, members: Pairs) -> Self {
+        Self { members, ..self }
+    }
+
+    /// Expects a JSON document on standard output, and saves what is at these pointers under these names.
+    #[must_use]
+    pub const fn keeps(self, kept: Pairs) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// Saves what it printed under this name, for later commands.
     #[must_use]
     pub const fn saves(self, name: &'static str) -> Self {
         let name = Some(name);
@@ -158,6 +190,25 @@ pub const fn load(name: &'static str, config: &'static str) -> Command {
     Command::new(Action::Load { name, config })
 }
 
+/// Adds an image of these layers, base first. Prints the digests of the layers' archives as a JSON list.
+#[must_use]
+pub const fn layered(name: &'static str, layers: &'static [fn() -> Vec<Entry>]) -> Command {
+    Command::new(Action::Layered { name, layers })
+}
+
+/// Starts a registry, `{registry}`, with these variables in its environment, which override its configuration. It ends with the
+/// case.
+#[must_use]
+pub const fn registry(variables: Pairs) -> Command {
+    Command::new(Action::Registry(variables))
+}
+
+/// Stops the registry.
+#[must_use]
+pub const fn stop_registry() -> Command {
+    Command::new(Action::StopRegistry)
+}
+
 /// Writes a file in `{dir}`, or makes a directory where the name ends with `/`.
 #[must_use]
 pub const fn file(name: &'static str, text: &'static str) -> Command {
@@ -189,16 +240,47 @@ pub const fn nothing_left() -> Command {
 /// The first difference.
 pub(super) fn perform(context: &mut Context, commands: &[Command]) -> Result<()> {
     let product = Product::new(context)?;
-    let mut saved = Saved(vec![
-        ("dir", context.dir().display().to_string()),
-        ("driver", context.entry().name.to_owned()),
-    ]);
+    let mut state = State {
+        saved: Saved(vec![
+            ("dir", context.dir().display().to_string()),
+            ("driver", context.entry().name.to_owned()),
+        ]),
+        registry: None,
+    };
     for command in commands {
-        let ran = command.perform(context, &product, &saved)?;
-        let output = command.judge(ran, &saved)?;
-        saved.0.extend(command.name.map(|name| (name, output)));
+        let ran = command.perform(context, &product, &mut state)?;
+        command.judge(ran, &mut state.saved)?;
     }
     Ok(())
+}
+
+/// What commands leave for those after them.
+struct State {
+    saved: Saved,
+    registry: Option<Registry>,
+}
+
+impl State {
+    fn start_registry(&mut self, context: &Context, variables: Pairs) -> Result<()> {
+        let fill = |(name, value): &(&'static str, &str)| (*name, self.saved.fill(value));
+        let variables: Vec<_> = variables.iter().map(fill).collect();
+        let registry = Registry::start_with(&context.dir().join("registry"), &variables)?;
+        self.saved.0.push(("registry", registry.host()));
+        self.registry = Some(registry);
+        Ok(())
+    }
+}
+
+/// Adds an image of these layers, and returns the digests of their archives as a JSON list.
+fn add_layered(product: &Product, name: &str, layers: &[fn() -> Vec<Entry>]) -> Result<String> {
+    let layers: Vec<_> = layers.iter().map(|entries| entries()).collect();
+    let image = Layered {
+        name,
+        layers: &layers,
+    };
+    let digests = Value::from(image.diff_ids());
+    product.load_images(&[image])?;
+    Ok(digests.to_string())
 }
 
 /// What was saved under names.
@@ -218,19 +300,16 @@ impl Saved {
 }
 
 impl Command {
-    fn perform(&self, context: &Context, product: &Product, saved: &Saved) -> Result<Ran> {
+    fn perform(&self, context: &Context, product: &Product, state: &mut State) -> Result<Ran> {
         let sources = |name| Sources {
             dir: context.dir().join(name),
         };
-        let done = |command: &str, out: String| Ran {
-            command: command.to_owned(),
-            code: 0,
-            out,
-            err: String::new(),
-        };
-        match self.action {
-            Action::Run(line) => product.run_with(&saved.words(line), self.input.as_bytes()),
-            Action::Script(text) => product.script(&saved.fill(text)),
+        let saved = &state.saved;
+        let (what, out) = match self.action {
+            Action::Run(line) => {
+                return product.run_with(&saved.words(line), self.input.as_bytes());
+            }
+            Action::Script(text) => return product.script(&saved.fill(text)),
             Action::Build { file, words } => {
                 let words = saved.words(words);
                 let words: Vec<_> = words.iter().map(String::as_str).collect();
@@ -238,30 +317,42 @@ impl Command {
                     Some(file) => sources("src").made(product, &saved.fill(file))?,
                     None => sources("src").build(product, &words)?,
                 };
-                Ok(built.ran)
+                return Ok(built.ran);
             }
             Action::Load { name, config } => {
                 product.load(name, &serde_json::from_str(config)?)?;
-                Ok(done(name, String::new()))
+                (name, String::new())
+            }
+            Action::Layered { name, layers } => (name, add_layered(product, name, layers)?),
+            Action::Registry(variables) => {
+                state.start_registry(context, variables)?;
+                ("registry", String::new())
+            }
+            Action::StopRegistry => {
+                state.registry.take().map_or(Ok(()), Registry::stop)?;
+                ("registry", String::new())
             }
             Action::File { name, text } => {
                 sources("").write(name, saved.fill(text))?;
-                Ok(done(name, String::new()))
+                (name, String::new())
             }
-            Action::Reads(name) => {
-                let text = fs::read_to_string(context.dir().join(name))?;
-                Ok(done(name, text))
-            }
-            Action::State(container) => Ok(done(container, state_of(product, container)?)),
+            Action::Reads(name) => (name, fs::read_to_string(context.dir().join(name))?),
+            Action::State(container) => (container, state_of(product, container)?),
             Action::NothingIsLeft => {
                 nothing_is_left(product)?;
-                Ok(done("root", String::new()))
+                ("root", String::new())
             }
-        }
+        };
+        Ok(Ran {
+            command: what.to_owned(),
+            code: 0,
+            out,
+            err: String::new(),
+        })
     }
 
-    /// Compares how it ended with what is expected, and returns what it printed.
-    fn judge(&self, ran: Ran, saved: &Saved) -> Result<String> {
+    /// Compares how it ended with what is expected, and saves what it printed.
+    fn judge(&self, ran: Ran, saved: &mut Saved) -> Result<()> {
         let built = Build { ran };
         for (text, is_cached) in self.steps {
             let what = format!("step `{text}`");
@@ -303,7 +394,46 @@ impl Command {
             let is_told = output.contains(&words) || told.contains(&words);
             expect(&command, format!("tells `{words}`"), false, is_told)?;
         }
-        Ok(output)
+        self.judge_document(&command, &output, saved)?;
+        saved.0.extend(self.name.map(|name| (name, output)));
+        Ok(())
+    }
+
+    /// Compares the JSON document that it printed with what is expected, and saves of it what is kept.
+    fn judge_document(&self, command: &str, output: &str, saved: &mut Saved) -> Result<()> {
+        if self.members.is_empty() && self.kept.is_empty() {
+            return Ok(());
+        }
+        let document = serde_json::from_str(output)
+            .map_err(|error| Difference::new(command, "output", "JSON", error))?;
+        for (pointer, expected) in self.members {
+            expect(
+                command,
+                *pointer,
+                saved.fill(expected),
+                member(&document, &saved.fill(pointer)),
+            )?;
+        }
+        for (pointer, name) in self.kept {
+            let value = member(&document, &saved.fill(pointer));
+            if value.is_empty() || value == NOTHING {
+                return Err(Difference::new(command, pointer, "a value", value));
+            }
+            saved.0.push((name, value));
+        }
+        Ok(())
+    }
+}
+
+/// What is at a pointer where there is nothing.
+const NOTHING: &str = "none";
+
+/// What a document has at a pointer.
+fn member(document: &Value, pointer: &str) -> String {
+    match document.pointer(pointer) {
+        None => NOTHING.to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
     }
 }
 
@@ -336,6 +466,20 @@ mod tests {
             found,
             ["exec", "con", "sh", "-c", r#"echo "a  b""#, "it's", ""]
         );
+    }
+
+    #[test]
+    fn members_of_a_document_are_found() {
+        let document = serde_json::json!([{"a": "text", "b": {"c": 5, "d": null}}]);
+        for (pointer, expected) in [
+            ("/0/a", "text"),
+            ("/0/b", r#"{"c":5,"d":null}"#),
+            ("/0/b/c", "5"),
+            ("/0/b/d", "null"),
+            ("/0/b/e", "none"),
+        ] {
+            assert_eq!(member(&document, pointer), expected, "{pointer}");
+        }
     }
 
     #[test]

@@ -46,6 +46,12 @@ pub(crate) fn over(name: &str) -> Vec<Entry> {
     vec![Entry::file(name, name)]
 }
 
+/// The layers of an image for [`layered`](crate::step::program::layered).
+pub(crate) const ONE: &[fn() -> Vec<Entry>] = &[base, || over("one")];
+
+/// The layers of another image of the same base.
+pub(crate) const TWO: &[fn() -> Vec<Entry>] = &[base, || over("two")];
+
 /// Loads two images of one base.
 pub(crate) fn load_two(product: &Product) -> Result<[Vec<String>; 2]> {
     let (one, two) = ([base(), over("one")], [base(), over("two")]);

@@ -5,9 +5,8 @@ use std::fs;
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::Product;
-use crate::product::registry::Registry;
 use crate::support::build::{Sources, nothing_is_left, prints};
-use crate::support::program::{INSECURE, inspect, text, texts};
+use crate::support::program::{inspect, text};
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -95,7 +94,39 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, storage drivers, Sharing promotes smaller images"],
         catalogue: &["S14"],
         impact: Impact::Performance,
-        run: Some(two_files_share),
+        program: &[
+            file("src/app.py", "1"),
+            file("src/app2.py", "2"),
+            file(
+                "src/second",
+                "FROM base\nRUN echo packages >/packages && echo python >/python\nRUN echo flask >/flask\nCOPY app2.py /opt/source-code\n\
+                 ENTRYPOINT FLASK_APP=/opt/source-code/app2.py true\n",
+            ),
+            build(
+                "FROM base\nRUN echo packages >/packages && echo python >/python\nRUN echo flask >/flask\nCOPY . /opt/source-code\n\
+                 ENTRYPOINT FLASK_APP=/opt/source-code/app.py true\n",
+            )
+            .cached(&[(PACKAGES, false), (FLASK, false)]),
+            run("image inspect made").keeps(&[
+                ("/0/RootFS/Layers/0", "base"),
+                ("/0/RootFS/Layers/1", "packages"),
+                ("/0/RootFS/Layers/2", "flask"),
+                ("/0/RootFS/Layers/3", "first"),
+            ]),
+            build_with("-f {dir}/src/second").cached(&[
+                (PACKAGES, true),
+                (FLASK, true),
+                ("COPY app2.py /opt/source-code", false),
+            ]),
+            run("image inspect made")
+                .json(&[
+                    ("/0/RootFS/Layers/0", "{base}"),
+                    ("/0/RootFS/Layers/1", "{packages}"),
+                    ("/0/RootFS/Layers/2", "{flask}"),
+                ])
+                .without(&["{first}"]),
+            run("run --rm --entrypoint cat made /opt/source-code").prints("2"),
+        ],
         ..super::BASE
     },
     Case {
@@ -156,7 +187,32 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S14"],
         impact: Impact::Performance,
         needs: &[Need::Program("docker-registry")],
-        run: Some(a_cache_goes_through_a_registry),
+        program: &[
+            registry(&[]),
+            file("src/src/f", "1"),
+            file("src/Dockerfile", FILE),
+            build_with("--tls-verify=false --cache-to type=registry,ref={registry}/cache:1")
+                .cached(&[(ONE, false), (COPY, false), (TWO, false)])
+                .saves("id"),
+            run("rmi made"),
+            run("builder prune -af"),
+            build_with("--tls-verify=false --cache-from type=registry,ref={registry}/cache:1")
+                .cached(&[(ONE, true), (COPY, true), (TWO, true)])
+                .prints("{id}"),
+            run("run --rm made cat /one /two").prints("one\n1"),
+            run("rmi made"),
+            run("builder prune -af"),
+            build_with("--tls-verify=false --cache-from type=registry,ref={registry}/none:1")
+                .cached(&[(ONE, false), (COPY, false), (TWO, false)])
+                .tells(&["none:1"]),
+            run("rmi made"),
+            run("builder prune -af"),
+            stop_registry(),
+            build_with("--tls-verify=false --cache-from type=registry,ref={registry}/cache:1")
+                .cached(&[(ONE, false), (COPY, false), (TWO, false)])
+                .tells(&["cache:1"]),
+            nothing_left(),
+        ],
         ..super::BASE
     },
     Case {
@@ -178,63 +234,15 @@ pub(in crate::cases) const CASES: &[Case] = &[
 ];
 
 const FILE: &str = "FROM base\nRUN echo one >/one\nCOPY src /src\nRUN cat /src/f >/two\n";
+/// Steps that two files share.
+const PACKAGES: &str = "RUN echo packages >/packages && echo python >/python";
+const FLASK: &str = "RUN echo flask >/flask";
+
 const ONE: &str = "RUN echo one >/one";
 const COPY: &str = "COPY src /src";
 const TWO: &str = "RUN cat /src/f >/two";
 const V: &str = "RUN echo $V >/two";
 const X: &str = "RUN echo $X >/three";
-
-/// The two files of the texts that the project began with, for a base without a network.
-fn two_files_share(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let file = |copy: &str, app: &str| {
-        format!(
-            "FROM base\nRUN echo packages >/packages && echo python >/python\nRUN echo flask >/flask\n{copy}\nENTRYPOINT FLASK_APP={app} true\n"
-        )
-    };
-    let sources = Sources::new(context, "src", &[("app.py", "1"), ("app2.py", "2")])?;
-    sources.write(
-        "Dockerfile",
-        file("COPY . /opt/source-code", "/opt/source-code/app.py"),
-    )?;
-    sources.write(
-        "second",
-        file("COPY app2.py /opt/source-code", "/opt/source-code/app2.py"),
-    )?;
-    let shared = [
-        "RUN echo packages >/packages && echo python >/python",
-        "RUN echo flask >/flask",
-    ];
-    let steps = |is_cached| [(shared[0], is_cached), (shared[1], is_cached)];
-    sources.build(&product, &[])?.steps(&steps(false))?;
-    let first = texts(&inspect(&product, "made")?, "/RootFS/Layers")?;
-    let path = sources.path("second").display().to_string();
-    let second = sources.build(&product, &["-f", &path])?;
-    expect(
-        "COPY",
-        "cached",
-        "false",
-        &second.is_cached("COPY app2.py /opt/source-code")?,
-    )?;
-    second.steps(&steps(true))?;
-    let second = texts(&inspect(&product, "made")?, "/RootFS/Layers")?;
-    expect(
-        "layers",
-        "shared",
-        first[..3].join(" "),
-        second[..3].join(" "),
-    )?;
-    expect("layers", "of their own", false, first[3] == second[3])?;
-    let file = product.ok(&[
-        "run",
-        "--rm",
-        "--entrypoint",
-        "cat",
-        "made",
-        "/opt/source-code",
-    ])?;
-    expect("/opt/source-code", "content", "2", &file)
-}
 
 fn a_damaged_layer(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
@@ -331,32 +339,4 @@ fn a_cache_goes_to_another_root(context: &mut Context) -> Result<()> {
 fn forget(product: &Product) -> Result<()> {
     product.run(&["rmi", "made"])?.ok()?;
     product.run(&["builder", "prune", "-af"])?.ok().map(drop)
-}
-
-fn a_cache_goes_through_a_registry(context: &mut Context) -> Result<()> {
-    let registry = Registry::start(&context.dir().join("registry"))?;
-    let product = Product::new(context)?;
-    let sources = Sources::new(context, "src", &[("Dockerfile", FILE), ("src/f", "1")])?;
-    let cache = |name: &str| format!("type=registry,ref={}", registry.name(name));
-    let (kept, none) = (cache("cache:1"), cache("none:1"));
-    let all = |is_cached| [(ONE, is_cached), (COPY, is_cached), (TWO, is_cached)];
-    let first = sources
-        .build(&product, &[INSECURE, "--cache-to", &kept])?
-        .steps(&all(false))?;
-    forget(&product)?;
-    let second = sources
-        .build(&product, &[INSECURE, "--cache-from", &kept])?
-        .steps(&all(true))?;
-    expect("id", "of the build from the cache", first, second)?;
-    prints(&product, &["cat", "/one", "/two"], "one\n1")?;
-    forget(&product)?;
-    let without = sources.build(&product, &[INSECURE, "--cache-from", &none])?;
-    expect("none:1", "told", true, without.ran.err.contains("none:1"))?;
-    without.steps(&all(false))?;
-    forget(&product)?;
-    registry.stop()?;
-    let silent = sources.build(&product, &[INSECURE, "--cache-from", &kept])?;
-    expect("cache:1", "told", true, silent.ran.err.contains("cache:1"))?;
-    silent.steps(&all(false))?;
-    nothing_is_left(&product)
 }

@@ -1,16 +1,7 @@
 //! Registries that want to know who one is, and registries that do not prove who they are.
 
-use std::fs;
-use std::path::Path;
-
-use cowlab_sys::cmd::Cmd;
-use serde_json::json;
-
-use crate::context::Result;
 use crate::prelude::*;
-use crate::product::Product;
-use crate::product::registry::{Access, Registry};
-use crate::support::program::{CREDENTIALS, INSECURE, PASSWORDS, load_two};
+use crate::support::program::PASSWORDS;
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -23,7 +14,28 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S09"],
         impact: Impact::Isolation,
         needs: &[Need::Program("docker-registry")],
-        run: Some(a_registry_that_asks),
+        program: &[
+            file("htpasswd", PASSWORDS),
+            registry(&[
+                ("REGISTRY_AUTH", "htpasswd"),
+                ("REGISTRY_AUTH_HTPASSWD_REALM", "cowlab"),
+                ("REGISTRY_AUTH_HTPASSWD_PATH", "{dir}/htpasswd"),
+            ]),
+            run("tag base {registry}/one:1"),
+            // Of nobody's home, so that no credentials of this host's are used.
+            script(r#"HOME=/nonexistent DOCKER_CONFIG={dir} "$COWLAB" push --tls-verify=false {registry}/one:1"#)
+                .fails(77, &["--creds"]),
+            script(r#"HOME=/nonexistent DOCKER_CONFIG={dir} "$COWLAB" push --tls-verify=false --creds user:wrong {registry}/one:1"#)
+                .fails(77, &["refuses"]),
+            script(r#"HOME=/nonexistent DOCKER_CONFIG={dir} "$COWLAB" push --tls-verify=false --creds user:secret {registry}/one:1"#),
+            script(r#"HOME=/nonexistent DOCKER_CONFIG={dir} "$COWLAB" pull --tls-verify=false {registry}/one:1"#)
+                .fails(77, &["--creds"]),
+            file("config.json", r#"{"auths": {"{registry}": {"auth": "dXNlcjpzZWNyZXQ="}}}"#),
+            script(r#"HOME=/nonexistent DOCKER_CONFIG={dir} "$COWLAB" pull --tls-verify=false {registry}/one:1"#),
+            file("config.json", r#"{"auths": 5}"#),
+            script(r#"HOME=/nonexistent DOCKER_CONFIG={dir} "$COWLAB" pull --tls-verify=false {registry}/one:1"#)
+                .fails(2, &["config.json"]),
+        ],
         ..super::BASE
     },
     Case {
@@ -33,101 +45,25 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S09"],
         impact: Impact::Isolation,
         needs: &[Need::Program("docker-registry"), Need::Program("openssl")],
-        run: Some(a_registry_without_proof),
+        program: &[
+            // A certificate for `localhost` that has signed itself.
+            script("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+                -addext basicConstraints=critical,CA:FALSE -keyout {dir}/key.pem -out {dir}/certificate.pem"),
+            registry(&[
+                ("REGISTRY_HTTP_TLS_CERTIFICATE", "{dir}/certificate.pem"),
+                ("REGISTRY_HTTP_TLS_KEY", "{dir}/key.pem"),
+            ]),
+            run("tag base {registry}/one:1"),
+            run("push {registry}/one:1").fails(69, &["--tls-verify=false"]),
+            run("push --tls-verify=false {registry}/one:1"),
+            run("pull {registry}/one:1").fails(69, &["--tls-verify=false"]),
+            file("config.json", r#"{"insecure-registries": ["{registry}"]}"#),
+            script(r#"COWLAB_CONFIG={dir}/config.json "$COWLAB" pull {registry}/one:1"#),
+            // Who is vouched for needs no such word.
+            script(r#"SSL_CERT_FILE={dir}/certificate.pem "$COWLAB" pull {registry}/one:1"#),
+            file("config.json", r#"{"insecure-registers": ["{registry}"]}"#),
+            script(r#"COWLAB_CONFIG={dir}/config.json "$COWLAB" images"#).fails(2, &["insecure-registers"]),
+        ],
         ..super::BASE
     },
 ];
-
-fn a_registry_that_asks(context: &mut Context) -> Result<()> {
-    let dir = context.dir().join("access");
-    fs::create_dir(&dir)?;
-    let passwords = dir.join("htpasswd");
-    fs::write(&passwords, PASSWORDS)?;
-    let access = Access {
-        passwords: Some(&passwords),
-        ..Access::default()
-    };
-    let registry = Registry::start_for(&dir.join("registry"), &access)?;
-    let product = Product::empty(context)?;
-    load_two(&product)?;
-    let there = registry.name("one:1");
-    product.ok(&["tag", "one:1", &there])?;
-    let home = dir.display().to_string();
-    // Of nobody's home, so that no credentials of this host's are used.
-    let docker = [("DOCKER_CONFIG", home.as_str()), ("HOME", "/nonexistent")];
-    let push = ["push", INSECURE, &there];
-    product.run_among(&docker, &push)?.refused(77, "--creds")?;
-    let wrong = ["push", INSECURE, "--creds", "user:wrong", &there];
-    product.run_among(&docker, &wrong)?.refused(77, "refuses")?;
-    let right = ["push", INSECURE, "--creds", "user:secret", &there];
-    product.run_among(&docker, &right)?.ok()?;
-    let pull = ["pull", INSECURE, &there];
-    product.run_among(&docker, &pull)?.refused(77, "--creds")?;
-    let host = there.split('/').next().unwrap_or_default();
-    let configuration = dir.join("config.json");
-    let logged_in = json!({"auths": {host: {"auth": CREDENTIALS}}});
-    fs::write(&configuration, logged_in.to_string())?;
-    product.run_among(&docker, &pull)?.ok()?;
-    fs::write(&configuration, "{\"auths\": 5}")?;
-    product
-        .run_among(&docker, &pull)?
-        .refused(2, "config.json")?;
-    registry.stop()
-}
-
-/// A certificate for `localhost` that has signed itself, and its key.
-fn sign(certificate: &Path, key: &Path) -> Result<()> {
-    let words = [
-        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-    ];
-    let names = ["-subj", "/CN=localhost", "-addext"];
-    let made = Cmd::new("openssl")
-        .args(words)
-        .args(names)
-        .args(["subjectAltName=DNS:localhost", "-addext"])
-        .arg("basicConstraints=critical,CA:FALSE")
-        .arg("-keyout")
-        .arg(key)
-        .arg("-out")
-        .arg(certificate);
-    Ok(made.run()?)
-}
-
-fn a_registry_without_proof(context: &mut Context) -> Result<()> {
-    let dir = context.dir().join("proof");
-    fs::create_dir(&dir)?;
-    let (certificate, key) = (dir.join("certificate.pem"), dir.join("key.pem"));
-    sign(&certificate, &key)?;
-    let access = Access {
-        certificate: Some((&certificate, &key)),
-        ..Access::default()
-    };
-    let registry = Registry::start_for(&dir.join("registry"), &access)?;
-    let product = Product::empty(context)?;
-    load_two(&product)?;
-    let there = registry.name("one:1");
-    product.ok(&["tag", "one:1", &there])?;
-    product.run(&["push", &there])?.refused(69, INSECURE)?;
-    product.ok(&["push", INSECURE, &there])?;
-    product.run(&["pull", &there])?.refused(69, INSECURE)?;
-    let host = there.split('/').next().unwrap_or_default();
-    let configuration = dir.join("config.json");
-    fs::write(
-        &configuration,
-        json!({"insecure-registries": [host]}).to_string(),
-    )?;
-    let path = configuration.display().to_string();
-    let told = [("COWLAB_CONFIG", path.as_str())];
-    product.run_among(&told, &["pull", &there])?.ok()?;
-    // Who is vouched for needs no such word.
-    let own = certificate.display().to_string();
-    let vouched = [("SSL_CERT_FILE", own.as_str())];
-    product.run_among(&vouched, &["pull", &there])?.ok()?;
-    fs::write(
-        &configuration,
-        json!({"insecure-registers": [host]}).to_string(),
-    )?;
-    let unknown = product.run_among(&told, &["images"])?;
-    unknown.refused(2, "insecure-registers")?;
-    registry.stop()
-}

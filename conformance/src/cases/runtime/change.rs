@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::context::Result;
 use crate::prelude::*;
-use crate::product::{BASE, Product, until};
-use crate::support::program::{inspect, text, texts};
+use crate::product::{BASE, Product};
+use crate::support::program::text;
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -48,7 +48,12 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container commit"],
         catalogue: &["S08"],
         impact: Impact::Performance,
-        run: Some(commit_compares_once),
+        program: &[
+            // The mount point of the volume is made in the container's layer, and no change.
+            run("run --name con -v data:/made base sh -c 'echo new >/new'"),
+            script(r#"COWLAB_LOG=debug "$COWLAB" commit con two 2>&1 | grep compared | grep -c '"container/'"#).prints("1"),
+            run("run --rm two sh -c 'cat /new; [ -e /made ] || echo none'").prints("new\nnone"),
+        ],
         ..super::BASE
     },
     Case {
@@ -57,7 +62,22 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container commit"],
         catalogue: &["S07"],
         impact: Impact::DataLoss,
-        run: Some(commit_keeps_exactly_the_change),
+        program: &[
+            // It runs, and is paused for the time of the commit.
+            run("run -d --name con base sh -c 'echo new >/etc/new; echo more >>/testfile; rm /etc/group; mkdir /d; sleep 1000'"),
+            script(r#"until "$COWLAB" exec con ls /d; do sleep 0.1; done"#),
+            run("commit con two:1"),
+            run("image inspect base").json(&[("/0/RootFS/Layers/1", "none")]).keeps(&[("/0/RootFS/Layers/0", "base")]),
+            run("image inspect two:1")
+                .json(&[("/0/RootFS/Layers/0", "{base}"), ("/0/RootFS/Layers/2", "none")])
+                .keeps(&[("/0/RootFS/Layers/1", "change")]),
+            run("run --name of-two two:1 sh -c 'cat /testfile /etc/new; ls /etc/group || echo gone'")
+                .prints("testmore\nnew\ngone"),
+            run("diff of-two").prints(""),
+            run("run --rm base cat /testfile").prints("test"),
+            run("diff con").prints(CHANGED),
+            run("exec con cat /etc/new").prints("new"),
+        ],
         ..super::BASE
     },
     Case {
@@ -133,71 +153,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
     },
 ];
 
-const CHANGE: &str =
-    "cat /etc/passwd; echo new >/etc/new; echo more >>/testfile; rm /etc/group; mkdir /d";
 const CHANGED: &str = "A /d\nC /etc\nD /etc/group\nA /etc/new\nC /testfile";
-
-/// The diff ids of an image.
-fn layers(product: &Product, image: &str) -> Result<Vec<String>> {
-    texts(&inspect(product, image)?, "/RootFS/Layers")
-}
-
-fn commit_keeps_exactly_the_change(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "con",
-        BASE,
-        "sh",
-        "-c",
-        &format!("{CHANGE}; sleep 1000"),
-    ])?;
-    // It runs, and is paused for the time of the commit.
-    until("the container has made /d", || {
-        Ok(product.run(&["exec", "con", "ls", "/d"])?.code == 0)
-    })?;
-    product.ok(&["commit", "con", "two:1"])?;
-    let (below, above) = (layers(&product, BASE)?, layers(&product, "two:1")?);
-    expect("two:1", "layers", below.len() + 1, above.len())?;
-    expect(
-        "two:1",
-        "begins with the layers of its base",
-        true,
-        above.starts_with(&below),
-    )?;
-    product.says(
-        &[
-            "run",
-            "--name",
-            "of-two",
-            "two:1",
-            "sh",
-            "-c",
-            "cat /testfile /etc/new; ls /etc/group || echo gone",
-        ],
-        "testmore\nnew\ngone",
-    )?;
-    product.says(&["diff", "of-two"], "")?;
-    product.says(&["run", "--rm", BASE, "cat", "/testfile"], "test")?;
-    product.says(&["diff", "con"], CHANGED)?;
-    product.says(&["exec", "con", "cat", "/etc/new"], "new")
-}
-
-fn commit_compares_once(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    // The mount point of the volume is made in the container's layer, and no change.
-    let run = ["run", "--name", "con", "-v", "data:/made", BASE];
-    product.ok(&[&run[..], &["sh", "-c", "echo new >/new"]].concat())?;
-    let ran = product.run_among(&[("COWLAB_LOG", "debug")], &["commit", "con", "two"])?;
-    let is_told = |line: &&str| line.contains("compared") && line.contains("\"container/");
-    let compared = ran.err.lines().filter(is_told).count();
-    ran.ok()?;
-    expect("commit", "comparisons", 1, compared)?;
-    let look = ["sh", "-c", "cat /new; [ -e /made ] || echo none"];
-    product.says(&[&["run", "--rm", "two"], &look[..]].concat(), "new\nnone")
-}
 
 fn a_changed_base_layer_is_named_and_repaired(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;

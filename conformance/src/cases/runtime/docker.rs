@@ -1,10 +1,8 @@
 //! What hands and scripts that know docker ask of lists: formats, filters, labels.
 
-use serde_json::{Value, json};
-
 use crate::context::Result;
 use crate::prelude::*;
-use crate::product::{BASE, Product};
+use crate::product::Product;
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -13,7 +11,40 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container ls, --format"],
         catalogue: &["S18"],
         impact: Impact::AppVisible,
-        run: Some(lists_in_json_have_dockers_members),
+        program: &[
+            run("create --name con -l a=b -v data:/m base sleep 1000").saves("id"),
+            run("ps -a --no-trunc --format json").json(&[
+                ("/ID", "{id}"),
+                ("/Image", "base"),
+                ("/Command", "\"sleep 1000\""),
+                ("/Names", "con"),
+                ("/Labels", "a=b"),
+                ("/State", "created"),
+                ("/Status", "Created"),
+                ("/Mounts", "data"),
+                ("/LocalVolumes", "1"),
+                ("/Networks", "none"),
+                ("/Ports", ""),
+            ]),
+            run("images --format json")
+                .json(&[("/Repository", "base"), ("/Tag", "latest")])
+                .saves("images"),
+            run("volume ls --format json").json(&[
+                ("/Name", "data"),
+                ("/Driver", "local"),
+                ("/Scope", "local"),
+                ("/Labels", ""),
+            ]),
+            run("history base --format json").json(&[("/CreatedBy", "Imported")]),
+            run("layer ls --format json").json(&[("/Parent", "<base>"), ("/Images", "1")]),
+            script(r#""$COWLAB" system df --format json | head -n 1"#)
+                .json(&[("/Type", "Images"), ("/TotalCount", "1"), ("/Active", "1")]),
+            run("images --format '{{json .}}'").prints("{images}"),
+            run(r#"ps -a --format 'table {{.Names}}\t{{.Label "a"}}'"#).prints("NAMES   a\ncon     b"),
+            run("ps --format 'table {{.Names}}'").prints("NAMES"),
+            run("ps -aq --no-trunc --format {{.Names}}").prints("{id}"),
+            run("images -q --format {{.Tag}}").prints("latest"),
+        ],
         ..super::BASE
     },
     Case {
@@ -279,63 +310,6 @@ const COMPLETE: &str = r#"
     complete_words cowlab run --network h
     complete_words cowlab moni
 "#;
-
-/// A line of a list in JSON.
-fn line(product: &Product, words: &[&str]) -> Result<Value> {
-    let out = product.ok(&[words, &["--format", "json"]].concat())?;
-    match out.lines().next() {
-        Some(line) => Ok(serde_json::from_str(line)?),
-        None => Err(Difference::new(words.join(" "), "lines", "some", "none")),
-    }
-}
-
-fn lists_in_json_have_dockers_members(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let create = ["create", "--name", "con", "-l", "a=b", "-v", "data:/m"];
-    let id = product.ok(&[&create[..], &[BASE, "sleep", "1000"]].concat())?;
-    for (words, members) in [
-        (
-            &["ps", "-a", "--no-trunc"][..],
-            json!({"ID": id, "Image": BASE, "Command": "\"sleep 1000\"", "Names": "con", "Labels": "a=b", "State": "created",
-                "Status": "Created", "Mounts": "data", "LocalVolumes": "1", "Networks": "none", "Ports": ""}),
-        ),
-        (&["images"], json!({"Repository": BASE, "Tag": "latest"})),
-        (
-            &["volume", "ls"],
-            json!({"Name": "data", "Driver": "local", "Scope": "local", "Labels": ""}),
-        ),
-        (&["history", BASE], json!({"CreatedBy": "Imported"})),
-        (&["layer", "ls"], json!({"Parent": "<base>", "Images": "1"})),
-        (
-            &["system", "df"],
-            json!({"Type": "Images", "TotalCount": "1", "Active": "1"}),
-        ),
-    ] {
-        let found = line(&product, words)?;
-        for (name, wanted) in members.as_object().into_iter().flatten() {
-            let what = format!("{} {name}", words.join(" "));
-            expect(what, "value", wanted, &found[name])?;
-        }
-    }
-    let whole = product.ok(&["images", "--format", "json"])?;
-    product.says(&["images", "--format", "{{json .}}"], &whole)?;
-    let table = [
-        "ps",
-        "-a",
-        "--format",
-        "table {{.Names}}\\t{{.Label \"a\"}}",
-    ];
-    product.says(&table, "NAMES   a\ncon     b")?;
-    product.says(&["ps", "--format", "table {{.Names}}"], "NAMES")?;
-    let both = product.run(&["ps", "-aq", "--no-trunc", "--format", "{{.Names}}"])?;
-    expect(
-        "-q beside --format",
-        "output",
-        &format!("{id}\n"),
-        &both.out,
-    )?;
-    product.says(&["images", "-q", "--format", "{{.Tag}}"], "latest")
-}
 
 fn completions_and_man_pages(context: &mut Context) -> Result<()> {
     let product = Product::empty(context)?;

@@ -12,7 +12,7 @@ use crate::prelude::*;
 use crate::product::layered::{Layered, architecture, oci_archive};
 use crate::product::registry::Registry;
 use crate::product::{Product, debian};
-use crate::support::program::{INSECURE, inspect, load_two, push, text, texts};
+use crate::support::program::{INSECURE, ONE, inspect, load_two, text, texts};
 use cowlab_tarball::Entry;
 
 pub(in crate::cases) const CASES: &[Case] = &[
@@ -23,7 +23,36 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S09"],
         impact: Impact::DataLoss,
         needs: &[Need::Program("skopeo"), Need::Program("docker-registry")],
-        run: Some(skopeo_knows_the_digests),
+        program: &[
+            registry(&[]),
+            layered("one:1", ONE),
+            run("image inspect one:1")
+                .json(&[("/0/Manifests/1", "none")])
+                .keeps(&[("/0/Id", "id"), ("/0/Manifests/0", "manifest")]),
+            run("save --format oci-dir -o {dir}/layout one:1"),
+            run("tag one:1 {registry}/one:1"),
+            run("push --tls-verify=false {registry}/one:1").with(&["{manifest}"]),
+            script("skopeo inspect oci:{dir}/layout:1").json(&[("/Digest", "{manifest}")]),
+            script("skopeo inspect --tls-verify=false docker://{registry}/one:1")
+                .json(&[("/Digest", "{manifest}")]),
+            script("skopeo inspect --raw oci:{dir}/layout:1")
+                .json(&[("/config/digest", "{id}")])
+                .saves("raw"),
+            script("skopeo inspect --raw --tls-verify=false docker://{registry}/one:1")
+                .prints("{raw}"),
+            // And back: from the registry as an archive of docker's, from the layout into the registry.
+            run("rmi one:1 {registry}/one:1"),
+            script(
+                "skopeo copy --src-tls-verify=false docker://{registry}/one:1 docker-archive:{dir}/archive.tar:back:1",
+            ),
+            run("load -i {dir}/archive.tar"),
+            run("image inspect -f {{.Id}} back:1").prints("{id}"),
+            script(
+                "skopeo copy --dest-tls-verify=false oci:{dir}/layout:1 docker://{registry}/theirs:1",
+            ),
+            run("pull --tls-verify=false {registry}/theirs:1").with(&["{manifest}"]),
+            run("image inspect -f {{.Id}} {registry}/theirs:1").prints("{id}"),
+        ],
         ..super::BASE
     },
     Case {
@@ -76,78 +105,6 @@ fn judge(words: &[&str]) -> Result<String> {
     let (program, arguments) = words.split_first().unwrap_or((&"", &[]));
     let text = Cmd::new(program).args(arguments).read()?;
     Ok(text.trim_end().to_owned())
-}
-
-fn document(words: &[&str]) -> Result<Value> {
-    Ok(serde_json::from_str(&judge(words)?)?)
-}
-
-/// The digests of the compressed layers as a manifest has them.
-fn layers_of(manifest: &Value) -> String {
-    let layers = manifest["layers"].as_array();
-    let digests = layers
-        .into_iter()
-        .flatten()
-        .filter_map(|layer| layer["digest"].as_str());
-    digests.collect::<Vec<_>>().join(" ")
-}
-
-fn skopeo_knows_the_digests(context: &mut Context) -> Result<()> {
-    let registry = Registry::start(&context.dir().join("registry"))?;
-    let product = Product::empty(context)?;
-    load_two(&product)?;
-    let place = |name: &str| context.dir().join(name).display().to_string();
-    let ours = inspect(&product, "one:1")?;
-    let (id, manifest) = (text(&ours, "/Id")?, texts(&ours, "/Manifests")?.join(" "));
-    let layout = place("layout");
-    product.ok(&["save", "--format", "oci-dir", "-o", &layout, "one:1"])?;
-    let there = registry.name("one:1");
-    let pushed = push(&product, "one:1", &there)?;
-    expect("push", "digest", manifest.clone(), pushed)?;
-    let (saved, sent) = (format!("oci:{layout}:1"), format!("docker://{there}"));
-    let mut layers = Vec::new();
-    for source in [&saved, &sent] {
-        let seen = document(&["skopeo", "inspect", INSECURE, source])?;
-        expect(
-            "skopeo inspect",
-            "Digest",
-            manifest.clone(),
-            text(&seen, "/Digest")?,
-        )?;
-        let raw = document(&["skopeo", "inspect", INSECURE, "--raw", source])?;
-        expect(
-            "skopeo inspect",
-            "configuration",
-            id.clone(),
-            text(&raw, "/config/digest")?,
-        )?;
-        layers.push(layers_of(&raw));
-    }
-    expect(
-        "skopeo inspect",
-        "layers",
-        layers[0].clone(),
-        layers[1].clone(),
-    )?;
-    // And back: from the registry as an archive of docker's, from the layout into the registry.
-    product.ok(&["rmi", "one:1", &there])?;
-    let archive = place("archive.tar");
-    let source = format!("docker-archive:{archive}:back:1");
-    judge(&["skopeo", "copy", "--src-tls-verify=false", &sent, &source])?;
-    product.ok(&["load", "-i", &archive])?;
-    expect(
-        "load",
-        "id",
-        id.clone(),
-        text(&inspect(&product, "back:1")?, "/Id")?,
-    )?;
-    let theirs = registry.name("theirs:1");
-    let target = format!("docker://{theirs}");
-    judge(&["skopeo", "copy", "--dest-tls-verify=false", &saved, &target])?;
-    let pulled = product.ok(&["pull", INSECURE, &theirs])?;
-    expect("pull", "digest", true, pulled.contains(&manifest))?;
-    expect("pull", "id", id, text(&inspect(&product, &theirs)?, "/Id")?)?;
-    registry.stop()
 }
 
 fn a_list_in_a_registry(context: &mut Context) -> Result<()> {

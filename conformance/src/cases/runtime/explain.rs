@@ -1,10 +1,10 @@
 //! What the program says of layers: where a path comes from, what a write copies, what a run cost.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::context::Result;
 use crate::prelude::*;
-use crate::product::{BASE, Product};
+use crate::product::Product;
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -13,7 +13,41 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, storage drivers, Images and layers"],
         catalogue: &["S02", "S11"],
         impact: Impact::AppVisible,
-        run: Some(where_names_the_layer),
+        program: &[
+            script(MAKE_TWO),
+            run("create --name con two:1 sleep 1000"),
+            run("image inspect two:1").keeps(&[("/0/Layers/0/chain_id", "base")]),
+            run("where /srv/data --container con --json").json(OF_THE_BASE),
+            run("where /testfile --container con --json").json(CHANGED),
+            run("where /link/group --container con --json").json(REMOVED),
+            run("where /srv --container con --json").json(MERGED),
+            run("where /none -c con").fails(2, &["/none"]),
+            // The same whether it runs or not.
+            run("start con"),
+            run("where /srv/data --container con --json").json(OF_THE_BASE),
+            run("where /testfile --container con --json").json(CHANGED),
+            run("where /link/group --container con --json").json(REMOVED),
+            run("where /srv --container con --json").json(MERGED),
+            run("where /none -c con").fails(2, &["/none"]),
+            // Its own layer, and everything below it.
+            run("exec con sh -c 'echo x >>/testfile; rm /big'"),
+            run("where /testfile --container con --json").json(&[
+                ("/layers/0/part", "shown"),
+                ("/layers/0/step", "null"),
+                ("/layers/1/part", "hidden"),
+                ("/layers/1/step", "the second step"),
+                ("/layers/2/part", "hidden"),
+                ("/layers/2/step", "Imported"),
+                ("/layers/3", "none"),
+            ]),
+            run("where /big --container con --json").json(&[
+                ("/layers/0/part", "removes"),
+                ("/layers/0/step", "null"),
+                ("/layers/1/part", "hidden"),
+                ("/layers/1/step", "the second step"),
+                ("/layers/2", "none"),
+            ]),
+        ],
         ..super::BASE
     },
     Case {
@@ -34,7 +68,21 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, storage, Volumes"],
         catalogue: &["S16"],
         impact: Impact::AppVisible,
-        run: Some(where_knows_mounts),
+        program: &[
+            script(MAKE_TWO),
+            run("run -d --name con -v data:/etc/data two:1 sleep 1000"),
+            run("exec con sh -c 'echo kept >/etc/data/f'"),
+            run("where /link/data/f --container con --json")
+                .json(ON_A_VOLUME)
+                .keeps(&[("/mount/place", "place")]),
+            script("cat {place}").prints("kept"),
+            run("stop -t 0 con"),
+            run("where /link/data/f --container con --json")
+                .json(ON_A_VOLUME)
+                .keeps(&[("/mount/place", "stopped")]),
+            script("cat {stopped}").prints("kept"),
+            run("diff con").prints(""),
+        ],
         ..super::BASE
     },
     Case {
@@ -52,7 +100,20 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker inspect"],
         catalogue: &["S12"],
         impact: Impact::AppVisible,
-        run: Some(inspect_finds_every_kind),
+        program: &[
+            run("create --name con -v data:/data base true"),
+            run("inspect con base data").json(&[
+                ("/0/Name", "con"),
+                ("/1/RepoTags/0", "base:latest"),
+                ("/2/name", "data"),
+            ]),
+            run("inspect --type image con").fails(2, &["no image `con`"]),
+            run("inspect nobody").fails(2, &["`nobody`"]),
+            // A volume of a container's name: the container is meant, unless it is said.
+            run("volume create con"),
+            run("inspect con").json(&[("/0/Name", "con")]),
+            run("inspect --type volume con").json(&[("/0/name", "con")]),
+        ],
         ..super::BASE
     },
     Case {
@@ -61,7 +122,22 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["OCI image specification, config.md, history"],
         catalogue: &["S08"],
         impact: Impact::AppVisible,
-        run: Some(a_history_tells_of_every_layer),
+        program: &[
+            load("bare:1", "{}"),
+            run("run --name con bare:1 touch /new"),
+            run("commit -m touched con two:1"),
+            run("image inspect two:1").keeps(&[
+                ("/0/Layers/0/chain_id", "below"),
+                ("/0/Layers/1/chain_id", "above"),
+            ]),
+            run("history two:1 --json").json(&[
+                ("/0/created_by", "touched"),
+                ("/0/layer", "{above}"),
+                ("/1/created_by", "null"),
+                ("/1/layer", "{below}"),
+                ("/2", "none"),
+            ]),
+        ],
         ..super::BASE
     },
 ];
@@ -70,76 +146,60 @@ pub(in crate::cases) const CASES: &[Case] = &[
 const SIZE: u64 = 300_000;
 
 /// Makes `two` of the base: a file of its own, one changed, one removed.
-fn make_two(product: &Product) -> Result<()> {
-    let change = "dd if=/dev/zero of=/big bs=1000 count=300; echo more >>/testfile; rm /etc/group; echo x >/srv/new; ln -s etc /link";
-    product.ok(&["run", "--name", "maker", BASE, "sh", "-c", change])?;
-    product.ok(&["commit", "-m", "the second step", "maker", "two:1"])?;
-    product.ok(&["rm", "maker"]).map(drop)
-}
+const MAKE_TWO: &str = r#""$COWLAB" run --name maker base sh -c 'dd if=/dev/zero of=/big bs=1000 count=300; echo more >>/testfile; rm /etc/group; echo x >/srv/new; ln -s etc /link' &&
+    "$COWLAB" commit -m "the second step" maker two:1 && "$COWLAB" rm maker"#;
+
+/// What `where` tells of a file of the base, in `two`.
+const OF_THE_BASE: &[(&str, &str)] = &[
+    ("/layers/0/part", "shown"),
+    ("/layers/0/step", "Imported"),
+    ("/layers/0/chain_id", "{base}"),
+    ("/layers/1", "none"),
+];
+
+/// What it tells of the file that was changed.
+const CHANGED: &[(&str, &str)] = &[
+    ("/layers/0/part", "shown"),
+    ("/layers/0/step", "the second step"),
+    ("/layers/1/part", "hidden"),
+    ("/layers/1/step", "Imported"),
+    ("/layers/2", "none"),
+];
+
+/// What it tells of the file that was removed.
+const REMOVED: &[(&str, &str)] = &[
+    ("/shown", "null"),
+    ("/layers/0/part", "removes"),
+    ("/layers/0/step", "the second step"),
+    ("/layers/1/part", "hidden"),
+    ("/layers/1/step", "Imported"),
+    ("/layers/2", "none"),
+];
+
+/// What it tells of a directory of both.
+const MERGED: &[(&str, &str)] = &[
+    ("/layers/0/part", "shown"),
+    ("/layers/0/step", "the second step"),
+    ("/layers/1/part", "merged"),
+    ("/layers/1/step", "Imported"),
+    ("/layers/2", "none"),
+];
+
+/// What it tells of a file of the volume `data`.
+const ON_A_VOLUME: &[(&str, &str)] = &[
+    ("/path", "/etc/data/f"),
+    ("/mount/type", "volume"),
+    ("/mount/name", "data"),
+    ("/would_copy", "null"),
+];
 
 fn origin(product: &Product, path: &str, container: &str) -> Result<Value> {
     product.json(&["where", path, "--container", container, "--json"])
 }
 
-/// What each layer has to do with a path, and by which step.
-fn parts(origin: &Value) -> String {
-    let layers = origin["layers"].as_array().into_iter().flatten();
-    let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let part = |layer: &Value| format!("{} by {}", word(&layer["part"]), word(&layer["step"]));
-    layers.map(part).collect::<Vec<_>>().join(", ")
-}
-
-fn where_names_the_layer(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    make_two(&product)?;
-    product.ok(&["create", "--name", "con", "two:1", "sleep", "1000"])?;
-    let inspected = product.json(&["image", "inspect", "two:1"])?;
-    let chain_id = inspected.pointer("/0/Layers/0/chain_id").cloned();
-    // The same whether it runs or not.
-    for is_running in [false, true] {
-        if is_running {
-            product.ok(&["start", "con"])?;
-        }
-        let base = origin(&product, "/srv/data", "con")?;
-        expect("/srv/data", "layers", "shown by Imported", &parts(&base))?;
-        let told = base.pointer("/layers/0/chain_id").cloned();
-        expect("/srv/data", "is the base layer", true, told == chain_id)?;
-        let changed = parts(&origin(&product, "/testfile", "con")?);
-        let expected = "shown by the second step, hidden by Imported";
-        expect("/testfile", "layers", expected, &changed)?;
-        let removed = origin(&product, "/link/group", "con")?;
-        let expected = "removes by the second step, hidden by Imported";
-        expect("/etc/group", "layers", expected, &parts(&removed))?;
-        expect(
-            "/etc/group",
-            "is shown",
-            false,
-            removed["shown"].is_object(),
-        )?;
-        let directory = parts(&origin(&product, "/srv", "con")?);
-        let expected = "shown by the second step, merged by Imported";
-        expect("/srv", "layers", expected, &directory)?;
-        product
-            .run(&["where", "/none", "-c", "con"])?
-            .refused(2, "/none")?;
-    }
-    // Its own layer, and everything below it.
-    product.ok(&["exec", "con", "sh", "-c", "echo x >>/testfile; rm /big"])?;
-    let changed = parts(&origin(&product, "/testfile", "con")?);
-    let expected = "shown by -, hidden by the second step, hidden by Imported";
-    expect("/testfile", "layers", expected, &changed)?;
-    let removed = parts(&origin(&product, "/big", "con")?);
-    expect(
-        "/big",
-        "layers",
-        "removes by -, hidden by the second step",
-        &removed,
-    )
-}
-
 fn where_tells_what_a_write_copies(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
-    make_two(&product)?;
+    product.script(MAKE_TWO)?.ok()?;
     product.ok(&["run", "-d", "--name", "con", "two:1", "sleep", "1000"])?;
     let before = origin(&product, "/big", "con")?;
     let cost = &before["would_copy"];
@@ -199,66 +259,9 @@ fn where_tells_what_a_write_copies(context: &mut Context) -> Result<()> {
     )
 }
 
-fn where_knows_mounts(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    make_two(&product)?;
-    let run = [
-        "run",
-        "-d",
-        "--name",
-        "con",
-        "-v",
-        "data:/etc/data",
-        "two:1",
-        "sleep",
-        "1000",
-    ];
-    product.ok(&run)?;
-    let write = "echo kept >/etc/data/f";
-    product.ok(&["exec", "con", "sh", "-c", write])?;
-    for _ in 0..2 {
-        let told = origin(&product, "/link/data/f", "con")?;
-        expect(
-            "/link/data/f",
-            "path",
-            "/etc/data/f",
-            told["path"].as_str().unwrap_or_default(),
-        )?;
-        let mount = &told["mount"];
-        expect(
-            "/etc/data/f",
-            "mount",
-            "volume",
-            mount["type"].as_str().unwrap_or_default(),
-        )?;
-        expect(
-            "/etc/data/f",
-            "volume",
-            "data",
-            mount["name"].as_str().unwrap_or_default(),
-        )?;
-        let place = mount["place"].as_str().unwrap_or_default();
-        let content = std::fs::read_to_string(place)?;
-        expect(
-            "/etc/data/f",
-            "content where it is on the host",
-            "kept\n",
-            &content,
-        )?;
-        expect(
-            "/etc/data/f",
-            "would copy",
-            false,
-            told["would_copy"].is_object(),
-        )?;
-        product.ok(&["stop", "-t", "0", "con"])?;
-    }
-    product.says(&["diff", "con"], "")
-}
-
 fn storage_stats_are_of_the_run(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
-    make_two(&product)?;
+    product.script(MAKE_TWO)?.ok()?;
     let change = "echo x >>/big; rm /testfile; echo new >/new; echo said; exit 3";
     let run = [
         "run",
@@ -303,61 +306,4 @@ fn storage_stats_are_of_the_run(context: &mut Context) -> Result<()> {
     product.says(&["ps", "-aq"], "")?;
     let detached = ["run", "-d", "--storage-stats", "two:1", "true"];
     product.run(&detached)?.refused(125, "--storage-stats")
-}
-
-fn inspect_finds_every_kind(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.ok(&["create", "--name", "con", "-v", "data:/data", BASE, "true"])?;
-    let found = product.json(&["inspect", "con", BASE, "data"])?;
-    let told = |pointer: &str| {
-        found
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    expect("inspect", "container", "con", told("/0/Name"))?;
-    let tag = told("/1/RepoTags/0");
-    expect("inspect", "image", true, tag.starts_with(BASE))?;
-    expect("inspect", "volume", "data", told("/2/name"))?;
-    product
-        .run(&["inspect", "--type", "image", "con"])?
-        .refused(2, "no image `con`")?;
-    product
-        .run(&["inspect", "nobody"])?
-        .refused(2, "`nobody`")?;
-    // A volume of a container's name: the container is meant, unless it is said.
-    product.ok(&["volume", "create", "con"])?;
-    let first = product.json(&["inspect", "con"])?;
-    let named = first.pointer("/0/Name").and_then(Value::as_str);
-    expect(
-        "inspect",
-        "container first",
-        "con",
-        named.unwrap_or_default(),
-    )?;
-    let volume = product.json(&["inspect", "--type", "volume", "con"])?;
-    let named = volume.pointer("/0/name").and_then(Value::as_str);
-    expect("inspect", "volume", "con", named.unwrap_or_default())
-}
-
-fn a_history_tells_of_every_layer(context: &mut Context) -> Result<()> {
-    let product = Product::empty(context)?;
-    product.load("bare:1", &json!({}))?;
-    product.ok(&["run", "--name", "con", "bare:1", "touch", "/new"])?;
-    product.ok(&["commit", "-m", "touched", "con", "two:1"])?;
-    let inspected = product.json(&["image", "inspect", "two:1"])?;
-    let chain_id = |depth: usize| inspected[0]["Layers"][depth]["chain_id"].clone();
-    let history = product.json(&["history", "two:1", "--json"])?;
-    let steps = [("touched", chain_id(1)), ("", chain_id(0))];
-    let told = history.as_array().map_or(0, Vec::len);
-    expect("two:1", "steps", steps.len(), told)?;
-    for (number, (by, layer)) in steps.into_iter().enumerate() {
-        let step = &history[number];
-        let what = format!("step {number}");
-        let told = step["created_by"].as_str().unwrap_or_default();
-        expect(&what, "is told by", by, told)?;
-        expect(&what, "has a layer", true, layer.is_string())?;
-        expect(&what, "is of its layer", &layer, &step["layer"])?;
-    }
-    Ok(())
 }

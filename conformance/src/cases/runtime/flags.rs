@@ -48,7 +48,15 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["podman(1), GLOBAL OPTIONS"],
         catalogue: &["S18"],
         impact: Impact::AppVisible,
-        run: Some(flags_before_the_verb),
+        program: &[
+            run("volume create data"),
+            script(r#"root=$COWLAB_ROOT; unset COWLAB_ROOT COWLAB_DRIVER; "$COWLAB" --root "$root" --json volume ls"#)
+                .json(&[("/0/name", "data")]),
+            script(r#"root=$COWLAB_ROOT; unset COWLAB_ROOT COWLAB_DRIVER; "$COWLAB" --json volume --root "$root" ls"#)
+                .json(&[("/0/name", "data")]),
+            script(r#"root=$COWLAB_ROOT; unset COWLAB_ROOT COWLAB_DRIVER; "$COWLAB" volume ls --json --root "$root""#)
+                .json(&[("/0/name", "data")]),
+        ],
         ..super::BASE
     },
     Case {
@@ -98,7 +106,13 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["errno(3)"],
         catalogue: &["S06"],
         impact: Impact::AppVisible,
-        run: Some(a_start_that_fails_has_its_cause),
+        program: &[
+            run("run --rm -w /testfile base true").fails(125, &["ENOTDIR"]),
+            run("create --name con --tmpfs /m:size=zz base true"),
+            run("start con").fails(125, &["EINVAL"]),
+            run("run -d --name box base sleep 1000"),
+            run("exec -w /nowhere box true").fails(125, &["ENOENT"]),
+        ],
         ..super::BASE
     },
     Case {
@@ -116,7 +130,21 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker version"],
         catalogue: &["S07"],
         impact: Impact::Cosmetic,
-        run: Some(version_of_the_program),
+        program: &[
+            run("version --format json")
+                .json(&[("/Server", "null")])
+                .keeps(&[
+                    ("/Client/Version", "version"),
+                    ("/Client/Os", "os"),
+                    ("/Client/Arch", "architecture"),
+                    ("/Client/KernelVersion", "kernel"),
+                    ("/Client/RuntimeSpec", "specification"),
+                    ("/Client/Drivers", "drivers"),
+                ]),
+            script("echo '{drivers}'").with(&["\"{driver}\""]),
+            run("version -f {{.Client.Version}}").prints("{version}"),
+            run("version").with(&["Client: cowlab"]),
+        ],
         ..super::BASE
     },
 ];
@@ -141,28 +169,6 @@ fn read_only_binds_to_the_bottom(context: &mut Context) -> Result<()> {
         }
     }
     drop(mounted);
-    Ok(())
-}
-
-fn flags_before_the_verb(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    product.ok(&["volume", "create", "data"])?;
-    let root = product.root().display().to_string();
-    for words in [
-        &["--root", &root, "--json", "volume", "ls"][..],
-        &["--json", "volume", "--root", &root, "ls"],
-        &["volume", "ls", "--json", "--root", &root],
-    ] {
-        let out = Cmd::new(program()?).args(words).output()?.stdout;
-        let listed: serde_json::Value = serde_json::from_slice(&out)
-            .map_err(|error| Difference::new(words.join(" "), "output", "JSON", error))?;
-        expect(
-            words.join(" "),
-            "volume",
-            "\"data\"",
-            &listed[0]["name"].to_string(),
-        )?;
-    }
     Ok(())
 }
 
@@ -205,19 +211,6 @@ fn cp_of_streams(context: &mut Context) -> Result<()> {
     product.says(&["exec", "con", "sh", "-c", look], "7 8\ntext")
 }
 
-fn a_start_that_fails_has_its_cause(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let file = ["run", "--rm", "-w", "/testfile", BASE, "true"];
-    product.run(&file)?.refused(125, "ENOTDIR")?;
-    let memory = ["--tmpfs", "/m:size=zz", BASE, "true"];
-    product.ok(&[&["create", "--name", "con"], &memory[..]].concat())?;
-    product.run(&["start", "con"])?.refused(125, "EINVAL")?;
-    product.ok(&["run", "-d", "--name", "box", BASE, "sleep", "1000"])?;
-    let elsewhere = ["exec", "-w", "/nowhere", "box", "true"];
-    let code = product.run(&elsewhere)?.code;
-    product.run(&elsewhere)?.refused(code, "ENOENT")
-}
-
 fn a_root_with_a_long_path_is_refused(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
     let run = |length: usize| -> Result<(i32, String)> {
@@ -243,23 +236,4 @@ fn a_root_with_a_long_path_is_refused(context: &mut Context) -> Result<()> {
     let (_, said) = run(481)?;
     let says = said.contains("481 bytes") && said.contains("more than 480");
     expect("481 bytes", "says the length", true, says)
-}
-
-fn version_of_the_program(context: &mut Context) -> Result<()> {
-    let product = Product::empty(context)?;
-    let told = product.json(&["version", "--format", "json"])?;
-    let client = &told["Client"];
-    for name in ["Version", "Os", "Arch", "KernelVersion", "RuntimeSpec"] {
-        let is_told = client[name].as_str().is_some_and(|text| !text.is_empty());
-        expect("version", name, true, is_told)?;
-    }
-    expect("version", "Server", true, told["Server"].is_null())?;
-    let drivers = client["Drivers"].as_array().into_iter().flatten();
-    let own = context.entry().name;
-    let has_own = drivers.into_iter().any(|driver| *driver == own);
-    expect("version", "this driver", true, has_own)?;
-    let version = client["Version"].as_str().unwrap_or_default();
-    product.says(&["version", "-f", "{{.Client.Version}}"], version)?;
-    let text = product.ok(&["version"])?;
-    expect("version", "text", true, text.starts_with("Client: cowlab"))
 }

@@ -3,16 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use serde_json::Value;
-
-use cowlab_layer::Digest;
-
 use crate::context::Result;
 use crate::prelude::*;
+use crate::product::Product;
 use crate::product::layered::Layered;
-use crate::product::registry::Registry;
-use crate::product::{Product, Ran};
-use crate::support::program::{INSECURE, blob, inspect, load_two, over, push, text, texts};
+use crate::support::program::{ONE, TWO, inspect, over, text, texts};
 
 const REGISTRY: &[Need] = &[Need::Program("docker-registry")];
 
@@ -25,7 +20,35 @@ pub(in crate::cases) const SEED: &[Case] = &[
         catalogue: &["S09"],
         impact: Impact::AppVisible,
         needs: REGISTRY,
-        run: Some(images_are_pulled),
+        program: &[
+            registry(&[]),
+            layered("one:1", ONE),
+            layered("two:1", TWO),
+            run("image inspect one:1").keeps(&[
+                ("/0/Id", "id"),
+                ("/0/Manifests/0", "digest"),
+                ("/0/Layers/0/blob", "shared"),
+            ]),
+            run("image inspect two:1").keeps(&[("/0/Layers/1/blob", "own")]),
+            script("echo {shared} | cut -c 8-19").saves("base"),
+            script("echo {own} | cut -c 8-19").saves("two"),
+            run("tag one:1 {registry}/one:1"),
+            run("tag two:1 {registry}/two:1"),
+            run("push --tls-verify=false {registry}/one:1").with(&["{digest}"]),
+            run("push --tls-verify=false {registry}/two:1"),
+            run("rmi one:1 two:1 {registry}/one:1 {registry}/two:1"),
+            run("pull --tls-verify=false {registry}/one:1")
+                .tells(&["{base}: Downloading; ", "{base}: Pull complete"])
+                .prints("Digest: {digest}\nStatus: Downloaded newer image for {registry}/one:1"),
+            run("pull --tls-verify=false {registry}/two:1")
+                .tells(&["{base}: Already exists", "{two}: Pull complete"])
+                .without(&["{base}: Downloading"]),
+            run("pull --tls-verify=false {registry}/one:1")
+                .prints("Digest: {digest}\nStatus: Image is up to date for {registry}/one:1"),
+            run("rmi {registry}/one:1"),
+            run("pull --tls-verify=false {registry}/one@{digest}"),
+            run("image inspect -f {{.Id}} {registry}/one@{digest}").prints("{id}"),
+        ],
         ..super::BASE
     },
     Case {
@@ -34,7 +57,12 @@ pub(in crate::cases) const SEED: &[Case] = &[
         see: &["OCI image-spec, config.md, Layer DiffID"],
         catalogue: &["S10"],
         impact: Impact::AppVisible,
-        run: Some(images_of_one_base),
+        program: &[
+            layered("one:1", ONE).keeps(&[("/0", "base"), ("/1", "one")]),
+            layered("two:1", TWO).json(&[("/0", "{base}")]).keeps(&[("/1", "two")]),
+            run("image inspect one:1").json(&[("/0/RootFS/Layers", r#"["{base}","{one}"]"#)]),
+            run("image inspect two:1").json(&[("/0/RootFS/Layers", r#"["{base}","{two}"]"#)]),
+        ],
         ..super::BASE
     },
     Case {
@@ -43,7 +71,26 @@ pub(in crate::cases) const SEED: &[Case] = &[
         see: &["OCI image-spec, config.md, Layer ChainID"],
         catalogue: &["S11"],
         impact: Impact::AppVisible,
-        run: Some(the_layer_database_leads_on),
+        program: &[
+            layered("one:1", ONE).keeps(&[("/0", "base"), ("/1", "one")]),
+            run("image inspect -f {{.Id}} one:1").saves("id"),
+            script(r#"cat "$COWLAB_ROOT/images/$(echo {id} | cut -d : -f 2).json""#)
+                .json(&[("/rootfs/diff_ids", r#"["{base}","{one}"]"#)]),
+            // The chain id of the base is its diff id.
+            script(r#"echo "$COWLAB_ROOT/layers/$(echo {base} | cut -d : -f 2)""#).saves("below"),
+            script("cat {below}/diff").prints("{base}"),
+            script("ls {below}/parent").exits(2),
+            script("cat {below}/cache-id").saves("lower"),
+            run("layer show {base}").json(&[("/cache_id", "{lower}")]),
+            run("snapshot diff --json {lower}").with(&["etc/base"]),
+            script("printf '%s %s' {base} {one} | sha256sum | cut -d ' ' -f 1").saves("chain"),
+            script(r#"echo "$COWLAB_ROOT/layers/{chain}""#).saves("above"),
+            script("cat {above}/diff").prints("{one}"),
+            script("cat {above}/parent").prints("{base}"),
+            script("cat {above}/cache-id").saves("upper"),
+            run("layer show sha256:{chain}").json(&[("/cache_id", "{upper}")]),
+            run("snapshot diff --json {upper}").with(&["one"]),
+        ],
         ..super::BASE
     },
     Case {
@@ -61,7 +108,20 @@ pub(in crate::cases) const SEED: &[Case] = &[
         see: &["docs.docker.com, storage drivers, Images and layers"],
         catalogue: &["S13"],
         impact: Impact::Cosmetic,
-        run: Some(a_root_one_can_look_into),
+        program: &[
+            run("rmi base"),
+            layered("one:1", ONE),
+            layered("two:1", TWO),
+            script(r#"cd "$COWLAB_ROOT" && for name in images layers containers volumes blobs/sha256 {driver}; do [ -d $name ] || echo $name; done"#)
+                .prints(""),
+            // Two images; their configurations, their manifests and three layers: each file is named by its digest.
+            script(
+                r#"cd "$COWLAB_ROOT" && for file in images/* blobs/sha256/*; do name=${file##*/}; echo "${name%.json}  $file"; done >{dir}/sums
+                sha256sum --quiet -c {dir}/sums && wc -l <{dir}/sums"#,
+            )
+            .prints("9"),
+            script(r#"ls "$COWLAB_ROOT/layers" | wc -l"#).prints("3"),
+        ],
         ..super::BASE
     },
 ];
@@ -71,124 +131,6 @@ fn short(digest: &str) -> &str {
         .trim_start_matches("sha256:")
         .get(..12)
         .unwrap_or_default()
-}
-
-/// A pull must have a line for each of these layers that says this of it.
-fn tells(pulled: &Ran, lines: &[(&String, &str)]) -> Result<()> {
-    for (digest, word) in lines {
-        let line = format!("{}: {word}", short(digest));
-        let is_told = pulled.err.lines().any(|said| said == line);
-        expect(&pulled.command, &line, true, is_told)?;
-    }
-    Ok(())
-}
-
-fn images_are_pulled(context: &mut Context) -> Result<()> {
-    let registry = Registry::start(&context.dir().join("registry"))?;
-    let product = Product::empty(context)?;
-    load_two(&product)?;
-    let (one, two) = (registry.name("one:1"), registry.name("two:1"));
-    let digest = push(&product, "one:1", &one)?;
-    push(&product, "two:1", &two)?;
-    let shared = blob(&product, "one:1", 0)?;
-    let own = blob(&product, "two:1", 1)?;
-    let id = text(&inspect(&product, "one:1")?, "/Id")?;
-    product.ok(&["rmi", "one:1", "two:1", &one, &two])?;
-    let pulled = product.run(&["pull", INSECURE, &one])?;
-    tells(
-        &pulled,
-        &[(&shared, "Downloading"), (&shared, "Pull complete")],
-    )?;
-    let status = format!("Digest: {digest}\nStatus: Downloaded newer image for {one}");
-    expect("first pull", "output", status, pulled.ok()?)?;
-    let pulled = product.run(&["pull", INSECURE, &two])?;
-    tells(
-        &pulled,
-        &[(&shared, "Already exists"), (&own, "Pull complete")],
-    )?;
-    let fetched = format!("{}: Downloading", short(&shared));
-    expect(
-        "second pull",
-        &fetched,
-        false,
-        pulled.err.contains(&fetched),
-    )?;
-    pulled.ok()?;
-    let again = product.ok(&["pull", INSECURE, &one])?;
-    let status = format!("Digest: {digest}\nStatus: Image is up to date for {one}");
-    expect("third pull", "output", status, again)?;
-    product.ok(&["rmi", &one])?;
-    let by_digest = format!("{}@{digest}", registry.name("one"));
-    product.ok(&["pull", INSECURE, &by_digest])?;
-    let got = text(&inspect(&product, &by_digest)?, "/Id")?;
-    expect("pull by digest", "id", id, got)?;
-    registry.stop()
-}
-
-fn images_of_one_base(context: &mut Context) -> Result<()> {
-    let product = Product::empty(context)?;
-    let expected = load_two(&product)?;
-    let mut first = BTreeSet::new();
-    for (image, diff_ids) in ["one:1", "two:1"].into_iter().zip(expected) {
-        let got = texts(&inspect(&product, image)?, "/RootFS/Layers")?;
-        expect(image, "RootFS.Layers", diff_ids.join(" "), got.join(" "))?;
-        first.extend(got.into_iter().next());
-    }
-    expect("both images", "first ids", 1, first.len())
-}
-
-/// What a file of the root says.
-fn read(product: &Product, path: &str) -> Result<String> {
-    let path = product.root().join(path);
-    Ok(fs::read_to_string(path)?.trim_end().to_owned())
-}
-
-fn the_layer_database_leads_on(context: &mut Context) -> Result<()> {
-    let product = Product::empty(context)?;
-    let [diff_ids, _] = load_two(&product)?;
-    let id = text(&inspect(&product, "one:1")?, "/Id")?;
-    let digits = |id: &str| id.trim_start_matches("sha256:").to_owned();
-    let config = read(&product, &format!("images/{}.json", digits(&id)))?;
-    let config: Value = serde_json::from_str(&config)?;
-    let listed = texts(&config, "/rootfs/diff_ids")?;
-    expect("images", "diff ids", diff_ids.join(" "), listed.join(" "))?;
-    let mut below: Option<String> = None;
-    for (diff_id, file) in diff_ids.iter().zip(["etc/base", "one"]) {
-        let chain_id = match &below {
-            None => diff_id.clone(),
-            Some(below) => Digest::of(format!("{below} {diff_id}").as_bytes()).to_string(),
-        };
-        let place = format!("layers/{}", digits(&chain_id));
-        expect(
-            file,
-            "diff",
-            diff_id.clone(),
-            read(&product, &format!("{place}/diff"))?,
-        )?;
-        let parent = product.root().join(&place).join("parent");
-        let parent = parent
-            .exists()
-            .then(|| fs::read_to_string(parent))
-            .transpose()?;
-        expect(
-            file,
-            "parent",
-            below.unwrap_or_default(),
-            parent.unwrap_or_default(),
-        )?;
-        let cache_id = read(&product, &format!("{place}/cache-id"))?;
-        let shown = product.json(&["layer", "show", &chain_id])?;
-        expect(
-            file,
-            "cache id",
-            cache_id.clone(),
-            text(&shown, "/cache_id")?,
-        )?;
-        let layer = product.ok(&["snapshot", "diff", "--json", &cache_id])?;
-        expect(file, "is in its layer", true, layer.contains(file))?;
-        below = Some(chain_id);
-    }
-    Ok(())
 }
 
 fn the_graph_finds(context: &mut Context) -> Result<()> {
@@ -271,48 +213,4 @@ fn names_are_listed(product: &Product) -> Result<()> {
         product.says(&["images", "--json", unknown], "[]")?;
     }
     product.ok(&["rmi", "image-1:2"]).map(drop)
-}
-
-fn a_root_one_can_look_into(context: &mut Context) -> Result<()> {
-    let product = Product::empty(context)?;
-    load_two(&product)?;
-    let driver = context.entry().name;
-    for name in [
-        "images",
-        "layers",
-        "containers",
-        "volumes",
-        "blobs/sha256",
-        driver,
-    ] {
-        expect(
-            name,
-            "a directory",
-            true,
-            product.root().join(name).is_dir(),
-        )?;
-    }
-    let mut named = 0;
-    for place in ["images", "blobs/sha256"] {
-        for entry in fs::read_dir(product.root().join(place))? {
-            let path = entry?.path();
-            let name = path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            let digest = Digest::of(&fs::read(&path)?).to_string();
-            expect(
-                place,
-                "the name of a file is its digest",
-                format!("sha256:{name}"),
-                digest,
-            )?;
-            named += 1;
-        }
-    }
-    // Two images; their configurations, their manifests and three layers.
-    expect("root", "files named by their digests", 9, named)?;
-    let layers = fs::read_dir(product.root().join("layers"))?.count();
-    expect("layers", "directories", 3, layers)
 }

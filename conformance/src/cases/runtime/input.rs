@@ -1,6 +1,6 @@
 //! Images that are not what they say, registries that lie or are gone, names that nothing has.
 
-use std::fs::{self, File};
+use std::fs;
 
 use serde_json::Value;
 
@@ -9,7 +9,9 @@ use crate::prelude::*;
 use crate::product::Product;
 use crate::product::layered::{Layered, architecture, docker_archive, oci_archive};
 use crate::product::registry::Registry;
-use crate::support::program::{INSECURE, base, blob, bytes, inspect, load_two, push, text, texts};
+use crate::support::program::{
+    INSECURE, ONE, base, blob, bytes, inspect, load_two, push, text, texts,
+};
 use cowlab_tarball::Entry;
 
 const REGISTRY: &[Need] = &[Need::Program("docker-registry")];
@@ -31,7 +33,31 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S12"],
         impact: Impact::AppVisible,
         needs: REGISTRY,
-        run: Some(a_name_that_nothing_has),
+        program: &[
+            registry(&[]),
+            run("tag base {registry}/one:1"),
+            run("push --tls-verify=false {registry}/one:1"),
+            run("image inspect none:1").fails(2, &["`cowlab images` lists"]),
+            run("image rm none:1").fails(2, &["`cowlab images` lists"]),
+            run("run --rm none:1").fails(125, &["none:1"]),
+            run("pull --tls-verify=false {registry}/none:1")
+                .fails(2, &["check its name and its tag"]),
+            run("pull --tls-verify=false {registry}/one:2")
+                .fails(2, &["check its name and its tag"]),
+            // Without TLS it is asked only when that is wanted.
+            run("pull {registry}/one:1").fails(69, &["--tls-verify=false"]),
+            // A system without a certificate of any authority.
+            script(
+                r#"SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/dev/null "$COWLAB" pull {registry}/one:1"#,
+            )
+            .fails(69, &["ca-certificates"]),
+            // Nothing is verified, so nothing is needed for it.
+            script(
+                r#"SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/dev/null "$COWLAB" pull --tls-verify=false {registry}/one:1"#,
+            ),
+            stop_registry(),
+            run("pull --tls-verify=false {registry}/one:1").fails(69, &["cannot be reached"]),
+        ],
         ..super::BASE
     },
     Case {
@@ -51,7 +77,32 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S09"],
         impact: Impact::DataLoss,
         needs: REGISTRY,
-        run: Some(half_a_download),
+        program: &[
+            registry(&[]),
+            layered("one:1", ONE),
+            run("image inspect one:1").keeps(&[("/0/Layers/0/blob", "layer")]),
+            run("tag one:1 {registry}/one:1"),
+            run("push --tls-verify=false {registry}/one:1"),
+            run("rmi base one:1 {registry}/one:1"),
+            script("find {dir}/registry -path */$(echo {layer} | cut -d : -f 2)/data")
+                .saves("blob"),
+            script("cp {blob} {dir}/whole; stat -c %s {blob}").saves("size"),
+            script("echo $(({size} / 2))").saves("half"),
+            script("truncate -s {half} {blob}"),
+            run("pull --tls-verify=false {registry}/one:1").exits(65),
+            run("images -q").prints(""),
+            script("cp {dir}/whole {blob}"),
+            run("pull --tls-verify=false {registry}/one:1")
+                .tells(&["Resuming after {half} of {size} bytes"]),
+            // A power cut leaves the length of a half, and not its content.
+            run("rmi {registry}/one:1"),
+            script(
+                r#"truncate -s {half} "$COWLAB_ROOT/blobs/incoming/$(echo {layer} | cut -d : -f 2)""#,
+            ),
+            run("pull --tls-verify=false {registry}/one:1")
+                .tells(&["Resuming after {half} of {size} bytes"]),
+            run("system check"),
+        ],
         ..super::BASE
     },
     Case {
@@ -78,7 +129,22 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["OCI image-spec, config.md, Layer DiffID"],
         catalogue: &["S08"],
         impact: Impact::DataLoss,
-        run: Some(layers_without_blobs),
+        program: &[
+            layered("one:1", ONE),
+            run("save -o {dir}/archive one:1"),
+            run("rmi base one:1"),
+            run("load --discard-blobs -i {dir}/archive"),
+            run("system df --json").json(&[("/blobs/total", "2"), ("/recipes/total", "2")]),
+            run("system check"),
+            run("image inspect -f {{.Id}} one:1").saves("id"),
+            run("save -o {dir}/saved one:1"),
+            run("rmi one:1"),
+            run("load -i {dir}/saved"),
+            run("image inspect -f {{.Id}} one:1").prints("{id}"),
+            run("system check"),
+            // Loaded with blobs.
+            run("system df --json").json(&[("/recipes/total", "0")]),
+        ],
         ..super::BASE
     },
 ];
@@ -128,42 +194,6 @@ fn a_base_is_kept_once(context: &mut Context) -> Result<()> {
     )
 }
 
-fn a_name_that_nothing_has(context: &mut Context) -> Result<()> {
-    let registry = Registry::start(&context.dir().join("registry"))?;
-    let product = Product::empty(context)?;
-    load_two(&product)?;
-    push(&product, "one:1", &registry.name("one:1"))?;
-    for command in ["inspect", "rm"] {
-        let ran = product.run(&["image", command, "none:1"])?;
-        ran.refused(2, "`cowlab images` lists")?;
-    }
-    product
-        .run(&["run", "--rm", "none:1"])?
-        .refused(125, "none:1")?;
-    for there in ["none:1", "one:2"] {
-        let there = registry.name(there);
-        let ran = product.run(&["pull", INSECURE, &there])?;
-        ran.refused(2, "check its name and its tag")?;
-    }
-    let there = registry.name("one:1");
-    // Without TLS it is asked only when that is wanted.
-    product.run(&["pull", &there])?.refused(69, INSECURE)?;
-    // A system without a certificate of any authority.
-    let nobody = [
-        ("SSL_CERT_FILE", "/dev/null"),
-        ("SSL_CERT_DIR", "/dev/null"),
-    ];
-    let ran = product.run_among(&nobody, &["pull", &there])?;
-    ran.refused(69, "ca-certificates")?;
-    // Nothing is verified, so nothing is needed for it.
-    product
-        .run_among(&nobody, &["pull", INSECURE, &there])?
-        .ok()?;
-    registry.stop()?;
-    let ran = product.run(&["pull", INSECURE, &there])?;
-    ran.refused(69, "cannot be reached")
-}
-
 /// No image, no layer and no blob is there, and the root is sound.
 fn expect_empty(product: &Product) -> Result<()> {
     expect(
@@ -204,48 +234,6 @@ fn a_registry_that_lies(context: &mut Context) -> Result<()> {
         fs::write(&file, &honest)?;
     }
     product.ok(&["pull", INSECURE, &by_digest])?;
-    registry.stop()
-}
-
-fn half_a_download(context: &mut Context) -> Result<()> {
-    let registry = Registry::start(&context.dir().join("registry"))?;
-    let product = Product::empty(context)?;
-    load_two(&product)?;
-    let there = registry.name("one:1");
-    push(&product, "one:1", &there)?;
-    let layer = blob(&product, "one:1", 0)?;
-    product.ok(&["rmi", "one:1", "two:1", &there])?;
-    let file = registry.file(&layer);
-    let whole = fs::read(&file)?;
-    let half = whole.len() / 2;
-    File::options()
-        .write(true)
-        .open(&file)?
-        .set_len(u64::try_from(half).unwrap_or(0))?;
-    let ran = product.run(&["pull", INSECURE, &there])?;
-    expect("pull of a half", "exit status", 65, ran.code)?;
-    expect(
-        "images",
-        "images",
-        String::new(),
-        product.ok(&["images", "-q"])?,
-    )?;
-    fs::write(&file, &whole)?;
-    let ran = product.run(&["pull", INSECURE, &there])?;
-    let line = format!("Resuming after {half} of {} bytes", whole.len());
-    expect("second pull", &line, true, ran.err.contains(&line))?;
-    ran.ok()?;
-    // A power cut leaves the length of a half, and not its content.
-    product.ok(&["rmi", &there])?;
-    let left = product.root().join("blobs/incoming");
-    fs::write(
-        left.join(layer.trim_start_matches("sha256:")),
-        vec![0; half],
-    )?;
-    let ran = product.run(&["pull", INSECURE, &there])?;
-    expect("third pull", &line, true, ran.err.contains(&line))?;
-    ran.ok()?;
-    product.ok(&["system", "check"])?;
     registry.stop()
 }
 
@@ -318,36 +306,4 @@ fn a_list_of_manifests(context: &mut Context) -> Result<()> {
     // Of what was not taken nothing is kept.
     let used = product.json(&["system", "df", "--json"])?;
     expect("system df", "blobs", 3, bytes(&used, "/blobs/total")?)
-}
-
-fn layers_without_blobs(context: &mut Context) -> Result<()> {
-    let product = Product::empty(context)?;
-    let layers = [base(), vec![Entry::file("one", "one")]];
-    let image = Layered {
-        name: "one:1",
-        layers: &layers,
-    };
-    let archive = docker_archive(&[image])?;
-    product
-        .run_with(&["load", "--discard-blobs"], &archive)?
-        .ok()?;
-    let used = product.json(&["system", "df", "--json"])?;
-    expect("system df", "blobs", 2, bytes(&used, "/blobs/total")?)?;
-    expect("system df", "recipes", 2, bytes(&used, "/recipes/total")?)?;
-    product.ok(&["system", "check"])?;
-    let id = text(&inspect(&product, "one:1")?, "/Id")?;
-    let saved = context.dir().join("saved.tar").display().to_string();
-    product.ok(&["save", "-o", &saved, "one:1"])?;
-    product.ok(&["rmi", "one:1"])?;
-    product.ok(&["load", "-i", &saved])?;
-    let inspected = inspect(&product, "one:1")?;
-    expect("saved and loaded", "id", id, text(&inspected, "/Id")?)?;
-    product.ok(&["system", "check"])?;
-    let used = product.json(&["system", "df", "--json"])?;
-    expect(
-        "system df",
-        "recipes after a load with blobs",
-        0,
-        bytes(&used, "/recipes/total")?,
-    )
 }

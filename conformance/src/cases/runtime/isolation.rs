@@ -15,7 +15,27 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["namespaces(7)", "runtime-spec, config-linux.md, Namespaces"],
         catalogue: &["S05"],
         impact: Impact::Isolation,
-        run: Some(namespaces_are_its_own),
+        program: &[
+            run("run --rm base sh -c 'echo $$'").prints("1"),
+            script("readlink /proc/self/ns/ipc").saves("ipc"),
+            run("run --rm base readlink /proc/self/ns/ipc").without(&["{ipc}"]),
+            script("readlink /proc/self/ns/mnt").saves("mnt"),
+            run("run --rm base readlink /proc/self/ns/mnt").without(&["{mnt}"]),
+            script("readlink /proc/self/ns/net").saves("net"),
+            run("run --rm base readlink /proc/self/ns/net").without(&["{net}"]),
+            script("readlink /proc/self/ns/pid").saves("pid"),
+            run("run --rm base readlink /proc/self/ns/pid").without(&["{pid}"]),
+            script("readlink /proc/self/ns/uts").saves("uts"),
+            run("run --rm base readlink /proc/self/ns/uts").without(&["{uts}"]),
+            // Where the host has no hierarchy of cgroups there is nothing to divide.
+            script("[ -e /sys/fs/cgroup/cgroup.procs ] && readlink /proc/self/ns/cgroup || echo nothing").saves("cgroup"),
+            run("run --rm base readlink /proc/self/ns/cgroup").without(&["{cgroup}"]),
+            run("run --rm --network host base readlink /proc/self/ns/net").prints("{net}"),
+            run("run --rm base sh -c 'while read name rest; do case $name in *:) echo $name;; esac; done </proc/net/dev'").prints("lo:"),
+            run("run --rm base sh -c 'while read id parent device root place rest; do echo $place; done </proc/self/mountinfo'")
+                .with(&["/proc"])
+                .without(&["{dir}"]),
+        ],
         ..super::BASE
     },
     Case {
@@ -62,42 +82,6 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ..super::BASE
     },
 ];
-
-fn namespaces_are_its_own(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let run = |flags: &[&str], script: &str| {
-        product.ok(&[&["run", "--rm"], flags, &[BASE, "sh", "-c", script]].concat())
-    };
-    expect("$$", "process", "1".to_owned(), run(&[], "echo $$")?)?;
-    for kind in ["cgroup", "ipc", "mnt", "net", "pid", "uts"] {
-        let path = format!("/proc/self/ns/{kind}");
-        let ours = std::fs::read_link(&path)?.display().to_string();
-        let theirs = run(&[], &format!("readlink {path}"))?;
-        // Where the host has no hierarchy of cgroups there is nothing to divide.
-        if kind != "cgroup" || Path::new("/sys/fs/cgroup/cgroup.procs").exists() {
-            expect(kind, "a namespace of its own", true, ours != theirs)?;
-        }
-    }
-    let ours = std::fs::read_link("/proc/self/ns/net")?
-        .display()
-        .to_string();
-    let shared = run(&["--network", "host"], "readlink /proc/self/ns/net")?;
-    expect("--network host", "namespace", ours, shared)?;
-    let devices = run(
-        &[],
-        "cat /proc/net/dev | while read name rest; do echo $name; done",
-    )?;
-    let devices: Vec<_> = devices.lines().filter(|name| name.ends_with(':')).collect();
-    expect("network", "devices", "lo:".to_owned(), devices.join(" "))?;
-    let mounts = run(&[], "cat /proc/self/mountinfo")?;
-    let place = context.dir().display().to_string();
-    let seen = mounts.lines().filter(|line| {
-        line.split(' ')
-            .nth(4)
-            .is_some_and(|at| at.starts_with(&place))
-    });
-    expect("mounts", "of the host", 0, seen.count())
-}
 
 fn the_kernel_is_out_of_reach(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;

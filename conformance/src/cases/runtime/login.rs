@@ -15,7 +15,7 @@ use crate::context::Result;
 use crate::prelude::*;
 use crate::product::front::{Answer, Front, Request};
 use crate::product::layered::Layered;
-use crate::product::registry::{Access, Registry};
+use crate::product::registry::Registry;
 use crate::product::{Product, Ran};
 use crate::support::program::{CREDENTIALS, INSECURE, PASSWORDS};
 use cowlab_tarball::Entry;
@@ -120,8 +120,8 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new(context: &mut Context, access: &Access<'_>) -> Result<Self> {
-        let registry = Registry::start_for(&context.dir().join("registry"), access)?;
+    fn new(context: &mut Context, variables: &[(&str, String)]) -> Result<Self> {
+        let registry = Registry::start_with(&context.dir().join("registry"), variables)?;
         let product = Product::empty(context)?;
         let layers = [vec![Entry::file("a", "a")]];
         let image = Layered {
@@ -203,7 +203,7 @@ fn answer(status: u16, headers: Vec<String>, body: &Value) -> Option<Answer> {
 }
 
 fn challenges_are_read(context: &mut Context) -> Result<()> {
-    let fixture = Fixture::new(context, &Access::default())?;
+    let fixture = Fixture::new(context, &[])?;
     let password = format!("Basic {CREDENTIALS}");
     let asked: [&[&str]; 4] = [
         &["BASIC realm=\"Repository Manager\""],
@@ -241,7 +241,7 @@ fn challenges_are_read(context: &mut Context) -> Result<()> {
 }
 
 fn a_busy_registry(context: &mut Context) -> Result<()> {
-    let fixture = Fixture::new(context, &Access::default())?;
+    let fixture = Fixture::new(context, &[])?;
     for (status, header) in [(429, "Retry-After: 1"), (503, "X-Nothing: 1")] {
         let seen = Mutex::new(BTreeSet::new());
         let front = fixture.front(move |request| {
@@ -266,7 +266,7 @@ fn a_busy_registry(context: &mut Context) -> Result<()> {
 }
 
 fn identity_tokens(context: &mut Context) -> Result<()> {
-    let fixture = Fixture::new(context, &Access::default())?;
+    let fixture = Fixture::new(context, &[])?;
     let front = || {
         // Each token is good for five requests, whatever others were given since.
         let given = Mutex::new(BTreeMap::<String, u32>::new());
@@ -316,11 +316,15 @@ fn identity_tokens(context: &mut Context) -> Result<()> {
 fn guarded(context: &mut Context) -> Result<Fixture> {
     let passwords = context.dir().join("htpasswd");
     fs::write(&passwords, PASSWORDS)?;
-    let access = Access {
-        passwords: Some(&passwords),
-        ..Access::default()
-    };
-    Fixture::new(context, &access)
+    let variables = [
+        ("REGISTRY_AUTH", "htpasswd".to_owned()),
+        ("REGISTRY_AUTH_HTPASSWD_REALM", "cowlab".to_owned()),
+        (
+            "REGISTRY_AUTH_HTPASSWD_PATH",
+            passwords.display().to_string(),
+        ),
+    ];
+    Fixture::new(context, &variables)
 }
 
 fn keys_of_a_registry(context: &mut Context) -> Result<()> {
@@ -465,7 +469,7 @@ fn mode(path: &Path) -> Result<u32> {
 }
 
 fn a_registry_at_an_ipv6_address(context: &mut Context) -> Result<()> {
-    let fixture = Fixture::new(context, &Access::default())?;
+    let fixture = Fixture::new(context, &[])?;
     let address = IpAddr::V6(Ipv6Addr::LOCALHOST);
     let front = Front::start(address, &fixture.registry.name("x"), |_| None)?;
     expect(

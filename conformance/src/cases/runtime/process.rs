@@ -70,7 +70,15 @@ pub(in crate::cases) const CASES: &[Case] = &[
         ],
         catalogue: &["S07"],
         impact: Impact::AppVisible,
-        run: Some(variables_are_the_same),
+        program: &[
+            run("run --rm base sh -c '[ $HOSTNAME = $(hostname) ] && echo $HOME'").prints("/root"),
+            run("run -d --name con -e HOME=/own --hostname box.example base sleep 1000"),
+            run("exec con sh -c 'echo $HOSTNAME $(hostname) $HOME'").prints("box.example box.example /own"),
+            run("run -d --name other -e HOME= base sleep 1000"),
+            run("exec other sh -c '[ $HOSTNAME = $(hostname) ] && echo $HOME'").prints("/root"),
+            script(r#"MINE=yes "$COWLAB" run --rm -e MINE -e NONE base sh -c 'echo $MINE ${NONE-unset}'"#).prints("yes unset"),
+            script(r#"MINE=yes "$COWLAB" exec -e MINE -e NONE con sh -c 'echo $MINE ${NONE-unset}'"#).prints("yes unset"),
+        ],
         ..super::BASE
     },
     Case {
@@ -152,53 +160,6 @@ const MAKE_PROGRAMS: &str = r#""$COWLAB" exec con sh -c "cd /p
     echo 'echo run by a shell' >noformat; printf '#!/nowhere/sh\n' >lost; cp /bin/true own
     { printf '\177ELF\002\001\001'; dd if=/dev/zero bs=9 count=1; printf '\002\000\377\000'; dd if=/dev/zero bs=44 count=1; } >foreign 2>/dev/null
     chmod 755 noformat lost foreign; chmod 700 own""#;
-
-fn variables_are_the_same(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let shown = "echo $HOSTNAME $(hostname) $HOME";
-    let same = |text: &str, home: &str| -> Result<()> {
-        let words: Vec<&str> = text.split(' ').collect();
-        expect(
-            text,
-            "host names",
-            words[0],
-            words.get(1).unwrap_or(&"none"),
-        )?;
-        expect(text, "HOME", home, words.get(2).unwrap_or(&"none"))
-    };
-    same(
-        &product.ok(&["run", "--rm", BASE, "sh", "-c", shown])?,
-        "/root",
-    )?;
-    let named = [
-        "run",
-        "-d",
-        "--name",
-        "con",
-        "-e",
-        "HOME=/own",
-        "--hostname",
-        "box.example",
-    ];
-    product.ok(&[&named, &[BASE, "sleep", "1000"][..]].concat())?;
-    let told = product.ok(&["exec", "con", "sh", "-c", shown])?;
-    same(&told, "/own")?;
-    expect("exec", "HOSTNAME", true, told.starts_with("box.example "))?;
-    product.ok(&[
-        "run", "-d", "--name", "other", "-e", "HOME=", BASE, "sleep", "1000",
-    ])?;
-    same(&product.ok(&["exec", "other", "sh", "-c", shown])?, "/root")?;
-    let mine = [("MINE", "yes")];
-    for words in [
-        &["run", "--rm", "-e", "MINE", "-e", "NONE", BASE][..],
-        &["exec", "-e", "MINE", "-e", "NONE", "con"],
-    ] {
-        let show = ["sh", "-c", "echo $MINE ${NONE-unset}"];
-        let ran = product.run_among(&mine, &[words, &show].concat())?;
-        expect(words.join(" "), "variables", "yes unset", &ran.ok()?)?;
-    }
-    Ok(())
-}
 
 fn every_signal(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::context::Result;
 use crate::prelude::*;
 use crate::product::{BASE, Product, program, until};
-use crate::support::program::state;
+use crate::support::program::state as state_of;
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case {
@@ -83,7 +83,31 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container rm, --force"],
         catalogue: &["S07"],
         impact: Impact::DataLoss,
-        run: Some(damaged_records_are_removed_by_force),
+        program: &[
+            run("run -d --name con -v data:/data base sleep 1000"),
+            script(
+                r#"cd "$COWLAB_ROOT/containers" && printf '{"half' >$(cat names/con)/state.json"#,
+            ),
+            state("con", "damaged"),
+            run("volume rm data").exits(1),
+            run("rm con").fails(1, &["damaged"]),
+            run("rm -f con"),
+            run("snapshot ls --filter name~=^container/ --json").prints("[]"),
+            run("ps -aq").prints(""),
+            run("volume rm data"),
+            run("run -d --name con -v data:/data base sleep 1000"),
+            script(
+                r#"cd "$COWLAB_ROOT/containers" && printf '{"half' >$(cat names/con)/container.json"#,
+            ),
+            state("con", "none"),
+            run("volume rm data").exits(65),
+            run("rm con").fails(65, &["damaged"]),
+            run("rm -f con"),
+            run("snapshot ls --filter name~=^container/ --json").prints("[]"),
+            run("ps -aq").prints(""),
+            run("volume rm data"),
+            run("run --rm --name con base true"),
+        ],
         ..super::BASE
     },
     Case {
@@ -92,7 +116,27 @@ pub(in crate::cases) const CASES: &[Case] = &[
         see: &["docs.docker.com, docker container cp"],
         catalogue: &["S16"],
         impact: Impact::DataLoss,
-        run: Some(cp_goes_into_volumes),
+        program: &[
+            file("source/new", "new"),
+            file("source/vol/below", "below"),
+            run("run -d --name con -v data:/srv/vol base sleep 1000"),
+            run("exec con sh -c 'echo v >/srv/vol/f'"),
+            run("cp con:/srv {dir}/running"),
+            content("running/vol/f").prints("v"),
+            run("cp {dir}/source/. con:/srv"),
+            run("cp {dir}/source/. con:/srv/vol"),
+            // Everything but what the kernel shows in it.
+            run("cp con:/ {dir}/everything"),
+            script("ls -A {dir}/everything/proc").prints(""),
+            run("stop -t 0 con"),
+            run("cp con:/srv {dir}/stopped"),
+            content("stopped/vol/f").prints("v"),
+            run("cp {dir}/source/. con:/srv"),
+            run("cp {dir}/source/. con:/srv/vol"),
+            run("start con"),
+            run("exec con stat -c %u:%g /srv/data /srv/new").prints("1000:8\n0:0"),
+            run("exec con cat /srv/vol/new /srv/vol/below /srv/vol/f").prints("newbelowv"),
+        ],
         ..super::BASE
     },
     Case {
@@ -156,14 +200,14 @@ fn a_monitor_that_died(context: &mut Context) -> Result<()> {
     product.ok(&["run", "-d", "--name", "con", BASE, "sleep", "1000"])?;
     product.ok(&["exec", "con", "sh", "-c", "echo kept >/f"])?;
     kill_process(&product, "con", "MonitorPid")?;
-    expect("con", "state", "unwatched", &state(&product, "con")?)?;
+    expect("con", "state", "unwatched", &state_of(&product, "con")?)?;
     product.says(&["exec", "con", "cat", "/f"], "kept")?;
     product.says(&["diff", "con"], "A /f")?;
     product
         .run(&["start", "con"])?
         .refused(1, "started already")?;
     product.ok(&["stop", "-t", "0", "con"])?;
-    expect("con", "state", "dead", &state(&product, "con")?)?;
+    expect("con", "state", "dead", &state_of(&product, "con")?)?;
     product.run(&["wait", "con"])?.refused(3, "nobody saw")?;
     product.ok(&["start", "con"])?;
     product.says(&["exec", "con", "cat", "/f"], "kept")?;
@@ -194,7 +238,7 @@ fn a_reboot_is_recognized(context: &mut Context) -> Result<()> {
         change(&mut state_then["monitor"]);
         change(&mut state_then["init"]);
         fs::write(&file, state_then.to_string())?;
-        expect("con", "state", "dead", &state(&product, "con")?)?;
+        expect("con", "state", "dead", &state_of(&product, "con")?)?;
         product.run(&["stop", "con"])?.ok()?;
         product.run(&["kill", "con"])?.refused(1, "dead")?;
     }
@@ -345,98 +389,7 @@ fn wait_tells_of_one_that_removes_itself(context: &mut Context) -> Result<()> {
     told?;
     expect("wait", "status", "7".to_owned(), waited?.ok()?)?;
     until("the container has removed itself", || {
-        Ok(state(&product, "con")? == "none")
+        Ok(state_of(&product, "con")? == "none")
     })?;
     product.run(&["wait", "con"])?.refused(2, "`con`")
-}
-
-fn damaged_records_are_removed_by_force(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    for (file, code, is_listed) in [("state.json", 1, true), ("container.json", 65, false)] {
-        let run = [
-            "run",
-            "-d",
-            "--name",
-            "con",
-            "-v",
-            "data:/data",
-            BASE,
-            "sleep",
-            "1000",
-        ];
-        product.ok(&run)?;
-        fs::write(dir_of(&product, "con")?.join(file), "{\"half")?;
-        let listed = state(&product, "con")?;
-        let expected = if is_listed { "damaged" } else { "none" };
-        expect(file, "state", expected, &listed)?;
-        let removed = product.run(&["volume", "rm", "data"])?;
-        expect(file, "volume is removed", false, removed.code == 0)?;
-        product.run(&["rm", "con"])?.refused(code, "damaged")?;
-        product.ok(&["rm", "-f", "con"])?;
-        product.says(
-            &["snapshot", "ls", "--filter", "name~=^container/", "--json"],
-            "[]",
-        )?;
-        product.says(&["ps", "-aq"], "")?;
-        product.ok(&["volume", "rm", "data"])?;
-    }
-    product
-        .ok(&["run", "--rm", "--name", "con", BASE, "true"])
-        .map(drop)
-}
-
-fn cp_goes_into_volumes(context: &mut Context) -> Result<()> {
-    let product = Product::new(context)?;
-    let out = context.dir().join("out");
-    let source = context.dir().join("source");
-    fs::create_dir(&source)?;
-    fs::write(source.join("new"), "new")?;
-    fs::create_dir(source.join("vol"))?;
-    fs::write(source.join("vol/below"), "below")?;
-    let (to, from) = (out.display().to_string(), format!("{}/.", source.display()));
-    product.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "con",
-        "-v",
-        "data:/srv/vol",
-        BASE,
-        "sleep",
-        "1000",
-    ])?;
-    product.ok(&["exec", "con", "sh", "-c", "echo v >/srv/vol/f"])?;
-    for running in [true, false] {
-        product.ok(&["cp", "con:/srv", &to])?;
-        let content = fs::read_to_string(out.join("vol/f"))?;
-        expect("/srv/vol/f", "content outside", "v\n", &content)?;
-        fs::remove_dir_all(&out)?;
-        product.ok(&["cp", &from, "con:/srv"])?;
-        product.ok(&["cp", &from, "con:/srv/vol"])?;
-        if running {
-            // Everything but what the kernel shows in it.
-            product.ok(&["cp", "con:/", &to])?;
-            expect(
-                "/proc",
-                "entries outside",
-                0,
-                fs::read_dir(out.join("proc"))?.count(),
-            )?;
-            fs::remove_dir_all(&out)?;
-            product.ok(&["stop", "-t", "0", "con"])?;
-        }
-    }
-    product.ok(&["start", "con"])?;
-    let look = [
-        "exec",
-        "con",
-        "stat",
-        "-c",
-        "%u:%g",
-        "/srv/data",
-        "/srv/new",
-    ];
-    product.says(&look, "1000:8\n0:0")?;
-    let read = ["cat", "/srv/vol/new", "/srv/vol/below", "/srv/vol/f"];
-    product.says(&[&["exec", "con"], &read[..]].concat(), "newbelowv")
 }
