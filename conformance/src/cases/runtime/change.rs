@@ -185,7 +185,7 @@ fn a_size_limit_holds(context: &mut Context) -> Result<()> {
     let fill = ["dd", "if=/dev/zero", "of=/fill", "bs=1M", "count=96"];
     let limited = ["run", "--name", "con", "--storage-opt", "size=64M", BASE];
     let full = product.run(&[&limited[..], &fill[..]].concat())?;
-    if full.code == 2 && full.err.contains("does not support a size limit") {
+    if full.code == 125 && full.err.contains("does not support a size limit") {
         let got = "not supported";
         return Err(Difference::new("--storage-opt size", "limit", "held", got));
     }

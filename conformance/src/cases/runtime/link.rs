@@ -35,12 +35,13 @@ pub(in crate::cases) const CASES: &[Case] = &[
         catalogue: &["S16", "S18"],
         impact: Impact::AppVisible,
         program: &[
-            run("run --name maker base sh -c 'ln -s /vol/true /tool; ln -s /vol/sub /work; ln -sf /vol/passwd /etc/passwd'"),
+            // A program of busybox goes by its name.
+            run("run --name maker base sh -c 'ln -s /vol/true /true; ln -s /vol/sub /work; ln -sf /vol/passwd /etc/passwd'"),
             run("commit maker linked"),
             run("rm maker"),
             run("run --rm -v data:/vol base sh -c 'cp -L /bin/true /vol/true; mkdir /vol/sub; echo you:x:77:78::/:/bin/sh >/vol/passwd'"),
-            run("run --rm -v data:/vol:ro linked /tool"),
-            run("run --rm -v data:/vol:ro -e PATH=/ linked tool"),
+            run("run --rm -v data:/vol:ro linked /true"),
+            run("run --rm -v data:/vol:ro -e PATH=/ linked true"),
             run("run --rm -v data:/vol:ro -w /work linked sh -c 'pwd -P'").prints("/vol/sub"),
             run("run --rm -v data:/vol:ro -u you linked sh -c 'touch /tmp/f; stat -c %u /tmp/f'").prints("77"),
         ],
@@ -85,7 +86,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
             run("cp {dir}/name con:/tofile"),
             run("cp {dir}/name con:/dangling"),
             run("cp {dir}/name con:/todir"),
-            run("exec con sh -c 'readlink /tofile /dangling /todir; cat /real/file /real/new /real/name; test -e /etc/none || echo .none'")
+            run("exec con sh -c 'for l in /tofile /dangling /todir; do readlink $l; done; cat /real/file /real/new /real/name; test -e /etc/none || echo .none'")
                 .prints("/real/file\nreal/new\n/real\nnewnewnew.none"),
             file("there", "before"),
             script("ln -s there {dir}/link"),

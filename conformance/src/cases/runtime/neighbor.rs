@@ -44,23 +44,21 @@ fn a_run_of_the_suite_holds_no_foreign_mount(context: &mut Context) -> Result<()
         "host",
         "--on-live-host",
     ];
+    let log = context.dir().join("suite.log");
     let mut suite = Cmd::new(program()?)
         .arg("conformance")
         .args(words)
         .args(["--case", "lookup"])
         .env("COWLAB_TEST_DIR", &tests)
-        .attach(std::fs::File::create(context.dir().join("suite.log"))?)?;
+        .attach(std::fs::File::create(&log)?)?;
     let seen = (|| {
         let pid = suite.pid();
         let mut column = None;
         until("a column has begun", || {
             if !suite.is_alive()? {
-                return Err(Difference::new(
-                    "conformance",
-                    "runs",
-                    "yes",
-                    "it has ended",
-                ));
+                let said = std::fs::read_to_string(&log)?;
+                let got = format!("it has ended: {}", said.trim());
+                return Err(Difference::new("conformance", "runs", "yes", got));
             }
             column = column_of(pid, &tests)?;
             Ok(column.is_some())

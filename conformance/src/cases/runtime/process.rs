@@ -143,8 +143,8 @@ pub(in crate::cases) const CASES: &[Case] = &[
             run("exec con /p/noformat").fails(126, &["exec format error"]),
             run("exec con /p/foreign").fails(126, &["exec format error"]),
             run("exec con /p/lost").fails(127, &["interpreter"]),
-            run("run --rm -v programs:/p base /p/own"),
-            run("exec con /p/own"),
+            run("run --rm -v programs:/p base /p/true"),
+            run("exec con /p/true"),
             run("ps -q").saves("running"),
             run("ps -aq").prints("{running}"),
         ],
@@ -157,9 +157,9 @@ const NO_SIGNAL: &str = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000";
 
 /// Makes programs in the volume of `con`: of no format, of another machine, without an interpreter, and for the owner alone.
 const MAKE_PROGRAMS: &str = r#""$COWLAB" exec con sh -c "cd /p
-    echo 'echo run by a shell' >noformat; printf '#!/nowhere/sh\n' >lost; cp /bin/true own
+    echo 'echo run by a shell' >noformat; printf '#!/nowhere/sh\n' >lost; cp -L /bin/true true
     { printf '\177ELF\002\001\001'; dd if=/dev/zero bs=9 count=1; printf '\002\000\377\000'; dd if=/dev/zero bs=44 count=1; } >foreign 2>/dev/null
-    chmod 755 noformat lost foreign; chmod 700 own""#;
+    chmod 755 noformat lost foreign; chmod 700 true""#;
 
 fn every_signal(context: &mut Context) -> Result<()> {
     let product = Product::new(context)?;
