@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use cowlab_driver::Bytes;
-use cowlab_engine::exit;
 use cowlab_engine::results::now;
 use cowlab_engine::worker::{Ending, Job, Machine, stream};
+use cowlab_engine::{exit, guest};
 use cowlab_reports::result::{Line, Place, Record, Skipped, Subject as Topic};
 use cowlab_testbed::Media;
 
@@ -121,7 +121,7 @@ impl Part {
         unseen: &mut BTreeSet<String>,
     ) -> Result<(), String> {
         match &record.line {
-            Line::Series(series) if series.column.place != self.place => {
+            Line::Series(series) if series.column.place != guest::place_in_results(self.place) => {
                 return Err(format!(
                     "it says that it measured {} on {}",
                     series.workload, series.column

@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cowlab_engine::exit;
 use cowlab_engine::results::Results;
 use cowlab_engine::subject::Subject;
 use cowlab_engine::worker::{self, Ending, Job, Loss, Machine};
+use cowlab_engine::{exit, guest};
 use cowlab_reports::result::{Line, Outcome, Place, Record, Status, WriteError};
 use cowlab_sys::interrupt;
 use tempfile::NamedTempFile;
@@ -218,7 +218,7 @@ impl Part {
         }
         let asked = self.cases.iter().find(|case| case.id == said.case);
         let case = asked.ok_or_else(stranger)?;
-        if said.column.place != self.place {
+        if said.column.place != guest::place_in_results(self.place) {
             let (name, place) = (trial(&self.subject, case), said.column.place);
             return Err(format!("it says that `{name}` ran in place `{place}`"));
         }

@@ -30,6 +30,16 @@ pub fn here() -> Place {
     }
 }
 
+/// What the results of a part say of their place: a part of the host runs where this program does, which is a guest where
+/// somebody runs the program there.
+#[must_use]
+pub fn place_in_results(part: Place) -> Place {
+    match part {
+        Place::Host => here(),
+        Place::Guest => Place::Guest,
+    }
+}
+
 /// Finds a guest: a cached image, for this program.
 ///
 /// # Errors
