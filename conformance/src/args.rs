@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum};
 use cowlab_engine::places::Where;
 
-use crate::faulty_store::StoreFault;
+use crate::faults::Fault;
 
 /// Judges storage drivers: union, copy-on-write, whiteout and life-cycle semantics against a plain directory.
 #[derive(Debug, clap::Args)]
@@ -24,14 +24,14 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Prints each case: id, numbers in the catalogue of checks, claim.
     List(ListArgs),
-    /// Prints which numbers of the catalogue the cases cover, and which they do not.
-    Coverage,
+    /// Prints how far the cases cover each check of the catalogue.
+    Coverage(CoverageArgs),
     /// Prints the declared deviations of every driver.
     Deviations(DeviationsArgs),
     /// Runs cases of one column in this process and prints the results: what a run asks of a process of its own.
     #[command(hide = true)]
     Column(ColumnArgs),
-    /// Plants faults in a driver, one at a time, and counts those that the cases of their area catch.
+    /// Plants faults in a driver and a store, one at a time, and counts those that the cases of their check catch.
     Faults(FaultsArgs),
 }
 
@@ -113,9 +113,9 @@ pub(crate) struct Options {
     /// Take what fails as it is, instead of running it again and alone.
     #[arg(skip)]
     pub(crate) unconfirmed: bool,
-    /// A fault to plant in front of the store.
+    /// A fault to plant.
     #[arg(skip)]
-    pub(crate) store_fault: Option<StoreFault>,
+    pub(crate) fault: Option<&'static Fault>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -163,6 +163,13 @@ pub(crate) struct ListArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct CoverageArgs {
+    /// Print a JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct DeviationsArgs {
     /// List those of these drivers.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
@@ -174,6 +181,15 @@ pub(crate) struct FaultsArgs {
     /// Plant only these faults.
     #[arg(long, value_delimiter = ',', value_name = "ID")]
     pub(crate) fault: Vec<String>,
+    /// Plant only the faults of these checks, by their numbers in the catalogue.
+    #[arg(long, value_delimiter = ',', value_name = "NUMBER")]
+    pub(crate) check: Vec<String>,
+    /// Plant them in this driver; without it in the first that stacks directories.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) driver: Option<String>,
+    /// Write what became of each fault to this file, in place of what it has of the same faults on this driver.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) publish: Option<PathBuf>,
     /// Make the throw-away file system in this directory; without it that of `COWLAB_TEST_DIR`, else `/var/tmp`.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,

@@ -367,16 +367,13 @@ impl Column<'_> {
         self.made += 1;
         let backing = case.map_or(self.file_systems.usual(), |case| self.file_systems.of(case));
         let dir = backing.mount_point().join(format!("run-{}", self.made));
-        let mut context = Context::new(
+        Context::new(
             &dir,
             self.subject.entry,
             self.subject.variant,
             backing.places(),
-        )?;
-        if let Some(store_fault) = self.options.store_fault {
-            context.plant(store_fault)?;
-        }
-        Ok(context)
+            self.options.fault,
+        )
     }
 
     /// Unmounts what a case left mounted, and reports it. After a batch of cases that are data the driver must have

@@ -14,7 +14,8 @@ use cowlab_testbed::{Places, Small};
 use crate::compare::{Times, first_difference};
 use crate::difference::Difference;
 use crate::executor::Executor;
-use crate::faulty_store::{FaultyStore, StoreFault};
+use crate::faults::{self, Fault};
+use crate::faulty_store::FaultyStore;
 use crate::judge;
 use crate::manifest::Manifest;
 use crate::op::Op;
@@ -40,23 +41,24 @@ pub struct Context {
     small: Option<Small>,
     names_pool: bool,
     store: Option<FaultyStore>,
-    store_fault: Option<StoreFault>,
+    fault: Option<&'static Fault>,
     keeps: bool,
     timestamps: Timestamps,
     plain_timestamps: Timestamps,
 }
 
 impl Context {
-    /// Makes a store in `dir`, which does not exist yet.
+    /// Makes a store in `dir`, which does not exist yet, with a fault or without.
     ///
     /// # Errors
     ///
     /// When the store cannot be made.
-    pub fn new(
+    pub(crate) fn new(
         dir: &Path,
         entry: &'static Entry,
         variant: &'static Variant,
         places: Places,
+        fault: Option<&'static Fault>,
     ) -> Result<Self> {
         make_parts(dir)?;
         let mut context = Self {
@@ -69,7 +71,7 @@ impl Context {
             small: None,
             names_pool: false,
             store: None,
-            store_fault: None,
+            fault,
             keeps: false,
             timestamps: Timestamps::begin(),
             plain_timestamps: Timestamps::begin(),
@@ -124,7 +126,7 @@ impl Context {
     pub fn store_options(&self) -> StoreOptions {
         StoreOptions {
             variant: Some(self.variant.name.to_owned()),
-            settings: self.settings.clone(),
+            settings: self.settings(&self.settings),
             ..StoreOptions::default()
         }
     }
@@ -198,7 +200,7 @@ impl Context {
         let settings = self.places.fresh()?;
         self.others.push(settings.clone());
         Ok(StoreOptions {
-            settings,
+            settings: self.settings(&settings),
             ..self.store_options()
         })
     }
@@ -208,7 +210,7 @@ impl Context {
     pub fn options_of_a_narrow_store(&mut self) -> Result<StoreOptions> {
         match self.small_place()? {
             Some(small) if small.directory.is_none() => {
-                let settings = small.settings.clone();
+                let settings = self.settings(&small.settings);
                 self.small = Some(small);
                 Ok(StoreOptions {
                     settings,
@@ -244,18 +246,19 @@ impl Context {
         self.store = None;
         let root = self.store_root();
         let store = Store::open(&root, self.entry, &self.store_options())?;
-        self.store = Some(FaultyStore::new(store, self.store_fault));
+        self.store = Some(FaultyStore::new(
+            store,
+            self.fault.map(|fault| fault.injection),
+        )?);
         Ok(())
     }
 
-    /// Plants a fault in front of the store.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be opened again.
-    pub(crate) fn plant(&mut self, store_fault: StoreFault) -> Result<()> {
-        self.store_fault = Some(store_fault);
-        self.reopen()
+    /// What drivers are told of a place, and of the fault that is planted.
+    fn settings(&self, place: &Settings) -> Settings {
+        let fault = self
+            .fault
+            .map(|fault| (faults::SETTING.to_owned(), fault.id.to_owned()));
+        place.clone().into_iter().chain(fault).collect()
     }
 
     /// Commits a layer: what `ops` do on top of `parent`, under `name`.

@@ -13,10 +13,12 @@ mod batch;
 pub mod case;
 mod case_result;
 pub mod cases;
+mod catalogue;
 mod column;
 mod column_run;
 pub mod compare;
 pub mod context;
+mod coverage;
 pub mod difference;
 mod disk_full;
 pub mod errno;
@@ -65,7 +67,7 @@ pub fn run(args: &Args) -> Result<u8> {
         Some(Command::Column(column)) => return worker::run(column),
         Some(Command::Faults(faults)) => return faults::run(faults),
         Some(Command::List(list)) => table::list(&table::cases(&list.case).map_err(usage)?)?,
-        Some(Command::Coverage) => table::coverage()?,
+        Some(Command::Coverage(args)) => coverage::print(args)?,
         Some(Command::Deviations(deviations)) => {
             check_names("driver", &deviations.driver, &driver_names()).map_err(usage)?;
             table::deviations(&deviations.driver)?;

@@ -1,6 +1,5 @@
-//! The table of cases as commands use it: choosing cases, listing them, counting what they cover.
+//! The table of cases as commands use it: choosing cases, listing them, and the deviations from them.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anyhow::{Result, bail};
@@ -8,27 +7,6 @@ use cowlab_engine::suggest::nearest;
 
 use crate::case::Case;
 use crate::cases::{self, GROUPS};
-
-/// How many checks each heading of the catalogue has, A to P, by its letter; S is the list of seed behaviors.
-pub(crate) const CATALOGUE: &[(char, u32)] = &[
-    ('A', 24),
-    ('B', 19),
-    ('C', 8),
-    ('D', 25),
-    ('E', 8),
-    ('F', 12),
-    ('G', 7),
-    ('H', 10),
-    ('I', 15),
-    ('J', 8),
-    ('K', 7),
-    ('L', 14),
-    ('M', 38),
-    ('N', 30),
-    ('O', 7),
-    ('P', 8),
-    ('S', 22),
-];
 
 /// The cases of these ids and groups, or all, in the order of the catalogue.
 ///
@@ -65,39 +43,6 @@ pub(crate) fn list(cases: &[&'static Case]) -> io::Result<()> {
         )?;
     }
     Ok(())
-}
-
-/// Prints, for each heading of the catalogue, how many of its numbers have a case and which have none.
-pub(crate) fn coverage() -> io::Result<()> {
-    let mut by_number: BTreeMap<&str, usize> = BTreeMap::new();
-    for number in cases::all().flat_map(|case| case.catalogue) {
-        *by_number.entry(number).or_default() += 1;
-    }
-    let mut out = io::stdout().lock();
-    let (mut covered, mut all) = (0, 0);
-    for (letter, count) in CATALOGUE {
-        let numbers: Vec<_> = (1..=*count)
-            .map(|index| format!("{letter}{index:02}"))
-            .collect();
-        let missing: Vec<_> = numbers
-            .iter()
-            .filter(|number| !by_number.contains_key(number.as_str()))
-            .collect();
-        let missing: Vec<_> = missing.into_iter().map(String::as_str).collect();
-        let have = numbers.len() - missing.len();
-        (covered, all) = (covered + have, all + numbers.len());
-        let rest = if missing.is_empty() {
-            String::new()
-        } else {
-            format!("; without a case: {}", missing.join(" "))
-        };
-        writeln!(out, "{letter}: {have} of {}{rest}", numbers.len())?;
-    }
-    writeln!(
-        out,
-        "{covered} of {all} numbers, {} cases",
-        cases::all().count()
-    )
 }
 
 /// Prints the deviations that drivers declare.

@@ -37,7 +37,7 @@ pub(super) const CASES: &[Case] = &[
         id: "copy-up/holes-stay-holes",
         spec: "A change of mode in a child leaves the holes of a sparse file holes.",
         see: &["lseek(2), Seeking file data and holes"],
-        catalogue: &["D11"],
+        catalogue: &["D11", "D21"],
         impact: Impact::Performance,
         needs: &[Need::Holes],
         layers: &[
@@ -415,7 +415,7 @@ pub(super) const CASES: &[Case] = &[
         id: "copy-up/refused-change-leaves-the-file",
         spec: "An ordinary user's refused write, truncation and change of mode leave the parent's file as it was.",
         see: &["path_resolution(7)", "unionmount-testsuite, impermissible"],
-        catalogue: &["J01", "D19"],
+        catalogue: &["J01"],
         impact: Impact::Isolation,
         layers: &[&[write("/f", "text"), mtime("/f", 1_000_000_000, 9)]],
         steps: &[
@@ -432,7 +432,7 @@ pub(super) const CASES: &[Case] = &[
         id: "copy-up/immutable-file-is-refused",
         spec: "An immutable file of the parent refuses a write and a removal.",
         see: &["ioctl_iflags(2), FS_IMMUTABLE_FL", "xfstests overlay/075"],
-        catalogue: &["D22", "N30"],
+        catalogue: &["D22"],
         impact: Impact::Isolation,
         needs: &[Need::InodeFlags],
         placement: Placement::Own,

@@ -165,7 +165,7 @@ pub(super) const CASES: &[Case] = &[
             "image-spec layer.md, Applying Changesets",
             "containers/storage graphtest, DiffApply",
         ],
-        catalogue: &["N01", "M27", "C08", "B17"],
+        catalogue: &["N01", "M27", "C08", "N26"],
         impact: Impact::DataLoss,
         run: Some(applied_again),
         ..Case::BASE

@@ -152,7 +152,7 @@ pub(super) const CASES: &[Case] = &[
             "xfstests overlay/038",
             "readdir(3), d_ino",
         ],
-        catalogue: &["H04", "A16", "A17"],
+        catalogue: &["H04", "A17"],
         impact: Impact::AppVisible,
         layers: &[
             &[

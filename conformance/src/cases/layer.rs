@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[
             "image-spec layer.md, Whiteouts",
             "image-spec layer.md, Opaque Whiteout",
         ],
-        catalogue: &["C02", "C06", "N03", "N04", "B06"],
+        catalogue: &["C02", "C06", "N03", "N04"],
         impact: Impact::DataLoss,
         store: &[
             store::apply("base", None, || {
@@ -69,7 +69,7 @@ pub(super) const CASES: &[Case] = &[
             "overlayfs.rst, whiteouts and opaque directories",
             "umoci tests, overlayfs rootfs",
         ],
-        catalogue: &["B07", "C02", "K05"],
+        catalogue: &["C02", "K05"],
         impact: Impact::DataLoss,
         store: &[
             store::apply("base", None, || {
@@ -203,7 +203,7 @@ pub(super) const CASES: &[Case] = &[
         id: "layer/full-file-system",
         spec: "A file system that is full in the middle of a layer leaves the store without it, and with space it applies.",
         see: &["write(2), ENOSPC"],
-        catalogue: &["M36", "M21"],
+        catalogue: &["M36"],
         impact: Impact::DataLoss,
         risk: Risk::Fs,
         run: Some(full_file_system),
@@ -229,7 +229,7 @@ pub(super) const CASES: &[Case] = &[
             "overlayfs.rst, whiteouts and opaque directories",
             "containerd pkg/archive, OverlayConvertWhiteout",
         ],
-        catalogue: &["B01", "N03"],
+        catalogue: &["B01", "N03", "B06"],
         impact: Impact::DataLoss,
         store: &[
             store::apply("base", None, duplicated_base),
@@ -249,7 +249,7 @@ pub(super) const CASES: &[Case] = &[
         id: "layer/applied-twice",
         spec: "A layer applied under a name that is there is refused, and the first stays as it is.",
         see: &["moby daemon/internal/layer, RegisterExistingLayer"],
-        catalogue: &["M23"],
+        catalogue: &["M06"],
         impact: Impact::DataLoss,
         store: &[
             store::apply("layer", None, || vec![Entry::file("f", "first")]),

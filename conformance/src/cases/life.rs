@@ -101,7 +101,7 @@ pub(super) const CASES: &[Case] = &[
         id: "life/list-shows-every-snapshot-and-filters",
         spec: "A list shows every snapshot once, and a filter on kind, prefix, parent or label only what matches.",
         see: &["containerd core/snapshots/testsuite, checkWalk"],
-        catalogue: &["M11", "M12"],
+        catalogue: &["M11", "M25"],
         impact: Impact::AppVisible,
         run: Some(list_and_filters),
         ..Case::BASE
@@ -119,7 +119,7 @@ pub(super) const CASES: &[Case] = &[
         id: "life/opening-again-changes-nothing",
         spec: "A store that is closed and opened again has the same snapshots with the same content.",
         see: &["moby daemon/internal/layer, StoreRestore"],
-        catalogue: &["M19", "M15"],
+        catalogue: &["M19"],
         impact: Impact::DataLoss,
         run: Some(opening_again),
         ..Case::BASE
@@ -137,7 +137,7 @@ pub(super) const CASES: &[Case] = &[
         id: "life/sound-after-everything",
         spec: "A full check finds nothing missing, unknown or doubtful after snapshots came and went.",
         see: &["containers/storage, check"],
-        catalogue: &["M20", "M30"],
+        catalogue: &["M30"],
         impact: Impact::DataLoss,
         store: &[
             store::layer("base", None, &[write("/f", "base")]),

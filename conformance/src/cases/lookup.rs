@@ -28,7 +28,7 @@ pub(super) const CASES: &[Case] = &[
         id: "lookup/three-layers-merge-in-order",
         spec: "A directory of three layers lists each name once, and each name shows the newest layer's entry.",
         see: &["overlayfs.rst, Multiple lower layers"],
-        catalogue: &["A04", "A05"],
+        catalogue: &["A04", "A05", "Q03"],
         impact: Impact::DataLoss,
         layers: &[
             &[

@@ -15,7 +15,7 @@ pub(super) const CASES: &[Case] = &[
         id: "mount/root-directory-has-its-attributes",
         spec: "Mode, owner, time and attributes of the root directory are kept like those of any other.",
         see: &["containerd core/snapshots/testsuite, checkRootPermission"],
-        catalogue: &["M01", "D17", "N26"],
+        catalogue: &["M01", "D17"],
         impact: Impact::Isolation,
         placement: Placement::Own,
         layers: &[
@@ -92,7 +92,7 @@ pub(super) const CASES: &[Case] = &[
         id: "mount/wide-and-deep",
         spec: "A directory of 5000 entries and a tree of 150 levels come through a commit and a change whole.",
         see: &["containers/fuse-overlayfs tests, stress 3 and 4"],
-        catalogue: &["A21", "A13"],
+        catalogue: &["A21"],
         impact: Impact::DataLoss,
         run: Some(wide_and_deep),
         ..Case::BASE
@@ -101,7 +101,7 @@ pub(super) const CASES: &[Case] = &[
         id: "mount/mounted-again-and-again",
         spec: "An active snapshot mounted, written and unmounted five times has everything that was written.",
         see: &["containers/storage graphtest, Get and Put"],
-        catalogue: &["M33", "L11"],
+        catalogue: &["M33"],
         impact: Impact::DataLoss,
         store: &[
             store::layer("base", None, &[write("/f", "base")]),

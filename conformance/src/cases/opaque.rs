@@ -27,7 +27,7 @@ pub(super) const CASES: &[Case] = &[
             "overlayfs.rst, whiteouts and opaque directories",
             "moby/moby issue 25244",
         ],
-        catalogue: &["C01", "C03", "B16"],
+        catalogue: &["C01", "C03"],
         impact: Impact::Isolation,
         layers: &[
             &[
@@ -116,7 +116,7 @@ pub(super) const CASES: &[Case] = &[
             "overlayfs.rst, renaming directories",
             "xfstests overlay/006",
         ],
-        catalogue: &["C03", "F09"],
+        catalogue: &["C03"],
         impact: Impact::Isolation,
         layers: &[
             &[dir("/d", 0o755), write("/d/old", "old")],

@@ -25,7 +25,7 @@ pub(super) const CASES: &[Case] = &[
             "containerd core/snapshots/snapshotter.go, View",
             "Linux drivers/md/dm.c, dm_swap_table",
         ],
-        catalogue: &["M14", "M22"],
+        catalogue: &["M14", "M22", "I14"],
         impact: Impact::AppVisible,
         run: Some(readers_come_and_go),
         ..Case::BASE

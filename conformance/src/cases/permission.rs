@@ -1,5 +1,8 @@
 //! Permissions: who may do what to files of the parent.
 
+use cowlab_sys::cmd::Cmd;
+use cowlab_sys::mountinfo;
+
 use crate::prelude::*;
 
 pub(super) const CASES: &[Case] = &[
@@ -76,4 +79,38 @@ pub(super) const CASES: &[Case] = &[
         ],
         ..Case::BASE
     },
+    Case {
+        id: "permission/programs-and-devices-have-effect",
+        spec: "A mount takes setuid bits, devices and programs for what they are: it has the restrictions of the backing file system and no more.",
+        see: &["mount(8), nosuid, nodev and noexec"],
+        catalogue: &["J06"],
+        impact: Impact::AppVisible,
+        layers: &[&[
+            char_device("/zero", 0o666, 1, 5),
+            write("/script", "#!/bin/sh\nexit 0\n"),
+            chmod("/script", 0o755),
+        ]],
+        steps: &[
+            open("device", "/zero", Flags::BOTH).succeeds(),
+            call("/script", "status", |tree| {
+                let script = tree.path().join("script");
+                let status = Cmd::new(script).status_without_output();
+                Ok(status.map_or_else(|_| "not started".to_owned(), |code| code.to_string()))
+            })
+            .gives("0"),
+            call("/", "restrictions", restrictions),
+        ],
+        ..Case::BASE
+    },
 ];
+
+/// What the mount that a tree lies in keeps files from.
+fn restrictions(tree: &Tree) -> Result<String, Code> {
+    let mounts = mountinfo::read_self()?;
+    let mount = mountinfo::of_path(&mounts, tree.path()).ok_or(ENOENT)?;
+    let words = mount.options.split(',');
+    let words: Vec<_> = words
+        .filter(|word| ["nosuid", "nodev", "noexec"].contains(word))
+        .collect();
+    Ok(words.join(" "))
+}

@@ -164,7 +164,7 @@ pub(super) const CASES: &[Case] = &[
         id: "refusal/full-file-system",
         spec: "A file system that is full in the middle of a prepare, write and commit costs nothing that was there before.",
         see: &["write(2), ENOSPC", "containers/storage, disk full"],
-        catalogue: &["M36", "D19"],
+        catalogue: &["M36"],
         impact: Impact::DataLoss,
         risk: Risk::Fs,
         run: Some(full_file_system),

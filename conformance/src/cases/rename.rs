@@ -10,7 +10,7 @@ pub(super) const CASES: &[Case] = &[
             "overlayfs.rst, renaming directories",
             "moby/moby issue 25409",
         ],
-        catalogue: &["F03"],
+        catalogue: &["F03", "F08"],
         impact: Impact::AppVisible,
         layers: &[&[dir("/d", 0o755), write("/d/f", "f")]],
         steps: &[
@@ -239,7 +239,7 @@ pub(super) const CASES: &[Case] = &[
         id: "rename/across-directories-keeps-everything",
         spec: "A file of the parent moved to another directory keeps content, owner, time, attributes and inode.",
         see: &["rename(2)", "overlayfs.rst, Inode properties"],
-        catalogue: &["F01", "H01", "F12"],
+        catalogue: &["F01", "H01"],
         impact: Impact::DataLoss,
         layers: &[&[
             dir("/from", 0o755),

@@ -52,7 +52,7 @@ pub(super) const CASES: &[Case] = &[
             "containerd/containerd issue 13416",
             "btrfs-subvolume(8), delete",
         ],
-        catalogue: &["M17", "M20"],
+        catalogue: &["M17"],
         impact: Impact::AppVisible,
         run: Some(removal_gives_back),
         ..Case::BASE
@@ -64,7 +64,7 @@ pub(super) const CASES: &[Case] = &[
             "moby graphdriver tests, SetQuota",
             "containerd/containerd issue 759",
         ],
-        catalogue: &["O01"],
+        catalogue: &["O01", "O03", "O07"],
         impact: Impact::Isolation,
         needs: &[Need::SizeLimit],
         run: Some(size_limit),

@@ -186,7 +186,7 @@ pub(super) const CASES: &[Case] = &[
             "mknod(2)",
             "overlayfs.rst, whiteouts and opaque directories",
         ],
-        catalogue: &["B08", "B06"],
+        catalogue: &["B08"],
         impact: Impact::AppVisible,
         layers: &[&[dir("/d", 0o755)]],
         steps: &[

@@ -40,7 +40,7 @@ pub(super) const CASES: &[Case] = &[
         id: "xattr/names-like-overlay-are-ordinary",
         spec: "A trusted attribute whose name merely begins like overlayfs's own is kept like any other.",
         see: &["xfstests overlay/026", "xattr(7)"],
-        catalogue: &["K02"],
+        catalogue: &["K02", "K04"],
         impact: Impact::DataLoss,
         layers: &[
             &[

@@ -1,147 +1,149 @@
 //! Planted faults: does the suite notice?
 //!
-//! Each fault wraps a driver, or the store above it, in one that does one thing wrong. It counts as caught when a case of the fault's own
-//! area fails with the fault and passes without it; that some other case stumbles over it proves nothing about the
-//! area.
+//! Each fault does one thing wrong that one check of the catalogue is about: in a driver, in the store as cases see it, or in
+//! the streams of layers. It counts as caught when a case that carries the number of the check fails with the fault and passes without
+//! it; that some other case stumbles over it proves nothing about the check.
 
-mod driver_fault;
-mod faulty;
+mod answers;
+mod archives;
+mod commits;
+mod driver;
+mod published;
 mod score;
+pub(crate) mod stream;
+mod tree;
 
+pub(crate) use driver::{SETTING, planted_in};
+pub(crate) use published::{PUBLISHED, Record};
 pub(crate) use score::run;
 
-use cowlab_driver::{CopyUp, Driver, Entry, OpenOptions, Result};
+use cowlab_driver::{CopyUp, Entry};
 
 use crate::faulty_store::StoreFault;
-use driver_fault::DriverFault;
-use faulty::Faulty;
+use driver::DriverFault;
+use stream::StreamFault;
 
-/// A fault and the areas that must notice it.
+/// Drivers that stack the directories of layers.
+const STACKED: &[CopyUp] = &[CopyUp::File];
+/// Drivers of which each snapshot is a whole tree.
+const WHOLE: &[CopyUp] = &[CopyUp::Blocks, CopyUp::Everything];
+
+/// A fault and the check that must notice it.
 #[derive(Debug)]
 pub(crate) struct Fault {
     /// Kebab-case, as given on the command line.
     pub(crate) id: &'static str,
+    /// The number in the catalogue: only cases that carry it count.
+    pub(crate) check: &'static str,
     /// What goes wrong: one sentence.
     pub(crate) what: &'static str,
-    /// Groups of cases, of which one must notice.
-    pub(crate) area: &'static [&'static str],
     /// Where it is planted.
     pub(crate) injection: Plant,
+    /// Which drivers have something to do wrong there: all, or those that copy up so.
+    pub(crate) copy_up: Option<&'static [CopyUp]>,
+    /// Why nobody could notice it, where that is so.
+    pub(crate) equivalent: Option<&'static str>,
 }
 
 /// Where a fault is planted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Plant {
-    /// Below the store: opens the driver with the fault.
-    Driver(fn(&OpenOptions) -> Result<Box<dyn Driver>>),
+    /// Below the store: what the driver answers, and what becomes of a tree that is committed.
+    Driver(DriverFault),
     /// Between the case and the store.
     Store(StoreFault),
+    /// In the archives that the store takes and gives.
+    Stream(StreamFault),
 }
 
-/// The driver that faults are planted in: the first that keeps a snapshot's changes in a directory.
-pub(crate) fn host_driver() -> &'static Entry {
-    let stacks = |entry: &&&'static Entry| entry.info.copy_up == CopyUp::File;
-    let found = cowlab_drivers::all().iter().find(stacks);
-    found.expect("the registry has a driver that stacks directories")
+impl Fault {
+    const fn new(
+        id: &'static str,
+        check: &'static str,
+        what: &'static str,
+        injection: Plant,
+    ) -> Self {
+        Self {
+            id,
+            check,
+            what,
+            injection,
+            copy_up: None,
+            equivalent: None,
+        }
+    }
+
+    /// Plants it only in drivers that stack the directories of layers.
+    const fn of_stacked_layers(self) -> Self {
+        Self {
+            copy_up: Some(STACKED),
+            ..self
+        }
+    }
+
+    /// Plants it only in drivers of which each snapshot is a whole tree.
+    const fn of_whole_trees(self) -> Self {
+        Self {
+            copy_up: Some(WHOLE),
+            ..self
+        }
+    }
+
+    /// Says why nobody could notice it.
+    #[expect(dead_code, reason = "no fault is equivalent to none so far")]
+    const fn equivalent(self, argument: &'static str) -> Self {
+        Self {
+            equivalent: Some(argument),
+            ..self
+        }
+    }
+
+    /// Whether there is something in the driver to do wrong.
+    fn is_of(&self, entry: &Entry) -> bool {
+        self.copy_up
+            .is_none_or(|known| known.contains(&entry.info.copy_up))
+    }
 }
 
-/// Every fault.
-pub(crate) const FAULTS: &[Fault] = &[
-    Fault {
-        id: "lowers-swapped",
-        what: "The two newest layers below a snapshot are stacked in the wrong order.",
-        area: &["lookup"],
-        injection: Plant::Driver(|options| plant(options, DriverFault::SwapLowers)),
-    },
-    Fault {
-        id: "whiteout-dropped",
-        what: "A commit forgets what the layer removed.",
-        area: &["whiteout"],
-        injection: Plant::Driver(|options| plant(options, DriverFault::DropWhiteouts)),
-    },
-    Fault {
-        id: "xattr-lost",
-        what: "A commit forgets the extended attributes of users.",
-        area: &["xattr"],
-        injection: Plant::Driver(|options| plant(options, DriverFault::LoseXattrs)),
-    },
-    Fault {
-        id: "times-zeroed",
-        what: "A commit sets every modification time to 1970.",
-        area: &["copy-up"],
-        injection: Plant::Driver(|options| plant(options, DriverFault::ZeroTimes)),
-    },
-    Fault {
-        id: "usage-zero",
-        what: "The store says of every snapshot that it uses nothing.",
-        area: &["usage"],
-        injection: Plant::Store(StoreFault::NoUsage),
-    },
-    Fault {
-        id: "removed-data-stays",
-        what: "The store forgets a removed snapshot and leaves its data on disk.",
-        area: &["usage", "life"],
-        injection: Plant::Store(StoreFault::KeepRemoved),
-    },
-    Fault {
-        id: "links-split",
-        what: "A commit makes a file of its own of every hard link.",
-        area: &["link"],
-        injection: Plant::Driver(|options| plant(options, DriverFault::SplitLinks)),
-    },
-    Fault {
-        id: "setuid-lost",
-        what: "A commit clears the setuid, setgid and sticky bits.",
-        area: &["copy-up", "permission"],
-        injection: Plant::Driver(|options| plant(options, DriverFault::LoseSetuid)),
-    },
-    Fault {
-        id: "files-cut",
-        what: "A commit cuts files after 64 KiB.",
-        area: &["copy-up"],
-        injection: Plant::Driver(|options| plant(options, DriverFault::CutFiles)),
-    },
-    Fault {
-        id: "long-names-dropped",
-        what: "A commit forgets entries with names of more than 100 bytes.",
-        area: &["lookup"],
-        injection: Plant::Driver(|options| plant(options, DriverFault::DropLongNames)),
-    },
-];
-
-fn plant(options: &OpenOptions, fault: DriverFault) -> Result<Box<dyn Driver>> {
-    Ok(Box::new(Faulty::new((host_driver().open)(options)?, fault)))
+/// Every fault, in the order of the tables.
+pub(crate) fn all() -> impl Iterator<Item = &'static Fault> {
+    [commits::FAULTS, answers::FAULTS, archives::FAULTS]
+        .into_iter()
+        .flatten()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
-    use crate::cases::GROUPS;
+    use crate::cases;
+    use crate::catalogue::CATALOGUE;
 
     #[test]
-    fn every_fault_has_an_area() {
-        for fault in FAULTS {
+    fn every_fault_is_of_a_check_that_a_case_has() {
+        for fault in all() {
+            assert!(fault.what.ends_with('.'), "{}", fault.id);
+            let mut checks = CATALOGUE.checks.iter();
             assert!(
-                fault.what.ends_with('.') && !fault.area.is_empty(),
+                checks.any(|check| check.number == fault.check),
                 "{}",
                 fault.id
             );
-            for area in fault.area {
-                assert!(GROUPS.iter().any(|group| group.name == *area), "{area}");
-            }
+            let has_case = cases::all().any(|case| case.catalogue.contains(&fault.check));
+            assert!(
+                has_case,
+                "{} is of {}, which no case has",
+                fault.id, fault.check
+            );
         }
     }
 
     #[test]
-    fn driver_and_store_have_faults() {
-        let at_store = |fault: &&Fault| matches!(fault.injection, Plant::Store(_));
-        let count = FAULTS.iter().filter(at_store).count();
-        assert!(count >= 2 && count < FAULTS.len(), "{count}");
-    }
-
-    #[test]
     fn ids_are_unique() {
-        let ids: std::collections::BTreeSet<_> = FAULTS.iter().map(|fault| fault.id).collect();
-        assert_eq!(ids.len(), FAULTS.len());
+        let mut ids = BTreeSet::new();
+        for fault in all() {
+            assert!(ids.insert(fault.id), "{} is there twice", fault.id);
+        }
     }
 }

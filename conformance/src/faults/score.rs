@@ -1,4 +1,4 @@
-//! Runs the cases of each fault's area with the fault and without it, and counts.
+//! Runs the cases of each fault's check with the fault and without it, and counts.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -6,74 +6,110 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Result;
-use cowlab_driver::Entry;
+use cowlab_driver::{CopyUp, Entry};
 use cowlab_engine::exit;
 use cowlab_engine::places::{Places, Where, check_live_host};
-use cowlab_engine::subject::{Subject, check_names};
+use cowlab_engine::subject::{Subject, check_names, driver_names};
 use cowlab_reports::result::Status;
 use cowlab_testbed::{Backing, Media, Run};
 
-use super::{FAULTS, Fault, Plant, host_driver};
+use super::published::{Record, publish};
+use super::{Fault, Plant, all, planted_in};
 use crate::args::{FaultsArgs, Options};
-use crate::case::Case;
+use crate::case::{Case, Placement};
 use crate::case_result::CaseResult;
 use crate::cases;
+use crate::catalogue::CATALOGUE;
 use crate::column;
-use crate::faulty_store::StoreFault;
 use crate::usage;
 
 /// Faults that are tried at once.
 const AT_ONCE: usize = 2;
 
-/// The first case of the fault's area that failed because of it, with what it found; or none.
+/// The first case of the fault's check that failed because of it, with what it found; or none.
 type Catch = Option<(&'static str, String)>;
 
 /// Plants faults and prints which are caught.
 pub(crate) fn run(args: &FaultsArgs) -> Result<u8> {
-    let known: Vec<_> = FAULTS.iter().map(|fault| fault.id).collect();
-    check_names("fault", &args.fault, &known).map_err(usage)?;
-    let wanted =
-        |fault: &&Fault| args.fault.is_empty() || args.fault.iter().any(|id| id == fault.id);
-    let faults: Vec<_> = FAULTS.iter().filter(wanted).collect();
+    let (entry, faults) = chosen(args)?;
     Places::find(Where::Host)?;
     check_live_host(args.on_live_host)?;
     let run = Run::start(args.dir.clone())?;
-    let passing = passing(&run, &faults)?;
-    let caught = try_all(&run, &faults, &passing)?;
+    let passing = passing(&run, entry, &faults);
+    let caught = try_all(&run, entry, &faults, &passing);
     run.close()?;
+    if let Some(path) = &args.publish {
+        let records = faults.iter().zip(&caught).map(|(fault, catch)| {
+            Record::new(fault, entry.name, catch.as_ref().map(|(case, _)| *case))
+        });
+        publish(path, &records.collect::<Vec<_>>())?;
+    }
     print(&faults, &caught)
 }
 
-/// The cases of the faults' areas that pass with no fault planted.
-fn passing(run: &Run, faults: &[&'static Fault]) -> Result<BTreeSet<&'static str>> {
+/// The driver and the faults that the command line asks for.
+fn chosen(args: &FaultsArgs) -> Result<(&'static Entry, Vec<&'static Fault>)> {
+    let known: Vec<_> = all().map(|fault| fault.id).collect();
+    check_names("fault", &args.fault, &known).map_err(usage)?;
+    let numbers: Vec<_> = CATALOGUE
+        .checks
+        .iter()
+        .map(|check| check.number.as_str())
+        .collect();
+    check_names("check", &args.check, &numbers).map_err(usage)?;
+    check_names("driver", args.driver.as_slice(), &driver_names()).map_err(usage)?;
+    let mut drivers = cowlab_drivers::all().iter().copied();
+    let entry = drivers.find(|entry| match &args.driver {
+        Some(name) => cowlab_drivers::is_named(entry, std::slice::from_ref(name)),
+        None => entry.info.copy_up == CopyUp::File,
+    });
+    let entry = entry
+        .expect("the registry has the drivers of its own names, and one that stacks directories");
+    let wanted = |fault: &&Fault| {
+        fault.is_of(entry)
+            && (args.fault.is_empty() || args.fault.iter().any(|id| id == fault.id))
+            && (args.check.is_empty() || args.check.iter().any(|check| check == fault.check))
+    };
+    Ok((entry, all().filter(wanted).collect()))
+}
+
+/// The cases that can notice faults of a check: those of the program open the store in a process of their own.
+fn cases_of(check: &str) -> impl Iterator<Item = &'static Case> {
+    cases::all()
+        .filter(move |case| case.placement != Placement::Root && case.catalogue.contains(&check))
+}
+
+/// The cases of the faults' checks that pass with no fault planted.
+fn passing(run: &Run, entry: &'static Entry, faults: &[&'static Fault]) -> BTreeSet<&'static str> {
     let cases: Vec<_> = cases::all()
         .filter(|case| {
             faults
                 .iter()
-                .any(|fault| fault.area.contains(&case.group()))
+                .any(|fault| case.catalogue.contains(&fault.check))
         })
+        .filter(|case| case.placement != Placement::Root)
         .collect();
-    let entry = host_driver();
     let results = run_cases(run, entry, None, &cases).into_iter();
-    let pass = results.filter(|result| result.status == Status::Pass);
-    Ok(pass.map(|result| result.case.id).collect())
+    let pass = results.filter(|result| matches!(result.status, Status::Pass | Status::Deviates));
+    pass.map(|result| result.case.id).collect()
 }
 
 fn run_cases(
     run: &Run,
     entry: &'static Entry,
-    store_fault: Option<StoreFault>,
+    fault: Option<&'static Fault>,
     cases: &[&'static Case],
 ) -> Vec<CaseResult> {
+    let backing = entry.backings.first().and_then(|name| name.parse().ok());
     let subject = Subject {
         entry,
         variant: entry.default_variant(),
-        backing: Backing::Ext4,
+        backing: backing.unwrap_or(Backing::Ext4),
         media: Media::default(),
     };
     let options = Options {
         unconfirmed: true,
-        store_fault,
+        fault,
         ..Options::default()
     };
     column::run(run, &subject, cases, &options, &|_| {}).cases
@@ -81,14 +117,22 @@ fn run_cases(
 
 fn try_all(
     run: &Run,
+    entry: &'static Entry,
     faults: &[&'static Fault],
     passing: &BTreeSet<&'static str>,
-) -> Result<Vec<Catch>> {
+) -> Vec<Catch> {
+    // Columns hold an entry for ever.
+    let faulty: &'static Entry = Box::leak(Box::new(planted_in(entry)));
     let next = Mutex::new(0..faults.len());
     let caught = Mutex::new(vec![None; faults.len()]);
     let work = || {
         while let Some(index) = next.lock().unwrap_or_else(PoisonError::into_inner).next() {
-            let catch = try_one(run, faults[index], passing);
+            let fault = faults[index];
+            let entry = match fault.injection {
+                Plant::Driver(_) => faulty,
+                Plant::Store(_) | Plant::Stream(_) => entry,
+            };
+            let catch = try_one(run, entry, fault, passing);
             caught.lock().unwrap_or_else(PoisonError::into_inner)[index] = catch;
         }
     };
@@ -97,45 +141,41 @@ fn try_all(
             scope.spawn(work);
         }
     });
-    Ok(caught.into_inner().unwrap_or_else(PoisonError::into_inner))
+    caught.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn try_one(run: &Run, fault: &Fault, passing: &BTreeSet<&'static str>) -> Catch {
-    let cases: Vec<_> = cases::all()
-        .filter(|case| fault.area.contains(&case.group()) && passing.contains(case.id))
+fn try_one(
+    run: &Run,
+    entry: &'static Entry,
+    fault: &'static Fault,
+    passing: &BTreeSet<&'static str>,
+) -> Catch {
+    let cases: Vec<_> = cases_of(fault.check)
+        .filter(|case| passing.contains(case.id))
         .collect();
-    let (entry, store_fault) = with_fault(fault);
-    let mut results = run_cases(run, entry, store_fault, &cases).into_iter();
+    if cases.is_empty() {
+        return None;
+    }
+    let mut results = run_cases(run, entry, Some(fault), &cases).into_iter();
     let failed = results.find(|result| result.status.is_failure())?;
     Some((failed.case.id, failed.reason.unwrap_or_default()))
 }
 
-/// The registry's entry, opened with the fault, or the fault for the store above it. A handful of entries are made in a
-/// process, and columns hold them for ever.
-fn with_fault(fault: &Fault) -> (&'static Entry, Option<StoreFault>) {
-    let entry = host_driver();
-    let open = match fault.injection {
-        Plant::Store(store_fault) => return (entry, Some(store_fault)),
-        Plant::Driver(open) => open,
-    };
-    let entry = Box::leak(Box::new(Entry { open, ..*entry }));
-    (entry, None)
-}
-
 fn print(faults: &[&'static Fault], caught: &[Catch]) -> Result<u8> {
     let mut out = io::stdout().lock();
+    let mut missed = 0;
     for (fault, catch) in faults.iter().zip(caught) {
-        writeln!(out, "{}: {}", fault.id, fault.what)?;
-        match catch {
-            Some((case, reason)) => writeln!(out, "  caught by {case}: {reason}")?,
-            None => writeln!(out, "  NOT CAUGHT by any case of {}", fault.area.join(", "))?,
+        writeln!(out, "{} ({}): {}", fault.id, fault.check, fault.what)?;
+        match (catch, fault.equivalent) {
+            (Some((case, reason)), _) => writeln!(out, "  caught by {case}: {reason}")?,
+            (None, Some(argument)) => writeln!(out, "  equivalent: {argument}")?,
+            (None, None) => {
+                missed += 1;
+                writeln!(out, "  MISSED by every case of {}", fault.check)?;
+            }
         }
     }
     let count = caught.iter().flatten().count();
-    writeln!(out, "{count} of {} faults caught", faults.len())?;
-    Ok(if count == faults.len() {
-        exit::OK
-    } else {
-        exit::FINDING
-    })
+    writeln!(out, "{count} of {}", faults.len())?;
+    Ok(if missed == 0 { exit::OK } else { exit::FINDING })
 }

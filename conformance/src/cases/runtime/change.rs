@@ -12,7 +12,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         id: "runtime/containers-start-equal-and-are-isolated",
         spec: "Two containers of one image start equal, and what one changes neither the other nor the image has.",
         see: &["docs.docker.com, storage drivers, Sharing promotes smaller images"],
-        catalogue: &["S05"],
+        catalogue: &["S05", "I14"],
         impact: Impact::Isolation,
         program: &[
             run("run -d --name con1 base sleep 1000"),
@@ -87,7 +87,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
             "docs.docker.com, docker container cp",
             "docs.docker.com, docker container export",
         ],
-        catalogue: &["S01"],
+        catalogue: &["S01", "P07"],
         impact: Impact::DataLoss,
         program: &[
             file("one", "content"),
@@ -136,7 +136,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         id: "runtime/a-changed-base-layer-is-named-and-repaired",
         spec: "A file put from the host into a base layer shows in containers, is named by a check, and is gone after a repair.",
         see: &["overlayfs.rst, Changes to underlying filesystems"],
-        catalogue: &["S06", "S08"],
+        catalogue: &["S06", "S08", "M30"],
         impact: Impact::Isolation,
         run: Some(a_changed_base_layer_is_named_and_repaired),
         ..super::BASE

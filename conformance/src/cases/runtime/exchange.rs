@@ -82,7 +82,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         id: "runtime/umoci-unpacks-the-same-tree",
         spec: "The layers over one another show what umoci unpacks: mode, owner, times, extended attributes, links, devices.",
         see: &["OCI image-spec, layer.md", "umoci-unpack(1)"],
-        catalogue: &["S02"],
+        catalogue: &["S02", "N28"],
         impact: Impact::DataLoss,
         needs: &[Need::Program("umoci")],
         run: Some(umoci_unpacks_the_same_tree),

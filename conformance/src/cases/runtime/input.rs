@@ -127,7 +127,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         id: "runtime/layers-without-blobs-are-made-again",
         spec: "A layer kept without its blob is saved with the same content, and a change to it is found and not saved.",
         see: &["OCI image-spec, config.md, Layer DiffID"],
-        catalogue: &["S08"],
+        catalogue: &["S08", "M30"],
         impact: Impact::DataLoss,
         program: &[
             layered("one:1", ONE),

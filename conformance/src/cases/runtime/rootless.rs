@@ -12,7 +12,7 @@ pub(in crate::cases) const CASES: &[Case] = &[Case {
     spec: "An ordinary user imports an image, runs, changes, commits and removes containers, and leaves no mount behind; a driver \
            that needs the host's root, or a device that is closed, says so.",
     see: &["user_namespaces(7)", "subuid(5)", "newuidmap(1)"],
-    catalogue: &["S05"],
+    catalogue: &["S05", "J04", "N18"],
     impact: Impact::AppVisible,
     needs: &[Need::OrdinaryUsers],
     run: Some(an_ordinary_user_runs),

@@ -63,7 +63,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         id: "runtime/a-killed-commit-leaves-a-container-that-goes-on",
         spec: "A container that is paused for a commit goes on when the commit is killed, can be entered and committed again.",
         see: &["docs.docker.com, docker container commit, --pause"],
-        catalogue: &["S07"],
+        catalogue: &["S07", "Q06", "M21"],
         impact: Impact::AppVisible,
         run: Some(a_killed_commit),
         ..super::BASE
@@ -114,7 +114,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
         id: "runtime/cp-goes-into-volumes-and-keeps-owners",
         spec: "A directory is copied out of a container with what its volumes hold, whether it runs or not, and one copied in changes nobody else's owner.",
         see: &["docs.docker.com, docker container cp"],
-        catalogue: &["S16"],
+        catalogue: &["S16", "P07"],
         impact: Impact::DataLoss,
         program: &[
             file("source/new", "new"),

@@ -8,7 +8,7 @@ pub(in crate::cases) const SEED: &[Case] = &[
         id: "seed/16-volumes-outlive-containers",
         spec: "A named volume survives the containers that use it, begins with what the image has there, and a write to it copies nothing up.",
         see: &["docs.docker.com, storage, Volumes"],
-        catalogue: &["S16"],
+        catalogue: &["S16", "P01"],
         impact: Impact::DataLoss,
         program: &[
             run("volume create data"),
@@ -36,7 +36,7 @@ pub(in crate::cases) const SEED: &[Case] = &[
             "docs.docker.com, Dockerfile reference, VOLUME",
             "docs.docker.com, docker container run, --volumes-from",
         ],
-        catalogue: &["S17"],
+        catalogue: &["S17", "P04"],
         impact: Impact::DataLoss,
         program: &[
             load("db", r#"{"Volumes": {"/data": {}}}"#),
