@@ -120,3 +120,47 @@ fn not_caught(check: &Check, published: &[Record]) -> Option<String> {
     let is_caught = faults().any(|fault| records(fault.id).any(|record| record.case.is_some()));
     (!is_caught).then(|| "no planted fault of it is caught".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_of_a_check_that_a_case_has() {
+        for fault in faults::all() {
+            let mut checks = CATALOGUE.checks.iter();
+            let is_known = checks.any(|check| check.number == fault.check);
+            assert!(is_known, "{} is of {}", fault.id, fault.check);
+            let cases = cases_of(fault.check);
+            assert!(!cases.is_empty(), "{} is of {}", fault.id, fault.check);
+        }
+    }
+
+    #[test]
+    fn a_check_is_covered_when_each_of_its_faults_was_caught() {
+        let check = CATALOGUE.checks.iter().find(|check| check.number == "A05");
+        let check = check.expect("the catalogue has it");
+        let lines = |second: &str| {
+            let line = |fault: &str, case: &str| {
+                format!(
+                    r#"{{"fault":"{fault}","check":"A05","driver":"d","case":{case},"date":"Z","commit":""}}"#
+                )
+            };
+            [
+                line("lowers-swapped", "\"c\""),
+                line("deep-lowers-reversed", second),
+            ]
+            .map(|line| serde_json::from_str(&line).expect("a record"))
+        };
+        assert_eq!(coverage(check, &lines("\"c\"")), Coverage::Yes);
+        let missed = coverage(check, &lines("null"));
+        assert_eq!(
+            missed.why(),
+            "the planted fault deep-lowers-reversed is not caught"
+        );
+        let absent = coverage(check, &lines("null")[..1]);
+        assert_eq!(absent, missed);
+        let none = coverage(check, &[]);
+        assert_eq!(none.name(), "part");
+    }
+}

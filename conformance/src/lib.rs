@@ -23,8 +23,8 @@ pub mod difference;
 mod disk_full;
 pub mod errno;
 pub mod executor;
-mod faults;
-pub mod faulty_store;
+mod fault_score;
+pub mod faults;
 mod file_systems;
 mod judge;
 mod junit;
@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> Result<u8> {
         None => return runner::run(&args.run),
         Some(Command::Run(run)) => return runner::run(run),
         Some(Command::Column(column)) => return worker::run(column),
-        Some(Command::Faults(faults)) => return faults::run(faults),
+        Some(Command::Faults(faults)) => return fault_score::run(faults),
         Some(Command::List(list)) => table::list(&table::cases(&list.case).map_err(usage)?)?,
         Some(Command::Coverage(args)) => coverage::print(args)?,
         Some(Command::Deviations(deviations)) => {

@@ -1,6 +1,7 @@
 //! Copy-up: a change in a child leaves the parent as it was and loses nothing of the file.
 
 use crate::prelude::*;
+use crate::support::attributes::{ACL, CAPABILITY};
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -460,20 +461,4 @@ pub(super) const CASES: &[Case] = &[
         ],
         ..Case::BASE
     },
-];
-
-/// `user::rw-, user:1234:r--, group::r--, mask::r--, other::---` in the kernel's format
-/// (include/uapi/linux/posix_acl_xattr.h): version 2, then tag, permissions and id of each entry, little-endian.
-const ACL: &[u8] = &[
-    2, 0, 0, 0, //
-    0x01, 0, 6, 0, 0xff, 0xff, 0xff, 0xff, //
-    0x02, 0, 4, 0, 0xd2, 0x04, 0, 0, //
-    0x04, 0, 4, 0, 0xff, 0xff, 0xff, 0xff, //
-    0x10, 0, 4, 0, 0xff, 0xff, 0xff, 0xff, //
-    0x20, 0, 0, 0, 0xff, 0xff, 0xff, 0xff,
-];
-
-/// `cap_net_raw=ep` (include/uapi/linux/capability.h): revision 2, permitted and inheritable words.
-const CAPABILITY: &[u8] = &[
-    1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 ];

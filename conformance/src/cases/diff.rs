@@ -10,6 +10,7 @@ use cowlab_sys::{Errno, FileKind, at};
 
 use crate::context::Result;
 use crate::prelude::*;
+use crate::support::attributes::{ACL, CAPABILITY};
 use crate::support::store::{changes_of, shows};
 
 pub(super) const CASES: &[Case] = &[
@@ -165,9 +166,23 @@ pub(super) const CASES: &[Case] = &[
             "image-spec layer.md, Applying Changesets",
             "containers/storage graphtest, DiffApply",
         ],
-        catalogue: &["N01", "M27", "C08", "N26"],
+        catalogue: &["N01", "M27", "C08", "N26", "E07", "N14", "N17", "N23"],
         impact: Impact::DataLoss,
         run: Some(applied_again),
+        ..Case::BASE
+    },
+    Case {
+        id: "diff/attributes-come-back",
+        spec: "Extended attributes large and empty, access and default ACLs and file capabilities come back from the archive of a snapshot.",
+        see: &[
+            "image-spec layer.md, File Attributes",
+            "acl(5)",
+            "capabilities(7), File capabilities",
+        ],
+        catalogue: &["N01", "N13", "D06", "D07"],
+        impact: Impact::DataLoss,
+        needs: &[Need::Acl, Need::XattrSize(3000)],
+        run: Some(attributes_come_back),
         ..Case::BASE
     },
     Case {
@@ -222,6 +237,8 @@ const PARENT: &[Op] = &[
     write("/again/old", "o"),
     write("/link-a", "l"),
     link("/link-a", "/link-b"),
+    dir("/linked", 0o755),
+    link("/link-a", "/linked/link-c"),
     symlink("kept", "/symlink"),
     fifo("/fifo", 0o600),
     sparse("/sparse", 8 << 20, &[range(4 << 20, 4096)]),
@@ -242,6 +259,7 @@ const CHILD: &[Op] = &[
     dir("/again", 0o700),
     write("/again/new", "n"),
     link("/kept", "/kept-2"),
+    link("/dir/new", "/linked/new"),
     symlink("elsewhere", "/symlink-2"),
     char_device("/device", 0o666, 1, 3),
     rename("/moved", "/dir/moved"),
@@ -326,6 +344,33 @@ fn applied_again(context: &mut Context) -> Result<()> {
     let layer = archive(context, "child")?;
     apply(context, "child-2", Some("parent-2"), &layer)?;
     context.unchanged(&context.manifest("child")?, &context.manifest("child-2")?)
+}
+
+fn attributes_come_back(context: &mut Context) -> Result<()> {
+    let parent = [
+        dir("/d", 0o750),
+        set_xattr("/d", "system.posix_acl_default", ACL),
+        dir("/kept", 0o755),
+        write("/large", "l"),
+        set_xattr_sized("/large", "user.large", 3000),
+    ];
+    context.layer(None, "parent", &parent)?;
+    let child = [
+        write("/f", "f"),
+        set_xattr("/f", "system.posix_acl_access", ACL),
+        write("/able", "a"),
+        set_xattr("/able", "security.capability", CAPABILITY),
+        set_xattr("/kept", "user.empty", b""),
+        chmod("/large", 0o600),
+        chmod("/d", 0o700),
+    ];
+    context.layer(Some("parent"), "child", &child)?;
+    for (name, below) in [("parent", None), ("child", Some("parent-2"))] {
+        let copy = format!("{name}-2");
+        apply(context, &copy, below, &archive(context, name)?)?;
+        context.unchanged(&context.manifest(name)?, &context.manifest(&copy)?)?;
+    }
+    Ok(())
 }
 
 fn types_without_an_entry(context: &mut Context) -> Result<()> {

@@ -39,7 +39,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         id: "mount/eighty-layers",
-        spec: "A chain of eighty layers shows the file of each, and the newest version of a file that all have.",
+        spec: "A chain of eighty layers shows the file of each, and of files that many have the newest version, far below the newest layer too.",
         see: &[
             "moby/moby issue 26380",
             "overlayfs.rst, Multiple lower layers",
@@ -121,9 +121,11 @@ fn eighty_layers(context: &mut Context) -> Result<()> {
     let mut parent: Option<String> = None;
     for number in 0..80_u32 {
         let name = format!("layer-{number}");
+        // What the order of the newest layers decides, and that of layers far below them.
+        let shared = if number < 40 { "deep" } else { "newest" };
         let entries = [
             Entry::file(format!("f{number}"), "x"),
-            Entry::file("newest", number.to_string()),
+            Entry::file(shared, number.to_string()),
         ];
         apply_entries(context, &name, parent.as_deref(), &entries)?;
         parent = Some(name);
@@ -133,13 +135,11 @@ fn eighty_layers(context: &mut Context) -> Result<()> {
         .prepare("key", parent.as_deref(), &PrepareOptions::default())?;
     context.with_mount("key", |dir| {
         let tree = Tree::open(dir)?;
-        expect("/", "names", 81, names(&tree, "/")?.len())?;
-        expect(
-            "/newest",
-            "content",
-            "79".to_owned(),
-            read_text(&tree, "/newest")?,
-        )?;
+        expect("/", "names", 82, names(&tree, "/")?.len())?;
+        for (name, newest) in [("/newest", "79"), ("/deep", "39")] {
+            let content = read_text(&tree, name)?;
+            expect(name, "content", newest.to_owned(), content)?;
+        }
         write_text(&tree, "/f0", "changed")
     })?;
     context

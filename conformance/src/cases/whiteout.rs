@@ -174,9 +174,10 @@ pub(super) const CASES: &[Case] = &[
             write("/.wh.target", "").succeeds(),
             reads("/target", "alive"),
             is_a("/.wh.target", Kind::File),
-            remove("/.wh.target").succeeds(),
+            write("/.wh.other", "").succeeds(),
+            remove("/.wh.other").succeeds(),
         ],
-        // A layer cannot carry such a name, so it is removed again before the commit.
+        // In the steps, for a layer cannot carry such a name.
         ..Case::BASE
     },
     Case {

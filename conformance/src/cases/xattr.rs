@@ -67,6 +67,7 @@ pub(super) const CASES: &[Case] = &[
             set_xattr("/f", "trusted.overlay.foo", b"nested").succeeds(),
             get_xattr("/f", "trusted.overlay.foo").gives("nested"),
             remove_xattr("/f", "trusted.overlay.foo").succeeds(),
+            set_xattr("/f", "trusted.overlay.note", b"kept").succeeds(),
         ],
         ..Case::BASE
     },

@@ -10,8 +10,8 @@ use cowlab_sys::io;
 use cowlab_sys::mount::MountAttributes;
 
 use super::driver::DriverFault;
+use super::store::StoreFault;
 use super::{Fault, Plant};
-use crate::faulty_store::StoreFault;
 
 pub(super) const FAULTS: &[Fault] = &[
     // What a driver says of its mounts.
@@ -210,14 +210,6 @@ pub(super) const FAULTS: &[Fault] = &[
             misnamed(store, store.prepare(key, parent, options))
         }),
     ),
-    store(
-        "full-disk-not-told-by-commit",
-        "M36",
-        "A commit for which there is no room fails for another reason.",
-        StoreFault::Commit(|store, key, name, options| {
-            misnamed(store, store.commit(key, name, options))
-        }),
-    ),
     // Remove.
     store(
         "parents-can-be-removed",
@@ -270,7 +262,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "M10",
         "A missing snapshot is reported as an invalid key.",
         StoreFault::Stat(|store, key| match store.stat(key) {
-            Err(Error::NotFound { .. }) => store.stat(""),
+            Err(Error::NotFound { .. }) => store.prepare("", None, &PrepareOptions::default()),
             found => found,
         }),
     ),

@@ -206,13 +206,15 @@ pub(super) const FAULTS: &[Fault] = &[
         },
     ),
     trees(
-        "owner-of-the-removed",
+        "owner-of-the-directory",
         "B11",
-        "A commit gives what was made in the place of something the old owner.",
+        "A commit gives new files and directories the owner of their directory.",
         |trees| {
-            each(&trees.own()?, |path| match trees.before(path) {
-                Some(before) => trees.chown(path, before.uid, before.gid),
-                None => Ok(()),
+            each(&trees.added()?, |path| {
+                match path.parent().and_then(|dir| trees.now(dir)) {
+                    Some(dir) => trees.chown(path, dir.uid, dir.gid),
+                    None => Ok(()),
+                }
             })
         },
     ),
@@ -529,12 +531,12 @@ pub(super) const FAULTS: &[Fault] = &[
     trees(
         "last-name-loses-data",
         "E05",
-        "A file of which one name was removed is empty under the others.",
+        "A file that got a new name and lost its old one is empty.",
         |trees| {
-            each(&trees.changed(FILE, FILE)?, |path| {
-                let was_linked = trees.before(path).is_some_and(|stat| stat.nlink > 1);
-                let is_linked = trees.now(path).is_some_and(|stat| stat.nlink > 1);
-                match was_linked && !is_linked {
+            let removed = trees.removed()?;
+            each(&trees.added()?, |path| {
+                let is_linked = removed.iter().any(|gone| gone.parent() == path.parent());
+                match is_linked && is(trees.now(path), FILE) {
                     true => trees.set_size(path, 0),
                     false => Ok(()),
                 }
@@ -565,7 +567,8 @@ pub(super) const FAULTS: &[Fault] = &[
         "F03",
         "A commit leaves the old name of a directory that was renamed.",
         |trees| each(&trees.removed()?, |path| put_back_if(trees, path, DIR)),
-    ),
+    )
+    .of_whole_trees(),
     trees(
         "new-directories-lose-content",
         "F04",
@@ -643,10 +646,10 @@ pub(super) const FAULTS: &[Fault] = &[
         |trees| each(&trees.added()?, |path| lose_if(trees, path, FILE)),
     ),
     entries(
-        "socket-modes-lost",
+        "socket-owners-lost",
         "I13",
-        "A commit gives sockets the mode 0600.",
-        |spot| spot.when(spot.is(FileKind::Socket), |spot| spot.chmod(0o600)),
+        "A commit gives sockets to root.",
+        |spot| spot.when(spot.is(FileKind::Socket), |spot| spot.chown(0, 0)),
     ),
     // K. Extended attributes.
     entries(

@@ -37,7 +37,7 @@ pub(crate) struct Record {
 
 impl Record {
     /// The record of a fault that was tried now.
-    pub(super) fn new(fault: &Fault, driver: &str, case: Option<&str>) -> Self {
+    pub(crate) fn new(fault: &Fault, driver: &str, case: Option<&str>) -> Self {
         Self {
             fault: fault.id.to_owned(),
             check: fault.check.to_owned(),
@@ -59,7 +59,7 @@ fn parse(lines: &str) -> Result<Vec<Record>, serde_json::Error> {
 
 /// Writes new records to a file of published ones, in place of those of the same faults on the same driver. Faults that are
 /// gone lose theirs.
-pub(super) fn publish(path: &Path, new: &[Record]) -> Result<()> {
+pub(crate) fn publish(path: &Path, new: &[Record]) -> Result<()> {
     let file = || path.display().to_string();
     let before = if path.exists() {
         let text = fs::read_to_string(path).with_context(file)?;

@@ -345,9 +345,23 @@ impl Trees<'_> {
         if !self.is_layer {
             return Ok(());
         }
+        self.have_dir_of(path)?;
         self.keeping_time(path, |path| {
             Ok(at::mknod(cwd()?, path, FileKind::CharDevice, 0o600, 0)?)
         })
+    }
+
+    /// Has the layer have the directories on the way to a path as the parent has them.
+    fn have_dir_of(&self, path: &Path) -> Result<()> {
+        let mut dirs: Vec<_> = path.ancestors().skip(1).collect();
+        dirs.reverse();
+        for dir in dirs {
+            if let Some(stat) = self.before(dir).filter(|_| self.now(dir).is_none()) {
+                let source = self.parent.join(dir);
+                self.keeping_time(dir, |target| copy(&source, &stat, target))?;
+            }
+        }
+        Ok(())
     }
 
     /// Has what the parent has there, with everything below where it is a directory.

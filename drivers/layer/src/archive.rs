@@ -261,9 +261,13 @@ fn check_numbers(mut headers: &[u8]) -> Result<()> {
         };
         let size = checked("size", &header[124..136])?;
         checked("time", &header[136..148])?;
-        let padded = usize::try_from(size)
-            .ok()
-            .and_then(|size| size.checked_next_multiple_of(HEADER_SIZE));
+        // Extended headers are passed over, whose content may have any bytes.
+        let size = if size == 0 {
+            octal(&header[124..136])
+        } else {
+            usize::try_from(size).ok()
+        };
+        let padded = size.and_then(|size| size.checked_next_multiple_of(HEADER_SIZE));
         headers = match header[156] {
             b'x' | b'g' | b'L' | b'K' => padded
                 .and_then(|padded| rest.get(padded..))
@@ -284,6 +288,12 @@ fn check_numbers(mut headers: &[u8]) -> Result<()> {
         };
     }
     Ok(())
+}
+
+/// A number in octal digits, if it is one; `tar-core` reads it strictly.
+fn octal(field: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(field).ok()?;
+    usize::from_str_radix(text.trim_matches(['\0', ' ']), 8).ok()
 }
 
 /// A number in base 256, in two's complement; zero where the field is text, which `tar-core` reads strictly.

@@ -106,3 +106,12 @@ fn only_files_have_content() {
     let expected = ["after=after", "l -> target", "n/", "old-directory/"];
     assert_eq!(listing(applied(&[&layer]).path()), expected);
 }
+
+/// The bytes of a value are no numbers of a header, wherever they lie.
+#[test]
+fn records_may_have_any_bytes() {
+    for size in [40, 200, 3000] {
+        let entry = Entry::file("file", "text").record("comment", vec![0xff; size]);
+        assert_eq!(listing(applied(&[&[entry]]).path()), ["file=text"]);
+    }
+}

@@ -13,21 +13,37 @@ use cowlab_engine::subject::{Subject, check_names, driver_names};
 use cowlab_reports::result::Status;
 use cowlab_testbed::{Backing, Media, Run};
 
-use super::published::{Record, publish};
-use super::{Fault, Plant, all, planted_in};
 use crate::args::{FaultsArgs, Options};
 use crate::case::{Case, Placement};
 use crate::case_result::CaseResult;
 use crate::cases;
 use crate::catalogue::CATALOGUE;
 use crate::column;
+use crate::faults::{Fault, Plant, Record, all, planted_in, publish};
 use crate::usage;
 
 /// Faults that are tried at once.
 const AT_ONCE: usize = 2;
 
-/// The first case of the fault's check that failed because of it, with what it found; or none.
-type Catch = Option<(&'static str, String)>;
+/// What became of a fault.
+#[derive(Debug, Clone)]
+enum FaultResult {
+    /// A case of its check failed because of it, with what it found.
+    Caught(&'static str, String),
+    /// Every case of its check passed.
+    Missed,
+    /// No case of its check passes here without it: what they need is not here, or they fail.
+    Untried,
+}
+
+impl FaultResult {
+    const fn case(&self) -> Option<&'static str> {
+        match self {
+            Self::Caught(case, _) => Some(case),
+            Self::Missed | Self::Untried => None,
+        }
+    }
+}
 
 /// Plants faults and prints which are caught.
 pub(crate) fn run(args: &FaultsArgs) -> Result<u8> {
@@ -36,15 +52,15 @@ pub(crate) fn run(args: &FaultsArgs) -> Result<u8> {
     check_live_host(args.on_live_host)?;
     let run = Run::start(args.dir.clone())?;
     let passing = passing(&run, entry, &faults);
-    let caught = try_all(&run, entry, &faults, &passing);
+    let results = try_all(&run, entry, &faults, &passing);
     run.close()?;
     if let Some(path) = &args.publish {
-        let records = faults.iter().zip(&caught).map(|(fault, catch)| {
-            Record::new(fault, entry.name, catch.as_ref().map(|(case, _)| *case))
-        });
+        let tried = faults.iter().zip(&results);
+        let tried = tried.filter(|(_, result)| !matches!(result, FaultResult::Untried));
+        let records = tried.map(|(fault, result)| Record::new(fault, entry.name, result.case()));
         publish(path, &records.collect::<Vec<_>>())?;
     }
-    print(&faults, &caught)
+    print(&faults, &results)
 }
 
 /// The driver and the faults that the command line asks for.
@@ -120,11 +136,11 @@ fn try_all(
     entry: &'static Entry,
     faults: &[&'static Fault],
     passing: &BTreeSet<&'static str>,
-) -> Vec<Catch> {
+) -> Vec<FaultResult> {
     // Columns hold an entry for ever.
     let faulty: &'static Entry = Box::leak(Box::new(planted_in(entry)));
     let next = Mutex::new(0..faults.len());
-    let caught = Mutex::new(vec![None; faults.len()]);
+    let caught = Mutex::new(vec![FaultResult::Untried; faults.len()]);
     let work = || {
         while let Some(index) = next.lock().unwrap_or_else(PoisonError::into_inner).next() {
             let fault = faults[index];
@@ -149,33 +165,46 @@ fn try_one(
     entry: &'static Entry,
     fault: &'static Fault,
     passing: &BTreeSet<&'static str>,
-) -> Catch {
+) -> FaultResult {
     let cases: Vec<_> = cases_of(fault.check)
         .filter(|case| passing.contains(case.id))
         .collect();
     if cases.is_empty() {
-        return None;
+        return FaultResult::Untried;
     }
     let mut results = run_cases(run, entry, Some(fault), &cases).into_iter();
-    let failed = results.find(|result| result.status.is_failure())?;
-    Some((failed.case.id, failed.reason.unwrap_or_default()))
+    match results.find(|result| result.status.is_failure()) {
+        Some(failed) => FaultResult::Caught(failed.case.id, failed.reason.unwrap_or_default()),
+        None => FaultResult::Missed,
+    }
 }
 
-fn print(faults: &[&'static Fault], caught: &[Catch]) -> Result<u8> {
+fn print(faults: &[&'static Fault], results: &[FaultResult]) -> Result<u8> {
     let mut out = io::stdout().lock();
-    let mut missed = 0;
-    for (fault, catch) in faults.iter().zip(caught) {
-        writeln!(out, "{} ({}): {}", fault.id, fault.check, fault.what)?;
-        match (catch, fault.equivalent) {
-            (Some((case, reason)), _) => writeln!(out, "  caught by {case}: {reason}")?,
-            (None, Some(argument)) => writeln!(out, "  equivalent: {argument}")?,
-            (None, None) => {
+    let (mut caught, mut missed) = (0, 0);
+    for (fault, result) in faults.iter().zip(results) {
+        let check = fault.check;
+        writeln!(out, "{} ({check}): {}", fault.id, fault.what)?;
+        match (result, fault.equivalent) {
+            (FaultResult::Caught(case, reason), _) => {
+                caught += 1;
+                writeln!(out, "  caught by {case}: {reason}")?;
+            }
+            (FaultResult::Missed, Some(argument)) => writeln!(out, "  equivalent: {argument}")?,
+            (FaultResult::Missed, None) => {
                 missed += 1;
-                writeln!(out, "  MISSED by every case of {}", fault.check)?;
+                writeln!(out, "  MISSED by every case of {check}")?;
+            }
+            (FaultResult::Untried, _) => {
+                writeln!(out, "  not tried: no case of {check} passes here")?;
             }
         }
     }
-    let count = caught.iter().flatten().count();
-    writeln!(out, "{count} of {}", faults.len())?;
+    let is_tried = |result: &&FaultResult| !matches!(result, FaultResult::Untried);
+    writeln!(
+        out,
+        "{caught} of {}",
+        results.iter().filter(is_tried).count()
+    )?;
     Ok(if missed == 0 { exit::OK } else { exit::FINDING })
 }

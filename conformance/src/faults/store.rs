@@ -15,8 +15,8 @@ use cowlab_snapshots::{
 };
 use cowlab_sys::io;
 
-use crate::faults::Plant;
-use crate::faults::stream::{self, StreamFault};
+use super::Plant;
+use super::stream::{self, StreamFault};
 
 /// What a faulty store does in place of one of its methods, or with what that gives.
 #[derive(Debug, Clone, Copy)]
