@@ -11,6 +11,7 @@ pub mod inode;
 mod layer;
 mod life;
 mod link;
+mod live;
 mod lookup;
 mod mount;
 mod opaque;
@@ -83,7 +84,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "descriptor",
         title: "Open descriptors, mappings, locks",
-        cases: &[descriptor::CASES],
+        cases: &[descriptor::CASES, live::CASES],
     },
     Group {
         name: "permission",

@@ -35,6 +35,12 @@ const WITH_USER_XATTRS: Scope = Scope {
     ..Scope::EVERYWHERE
 };
 
+/// As podman mounts its layers.
+const AS_PODMAN: Scope = Scope {
+    variants: &["as-podman"],
+    ..Scope::EVERYWHERE
+};
+
 /// btrfs gives every directory a link count of 1, so that there is nothing to differ.
 const WITH_COUNTED_SUBDIRECTORIES: Scope = Scope {
     backings: &["ext4", "tmpfs", "xfs", "xfs-noreflink", "zfs"],
@@ -251,6 +257,14 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         because: "the access time of a lower file is not updated, for that would be a change of the lower layer",
         impact: Impact::Cosmetic,
         see: &["overlayfs.rst, Non-standard behavior"],
+    },
+    Deviation {
+        case: "permission/devices-can-be-opened-and-setuid-counts",
+        scope: AS_PODMAN,
+        observed: "/null: open: expected opens, got EACCES",
+        because: "podman mounts layers with nodev, and makes the devices of a container elsewhere",
+        impact: Impact::AppVisible,
+        see: &["containers-storage.conf(5), mountopt"],
     },
     projects::NO_LIMIT,
     projects::NO_LIMIT_OF_A_RUN,
