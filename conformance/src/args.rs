@@ -31,6 +31,9 @@ pub(crate) enum Command {
     /// Runs cases of one column in this process and prints the results: what a run asks of a process of its own.
     #[command(hide = true)]
     Column(ColumnArgs),
+    /// Serves a mount that lies, until it is gone: what a planted fault asks of a process of its own.
+    #[command(hide = true)]
+    LyingMount(LyingMountArgs),
     /// Plants faults in a driver and a store, one at a time, and counts those that the cases of their check catch.
     Faults(FaultsArgs),
 }
@@ -174,6 +177,16 @@ pub(crate) struct DeviationsArgs {
     /// List those of these drivers.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub(crate) driver: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LyingMountArgs {
+    /// The fault.
+    #[arg(value_name = "ID")]
+    pub(crate) fault: String,
+    /// The number of the open directory that is shown.
+    #[arg(value_name = "DESCRIPTOR")]
+    pub(crate) tree: i32,
 }
 
 #[derive(Debug, Clone, Default, clap::Args)]

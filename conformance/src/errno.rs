@@ -47,6 +47,12 @@ impl From<cowlab_sys::Error> for Code {
     }
 }
 
+impl From<rustix::io::Errno> for Code {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self(errno.raw_os_error())
+    }
+}
+
 impl From<std::io::Error> for Code {
     fn from(error: std::io::Error) -> Self {
         error.raw_os_error().map_or(EIO, Self)

@@ -19,7 +19,7 @@ use crate::case_result::CaseResult;
 use crate::cases;
 use crate::catalogue::CATALOGUE;
 use crate::column;
-use crate::faults::{Fault, Plant, Record, all, planted_in, publish};
+use crate::faults::{Fault, HONEST, Plant, Record, all, planted_in, publish};
 use crate::usage;
 
 /// Faults that are tried at once.
@@ -51,8 +51,7 @@ pub(crate) fn run(args: &FaultsArgs) -> Result<u8> {
     Places::find(Where::Host)?;
     check_live_host(args.on_live_host)?;
     let run = Run::start(args.dir.clone())?;
-    let passing = passing(&run, entry, &faults);
-    let results = try_all(&run, entry, &faults, &passing);
+    let results = try_all(&run, entry, &faults);
     run.close()?;
     if let Some(path) = &args.publish {
         let tried = faults.iter().zip(&results);
@@ -95,17 +94,25 @@ fn cases_of(check: &str) -> impl Iterator<Item = &'static Case> {
         .filter(move |case| case.placement != Placement::Root && case.catalogue.contains(&check))
 }
 
-/// The cases of the faults' checks that pass with no fault planted.
-fn passing(run: &Run, entry: &'static Entry, faults: &[&'static Fault]) -> BTreeSet<&'static str> {
+/// The cases of the checks of some faults that pass with no fault planted.
+fn passing<'a>(
+    run: &Run,
+    entry: &'static Entry,
+    without: Option<&'static Fault>,
+    faults: impl Iterator<Item = &'a &'static Fault>,
+) -> BTreeSet<&'static str> {
+    let checks: BTreeSet<_> = faults.map(|fault| fault.check).collect();
     let cases: Vec<_> = cases::all()
         .filter(|case| {
-            faults
-                .iter()
-                .any(|fault| case.catalogue.contains(&fault.check))
+            let mut numbers = case.catalogue.iter();
+            numbers.any(|number| checks.contains(number))
         })
         .filter(|case| case.placement != Placement::Root)
         .collect();
-    let results = run_cases(run, entry, None, &cases).into_iter();
+    if cases.is_empty() {
+        return BTreeSet::new();
+    }
+    let results = run_cases(run, entry, without, &cases).into_iter();
     let pass = results.filter(|result| matches!(result.status, Status::Pass | Status::Deviates));
     pass.map(|result| result.case.id).collect()
 }
@@ -131,22 +138,22 @@ fn run_cases(
     column::run(run, &subject, cases, &options, &|_| {}).cases
 }
 
-fn try_all(
-    run: &Run,
-    entry: &'static Entry,
-    faults: &[&'static Fault],
-    passing: &BTreeSet<&'static str>,
-) -> Vec<FaultResult> {
+fn try_all(run: &Run, entry: &'static Entry, faults: &[&'static Fault]) -> Vec<FaultResult> {
     // Columns hold an entry for ever.
     let faulty: &'static Entry = Box::leak(Box::new(planted_in(entry)));
+    let is_of_mount = |fault: &&&Fault| matches!(fault.injection, Plant::Mount(_));
+    let (of_mount, others): (Vec<_>, Vec<_>) = faults.iter().partition(is_of_mount);
+    let passing_behind = passing(run, faulty, Some(&HONEST), of_mount.into_iter());
+    let passing = passing(run, entry, None, others.into_iter());
     let next = Mutex::new(0..faults.len());
     let caught = Mutex::new(vec![FaultResult::Untried; faults.len()]);
     let work = || {
         while let Some(index) = next.lock().unwrap_or_else(PoisonError::into_inner).next() {
             let fault = faults[index];
-            let entry = match fault.injection {
-                Plant::Driver(_) => faulty,
-                Plant::Store(_) | Plant::Stream(_) => entry,
+            let (entry, passing) = match fault.injection {
+                Plant::Driver(_) => (faulty, &passing),
+                Plant::Mount(_) => (faulty, &passing_behind),
+                Plant::Store(_) | Plant::Stream(_) => (entry, &passing),
             };
             let catch = try_one(run, entry, fault, passing);
             caught.lock().unwrap_or_else(PoisonError::into_inner)[index] = catch;

@@ -1,7 +1,10 @@
 //! Copy-up: a change in a child leaves the parent as it was and loses nothing of the file.
 
+use cowlab_sys::at::OFlags;
+use cowlab_sys::stat::BLOCK;
+
 use crate::prelude::*;
-use crate::support::attributes::{ACL, CAPABILITY};
+use crate::support::attributes::{ACL, ACL_FOR_ALL, CAPABILITY};
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -231,6 +234,8 @@ pub(super) const CASES: &[Case] = &[
         ],
         steps: &[
             stat("/epoch", Field::ModifyTime).gives("0.000000000"),
+            stat("/old", Field::AccessTime).gives("-1000000000.999999999"),
+            stat("/late", Field::AccessTime).gives("5000000000.000000001"),
             stat("/late", Field::ModifyTime).gives("5000000000.000000001"),
         ],
         ..Case::BASE
@@ -282,6 +287,45 @@ pub(super) const CASES: &[Case] = &[
                 set_xattr("/d", "system.posix_acl_default", ACL),
             ],
             &[append("/f", "y"), write("/d/new", "n"), chown("/d", 5, 5)],
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "copy-up/default-acl-takes-the-place-of-the-umask",
+        spec: "A file made in a directory of the parent with a default ACL has what its maker asks for and the ACL grants, whatever the umask.",
+        see: &["acl(5), Object creation and default ACLs", "umask(2)"],
+        catalogue: &["D07"],
+        impact: Impact::Isolation,
+        needs: &[Need::Acl],
+        layers: &[&[
+            dir("/d", 0o755),
+            set_xattr("/d", "system.posix_acl_default", ACL_FOR_ALL),
+        ]],
+        steps: &[
+            call("/d/new", "make with mode 0666", |tree| {
+                let flags = OFlags::WRONLY | OFlags::CREATE;
+                tree.open_file("/d/new", flags, 0o666)
+                    .map(|_| String::new())
+            })
+            .succeeds(),
+            stat("/d/new", Field::Mode).gives("0666"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "copy-up/allocated-blocks-show",
+        spec: "Space that is allocated to a file of the parent shows in its count of blocks.",
+        see: &["fallocate(2)", "stat(2), st_blocks"],
+        catalogue: &["D14"],
+        impact: Impact::Performance,
+        layers: &[&[write("/f", "text")]],
+        steps: &[
+            fallocate("/f", FallocateHow::Allocate, 0, 1 << 20),
+            stat("/f", Field::Size),
+            call("/f", "a megabyte is allocated", |tree| {
+                let blocks = tree.stat("/f")?.blocks;
+                Ok((blocks * BLOCK >= 1 << 20).to_string())
+            }),
         ],
         ..Case::BASE
     },

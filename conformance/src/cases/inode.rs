@@ -122,8 +122,18 @@ pub(super) const CASES: &[Case] = &[
         catalogue: &["H03"],
         impact: Impact::DataLoss,
         layers: &[
-            &[write("/a1", "1"), write("/a2", "2"), dir("/d", 0o755)],
-            &[write("/b1", "1"), write("/b2", "2"), append("/a2", "+")],
+            &[
+                write("/a1", "1"),
+                write("/a2", "2"),
+                dir("/d", 0o755),
+                symlink("a1", "/s1"),
+            ],
+            &[
+                write("/b1", "1"),
+                write("/b2", "2"),
+                append("/a2", "+"),
+                symlink("a2", "/s2"),
+            ],
             &[write("/c1", "1"), append("/b2", "+")],
         ],
         steps: &[
@@ -131,7 +141,7 @@ pub(super) const CASES: &[Case] = &[
             write("/n", "n").succeeds(),
             call("/", "files that share their numbers", |tree| {
                 let mut seen = Vec::new();
-                for path in ["/a1", "/a2", "/b1", "/b2", "/c1", "/n", "/d"] {
+                for path in ["/a1", "/a2", "/b1", "/b2", "/c1", "/n", "/d", "/s1", "/s2"] {
                     let stat = tree.stat(path)?;
                     seen.push((stat.dev, stat.ino));
                 }

@@ -1,5 +1,8 @@
 //! Union lookup and readdir: which layer's entry a name shows.
 
+use cowlab_sys::at::OFlags;
+use rustix::fs::Dir;
+
 use crate::prelude::*;
 
 pub(super) const CASES: &[Case] = &[
@@ -243,6 +246,74 @@ pub(super) const CASES: &[Case] = &[
         ..Case::BASE
     },
     Case {
+        id: "lookup/names-that-differ-in-case",
+        spec: "Names of the parent that differ in upper and lower case alone are two names.",
+        see: &["path_resolution(7)"],
+        catalogue: &["A24"],
+        impact: Impact::DataLoss,
+        layers: &[&[write("/name", "lower"), write("/NAME", "upper")]],
+        steps: &[
+            reads("/NAME", "upper"),
+            append("/NAME", "+"),
+            reads("/name", "lower"),
+            reads("/NAME", "upper+"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/listing-has-types",
+        spec: "A directory lists its entries of every layer with their types.",
+        see: &["readdir(3), d_type", "xfstests overlay/003"],
+        catalogue: &["A17"],
+        impact: Impact::AppVisible,
+        layers: &[
+            &[
+                dir("/d", 0o755),
+                write("/d/f", "f"),
+                symlink("f", "/d/s"),
+                dir("/d/d", 0o755),
+            ],
+            &[fifo("/d/p", 0o644), append("/d/f", "+")],
+        ],
+        steps: &[call("/d", "types in the listing", listed_types)
+            .gives("d Directory, f RegularFile, p Fifo, s Symlink")],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/rewound-listing-shows-new-names",
+        spec: "A directory of two layers that is open and read again from its start lists a name that was made meanwhile.",
+        see: &["rewinddir(3)", "xfstests overlay/077"],
+        catalogue: &["A15"],
+        impact: Impact::AppVisible,
+        layers: &[
+            &[dir("/d", 0o755), write("/d/a", "a")],
+            &[write("/d/b", "b")],
+        ],
+        steps: &[call("/d", "names before and after", list_twice).gives("a b, a b new")],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/dots-have-the-numbers-of-stat",
+        spec: "A directory of two layers lists `.` and `..` with the inode numbers that stat shows, before and after a name is made in it.",
+        see: &[
+            "getdents(2)",
+            "xfstests overlay/038",
+            "xfstests overlay/041",
+        ],
+        catalogue: &["A16"],
+        impact: Impact::AppVisible,
+        layers: &[
+            &[dir("/d", 0o755), write("/d/a", "a")],
+            &[write("/d/b", "b")],
+        ],
+        steps: &[
+            call("/d", "numbers of the dots", numbers_of_dots).gives("as stat shows"),
+            write("/d/new", "new"),
+            call("/d", "numbers of the dots", numbers_of_dots).gives("as stat shows"),
+        ],
+        ..Case::BASE
+    },
+    Case {
         id: "lookup/longest-symlink",
         spec: "A symbolic link of the parent with a target of 4095 bytes can be read and given another owner.",
         see: &["symlink(2), ENAMETOOLONG", "pjdfstest symlink/03"],
@@ -277,3 +348,58 @@ pub(super) const CASES: &[Case] = &[
 
 /// The longest target: PATH_MAX less the terminating zero.
 const TARGET_4095: &str = text(&[b't'; 4095]);
+
+fn open_listing(tree: &Tree) -> crate::tree::Result<Dir> {
+    let dir = tree.open_file("/d", OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
+    Ok(Dir::new(dir)?)
+}
+
+/// The names that are left to be read, sorted, without `.` and `..`.
+fn names(listing: &mut Dir) -> crate::tree::Result<String> {
+    let mut all = Vec::new();
+    for entry in listing {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') {
+            all.push(name);
+        }
+    }
+    all.sort_unstable();
+    Ok(all.join(" "))
+}
+
+fn list_twice(tree: &Tree) -> crate::tree::Result<String> {
+    let mut listing = open_listing(tree)?;
+    let before = names(&mut listing)?;
+    tree.write("/d/new", b"new")?;
+    listing.rewind();
+    Ok(format!("{before}, {}", names(&mut listing)?))
+}
+
+fn numbers_of_dots(tree: &Tree) -> crate::tree::Result<String> {
+    for entry in open_listing(tree)? {
+        let entry = entry?;
+        let path = match entry.file_name().to_bytes() {
+            b"." => "/d",
+            b".." => "/",
+            _ => continue,
+        };
+        if entry.ino() != tree.stat(path)?.ino {
+            return Ok(format!("another for {path}"));
+        }
+    }
+    Ok("as stat shows".to_owned())
+}
+
+/// The names of a directory with the types that getdents64(2) gives, `.` and `..` left out.
+fn listed_types(tree: &Tree) -> crate::tree::Result<String> {
+    let mut all = Vec::new();
+    for entry in open_listing(tree)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy();
+        if !name.starts_with('.') {
+            all.push(format!("{name} {:?}", entry.file_type()));
+        }
+    }
+    all.sort_unstable();
+    Ok(all.join(", "))
+}

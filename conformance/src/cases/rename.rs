@@ -1,5 +1,9 @@
 //! Rename: of files and directories of the parent.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use cowlab_sys::at::{OFlags, RenameFlags};
+
 use crate::prelude::*;
 
 pub(super) const CASES: &[Case] = &[
@@ -277,4 +281,42 @@ pub(super) const CASES: &[Case] = &[
         steps: &[entries("/", "c2 p2 s2")],
         ..Case::BASE
     },
+    Case {
+        id: "rename/readers-see-one-file-or-the-other",
+        spec: "A name that a new file is renamed to again and again is there at every moment.",
+        see: &["rename(2)"],
+        catalogue: &["F10"],
+        impact: Impact::DataLoss,
+        layers: &[&[write("/f", "0")]],
+        steps: &[call("/f", "rename under readers", rename_under_readers).gives("always there")],
+        ..Case::BASE
+    },
 ];
+
+fn rename_under_readers(tree: &Tree) -> crate::tree::Result<String> {
+    const RENAMES: usize = 200;
+    let (ends, missing) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ends.load(Ordering::Relaxed) {
+                if tree.open_file("/f", OFlags::RDONLY, 0).is_err() {
+                    missing.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        let rename = || {
+            for _ in 0..RENAMES {
+                tree.write("/new", b"1")?;
+                tree.rename("/new", "/f", RenameFlags::empty())?;
+            }
+            Ok(())
+        };
+        let renamed: crate::tree::Result<()> = rename();
+        ends.store(true, Ordering::Relaxed);
+        renamed
+    })?;
+    Ok(match missing.into_inner() {
+        0 => "always there".to_owned(),
+        _ => "missing at times".to_owned(),
+    })
+}

@@ -1,5 +1,8 @@
 //! Extended attributes: kept, changed, removed and listed in every name space.
 
+use cowlab_sys::at::OFlags;
+use rustix::fs::XattrFlags;
+
 use crate::prelude::*;
 
 pub(super) const CASES: &[Case] = &[
@@ -150,4 +153,63 @@ pub(super) const CASES: &[Case] = &[
         .gives("50")],
         ..Case::BASE
     },
+    Case {
+        id: "xattr/create-and-replace-flags",
+        spec: "XATTR_CREATE refuses an attribute of the parent, XATTR_REPLACE one that is not there.",
+        see: &["setxattr(2)"],
+        catalogue: &["K06"],
+        impact: Impact::AppVisible,
+        layers: &[&[write("/f", "text"), set_xattr("/f", "user.old", b"1")]],
+        steps: &[
+            call("/f", "create an old attribute", |tree| {
+                set_with(tree, "user.old", XattrFlags::CREATE)
+            })
+            .fails(EEXIST),
+            call("/f", "replace a new attribute", |tree| {
+                set_with(tree, "user.new", XattrFlags::REPLACE)
+            })
+            .fails(ENODATA),
+            call("/f", "replace an old attribute", |tree| {
+                set_with(tree, "user.old", XattrFlags::REPLACE)
+            })
+            .succeeds(),
+            call("/f", "create a new attribute", |tree| {
+                set_with(tree, "user.new", XattrFlags::CREATE)
+            })
+            .succeeds(),
+            get_xattr("/f", "user.old").gives("set"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "xattr/too-little-room-and-too-long",
+        spec: "A value of the parent is refused to a buffer that is too small, and one of more than 65,536 bytes is refused at all.",
+        see: &["getxattr(2), ERANGE", "setxattr(2), E2BIG"],
+        catalogue: &["K06"],
+        impact: Impact::AppVisible,
+        layers: &[&[
+            write("/f", "text"),
+            set_xattr("/f", "user.a", b"0123456789"),
+        ]],
+        steps: &[
+            call("/f", "read into 4 bytes", |tree| get_into(tree, 4)).fails(ERANGE),
+            call("/f", "read into 10 bytes", |tree| get_into(tree, 10)).gives("10 bytes"),
+            set_xattr_sized("/f", "user.b", 65_537).fails(E2BIG),
+            remove_xattr("/f", "user.none").fails(ENODATA),
+        ],
+        ..Case::BASE
+    },
 ];
+
+fn set_with(tree: &Tree, name: &str, flags: XattrFlags) -> crate::tree::Result<String> {
+    let file = tree.open_file("/f", OFlags::RDONLY, 0)?;
+    rustix::fs::fsetxattr(&file, name, b"set", flags)?;
+    Ok(String::new())
+}
+
+fn get_into(tree: &Tree, room: usize) -> crate::tree::Result<String> {
+    let file = tree.open_file("/f", OFlags::RDONLY, 0)?;
+    let mut value = vec![0; room];
+    let size = rustix::fs::fgetxattr(&file, "user.a", &mut value[..])?;
+    Ok(format!("{size} bytes"))
+}

@@ -13,6 +13,7 @@ use cowlab_sys::Guard;
 use cowlab_sys::mount::{MountAttributes, MountOption};
 
 use super::Plant;
+use super::lying_mount::LyingMount;
 use super::tree::{self, EntryFault, TreeFault, Trees};
 
 /// What a faulty driver does wrong.
@@ -58,15 +59,18 @@ fn open<const INDEX: usize>(options: &OpenOptions) -> Result<Box<dyn Driver>> {
     let entry = cowlab_drivers::all()[INDEX];
     let inner = (entry.open)(options)?;
     let id = options.settings.get(SETTING);
-    let fault = id.and_then(|id| super::all().find(|fault| fault.id == id.as_str()));
-    match fault.map(|fault| fault.injection) {
-        Some(Plant::Driver(fault)) => Ok(Box::new(Faulty {
+    let Some(planted) = id.and_then(|id| super::planted(id)) else {
+        return Ok(inner);
+    };
+    Ok(match planted.injection {
+        Plant::Driver(fault) => Box::new(Faulty {
             inner,
             fault,
             parents: Mutex::default(),
-        })),
-        _ => Ok(inner),
-    }
+        }),
+        Plant::Mount(lie) => Box::new(LyingMount::new(inner, lie, planted.id)),
+        Plant::Store(_) | Plant::Stream(_) => inner,
+    })
 }
 
 /// A driver with a fault.

@@ -1,25 +1,30 @@
 //! Planted faults: does the suite notice?
 //!
 //! Each fault does one thing wrong that one check of the catalogue is about: in a driver, in the store as cases see it, or in
-//! the streams of layers. It counts as caught when a case that carries the number of the check fails with the fault and passes without
+//! the streams of layers, in front of a mount. It counts as caught when a case that carries the number of the check fails with the fault and passes without
 //! it; that some other case stumbles over it proves nothing about the check.
 
 mod answers;
 mod archives;
 mod commits;
 mod driver;
+mod lying_mount;
+mod mounts;
 mod published;
 mod store;
 mod stream;
 mod tree;
 
 pub(crate) use driver::{SETTING, planted_in};
+pub(crate) use lying_mount::serve as serve_lying_mount;
+pub(crate) use mounts::HONEST;
 pub(crate) use published::{PUBLISHED, Record, publish};
 pub use store::FaultyStore;
 
 use cowlab_driver::{CopyUp, Entry};
 
 use driver::DriverFault;
+use lying_mount::Lie;
 use store::StoreFault;
 use stream::StreamFault;
 
@@ -54,6 +59,8 @@ pub(crate) enum Plant {
     Store(StoreFault),
     /// In the archives that the store takes and gives.
     Stream(StreamFault),
+    /// In front of the mount.
+    Mount(Lie),
 }
 
 impl Fault {
@@ -107,9 +114,19 @@ impl Fault {
 
 /// Every fault, in the order of the tables.
 pub(crate) fn all() -> impl Iterator<Item = &'static Fault> {
-    [commits::FAULTS, answers::FAULTS, archives::FAULTS]
-        .into_iter()
-        .flatten()
+    [
+        commits::FAULTS,
+        answers::FAULTS,
+        archives::FAULTS,
+        mounts::FAULTS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// The fault of an id, [`HONEST`] included.
+fn planted(id: &str) -> Option<&'static Fault> {
+    all().chain([&HONEST]).find(|fault| fault.id == id)
 }
 
 #[cfg(test)]

@@ -259,9 +259,9 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         see: &["overlayfs.rst, Non-standard behavior"],
     },
     Deviation {
-        case: "permission/devices-can-be-opened-and-setuid-counts",
+        case: "permission/programs-and-devices-have-effect",
         scope: AS_PODMAN,
-        observed: "/null: open: expected opens, got EACCES",
+        observed: "/zero: open: expected ok, got EACCES",
         because: "podman mounts layers with nodev, and makes the devices of a container elsewhere",
         impact: Impact::AppVisible,
         see: &["containers-storage.conf(5), mountopt"],
