@@ -1,7 +1,10 @@
 //! Copy-up: a change in a child leaves the parent as it was and loses nothing of the file.
 
-use cowlab_sys::at::OFlags;
-use cowlab_sys::stat::BLOCK;
+use std::io::Write;
+use std::thread;
+
+use cowlab_sys::at::{self, OFlags};
+use cowlab_sys::stat::{BLOCK, Time};
 
 use crate::prelude::*;
 use crate::support::attributes::{ACL, ACL_FOR_ALL, CAPABILITY};
@@ -502,6 +505,90 @@ pub(super) const CASES: &[Case] = &[
         steps: &[
             tmp_file("/d", "/d/new", "text").succeeds(),
             reads("/d/new", "text"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "copy-up/access-time-is-kept",
+        spec: "A change of mode in a child keeps the access time, to the nanosecond.",
+        see: &["inode(7), st_atime", "utimensat(2)"],
+        catalogue: &["D04"],
+        impact: Impact::AppVisible,
+        needs: &[Need::TimesAfter2038],
+        layers: &[
+            // An access time in the future is left alone by whoever reads the file (mount(8), relatime).
+            &[
+                write("/f", "f"),
+                call("/f", "times", |tree| {
+                    let atime = Time {
+                        sec: 4_000_000_000,
+                        nsec: 123_456_789,
+                    };
+                    let mtime = Time {
+                        sec: 1_000_000_000,
+                        nsec: 1,
+                    };
+                    let (dir, name) = tree.parent("/f")?;
+                    at::set_times(dir, name, atime, mtime)?;
+                    Ok("set".to_owned())
+                }),
+            ],
+            &[chmod("/f", 0o600)],
+        ],
+        steps: &[
+            stat("/f", Field::AccessTime).gives("4000000000.123456789"),
+            append("/f", "+").succeeds(),
+            stat("/f", Field::AccessTime).gives("4000000000.123456789"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "copy-up/space-can-be-allocated",
+        spec: "Space of a file of the parent can be allocated with and without a new size, and a range be zeroed, where the backing file system can.",
+        see: &["fallocate(2)"],
+        catalogue: &["D14"],
+        impact: Impact::AppVisible,
+        layers: &[&[
+            write_sized("/grown", 10_000, 71),
+            write_sized("/kept", 10_000, 72),
+            write_sized("/zeroed", 16_384, 73),
+        ]],
+        steps: &[
+            fallocate("/grown", FallocateHow::Allocate, 0, 20_000),
+            fallocate("/kept", FallocateHow::KeepSize, 0, 100_000),
+            fallocate("/zeroed", FallocateHow::ZeroRange, 4096, 4096),
+            stat("/grown", Field::Size),
+            stat("/kept", Field::Size).gives("10000"),
+            read("/grown"),
+            read("/kept"),
+            read("/zeroed"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "copy-up/many-at-once",
+        spec: "Eight threads that each append to one file of the parent at the same time lose nothing.",
+        see: &["open(2), O_APPEND", "xfstests overlay/021"],
+        catalogue: &["D18"],
+        impact: Impact::DataLoss,
+        layers: &[&[write_sized("/f", 1 << 20, 74)]],
+        steps: &[
+            call("/f", "appended", |tree| {
+                let flags = OFlags::WRONLY | OFlags::APPEND;
+                let append = || -> Result<(), Code> {
+                    let mut file = tree.open_file("/f", flags, 0)?;
+                    Ok(file.write_all(b"x")?)
+                };
+                let done: Result<Vec<()>, Code> = thread::scope(|scope| {
+                    let threads: Vec<_> = (0..8).map(|_| scope.spawn(append)).collect();
+                    let joined = threads.into_iter().map(thread::ScopedJoinHandle::join);
+                    joined.map(|done| done.unwrap_or(Err(EIO))).collect()
+                });
+                Ok(done?.len().to_string())
+            })
+            .gives("8"),
+            stat("/f", Field::Size).gives("1048584"),
+            read("/f"),
         ],
         ..Case::BASE
     },

@@ -1,5 +1,9 @@
 //! Open descriptors, mappings and locks that outlive a copy-up.
 
+use std::io::Write;
+
+use cowlab_sys::at::{self, OFlags};
+
 use crate::prelude::*;
 
 pub(super) const CASES: &[Case] = &[
@@ -29,13 +33,27 @@ pub(super) const CASES: &[Case] = &[
         catalogue: &["L01", "M14"],
         impact: Impact::Isolation,
         access: Access::View,
-        layers: &[&[write("/f", "text"), dir("/d", 0o755)]],
+        layers: &[&[
+            write("/f", "text"),
+            dir("/d", 0o755),
+            set_xattr("/f", "user.note", b"n"),
+        ]],
         steps: &[
             append("/f", "x").fails(EROFS),
             write("/new", "x").fails(EROFS),
             remove("/f").fails(EROFS),
             rename("/f", "/g").fails(EROFS),
             chmod("/f", 0o600).fails(EROFS),
+            chown("/f", 1, 1).fails(EROFS),
+            mtime("/f", 1, 0).fails(EROFS),
+            truncate("/f", 1).fails(EROFS),
+            set_xattr("/f", "user.more", b"m").fails(EROFS),
+            remove_xattr("/f", "user.note").fails(EROFS),
+            dir("/e", 0o755).fails(EROFS),
+            remove_dir("/d").fails(EROFS),
+            link("/f", "/g").fails(EROFS),
+            symlink("f", "/s").fails(EROFS),
+            fifo("/p", 0o600).fails(EROFS),
             reads("/f", "text"),
         ],
         ..Case::BASE
@@ -207,6 +225,29 @@ pub(super) const CASES: &[Case] = &[
                 Ok(if old { "as before the read" } else { "updated" }.to_owned())
             })
             .gives("updated"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "descriptor/removed-file-by-proc",
+        spec: "A file of the parent that is open and has no name any more is read and written by /proc/PID/fd.",
+        see: &["proc_pid_fd(5)", "unlink(2)"],
+        catalogue: &["G03"],
+        impact: Impact::DataLoss,
+        layers: &[&[write("/f", "text")]],
+        steps: &[
+            call("/f", "content by /proc", |tree| {
+                let held = tree.open_file("/f", OFlags::RDWR, 0)?;
+                tree.unlink("/f")?;
+                let path = at::descriptor_path(&held);
+                std::fs::OpenOptions::new()
+                    .append(true)
+                    .open(&path)?
+                    .write_all(b"+")?;
+                Ok(std::fs::read_to_string(path)?)
+            })
+            .gives("text+"),
+            absent("/f"),
         ],
         ..Case::BASE
     },

@@ -341,8 +341,14 @@ fn applied_again(context: &mut Context) -> Result<()> {
     let base = archive(context, "parent")?;
     apply(context, "parent-2", None, &base)?;
     context.unchanged(&context.manifest("parent")?, &context.manifest("parent-2")?)?;
-    let layer = archive(context, "child")?;
-    apply(context, "child-2", Some("parent-2"), &layer)?;
+    let mut layer = Vec::new();
+    let store = context.store();
+    let written = store.diff("child", &mut layer, &DiffOptions::default())?;
+    let options = ApplyOptions::default();
+    let applied = store.apply("child-2", Some("parent-2"), &mut layer.as_slice(), &options)?;
+    expect("child", "size of the archive", written.size, applied.size)?;
+    let digests = [written.diff_id, applied.diff_id].map(|digest| digest.to_string());
+    expect("child", "digest of the archive", &digests[0], &digests[1])?;
     context.unchanged(&context.manifest("child")?, &context.manifest("child-2")?)
 }
 

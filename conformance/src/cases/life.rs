@@ -1,5 +1,6 @@
 //! The life of a snapshot: what prepare, view, commit, remove, stat and list promise.
 
+use cowlab_driver::{CreateOptions, SnapshotId};
 use cowlab_snapshots::{CommitOptions, Filter, Kind as Snapshot, Labels, PrepareOptions};
 
 use crate::context::Result;
@@ -147,6 +148,18 @@ pub(super) const CASES: &[Case] = &[
             store::remove("layer-1"),
             store::check(3),
         ],
+        ..Case::BASE
+    },
+    Case {
+        id: "life/unknown-snapshot-is-found",
+        spec: "A snapshot on disk that no record knows is found by a check, put aside and not deleted, and the others stay.",
+        see: &[
+            "containers/storage, check",
+            "containerd/containerd issue 13416",
+        ],
+        catalogue: &["M20"],
+        impact: Impact::DataLoss,
+        run: Some(unknown_snapshot),
         ..Case::BASE
     },
 ];
@@ -315,5 +328,37 @@ fn views_at_once(context: &mut Context) -> Result<()> {
         context
             .store()
             .commit("view-0", "x", &CommitOptions::default()),
+    )
+}
+
+fn unknown_snapshot(context: &mut Context) -> Result<()> {
+    context.layer(None, "base", &[write("/f", "base")])?;
+    let id =
+        SnapshotId::new(4242).ok_or_else(|| Difference::new("id", "number", "4242", "none"))?;
+    let driver = context.store().driver();
+    driver.create(id, None, &CreateOptions::default())?;
+    let report = context.store().check()?;
+    let found: Vec<_> = report
+        .quarantined
+        .iter()
+        .map(|(id, _)| id.number())
+        .collect();
+    expect(
+        "store",
+        "put aside",
+        "[4242]".to_owned(),
+        format!("{found:?}"),
+    )?;
+    expect("store", "missing", 0, report.missing.len())?;
+    let on_disk = context.store().driver().inventory()?.len();
+    expect("store", "snapshots on disk", 1, on_disk)?;
+    for (_, place) in &report.quarantined {
+        expect("the unknown snapshot", "is there", true, place.exists())?;
+    }
+    expect(
+        "store",
+        "soundness",
+        true,
+        context.store().check()?.is_sound(),
     )
 }

@@ -1,5 +1,7 @@
 //! Union lookup and readdir: which layer's entry a name shows.
 
+use std::collections::BTreeSet;
+
 use cowlab_sys::at::OFlags;
 use rustix::fs::Dir;
 
@@ -344,6 +346,98 @@ pub(super) const CASES: &[Case] = &[
         ],
         ..Case::BASE
     },
+    Case {
+        id: "lookup/slash-at-the-end",
+        spec: "A name with a slash at its end is that of a directory, of any layer, and anything else is refused under it.",
+        see: &["path_resolution(7)", "unionmount-testsuite, --ts=1"],
+        catalogue: &["A10"],
+        impact: Impact::AppVisible,
+        layers: &[
+            &[
+                write("/f", "f"),
+                dir("/d", 0o755),
+                write("/d/lower", "l"),
+                symlink("d", "/to-d"),
+                symlink("f", "/to-f"),
+            ],
+            &[write("/d/upper", "u")],
+        ],
+        steps: &[
+            entries("/d/", "lower upper"),
+            entries("/to-d/", "lower upper"),
+            open("a", "/f/", Flags::READ).fails(ENOTDIR),
+            open("b", "/to-f/", Flags::WRITE).fails(ENOTDIR),
+            open("c", "/new/", Flags::WRITE.create()).fails(EISDIR),
+            unlink("/f/").fails(ENOTDIR),
+            unlink("/d/").fails(EISDIR),
+            remove_dir("/f/").fails(ENOTDIR),
+            rename("/f/", "/g").fails(ENOTDIR),
+            dir("/made/", 0o755).succeeds(),
+            rename("/made/", "/renamed/").succeeds(),
+            is_a("/renamed", Kind::Dir),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/read-while-entries-are-added",
+        spec: "Entries of two layers that are there before a directory is read are seen once each, whatever is added meanwhile.",
+        see: &["readdir(3)"],
+        catalogue: &["A13"],
+        impact: Impact::AppVisible,
+        layers: &[
+            &[
+                dir("/d", 0o755),
+                call("/d", "entries made", |tree| fill(tree, "lower")),
+            ],
+            &[call("/d", "entries made", |tree| fill(tree, "upper"))],
+        ],
+        steps: &[
+            call("/d", "entries seen once and added", |tree| {
+                let mut seen = BTreeSet::new();
+                let mut added = 0;
+                for entry in std::fs::read_dir(tree.path().join("d"))? {
+                    let name = entry?.file_name().display().to_string();
+                    if !name.starts_with("added") && !seen.insert(name.clone()) {
+                        return Ok(format!("{name} seen twice"));
+                    }
+                    if added < 500 {
+                        tree.write(&format!("/d/added-{added}"), b"")?;
+                        added += 1;
+                    }
+                }
+                Ok(format!("{}, {added}", seen.len()))
+            })
+            .gives("2000, 500"),
+            call("/d", "entries", |tree| {
+                Ok(tree.list("/d")?.len().to_string())
+            })
+            .gives("2500"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "lookup/missing-name-is-seen-once-made",
+        spec: "A name that was looked up while no layer had it is seen once it is made, and missing again once it is removed.",
+        see: &["path_resolution(7)", "xfstests overlay/063"],
+        catalogue: &["A19"],
+        impact: Impact::AppVisible,
+        layers: &[&[dir("/d", 0o755)]],
+        steps: &[
+            absent("/d/n"),
+            write("/d/n", "1").succeeds(),
+            reads("/d/n", "1"),
+            unlink("/d/n").succeeds(),
+            absent("/d/n"),
+            read("/d/n").fails(ENOENT),
+            dir("/d/n", 0o700).succeeds(),
+            is_a("/d/n", Kind::Dir),
+            remove_dir("/d/n").succeeds(),
+            absent("/d/n"),
+            write("/d/n", "2").succeeds(),
+            reads("/d/n", "2"),
+        ],
+        ..Case::BASE
+    },
 ];
 
 /// The longest target: PATH_MAX less the terminating zero.
@@ -402,4 +496,12 @@ fn listed_types(tree: &Tree) -> crate::tree::Result<String> {
     }
     all.sort_unstable();
     Ok(all.join(", "))
+}
+
+/// Makes a thousand entries: more than readdir(3) takes from the kernel at once.
+fn fill(tree: &Tree, name: &str) -> Result<String, Code> {
+    for number in 0..1000 {
+        tree.write(&format!("/d/{name}-{number}"), b"")?;
+    }
+    Ok("made".to_owned())
 }

@@ -1,12 +1,14 @@
 //! Threads that work on one store at the same time.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cowlab_snapshots::{CommitOptions, Error as StoreError, Filter, PrepareOptions};
+use cowlab_snapshots::{ApplyOptions, CommitOptions, Error as StoreError, Filter, PrepareOptions};
 
 use crate::context::Result;
 use crate::prelude::*;
 use crate::support::store::read_text;
+use cowlab_tarball::{Entry, archive};
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -28,6 +30,18 @@ pub(super) const CASES: &[Case] = &[
         catalogue: &["M14", "M22", "I14"],
         impact: Impact::AppVisible,
         run: Some(readers_come_and_go),
+        ..Case::BASE
+    },
+    Case {
+        id: "life/one-layer-applied-by-two",
+        spec: "Of four threads that apply a layer under one name at the same time one succeeds, the others are told, and the layer is whole.",
+        see: &[
+            "containerd core/snapshots/snapshotter.go, Commit",
+            "moby daemon/internal/layer, RegisterExistingLayer",
+        ],
+        catalogue: &["M23"],
+        impact: Impact::DataLoss,
+        run: Some(applied_at_once),
         ..Case::BASE
     },
 ];
@@ -113,4 +127,37 @@ fn readers_come_and_go(context: &mut Context) -> Result<()> {
     })?;
     let is_sound = store.check()?.is_sound();
     expect("store", "soundness", true, is_sound)
+}
+
+fn applied_at_once(context: &mut Context) -> Result<()> {
+    let bytes = archive(&[
+        Entry::file("f", vec![b'x'; 1 << 20]),
+        Entry::file("last", "l"),
+    ]);
+    let store = context.store();
+    let applied = AtomicUsize::new(0);
+    at_once(&|_| match store.apply(
+        "layer",
+        None,
+        &mut bytes.as_slice(),
+        &ApplyOptions::default(),
+    ) {
+        Ok(_) => {
+            applied.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+        Err(StoreError::Exists { .. } | StoreError::InProgress { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    })?;
+    expect("layer", "applied", 1, applied.into_inner())?;
+    context.with_view("layer", |dir| {
+        let tree = Tree::open(dir)?;
+        expect(
+            "/last",
+            "content",
+            "l".to_owned(),
+            read_text(&tree, "/last")?,
+        )?;
+        expect("/f", "bytes", 1 << 20, read_text(&tree, "/f")?.len())
+    })
 }

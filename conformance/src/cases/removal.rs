@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use cowlab_sys::cmd::Cmd;
+
 use crate::prelude::*;
 
 pub(super) const CASES: &[Case] = &[
@@ -119,6 +121,25 @@ pub(super) const CASES: &[Case] = &[
             reads("/b", "x"),
             append("/b", "y").succeeds(),
             reads("/b", "xy"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "removal/refused-for-the-working-directory",
+        spec: "A directory of the parent whose removal is refused can still be worked in, by its name and by getcwd.",
+        see: &["rmdir(2), ENOTEMPTY", "getcwd(3)", "xfstests overlay/007"],
+        catalogue: &["A18", "G05"],
+        impact: Impact::AppVisible,
+        layers: &[&[dir("/d", 0o755), write("/d/f", "f")]],
+        steps: &[
+            call("/d", "name and content after a refusal", |tree| {
+                let script = "rmdir ../d 2>/dev/null && exit 1; basename \"$(/bin/pwd)\"; echo new >new; cat f new";
+                let shell = Cmd::new("sh").args(["-c", script]);
+                let said = shell.current_dir(tree.path().join("d")).read();
+                Ok(said.map_or_else(|_| "failed".to_owned(), |said| said.replace('\n', " ")))
+            })
+            .gives("d fnew "),
+            reads("/d/new", "new\\x0a"),
         ],
         ..Case::BASE
     },

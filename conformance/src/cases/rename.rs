@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use cowlab_sys::at::{OFlags, RenameFlags};
+use cowlab_sys::cmd::Cmd;
 
 use crate::prelude::*;
 
@@ -289,6 +290,109 @@ pub(super) const CASES: &[Case] = &[
         impact: Impact::DataLoss,
         layers: &[&[write("/f", "0")]],
         steps: &[call("/f", "rename under readers", rename_under_readers).gives("always there")],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/merged-directory",
+        spec: "A directory that two layers have something in can be renamed, into another directory too.",
+        see: &[
+            "overlayfs.rst, renaming directories",
+            "unionmount-testsuite, rename-pop-dir",
+        ],
+        catalogue: &["F03", "F04"],
+        impact: Impact::AppVisible,
+        layers: &[
+            &[dir("/d", 0o755), write("/d/lower", "l"), dir("/to", 0o755)],
+            &[write("/d/upper", "u")],
+        ],
+        steps: &[
+            rename("/d", "/to/e").succeeds(),
+            entries("/to/e", "lower upper"),
+            absent("/d"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/empty-directory-of-the-parent",
+        spec: "An empty directory of the parent can be renamed.",
+        see: &[
+            "overlayfs.rst, renaming directories",
+            "unionmount-testsuite, rename-empty-dir",
+        ],
+        catalogue: &["F04"],
+        impact: Impact::AppVisible,
+        layers: &[&[dir("/d", 0o711)]],
+        steps: &[
+            rename("/d", "/e").succeeds(),
+            stat("/e", Field::Mode).gives("0711"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/new-directory-across-directories",
+        spec: "A new directory with content can be moved from one directory of the parent into another.",
+        see: &["rename(2)", "unionmount-testsuite, rename-new-dir"],
+        catalogue: &["F04"],
+        impact: Impact::DataLoss,
+        layers: &[&[dir("/from", 0o755), dir("/to", 0o755), write("/to/f", "f")]],
+        steps: &[
+            dir("/from/new", 0o750).succeeds(),
+            write("/from/new/inside", "i").succeeds(),
+            rename("/from/new", "/to/moved").succeeds(),
+            reads("/to/moved/inside", "i"),
+            entries("/from", ""),
+            entries("/to", "f moved"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/into-a-new-directory-and-removed-there",
+        spec: "A file of the parent that was moved into a new directory and removed there leaves that directory empty.",
+        see: &["rmdir(2)", "xfstests overlay/006"],
+        catalogue: &["F09"],
+        impact: Impact::DataLoss,
+        layers: &[&[write("/f", "f"), write("/kept", "k")]],
+        steps: &[
+            dir("/new", 0o755).succeeds(),
+            rename("/f", "/new/f").succeeds(),
+            unlink("/new/f").succeeds(),
+            entries("/new", ""),
+            remove_dir("/new").succeeds(),
+            entries("/", "kept"),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "rename/mv-moves-a-directory",
+        spec: "mv(1) moves a directory of the parent with all that it has, whether it is renamed or copied.",
+        see: &["mv(1)", "rename(2), EXDEV"],
+        catalogue: &["F12"],
+        impact: Impact::DataLoss,
+        layers: &[&[
+            dir("/d", 0o2750),
+            chown("/d", 5, 6),
+            write("/d/a", "a"),
+            chown("/d/a", 7, 8),
+            chmod("/d/a", 0o4755),
+            set_xattr("/d/a", "user.note", b"n"),
+            mtime("/d/a", 1_000_000_000, 123_456_789),
+            link("/d/a", "/d/b"),
+            symlink("a", "/d/s"),
+            fifo("/d/p", 0o620),
+            dir("/d/sub", 0o700),
+            mtime("/d/sub", 1_000_000_001, 5),
+            mtime("/d", 1_000_000_002, 6),
+        ]],
+        steps: &[
+            call("/d", "mv", |tree| {
+                let paths = [tree.path().join("d"), tree.path().join("e")];
+                let moved = Cmd::new("mv").args(paths).run();
+                Ok(moved.map_or_else(|error| error.to_string(), |()| "moved".to_owned()))
+            })
+            .gives("moved"),
+            absent("/d"),
+            same_file("/e/a", "/e/b"),
+        ],
         ..Case::BASE
     },
 ];

@@ -1,6 +1,7 @@
 //! Whiteouts: what a layer removes stays removed.
 
 use crate::prelude::*;
+use crate::support::attributes::ACL;
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -193,6 +194,7 @@ pub(super) const CASES: &[Case] = &[
         steps: &[
             char_device("/d/zero", 0o600, 0, 0).succeeds(),
             remove("/d/zero").succeeds(),
+            char_device("/d/kept", 0o600, 0, 0).succeeds(),
         ],
         ..Case::BASE
     },
@@ -218,11 +220,39 @@ pub(super) const CASES: &[Case] = &[
         catalogue: &["B18"],
         impact: Impact::Cosmetic,
         needs: &[Need::RenameWhiteout],
-        layers: &[&[dir("/d", 0o755), write("/d/f", "f")]],
+        layers: &[&[dir("/d", 0o755), write("/d/f", "f"), write("/d/kept", "k")]],
         steps: &[
             rename_with("/d/f", "/d/g", RenameHow::Whiteout).succeeds(),
             reads("/d/g", "f"),
             remove("/d/f").succeeds(),
+            rename_with("/d/kept", "/d/moved", RenameHow::Whiteout).succeeds(),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "whiteout/file-in-place-takes-over-the-default-acl",
+        spec: "A file made where one was removed takes over the default ACL of its directory.",
+        see: &[
+            "acl(5), Object creation and default ACLs",
+            "xfstests overlay/015",
+        ],
+        catalogue: &["B11"],
+        impact: Impact::Isolation,
+        needs: &[Need::Acl],
+        layers: &[
+            &[
+                dir("/d", 0o755),
+                set_xattr("/d", "system.posix_acl_default", ACL),
+                write("/d/f", "old"),
+                dir("/d/sub", 0o755),
+            ],
+            &[remove("/d/f"), remove("/d/sub")],
+        ],
+        steps: &[
+            write("/d/f", "new").succeeds(),
+            list_xattr("/d/f").gives("system.posix_acl_access"),
+            dir("/d/sub", 0o755).succeeds(),
+            list_xattr("/d/sub").gives("system.posix_acl_access system.posix_acl_default"),
         ],
         ..Case::BASE
     },

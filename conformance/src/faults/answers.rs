@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cowlab_driver::{Allocation, Bytes, SnapshotId, Usage};
 use cowlab_layer::ChangeKind;
-use cowlab_snapshots::{Error, Filter, Info, Kind, PrepareOptions, Result, Store};
+use cowlab_snapshots::{
+    Applied, CheckReport, Error, Filter, Info, Kind, PrepareOptions, Result, Store,
+};
 use cowlab_sys::io;
 use cowlab_sys::mount::MountAttributes;
 
@@ -134,7 +136,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "O07",
         "A size limit cannot be asked for.",
         StoreFault::Prepare(|store, key, parent, options| match options.size_limit {
-            Some(_) => Err(no_such_label(store)),
+            Some(_) => Err(not_found()),
             None => store.prepare(key, parent, options),
         }),
     ),
@@ -200,14 +202,6 @@ pub(super) const FAULTS: &[Fault] = &[
                 store.remove(name)?;
             }
             Ok(info)
-        }),
-    ),
-    store(
-        "full-disk-not-told",
-        "M36",
-        "An operation for which there is no room fails for another reason.",
-        StoreFault::Prepare(|store, key, parent, options| {
-            misnamed(store, store.prepare(key, parent, options))
         }),
     ),
     // Remove.
@@ -445,6 +439,55 @@ pub(super) const FAULTS: &[Fault] = &[
             }
         }),
     ),
+    store(
+        "full-disk-not-told",
+        "M36",
+        "A layer for which there is no room fails for another reason.",
+        StoreFault::Apply(|store, name, parent, bytes, options| {
+            let mut given = bytes;
+            match store.apply(name, parent, &mut given, options) {
+                Err(Error::Layer { .. } | Error::Driver { .. } | Error::Sys(_)) => Err(not_found()),
+                applied => applied,
+            }
+        }),
+    ),
+    store(
+        "every-puller-succeeds",
+        "M23",
+        "A layer that is applied twice at the same time is there twice.",
+        StoreFault::Apply(|store, name, parent, bytes, options| {
+            static COUNT: AtomicUsize = AtomicUsize::new(1);
+            let mut given = bytes;
+            match store.apply(name, parent, &mut given, options) {
+                Err(Error::Exists { .. } | Error::InProgress { .. }) => {
+                    let other = format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+                    store.apply(&other, parent, &mut &*bytes, options)
+                }
+                applied => applied,
+            }
+        }),
+    ),
+    store(
+        "applied-size-wrong",
+        "M27",
+        "The store tells another size of a layer than it has.",
+        StoreFault::Apply(|store, name, parent, bytes, options| {
+            let applied = store.apply(name, parent, &mut &*bytes, options)?;
+            Ok(Applied {
+                size: applied.size / 2,
+                ..applied
+            })
+        }),
+    ),
+    store(
+        "unknown-snapshots-not-told",
+        "M20",
+        "A check tells of no snapshot that no record knows.",
+        StoreFault::Check(|report| CheckReport {
+            quarantined: Vec::new(),
+            ..report
+        }),
+    ),
 ];
 
 const fn ancestors(
@@ -503,20 +546,10 @@ fn without_limit(
     store.prepare(key, parent, &options)
 }
 
-/// The error of a missing snapshot in place of one of the driver or of the database.
-fn misnamed(store: &Store, done: Result<Info>) -> Result<Info> {
-    match done {
-        Err(Error::Driver { .. } | Error::Sys(_) | Error::Database { .. }) => store.stat("missing"),
-        done => done,
-    }
-}
-
-/// An error that nobody expects where a size limit is asked for.
-fn no_such_label(store: &Store) -> Error {
-    let missing = store.stat("missing");
-    missing.err().unwrap_or(Error::NotFound {
-        key: "missing".to_owned(),
-    })
+/// An error that nobody expects.
+fn not_found() -> Error {
+    let key = "missing".to_owned();
+    Error::NotFound { key }
 }
 
 fn keep_data(store: &Store, key: &str) -> Result<()> {

@@ -618,7 +618,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "open-files-stay",
         "G03",
         "A commit forgets that a file was removed that was open.",
-        |trees| each(&trees.removed()?, |path| put_back_if(trees, path, FILE)),
+        |trees| each(&trees.old()?, |path| put_back_if(trees, path, FILE)),
     ),
     trees(
         "first-of-a-storm-stays",
@@ -683,6 +683,93 @@ pub(super) const FAULTS: &[Fault] = &[
         "K04",
         "A commit forgets user attributes whose names begin like overlayfs's own.",
         |spot| spot.lose_xattrs(|name, _| name.starts_with(b"user.overlay")),
+    ),
+    // What was done while something else went on.
+    trees(
+        "slash-made-directories-lost",
+        "A10",
+        "A commit forgets directories that were made under a name with a slash.",
+        |trees| each(&trees.added()?, |path| lose_if(trees, path, DIR)),
+    ),
+    trees(
+        "added-while-read-lost",
+        "A13",
+        "A commit forgets files that were made while their directory was read.",
+        |trees| each(&trees.added()?, |path| lose_if(trees, path, FILE)),
+    ),
+    trees(
+        "removed-while-read-stay",
+        "A14",
+        "A commit forgets removals from a directory that was being read.",
+        |trees| each(&trees.removed()?, |path| trees.put_back(path)),
+    ),
+    trees(
+        "made-by-relative-name-lost",
+        "A18",
+        "A commit forgets files that were made in the working directory.",
+        |trees| each(&trees.added()?, |path| lose_if(trees, path, FILE)),
+    ),
+    trees(
+        "made-after-a-lookup-lost",
+        "A19",
+        "A commit forgets files with names that were missing when they were looked up.",
+        |trees| each(&trees.added()?, |path| lose_if(trees, path, FILE)),
+    ),
+    entries(
+        "inherited-acl-lost",
+        "B11",
+        "A commit forgets ACLs that a directory gave.",
+        |spot| spot.lose_xattrs(|name, _| name == ACCESS_ACL),
+    ),
+    entries(
+        "access-times-lost",
+        "D04",
+        "A commit sets every access time to 1970.",
+        |spot| spot.set_atime(Time::default()),
+    ),
+    trees(
+        "allocated-size-lost",
+        "D14",
+        "A commit gives files that grew by allocation their old size.",
+        |trees| {
+            each(&trees.changed(FILE, FILE)?, |path| {
+                trees.set_size_of_parent(path, |now, before| now > before)
+            })
+        },
+    ),
+    trees(
+        "appends-at-once-lost",
+        "D18",
+        "A commit forgets what several threads appended to a file.",
+        |trees| {
+            each(&trees.changed(FILE, FILE)?, |path| {
+                trees.set_size_of_parent(path, |now, before| now > before)
+            })
+        },
+    ),
+    trees(
+        "moved-and-removed-comes-back",
+        "F09",
+        "A commit brings back a file that was moved and then removed.",
+        |trees| each(&trees.removed()?, |path| put_back_if(trees, path, FILE)),
+    ),
+    trees(
+        "replaced-many-times-is-old",
+        "F10",
+        "A commit takes the first content of a file that others were renamed over.",
+        |trees| each(&trees.changed(FILE, FILE)?, |path| trees.put_back(path)),
+    ),
+    trees(
+        "mv-leaves-the-source",
+        "F12",
+        "A commit leaves a directory that mv(1) moved under its old name as well.",
+        |trees| each(&trees.removed()?, |path| put_back_if(trees, path, DIR)),
+    ),
+    trees(
+        "refused-removal-loses",
+        "G05",
+        "A commit forgets files of a directory whose removal was refused.",
+        |trees| each(&trees.added()?, |path| lose_if(trees, path, FILE)),
     ),
     // M. Life of a snapshot.
     created(

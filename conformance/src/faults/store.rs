@@ -11,7 +11,8 @@ use std::path::Path;
 use cowlab_driver::Usage;
 use cowlab_layer::{Change, DiffOptions, Digest, Written};
 use cowlab_snapshots::{
-    Applied, ApplyOptions, CommitOptions, Filter, Info, Mounted, PrepareOptions, Result, Store,
+    Applied, ApplyOptions, CheckReport, CommitOptions, Filter, Info, Mounted, PrepareOptions,
+    Result, Store,
 };
 use cowlab_sys::io;
 
@@ -31,6 +32,7 @@ pub(crate) enum StoreFault {
     Usage(fn(Usage) -> Usage),
     Changes(fn(Vec<Change>) -> Vec<Change>),
     Mount(fn(&Store, &str, &Path) -> Result<Mounted>),
+    Check(fn(CheckReport) -> CheckReport),
     Apply(Apply),
     Opened(fn(&Store) -> Result<()>),
 }
@@ -149,6 +151,15 @@ impl FaultyStore {
             Some(StoreFault::Mount(instead)) => instead(&self.store, key, target),
             _ => self.store.mount(key, target),
         }
+    }
+
+    /// As [`Store::check`].
+    pub fn check(&self) -> Result<CheckReport> {
+        let report = self.store.check()?;
+        Ok(match self.fault() {
+            Some(StoreFault::Check(change)) => change(report),
+            _ => report,
+        })
     }
 
     /// As [`Store::apply`]. What is asked of the archive and told of it is about the one that was given.

@@ -92,6 +92,11 @@ impl Spot<'_> {
         Ok(at::set_times(self.dir, self.name, self.stat.atime, mtime)?)
     }
 
+    /// Sets the access time.
+    pub(super) fn set_atime(&self, atime: Time) -> Result<()> {
+        Ok(at::set_times(self.dir, self.name, atime, self.stat.mtime)?)
+    }
+
     /// Removes attributes; one of overlayfs's own stays.
     pub(super) fn lose_xattrs(&self, lost: impl Fn(&[u8], &[u8]) -> bool) -> Result<()> {
         let entry = at::open_path(self.dir, self.name)?;

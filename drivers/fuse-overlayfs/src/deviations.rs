@@ -222,6 +222,18 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         Impact::AppVisible,
     ),
     program(
+        "rename/merged-directory",
+        "/d: rename to /to/e: expected ok, got EXDEV",
+        NO_REDIRECT,
+        Impact::AppVisible,
+    ),
+    program(
+        "rename/empty-directory-of-the-parent",
+        "/d: rename to /e: expected ok, got EXDEV",
+        NO_REDIRECT,
+        Impact::AppVisible,
+    ),
+    program(
         "rename/exchange-directories",
         "/a: rename to /b: expected ok, got EXDEV",
         NO_REDIRECT,

@@ -216,6 +216,28 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         ],
     },
     Deviation {
+        case: "rename/merged-directory",
+        scope: WITHOUT_REDIRECT,
+        observed: "/d: rename to /to/e: expected ok, got EXDEV",
+        because: "renaming a directory of a lower layer needs redirect_dir, which engines leave off",
+        impact: Impact::AppVisible,
+        see: &[
+            "overlayfs.rst, renaming directories",
+            "moby/moby issue 25409",
+        ],
+    },
+    Deviation {
+        case: "rename/empty-directory-of-the-parent",
+        scope: WITHOUT_REDIRECT,
+        observed: "/d: rename to /e: expected ok, got EXDEV",
+        because: "renaming a directory of a lower layer, empty or not, needs redirect_dir, which engines leave off",
+        impact: Impact::AppVisible,
+        see: &[
+            "overlayfs.rst, renaming directories",
+            "moby/moby issue 25409",
+        ],
+    },
+    Deviation {
         case: "rename/exchange-directories",
         scope: WITHOUT_REDIRECT,
         observed: "/a: rename to /b: expected ok, got EXDEV",
