@@ -218,6 +218,93 @@ pub(super) const CASES: &[Case] = &[
         run: Some(gnu_tar_reads_it),
         ..Case::BASE
     },
+    Case {
+        id: "diff/changes-at-every-depth",
+        spec: "The changes of a tree of ten levels are those files that were changed, at whatever level.",
+        see: &["containers/storage graphtest, Echo"],
+        catalogue: &["M26"],
+        impact: Impact::DataLoss,
+        store: &[
+            store::layer(
+                "base",
+                None,
+                &[
+                    dir("/1", 0o755),
+                    write("/1/f", "f"),
+                    dir("/1/2", 0o755),
+                    write("/1/2/f", "f"),
+                    dir("/1/2/3", 0o755),
+                    write("/1/2/3/f", "f"),
+                    dir("/1/2/3/4", 0o755),
+                    write("/1/2/3/4/f", "f"),
+                    dir("/1/2/3/4/5", 0o755),
+                    write("/1/2/3/4/5/f", "f"),
+                    dir("/1/2/3/4/5/6", 0o755),
+                    write("/1/2/3/4/5/6/f", "f"),
+                    dir("/1/2/3/4/5/6/7", 0o755),
+                    write("/1/2/3/4/5/6/7/f", "f"),
+                    dir("/1/2/3/4/5/6/7/8", 0o755),
+                    write("/1/2/3/4/5/6/7/8/f", "f"),
+                    dir("/1/2/3/4/5/6/7/8/9", 0o755),
+                    write("/1/2/3/4/5/6/7/8/9/f", "f"),
+                    dir("/1/2/3/4/5/6/7/8/9/10", 0o755),
+                    write("/1/2/3/4/5/6/7/8/9/10/f", "f"),
+                ],
+            ),
+            store::layer(
+                "all",
+                Some("base"),
+                &[
+                    append("/1/f", "+"),
+                    append("/1/2/f", "+"),
+                    append("/1/2/3/f", "+"),
+                    append("/1/2/3/4/f", "+"),
+                    append("/1/2/3/4/5/f", "+"),
+                    append("/1/2/3/4/5/6/f", "+"),
+                    append("/1/2/3/4/5/6/7/f", "+"),
+                    append("/1/2/3/4/5/6/7/8/f", "+"),
+                    append("/1/2/3/4/5/6/7/8/9/f", "+"),
+                    append("/1/2/3/4/5/6/7/8/9/10/f", "+"),
+                ],
+            ),
+            store::changes(
+                "all",
+                &[
+                    "Modified /1/2/3/4/5/6/7/8/9/10/f",
+                    "Modified /1/2/3/4/5/6/7/8/9/f",
+                    "Modified /1/2/3/4/5/6/7/8/f",
+                    "Modified /1/2/3/4/5/6/7/f",
+                    "Modified /1/2/3/4/5/6/f",
+                    "Modified /1/2/3/4/5/f",
+                    "Modified /1/2/3/4/f",
+                    "Modified /1/2/3/f",
+                    "Modified /1/2/f",
+                    "Modified /1/f",
+                ],
+            ),
+            store::layer("deepest", Some("all"), &[remove("/1/2/3/4/5/6/7/8/9/10/f")]),
+            store::changes(
+                "deepest",
+                &[
+                    "Modified /1/2/3/4/5/6/7/8/9/10",
+                    "Deleted /1/2/3/4/5/6/7/8/9/10/f",
+                ],
+            ),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "diff/no-whiteouts-where-nothing-was",
+        spec: "The archive of a directory that was removed and made again removes what was in it once, and has no whiteout of anything else.",
+        see: &[
+            "image-spec layer.md, Opaque Whiteout",
+            "containers/fuse-overlayfs issue 306",
+        ],
+        catalogue: &["B16"],
+        impact: Impact::DataLoss,
+        run: Some(no_needless_whiteouts),
+        ..Case::BASE
+    },
 ];
 
 /// A parent with something of everything.
@@ -474,5 +561,42 @@ fn gnu_tar_reads_it(context: &mut Context) -> Result<()> {
         "content",
         "f+".to_owned(),
         fs::read_to_string(out.join("f"))?,
+    )
+}
+
+fn no_needless_whiteouts(context: &mut Context) -> Result<()> {
+    let parent = [
+        dir("/d", 0o755),
+        write("/d/a", "a"),
+        write("/d/kept", "k"),
+        dir("/d/sub", 0o755),
+        write("/d/sub/b", "b"),
+    ];
+    context.layer(None, "parent", &parent)?;
+    let child = [
+        remove_tree("/d"),
+        dir("/d", 0o755),
+        write("/d/kept", "again"),
+        dir("/d/new", 0o755),
+        write("/d/new/f", "f"),
+        write("/d/gone", "g"),
+        remove("/d/gone"),
+    ];
+    context.layer(Some("parent"), "child", &child)?;
+    let path = context.dir().join("layer.tar");
+    fs::write(&path, archive(context, "child")?)?;
+    let list = Cmd::new("tar").arg("-tf").arg(&path).read()?;
+    let whiteouts: Vec<_> = list.lines().filter(|name| name.contains(".wh.")).collect();
+    // One for the whole directory, or one for each name that is gone.
+    let found = match whiteouts[..] {
+        [one] if one.ends_with("d/.wh..wh..opq") => "once".to_owned(),
+        [a, sub] if a.ends_with("d/.wh.a") && sub.ends_with("d/.wh.sub") => "once".to_owned(),
+        _ => whiteouts.join(" "),
+    };
+    expect(
+        "layer",
+        "what was there is removed",
+        "once".to_owned(),
+        found,
     )
 }

@@ -3,7 +3,7 @@
 use crate::context::Result;
 use crate::prelude::*;
 use crate::support::store::{apply_entries, names};
-use cowlab_tarball::Entry;
+use cowlab_tarball::{Entry, record};
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -108,6 +108,42 @@ pub(super) const CASES: &[Case] = &[
         run: Some(sparse_file),
         ..Case::BASE
     },
+    Case {
+        id: "entry/headers-of-every-kind",
+        spec: "Prefixes of ustar, long names of GNU tar, long targets of links and global headers are read.",
+        see: &[
+            "tar(5)",
+            "pax(1p), ustar Header Block",
+            "containerd pkg/archive tests, PrefixHeaderReadable",
+        ],
+        catalogue: &["N11"],
+        impact: Impact::DataLoss,
+        store: &[
+            store::apply("layer", None, || {
+                let long = format!("{}/long", "g".repeat(150));
+                vec![
+                    Entry::typed("pax_global_header", b'g', record("comment", b"global")),
+                    Entry::file("name", "prefixed").field(345, "in/a/prefix"),
+                    Entry::typed("././@LongLink", b'L', format!("{long}\0")),
+                    Entry::file(&long[..100], "gnu"),
+                    Entry::symlink("s", "t".repeat(300)),
+                    Entry::file("target-".repeat(30), "linked"),
+                    Entry::link("l", "target-".repeat(30)),
+                ]
+            }),
+            store::viewed(
+                "layer",
+                &[
+                    reads("/in/a/prefix/name", "prefixed"),
+                    reads(LONG_OF_GNU, "gnu"),
+                    stat("/s", Field::Size).gives("300"),
+                    reads("/l", "linked"),
+                    stat("/l", Field::LinkCount).gives("2"),
+                ],
+            ),
+        ],
+        ..Case::BASE
+    },
 ];
 
 /// `cap_net_raw=ep`, as in the copy-up cases.
@@ -166,3 +202,19 @@ fn sparse_file(context: &mut Context) -> Result<()> {
         expect("/image", "sparse", true, blocks < 4096)
     })
 }
+
+/// The name that an entry of GNU tar carries in `entry/headers-of-every-kind`.
+const LONG_OF_GNU: &str = {
+    const BYTES: [u8; 156] = {
+        let mut bytes = [b'g'; 156];
+        bytes[0] = b'/';
+        let end = *b"/long";
+        let mut at = 0;
+        while at < end.len() {
+            bytes[151 + at] = end[at];
+            at += 1;
+        }
+        bytes
+    };
+    text(&BYTES)
+};

@@ -158,13 +158,17 @@ fn symlinks_do_not_lead_out(context: &mut Context) -> Result<()> {
     let dir = outside(context)?;
     let absolute = dir.display().to_string();
     let upward = format!("{}{absolute}", "../".repeat(40));
-    apply_entries(
-        context,
-        "base",
-        None,
-        &[Entry::symlink("lower", &absolute), Entry::dir("d")],
-    )?;
-    let attempts: [(&str, Vec<Entry>); 6] = [
+    let base = [Entry::symlink("lower", &absolute), Entry::dir("d")];
+    apply_entries(context, "base", None, &base)?;
+    let attempts: [(&str, Vec<Entry>); 7] = [
+        (
+            "with-a-slash-at-the-end",
+            vec![
+                Entry::symlink("out/", &absolute),
+                Entry::dir("out/"),
+                Entry::file("out/secret", "x"),
+            ],
+        ),
         (
             "absolute",
             vec![

@@ -164,7 +164,11 @@ pub(super) const CASES: &[Case] = &[
                 vec![
                     Entry::dir("d").mode(0o700),
                     Entry::file("d/f", "1"),
-                    Entry::dir("kept").mode(0o711).owner(7, 8),
+                    Entry::dir("kept")
+                        .mode(0o711)
+                        .owner(7, 8)
+                        .record("mtime", "1234567890.5")
+                        .record("SCHILY.xattr.user.note", "n"),
                 ]
             }),
             store::apply("top", Some("base"), || {
@@ -183,6 +187,8 @@ pub(super) const CASES: &[Case] = &[
                     stat("/d", Field::Owner).gives("3:4"),
                     stat("/kept", Field::Mode).gives("0711"),
                     stat("/kept", Field::Owner).gives("7:8"),
+                    stat("/kept", Field::ModifyTime).gives("1234567890.500000000"),
+                    get_xattr("/kept", "user.note").gives("n"),
                     stat("/made/on", Field::Mode).gives("0755"),
                     stat("/made/on", Field::Owner).gives("0:0"),
                 ],
@@ -277,6 +283,54 @@ pub(super) const CASES: &[Case] = &[
             store::commit("child", "less"),
             store::shows("less", "kept=k"),
             store::viewed("base", &[reads(LONG, "long"), reads("/kept", "k")]),
+        ],
+        ..Case::BASE
+    },
+    Case {
+        id: "layer/opaque-whiteouts-at-every-depth",
+        spec: "An opaque whiteout in the root, deep in a tree, above another directory of its layer or in a new directory hides exactly what is below its own directory.",
+        see: &[
+            "image-spec layer.md, Opaque Whiteout",
+            "umoci tests, TestUnpackOpaqueWhiteout",
+        ],
+        catalogue: &["N03", "C02"],
+        impact: Impact::DataLoss,
+        store: &[
+            store::apply("base", None, || {
+                vec![
+                    Entry::file("a/b/c/x", "1"),
+                    Entry::file("a/b/z", "1"),
+                    Entry::file("a/y", "1"),
+                    Entry::file("e", "1"),
+                ]
+            }),
+            store::apply("deep", Some("base"), || {
+                vec![
+                    Entry::file("a/b/new", "2"),
+                    Entry::file("a/b/.wh..wh..opq", ""),
+                ]
+            }),
+            store::shows("deep", "a/(b/(new=2) y=1) e=1"),
+            store::apply("above", Some("base"), || {
+                vec![
+                    Entry::file("a/.wh..wh..opq", ""),
+                    Entry::dir("a/b"),
+                    Entry::file("a/b/k", "2"),
+                ]
+            }),
+            store::shows("above", "a/(b/(k=2)) e=1"),
+            store::apply("root", Some("base"), || {
+                vec![Entry::file("n", "2"), Entry::file(".wh..wh..opq", "")]
+            }),
+            store::shows("root", "n=2"),
+            store::apply("new", Some("base"), || {
+                vec![
+                    Entry::dir("e"),
+                    Entry::file("e/.wh..wh..opq", ""),
+                    Entry::file("e/f", "2"),
+                ]
+            }),
+            store::shows("new", "a/(b/(c/(x=1) z=1) y=1) e/(f=2)"),
         ],
         ..Case::BASE
     },

@@ -138,7 +138,7 @@ pub(super) const CASES: &[Case] = &[
                 let said = shell.current_dir(tree.path().join("d")).read();
                 Ok(said.map_or_else(|_| "failed".to_owned(), |said| said.replace('\n', " ")))
             })
-            .gives("d fnew "),
+            .gives("d fnew"),
             reads("/d/new", "new\\x0a"),
         ],
         ..Case::BASE

@@ -364,7 +364,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         id: "rename/mv-moves-a-directory",
-        spec: "mv(1) moves a directory of the parent with all that it has, whether it is renamed or copied.",
+        spec: "A directory of the parent that mv(1) moves has all that it had, whether it was renamed or copied.",
         see: &["mv(1)", "rename(2), EXDEV"],
         catalogue: &["F12"],
         impact: Impact::DataLoss,

@@ -199,6 +199,22 @@ pub(super) const CASES: &[Case] = &[
         ],
         ..Case::BASE
     },
+    Case {
+        id: "xattr/too-large-is-refused",
+        spec: "An attribute of more than 64 KiB and one with a name of 256 bytes are refused, one that the backing file system has no room for as it refuses it.",
+        see: &["setxattr(2), E2BIG, ERANGE and ENOSPC", "xattr(7)"],
+        catalogue: &["K06"],
+        impact: Impact::AppVisible,
+        layers: &[&[write("/f", "f"), set_xattr("/f", "user.note", b"n")]],
+        steps: &[
+            set_xattr_sized("/f", "user.large", 65_537).fails(E2BIG),
+            set_xattr("/f", LONG_NAME, b"x").fails(ERANGE),
+            set_xattr_sized("/f", "user.large", 65_536),
+            get_xattr("/f", "user.missing").fails(ENODATA),
+            get_xattr("/f", "user.note").gives("n"),
+        ],
+        ..Case::BASE
+    },
 ];
 
 fn set_with(tree: &Tree, name: &str, flags: XattrFlags) -> crate::tree::Result<String> {
@@ -213,3 +229,18 @@ fn get_into(tree: &Tree, room: usize) -> crate::tree::Result<String> {
     let size = rustix::fs::fgetxattr(&file, "user.a", &mut value[..])?;
     Ok(format!("{size} bytes"))
 }
+
+/// A name of 256 bytes, one more than XATTR_NAME_MAX (limits.h).
+const LONG_NAME: &str = {
+    const BYTES: [u8; 256] = {
+        let mut bytes = [b'n'; 256];
+        let start = *b"user.";
+        let mut at = 0;
+        while at < start.len() {
+            bytes[at] = start[at];
+            at += 1;
+        }
+        bytes
+    };
+    text(&BYTES)
+};

@@ -1,5 +1,7 @@
 //! Faults of drivers that mount wrongly, and of stores that answer wrongly or do half of what they are asked for.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,6 +15,7 @@ use cowlab_sys::mount::MountAttributes;
 
 use super::driver::DriverFault;
 use super::store::StoreFault;
+use super::stream;
 use super::{Fault, Plant};
 
 pub(super) const FAULTS: &[Fault] = &[
@@ -486,6 +489,20 @@ pub(super) const FAULTS: &[Fault] = &[
         StoreFault::Check(|report| CheckReport {
             quarantined: Vec::new(),
             ..report
+        }),
+    ),
+    store(
+        "symlinks-lead-out",
+        "N06",
+        "A file of a layer lands where a symbolic link of the layer leads.",
+        StoreFault::Apply(|store, name, parent, bytes, options| {
+            for (dir, file) in stream::through_links(bytes) {
+                let path = Path::new(OsStr::from_bytes(&dir)).join(OsStr::from_bytes(&file));
+                if path.is_file() {
+                    io("write", &path, std::fs::write(&path, "x"))?;
+                }
+            }
+            store.apply(name, parent, &mut &*bytes, options)
         }),
     ),
 ];

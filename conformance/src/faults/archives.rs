@@ -120,6 +120,43 @@ pub(super) const FAULTS: &[Fault] = &[
             rest
         },
     ),
+    made(
+        "needless-whiteouts",
+        "B16",
+        "An archive has a whiteout in each directory.",
+        |members| {
+            let dirs: Vec<_> = members
+                .iter()
+                .filter(|member| member.kind() == DIR)
+                .cloned()
+                .collect();
+            let model = members.iter().find(|member| member.kind() == FILE).cloned();
+            let whiteouts = dirs.iter().zip(model.iter().cycle()).map(|(dir, model)| {
+                let mut whiteout = model.clone();
+                whiteout.set_content(Vec::new());
+                whiteout.set_name(&[trim(&dir.name()), b"/.wh.nothing".to_vec()].concat());
+                whiteout
+            });
+            let whiteouts: Vec<_> = whiteouts.collect();
+            members.into_iter().chain(whiteouts).collect()
+        },
+    ),
+    applied(
+        "prefixes-ignored",
+        "N11",
+        "The prefix of a name in a ustar header is not read.",
+        |members| each(members, Member::lose_prefix),
+    ),
+    applied(
+        "global-headers-end-the-layer",
+        "N11",
+        "Nothing is read of a layer after a global header.",
+        |mut members| {
+            let end = members.iter().position(|member| member.kind() == b'g');
+            members.truncate(end.unwrap_or(members.len()));
+            members
+        },
+    ),
     // Names and links.
     applied(
         "absolute-names-taken",

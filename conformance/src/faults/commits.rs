@@ -771,6 +771,12 @@ pub(super) const FAULTS: &[Fault] = &[
         "A commit forgets files of a directory whose removal was refused.",
         |trees| each(&trees.added()?, |path| lose_if(trees, path, FILE)),
     ),
+    entries(
+        "attributes-of-users-lost",
+        "K06",
+        "A commit forgets the attributes that users set.",
+        |spot| spot.lose_xattrs(|name, _| name.starts_with(b"user.")),
+    ),
     // M. Life of a snapshot.
     created(
         "root-directory-open",

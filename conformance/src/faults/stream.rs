@@ -30,6 +30,7 @@ const KIND: usize = 156;
 const LINK: (usize, usize) = (157, 100);
 const MAJOR: (usize, usize) = (329, 8);
 const MINOR: (usize, usize) = (337, 8);
+const PREFIX: (usize, usize) = (345, 155);
 
 /// A member of an archive: its header, the records of its extended header, its content.
 #[derive(Debug, Clone)]
@@ -154,6 +155,11 @@ impl Member {
         }
     }
 
+    /// Removes the directories that a ustar header has in a field of their own.
+    pub(crate) fn lose_prefix(&mut self) {
+        self.header[PREFIX.0..PREFIX.0 + PREFIX.1].fill(0);
+    }
+
     /// Removes records.
     pub(crate) fn lose_records(&mut self, lost: impl Fn(&str, &[u8]) -> bool) {
         self.records.retain(|(key, value)| !lost(key, value));
@@ -247,6 +253,24 @@ pub(crate) fn pass(archive: Vec<u8>, filter: Filter) -> Vec<u8> {
         return archive;
     }
     put_together(&filter(members), &end)
+}
+
+/// The targets of the symbolic links of an archive with the last names of the files whose names lead through them.
+pub(super) fn through_links(archive: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let (members, _) = take_apart(archive).unwrap_or_default();
+    let is_link = |member: &&Member| member.kind() == b'2';
+    let links: Vec<_> = members.iter().filter(is_link).collect();
+    let files = members.iter().filter(|member| member.kind() == b'0');
+    let pairs = files.flat_map(|file| {
+        let dir = file.directory();
+        let dir = dir.strip_suffix(b"/").unwrap_or(&dir).to_vec();
+        let through = links.iter().filter(move |link| {
+            let name = link.name();
+            name.strip_suffix(b"/").unwrap_or(&name) == dir
+        });
+        through.map(|link| (link.link(), file.last_name()))
+    });
+    pairs.collect()
 }
 
 fn put_together(members: &[Member], end: &[u8]) -> Vec<u8> {
