@@ -11,11 +11,12 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// Has this program log nothing else.
 pub fn start() {
-    tracing_subscriber::registry().with(lines()).init();
+    tracing_subscriber::registry().with(lines(&[])).init();
 }
 
-/// The layer that writes them. `COWLAB_LOG=debug` shows commands, `trace` shows system calls.
-pub fn lines<S>() -> impl Layer<S>
+/// The layer that writes them, but for those of the crates in `silent`. `COWLAB_LOG=debug` shows commands, `trace` shows system calls,
+/// of every crate.
+pub fn lines<S>(silent: &[&'static str]) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
@@ -26,10 +27,10 @@ where
     let asked = asked.and_then(|text| text.parse::<Targets>().ok());
     let filter = asked.unwrap_or_else(|| {
         // What libcontainer has to say is in the error that it returns.
-        let quiet = ["libcontainer", "libcgroups"].map(|target| (target, LevelFilter::OFF));
+        let silent = ["libcontainer", "libcgroups"].iter().chain(silent);
         Targets::new()
             .with_default(LevelFilter::WARN)
-            .with_targets(quiet)
+            .with_targets(silent.map(|target| (*target, LevelFilter::OFF)))
     });
     tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
