@@ -22,6 +22,7 @@ mod removal;
 mod rename;
 mod runtime;
 mod seed;
+mod shape;
 mod usage;
 mod whiteout;
 mod xattr;
@@ -79,7 +80,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "inode",
         title: "Inode and device numbers",
-        cases: &[inode::CASES],
+        cases: &[inode::CASES, shape::INODE],
     },
     Group {
         name: "descriptor",
@@ -89,7 +90,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "permission",
         title: "Permissions and credentials",
-        cases: &[permission::CASES],
+        cases: &[permission::CASES, shape::PERMISSION],
     },
     Group {
         name: "xattr",
@@ -99,7 +100,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "mount",
         title: "The mount",
-        cases: &[mount::CASES],
+        cases: &[mount::CASES, shape::MOUNT],
     },
     Group {
         name: "life",

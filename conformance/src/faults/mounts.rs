@@ -404,6 +404,12 @@ pub(super) const FAULTS: &[Fault] = &[
         Lie::PermissionsAreNotChecked,
     ),
     lie(
+        "security-labels-hidden",
+        "J07",
+        "Security labels are not listed.",
+        Lie::SecurityLabelsAreHidden,
+    ),
+    lie(
         "group-not-changed",
         "J05",
         "A change of the group by the owner succeeds and changes nothing.",

@@ -288,6 +288,88 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         impact: Impact::AppVisible,
         see: &["containers-storage.conf(5), mountopt"],
     },
+    Deviation {
+        case: "mount/overlay-with-its-upper-inside",
+        scope: Scope::EVERYWHERE,
+        observed: "/upper: mount an overlay and write: expected old, then new, got EINVAL",
+        because: "an upper layer on overlayfs lacks the attributes that overlayfs needs: engines inside containers keep theirs in a volume",
+        impact: Impact::AppVisible,
+        see: &[
+            "overlayfs.rst, Upper and Lower",
+            "fs/overlayfs/super.c, ovl_get_upper",
+        ],
+    },
+    Deviation {
+        case: "inode/birth-time-survives-a-change",
+        scope: Scope::EVERYWHERE,
+        observed: "/f: birth time after changes: expected as before, got another",
+        because: "the birth time is that of the copy in the upper layer",
+        impact: Impact::Cosmetic,
+        see: &["statx(2), stx_btime"],
+    },
+    Deviation {
+        case: "inode/files-have-handles",
+        scope: Scope::EVERYWHERE,
+        observed: "/f: handle: expected ok, got EOPNOTSUPP",
+        because: "handles are given with nfs_export=on alone",
+        impact: Impact::AppVisible,
+        see: &["overlayfs.rst, NFS export"],
+    },
+    Deviation {
+        case: "mount/type-of-the-file-system",
+        scope: Scope {
+            backings: &["ext4"],
+            ..Scope::EVERYWHERE
+        },
+        observed: "/: type of the file system: expected 0xef53, got 0x794c7630",
+        because: "statfs shows the type of the union, and the numbers of the upper layer",
+        impact: Impact::Cosmetic,
+        see: &["fs/overlayfs/super.c, ovl_statfs"],
+    },
+    Deviation {
+        case: "mount/type-of-the-file-system",
+        scope: Scope {
+            backings: &["xfs", "xfs-noreflink"],
+            ..Scope::EVERYWHERE
+        },
+        observed: "/: type of the file system: expected 0x58465342, got 0x794c7630",
+        because: "statfs shows the type of the union, and the numbers of the upper layer",
+        impact: Impact::Cosmetic,
+        see: &["fs/overlayfs/super.c, ovl_statfs"],
+    },
+    Deviation {
+        case: "mount/type-of-the-file-system",
+        scope: Scope {
+            backings: &["btrfs"],
+            ..Scope::EVERYWHERE
+        },
+        observed: "/: type of the file system: expected 0x9123683e, got 0x794c7630",
+        because: "statfs shows the type of the union, and the numbers of the upper layer",
+        impact: Impact::Cosmetic,
+        see: &["fs/overlayfs/super.c, ovl_statfs"],
+    },
+    Deviation {
+        case: "mount/type-of-the-file-system",
+        scope: Scope {
+            backings: &["tmpfs"],
+            ..Scope::EVERYWHERE
+        },
+        observed: "/: type of the file system: expected 0x1021994, got 0x794c7630",
+        because: "statfs shows the type of the union, and the numbers of the upper layer",
+        impact: Impact::Cosmetic,
+        see: &["fs/overlayfs/super.c, ovl_statfs"],
+    },
+    Deviation {
+        case: "mount/type-of-the-file-system",
+        scope: Scope {
+            backings: &["zfs"],
+            ..Scope::EVERYWHERE
+        },
+        observed: "/: type of the file system: expected 0x2fc12fc1, got 0x794c7630",
+        because: "statfs shows the type of the union, and the numbers of the upper layer",
+        impact: Impact::Cosmetic,
+        see: &["fs/overlayfs/super.c, ovl_statfs"],
+    },
     projects::NO_LIMIT,
     projects::NO_LIMIT_OF_A_RUN,
     Deviation {

@@ -67,6 +67,7 @@ pub(crate) enum Lie {
     PermissionsAreNotChecked,
     OverlayLikeXattrsAreHidden,
     XattrsAreCut,
+    SecurityLabelsAreHidden,
     XattrsAreNotListed,
     XattrsStay,
     XattrFlagsAreIgnored,

@@ -836,6 +836,7 @@ impl Lie {
         match self {
             Self::OverlayLikeXattrsAreHidden => name.windows(7).any(|part| part == b"overlay"),
             Self::XattrsAreNotListed => name.starts_with(b"user."),
+            Self::SecurityLabelsAreHidden => name.starts_with(b"security.selinux"),
             _ => false,
         }
     }
