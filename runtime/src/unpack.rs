@@ -91,20 +91,3 @@ pub(crate) fn apply(
     store.apply(name, parent, &mut layout.open_blob(&layer.blob)?, &options)?;
     Ok(())
 }
-
-#[cfg(test)]
-mod tests {
-    use cowlab_layer::Digest;
-
-    use super::*;
-
-    #[test]
-    fn a_chain_id_digests_the_chain_below_and_the_diff_id() {
-        let (base, next) = (Digest::of(b"base"), Digest::of(b"next"));
-        let chain = chain_ids([&base, &next]);
-        assert_eq!(chain[0], base.to_string());
-        let expected = Digest::of(format!("{base} {next}").as_bytes());
-        assert_eq!(chain[1], expected.to_string());
-        assert_ne!(chain_ids([&next, &base])[1], chain[1]);
-    }
-}

@@ -211,6 +211,15 @@ fn filters() -> Vec<(&'static str, Filter, &'static str)> {
             "active-1 active-2",
         ),
         (
+            "kind and prefix",
+            Filter {
+                kind: Some(Snapshot::View),
+                prefix: some("active-"),
+                ..Filter::default()
+            },
+            "",
+        ),
+        (
             "parent",
             Filter {
                 parent: some("base"),

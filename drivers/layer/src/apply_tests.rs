@@ -159,66 +159,13 @@ fn permutations(count: usize) -> Vec<Vec<usize>> {
 }
 
 #[test]
-fn types_replace_one_another_and_directories_merge() {
-    assert_eq!(
-        about(&[Entry::file("d", b"now a file")], "d"),
-        ["d=now a file"]
-    );
-    assert_eq!(
-        about(&[Entry::dir("e"), Entry::file("e/f", b"")], "e"),
-        ["e/", "e/f="]
-    );
-    assert_eq!(
-        about(&[Entry::dir("bin"), Entry::file("bin/f", b"")], "bin"),
-        ["bin/", "bin/f="]
-    );
-    assert_eq!(about(&[Entry::symlink("d", "e")], "d"), ["d -> e"]);
+fn links_and_implied_directories_take_the_place_of_what_the_parent_has() {
     assert_eq!(about(&[Entry::link("d", "e")], "d"), ["d=e"]);
-    assert_eq!(about(&[Entry::dir("d")], "d/a"), ["d/a=a"]);
     // The directory above is a file in the parent.
     assert_eq!(
         about(&[Entry::file("e/f/g", b"")], "e"),
         ["e/", "e/f/", "e/f/g="]
     );
-}
-
-#[test]
-fn duplicates_replace_or_are_refused() {
-    let layers = [
-        (vec![Entry::file("n", b"1"), Entry::file("n", b"2")], "n=2"),
-        (
-            vec![
-                Entry::dir("n"),
-                Entry::file("n/f", b""),
-                Entry::file("n", b"2"),
-            ],
-            "n=2",
-        ),
-        (vec![Entry::file("n", b"1"), Entry::dir("n")], "n/"),
-        (
-            vec![Entry::symlink("n", "e"), Entry::link("n", "d/a")],
-            "n=a",
-        ),
-    ];
-    for (layer, expected) in layers {
-        assert_eq!(about(&layer, "n").join(" "), expected);
-        let dir = applied(&[&base()]);
-        let error = apply(dir.path(), false, &archive_of(&layer), Duplicates::Refused).unwrap_err();
-        assert!(error.to_string().starts_with("layer entry `n"), "{error}");
-    }
-    // What lies below a file is an error to every tool.
-    let below = vec![Entry::file("n", b""), Entry::file("n/f", b"")];
-    let error = refused(&base(), &below).to_string();
-    assert!(error.starts_with("layer entry `n/f`"), "{error}");
-    // A directory may come twice.
-    let twice = archive_of(&[Entry::dir("n"), Entry::file("n/f", b""), Entry::dir("n")]);
-    apply(
-        applied(&[&base()]).path(),
-        false,
-        &twice,
-        Duplicates::Refused,
-    )
-    .unwrap();
 }
 
 #[test]
@@ -320,15 +267,6 @@ fn a_mode_is_set_whatever_the_mask() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o7777, 0o6777);
-}
-
-#[test]
-fn whiteouts_come_in_the_kernels_form_too() {
-    let device = [Entry::special("e", b'3', 0, 0)];
-    assert_eq!(about(&device, "e"), [""; 0]);
-    let opaque = Entry::dir("d").record("SCHILY.xattr.trusted.overlay.opaque", "y");
-    let layer = [opaque, Entry::file("d/n", "")];
-    assert_eq!(about(&layer, "d"), ["d/", "d/n="]);
 }
 
 #[test]

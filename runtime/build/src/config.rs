@@ -253,11 +253,4 @@ mod tests {
         assert_eq!(settings["Entrypoint"], json!(["/bin/sh", "-c", "y"]));
         assert_eq!(settings["Env"], json!(["PATH=/bin"]));
     }
-
-    #[test]
-    fn triggers_are_executed_once() {
-        let mut config = Config::new(Some(json!({"config": {"OnBuild": ["RUN a", "RUN b"]}})));
-        assert_eq!(config.begin_stage(), ["RUN a", "RUN b"]);
-        assert!(config.begin_stage().is_empty());
-    }
 }

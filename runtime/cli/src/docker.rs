@@ -954,43 +954,4 @@ mod tests {
             "README.md has another table than this:\n{verbs}"
         );
     }
-
-    #[test]
-    fn refusals_say_what_to_do_instead() {
-        for (line, word) in [
-            (
-                "run -p 80:80 image",
-                "`run -p` is not here: a container has no network",
-            ),
-            ("container run --memory=1g image", "/sys/fs/cgroup"),
-            ("create -itm 1g image", "/sys/fs/cgroup"),
-            ("run --network bridge image", "--network host"),
-            ("network create x", "`network` is not here"),
-            ("container port x", "`container port` is not here"),
-            (
-                "build --platform linux/arm64 .",
-                "`build --platform` is not here",
-            ),
-            ("buildx bake", "`buildx` is not here"),
-            ("help stats", "systemd-cgtop"),
-            ("-H tcp://x ps", "no daemon"),
-            ("pull --platform linux/arm64 x", "digest"),
-        ] {
-            let words: Vec<OsString> = format!("cowlab {line}")
-                .split(' ')
-                .map(Into::into)
-                .collect();
-            let error = program().try_get_matches_from(&words).unwrap_err();
-            let said = super::refusal(&error, &words).unwrap_or_default();
-            assert!(said.contains(word), "{line}: {said}");
-        }
-        for line in ["ps --no-such-flag", "no-such-verb", "snapshot ls -p"] {
-            let words: Vec<OsString> = format!("cowlab {line}")
-                .split(' ')
-                .map(Into::into)
-                .collect();
-            let error = program().try_get_matches_from(&words).unwrap_err();
-            assert_eq!(super::refusal(&error, &words), None, "{line}");
-        }
-    }
 }

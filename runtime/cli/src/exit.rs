@@ -164,48 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_tell_refusals_of_the_store_apart() {
-        let key = || "k".to_owned();
-        let kind = cowlab_snapshots::Kind::View;
-        let refusals = [
-            (StoreError::NotFound { key: key() }, 4, "not-found"),
-            (StoreError::Exists { key: key() }, 5, "exists"),
-            (
-                StoreError::WrongKind {
-                    key: key(),
-                    kind,
-                    needed: "n",
-                },
-                6,
-                "wrong-kind",
-            ),
-            (
-                StoreError::Busy {
-                    key: key(),
-                    holders: Vec::new(),
-                },
-                7,
-                "busy",
-            ),
-            (StoreError::InProgress { key: key() }, 8, "locked"),
-            (
-                StoreError::HasChildren {
-                    key: key(),
-                    children: Vec::new(),
-                    count: 1,
-                },
-                9,
-                "has-children",
-            ),
-        ];
-        for (error, code, word) in refusals {
-            let object = object(&anyhow::Error::new(error).context("commit"));
-            assert_eq!(object["code"], code);
-            assert_eq!(object["kind"], word);
-            assert_eq!(object["key"], "k");
-            assert!(object["remedy"].is_string(), "{word}");
-            assert_eq!(object["causes"].as_array().map(Vec::len), Some(1));
-        }
+    fn what_is_no_refusal_of_the_store_has_no_key() {
         let other = object(&anyhow!("anything else"));
         assert_eq!(
             (&other["kind"], &other["key"]),

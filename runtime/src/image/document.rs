@@ -194,32 +194,3 @@ fn digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(D::Error::custom)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn configuration_of_other_makers_is_read() {
-        let text = r#"{"architecture":"","os":null,"config":{"Cmd":"sh","Env":null,"ExposedPorts":{"80/tcp":null},
-            "Volumes":{"/data":null},"Labels":{"a":null}},"rootfs":{"type":"layers","diff_ids":null},"history":null,"x":1,"x":2}"#;
-        let read = configuration(text.as_bytes()).unwrap();
-        assert_eq!(*read.architecture(), Arch::default());
-        assert_eq!(read.os().to_string(), "linux");
-        let config = read.config().clone().unwrap();
-        assert_eq!(config.cmd().as_deref(), Some(&["sh".to_owned()][..]));
-        assert_eq!(config.exposed_ports().as_ref().unwrap(), &["80/tcp"]);
-        assert_eq!(config.volumes().as_ref().unwrap(), &["/data"]);
-        assert_eq!(config.labels().as_ref().unwrap()["a"], "");
-        assert!(read.rootfs().diff_ids().is_empty());
-    }
-
-    #[test]
-    fn wrong_member_is_named() {
-        let wrong = configuration(br#"{"config":{"Env":["A=1",5]}}"#).unwrap_err();
-        assert!(wrong.contains("config.Env[1]"), "{wrong}");
-        let wrong = manifest(br#"{"config":{"digest":"sha256:00","size":1}}"#).unwrap_err();
-        assert!(wrong.starts_with("`config.digest`"), "{wrong}");
-        assert!(manifest(b"{").unwrap_err().contains("no JSON"));
-    }
-}

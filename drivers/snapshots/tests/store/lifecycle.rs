@@ -1,32 +1,16 @@
 //! The verbs of the store, and what each refuses.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::place::{Place, commit, directory, files, keys, message, prepare};
+use crate::place::{Place, commit, directory, message, prepare};
 use cowlab_driver::Durability;
-use cowlab_snapshots::{
-    CommitOptions, Error, Filter, Kind, Labels, PrepareOptions, Store, StoreOptions,
-};
+use cowlab_snapshots::{CommitOptions, Error, Kind, Labels, PrepareOptions, Store, StoreOptions};
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect()
-}
-
-#[test]
-fn a_child_has_its_parents_content_and_its_own() {
-    let place = Place::new();
-    let store = place.open();
-    commit(&store, "base", None);
-    let child = commit(&store, "child", Some("base"));
-    assert_eq!(child.kind, Kind::Committed);
-    assert_eq!(child.parent.as_deref(), Some("base"));
-    assert_eq!(files(&store, "base"), ["base"]);
-    assert_eq!(files(&store, "child"), ["base", "child"]);
-    assert_eq!(keys(&store), ["base", "child"]);
 }
 
 #[test]
@@ -48,50 +32,6 @@ fn a_commit_keeps_the_number_and_replaces_the_labels() {
     assert_eq!(committed.id, active.id);
     assert_eq!(committed.labels, labels(&[("new", "2")]));
     assert!(matches!(store.stat("key"), Err(Error::NotFound { .. })));
-}
-
-#[test]
-fn keys_and_names_are_one_namespace() {
-    let place = Place::new();
-    let store = place.open();
-    commit(&store, "base", None);
-    prepare(&store, "active", None, "a");
-    for taken in ["base", "active"] {
-        let refused = store.prepare(taken, None, &PrepareOptions::default());
-        assert!(message(refused).contains(&format!("`{taken}` already exists")));
-        let refused = store.commit("active", taken, &CommitOptions::default());
-        assert!(message(refused).contains(&format!("`{taken}` already exists")));
-    }
-    assert_eq!(keys(&store), ["active", "base"]);
-}
-
-#[test]
-fn a_parent_is_committed_and_there() {
-    let place = Place::new();
-    let store = place.open();
-    prepare(&store, "active", None, "a");
-    let refused = store.prepare("child", Some("active"), &PrepareOptions::default());
-    assert_eq!(
-        message(refused),
-        "snapshot `active` is active, and only committed snapshots are parents"
-    );
-    let refused = store.view("child", "nothing");
-    assert_eq!(message(refused), "snapshot `nothing` does not exist");
-    assert_eq!(keys(&store), ["active"]);
-    assert_eq!(place.data(), ["1"]);
-}
-
-#[test]
-fn only_active_snapshots_are_committed_and_committed_ones_are_not_mounted() {
-    let place = Place::new();
-    let store = place.open();
-    commit(&store, "base", None);
-    store.view("view", "base").unwrap();
-    for key in ["base", "view"] {
-        let refused = store.commit(key, "other", &CommitOptions::default());
-        assert!(matches!(refused, Err(Error::WrongKind { .. })), "{key}");
-    }
-    assert!(matches!(store.mounts("base"), Err(Error::WrongKind { .. })));
 }
 
 #[test]
@@ -197,67 +137,6 @@ fn keys_and_labels_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn labels_change_one_by_one() {
-    let place = Place::new();
-    let store = place.open();
-    let before = commit(&store, "base", None);
-    let set = |pairs: &[(&str, Option<&str>)]| {
-        let changes: BTreeMap<_, _> = pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)))
-            .collect();
-        store.update_labels("base", &changes).unwrap()
-    };
-    set(&[("a", Some("1")), ("b", Some("2"))]);
-    let after = set(&[("a", None), ("c", Some("3"))]);
-    assert_eq!(after.labels, labels(&[("b", "2"), ("c", "3")]));
-    assert!(after.updated > before.updated && after.created == before.created);
-}
-
-#[test]
-fn a_list_is_filtered_by_every_part() {
-    let place = Place::new();
-    let store = place.open();
-    commit(&store, "base", None);
-    commit(&store, "base/child", Some("base"));
-    let options = PrepareOptions {
-        labels: labels(&[("use", "test")]),
-        ..PrepareOptions::default()
-    };
-    store.prepare("work", Some("base"), &options).unwrap();
-    let found = |filter: Filter| -> Vec<String> {
-        let all = store.list(&filter).unwrap();
-        all.into_iter().map(|info| info.key).collect()
-    };
-    let by_kind = |kind| Filter {
-        kind: Some(kind),
-        ..Filter::default()
-    };
-    assert_eq!(found(by_kind(Kind::Active)), ["work"]);
-    let by_parent = Filter {
-        parent: Some("base".into()),
-        ..Filter::default()
-    };
-    assert_eq!(found(by_parent), ["base/child", "work"]);
-    let by_prefix = Filter {
-        prefix: Some("base".into()),
-        ..by_kind(Kind::Committed)
-    };
-    assert_eq!(found(by_prefix), ["base", "base/child"]);
-    for (value, count) in [
-        (None, 1),
-        (Some("test".to_owned()), 1),
-        (Some("x".to_owned()), 0),
-    ] {
-        let filter = Filter {
-            label: Some(("use".into(), value)),
-            ..Filter::default()
-        };
-        assert_eq!(found(filter).len(), count);
-    }
-}
-
-#[test]
 fn a_view_may_show_nothing_and_has_labels() {
     let place = Place::new();
     let store = place.open();
@@ -311,30 +190,6 @@ fn a_commit_waits_for_a_writer_that_ends() {
         });
         store.commit("key", "name", &patient).unwrap();
     });
-}
-
-#[test]
-fn any_two_snapshots_are_compared() {
-    let place = Place::new();
-    let store = place.open();
-    commit(&store, "base", None);
-    commit(&store, "left", Some("base"));
-    commit(&store, "right", Some("base"));
-    let changed = |base: &str, key: &str| -> Vec<String> {
-        let changes = store.changes_since(base, key).unwrap();
-        let names = changes
-            .iter()
-            .map(|change| change.path.display().to_string());
-        names.filter(|name| name != "/").collect()
-    };
-    assert_eq!(changed("left", "right"), ["/left", "/right"]);
-    assert_eq!(changed("base", "right"), ["/right"]);
-    assert_eq!(changed("right", "base"), ["/right"]);
-    assert_eq!(changed("right", "right"), [""; 0]);
-    assert!(matches!(
-        store.changes_since("nothing", "base"),
-        Err(Error::NotFound { .. })
-    ));
 }
 
 #[test]
