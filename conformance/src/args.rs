@@ -7,7 +7,7 @@ use cowlab_engine::places::Where;
 
 use crate::faults::Fault;
 
-/// Judges storage drivers: union, copy-on-write, whiteout and life-cycle semantics against a plain directory.
+/// Checks storage drivers: union, copy-on-write, whiteout and life-cycle semantics against a plain directory.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
@@ -31,26 +31,26 @@ pub(crate) enum Command {
     /// Runs cases of one column in this process and prints the results: what a run asks of a process of its own.
     #[command(hide = true)]
     Column(ColumnArgs),
-    /// Serves a mount that lies, until it is gone: what a planted fault asks of a process of its own.
+    /// Serves a mount with a fault until it is unmounted: the process that an injected fault starts.
     #[command(hide = true)]
     LyingMount(LyingMountArgs),
-    /// Plants faults in a driver and a store, one at a time, and counts those that the cases of their check catch.
+    /// Injects faults into a driver and a store, one at a time, and counts those that the cases of their check detect.
     Faults(FaultsArgs),
 }
 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct RunArgs {
-    /// Run only what has this text in its name, `driver/variant/backing::group/claim`.
+    /// Run only cases with this text in their name, `driver/variant/backing::group/claim`.
     #[arg(value_name = "TEXT")]
     pub(crate) filter: Option<String>,
-    /// Judge these drivers.
+    /// Check these drivers.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub(crate) driver: Vec<String>,
-    /// Judge these variants of the drivers, or `all`; without it the default one.
+    /// Check these variants of the drivers, or `all` [default: `default`].
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub(crate) variant: Vec<String>,
-    /// Judge on these backing file systems, or `all`; without it the usual ones of each driver, with
-    /// containers on the first of them, and in no guest (`--case runtime` has them there).
+    /// Check on these backing file systems, or `all` [default: the usual ones of each driver; cases of containers run on the
+    /// first of them, and in a guest only with `--case runtime`].
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub(crate) backing: Vec<String>,
     /// Run these cases, by id or by group.
@@ -59,7 +59,7 @@ pub(crate) struct RunArgs {
     /// Run on this kernel (host), in the throw-away machine (guest), or each case where its needs are met (auto).
     #[arg(long = "where", value_name = "PLACE", default_value_t)]
     pub(crate) place: Where,
-    /// Run that many columns at once, here and in as many guests.
+    /// Number of columns that run at once on the host, and number of guests beside them.
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) jobs: u8,
     /// Run on a host where a container engine runs.
@@ -81,30 +81,30 @@ pub(crate) struct RunArgs {
     pub(crate) options: Options,
 }
 
-/// How the cases of a column are run.
+// How the cases of a column are run.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Options {
-    /// Have a skip of these drivers, or of `all`, count as a failure, unless the nature of the file system excuses it, or
-    /// with `--where host` the kernel.
+    /// Count skips of these drivers, or of `all`, as failures, unless the file system can never have the feature, or with
+    /// `--where host` the kernel lacks it.
     #[arg(long, value_delimiter = ',', value_name = "DRIVER")]
     pub(crate) strict: Vec<String>,
-    /// Have a case that lacks an outside judge (skopeo, umoci, podman, buildah, docker-registry) count as a failure: `cargo xtask setup
-    /// --judges` installs them.
+    /// Count cases that lack an external checker (skopeo, umoci, podman, buildah, docker-registry) as failures; `cargo xtask
+    /// setup --judges` installs them.
     #[arg(long)]
     pub(crate) strict_judges: bool,
     /// Run every case in a store of its own.
     #[arg(long)]
     pub(crate) isolate: bool,
-    /// Leave what does not pass behind, with its last snapshot mounted, and say where.
+    /// Keep the store of a case that does not pass, with its last snapshot mounted, and print where it is.
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Run the cases in the order that this number gives.
+    /// Seed of the order of the cases.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
-    /// Run everything in that many orders; a verdict that differs is a failure.
+    /// Number of orders to run everything in; a result that differs between them is a failure.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
     pub(crate) seeds: u64,
-    /// Run cases that may upset the kernel on the host and not in the guest.
+    /// Run cases that may crash or hang the kernel on the host instead of in the guest.
     #[arg(long)]
     pub(crate) risk_kernel: bool,
     /// Make the throw-away file systems in this directory; without it that of `COWLAB_TEST_DIR`, else `/var/tmp`.
@@ -191,10 +191,10 @@ pub(crate) struct LyingMountArgs {
 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct FaultsArgs {
-    /// Plant only these faults.
+    /// Inject only these faults.
     #[arg(long, value_delimiter = ',', value_name = "ID")]
     pub(crate) fault: Vec<String>,
-    /// Plant only the faults of these checks, by their numbers in the catalogue.
+    /// Inject only the faults of these checks, by their numbers in the catalogue.
     #[arg(long, value_delimiter = ',', value_name = "NUMBER")]
     pub(crate) check: Vec<String>,
     /// Plant them in this driver; without it in the first that stacks directories.

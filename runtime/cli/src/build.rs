@@ -27,7 +27,7 @@ use input::Input;
 /// Steps whose result the build cache has are not run again; stages that the target does not need are skipped.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BuildArgs {
-    /// The directory that files are copied from; `-` reads the Dockerfile from stdin, and there is none.
+    /// The build context, a directory; with `-` there is none, and the Dockerfile is read from stdin.
     #[arg(value_name = "DIR|-")]
     context: PathBuf,
     /// The Dockerfile, or `-` for stdin [default: `Dockerfile` of the directory].
@@ -42,10 +42,10 @@ pub(crate) struct BuildArgs {
     /// The stage to build [default: the last].
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
-    /// Run every step, whatever the cache has.
+    /// Run every step, and take none from the cache.
     #[arg(long)]
     no_cache: bool,
-    /// Ask the registry for base images that are here, too.
+    /// Pull base images even if they are in the root.
     #[arg(long)]
     pull: bool,
     /// The network of `RUN` where it names none.
@@ -54,7 +54,7 @@ pub(crate) struct BuildArgs {
     /// A secret for `RUN --mount=type=secret`: a file, or a variable of the environment.
     #[arg(long, value_name = "id=ID[,src=FILE|,env=NAME]", value_parser = secret)]
     secret: Vec<(String, Secret)>,
-    /// Use steps of a cache that `--cache-to` wrote, besides those that are here; may be given more than once.
+    /// Also take steps from a cache that `--cache-to` wrote; may be given more than once.
     #[arg(long, value_name = "type=local,src=DIR|type=registry,ref=NAME", value_parser = cache_from)]
     cache_from: Vec<CachePlace>,
     /// Write the steps of this build to a directory or a registry; may be given more than once.
@@ -66,10 +66,10 @@ pub(crate) struct BuildArgs {
     /// A label of the image; may be given more than once.
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     label: Vec<(String, String)>,
-    /// How the progress is told; `auto` is `tty` at a terminal and `plain` elsewhere.
+    /// Format of the progress; `auto` is `tty` at a terminal and `plain` elsewhere.
     #[arg(long, value_enum, default_value_t = progress::Style::Auto, env = "BUILDKIT_PROGRESS")]
     progress: progress::Style,
-    /// Tell no progress, and of a failed step what it printed.
+    /// Print no progress; of a failed step, print its output.
     #[arg(long, short)]
     quiet: bool,
     /// Write the image's id to a file.
@@ -88,7 +88,7 @@ pub(crate) struct BuildArgs {
     root: RootArgs,
 }
 
-/// Flags of docker's that say what is so anyway.
+// Flags of docker's that say what is so anyway.
 #[derive(Debug, clap::Args)]
 struct Idle {
     /// The containers of steps are always removed.
@@ -141,7 +141,7 @@ struct PruneArgs {
     /// Steps of images, too: the images stay, but a build runs them again.
     #[arg(long, short)]
     all: bool,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long, short)]
     force: bool,
     /// Print one JSON object.

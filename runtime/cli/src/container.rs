@@ -45,10 +45,10 @@ enum AnyVerb {
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Verb {
-    /// Make a container and start it.
+    /// Create a container and start it.
     #[command(disable_help_flag = true)]
     Run(Box<create::RunArgs>),
-    /// Make a container.
+    /// Create a container.
     #[command(disable_help_flag = true)]
     Create(Box<create::CreateArgs>),
     /// Start containers that do not run.
@@ -62,25 +62,25 @@ pub(crate) enum Verb {
     Ps(list::PsArgs),
     /// Print what a container wrote.
     Logs(list::LogsArgs),
-    /// Ask containers to end, and after a time make them.
+    /// Stop containers: send a signal, and SIGKILL after a timeout.
     Stop(live::StopArgs),
     /// Stop containers and start them again; those that do not run are started.
     Restart(live::RestartArgs),
     /// Send a signal to containers.
     Kill(live::KillArgs),
-    /// Have all processes of containers stand still.
+    /// Suspend all processes of containers.
     Pause(live::NamesArgs),
-    /// Have paused containers go on.
+    /// Resume all processes of paused containers.
     Unpause(live::NamesArgs),
-    /// Wait until containers end and print their exit statuses.
+    /// Wait until containers exit and print their exit statuses.
     Wait(live::NamesArgs),
-    /// Remove containers with what they wrote.
+    /// Remove containers with their writable layers.
     Rm(live::RmArgs),
-    /// List what a container changed in its image.
+    /// List the paths that a container added, changed or deleted.
     Diff(change::DiffArgs),
     /// Copy files between a container and the host.
     Cp(change::CpArgs),
-    /// Make an image of a container and what it changed.
+    /// Create an image from the changes of a container.
     Commit(change::CommitArgs),
     /// Write the tree of a container as a tar.
     Export(change::ExportArgs),

@@ -19,7 +19,7 @@ pub(crate) struct Args {
     verbs: bool,
 }
 
-/// Flags of docker's that have no effect here by nature: there is nothing that they could turn off.
+// Flags of docker's that have no effect here by nature: there is nothing that they could turn off.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Ignored {
     /// No image is verified by docker's content trust, which this turns off.
@@ -849,6 +849,20 @@ mod tests {
             all.extend(short.into_iter().map(|name| format!("-{name}")));
         }
         all
+    }
+
+    /// A flattened struct of flags with a doc comment would give all commands that have it one description.
+    #[test]
+    fn every_command_has_a_description_of_its_own() {
+        fn check(command: &Command) {
+            let mut seen = std::collections::BTreeSet::new();
+            for verb in command.get_subcommands() {
+                let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+                assert!(verb.is_hide_set() || seen.insert(about), "{}", verb.get_name());
+                check(verb);
+            }
+        }
+        check(&program());
     }
 
     #[test]

@@ -33,13 +33,13 @@ Exit codes:
   69   a missing prerequisite
   75   stopped by the host guard
   77   needs privilege
-  125  of run: it failed before its program started, whatever the reason; of start, restart and
-       exec: the start failed, and not for the program
-  126  of run, start, restart and exec: a program that cannot be run
-  127  of run, start, restart and exec: a program that is not there
+  125  run: a failure before the program started; start, restart, exec: a failed start that is not
+       the program's fault
+  126  run, start, restart, exec: a program that cannot be executed
+  127  run, start, restart, exec: a program that does not exist
   130  interrupted
-  where docker's create, start, exec and the like end with 1, the codes from 1 to 77 tell more
-  of run, exec, attach, start -a and wait else the program's own, 128 and the number of a signal that ended it
+  create, start, exec and others exit with a code from 1 to 77 where docker exits with 1
+  run, exec, attach, start -a and wait exit with the program's status, 128 + N after signal N
 
 Environment:
   COWLAB_CONFIG    the configuration file (default /etc/cowlab/config.json, or cowlab/config.json in

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::exit::{self, Stop};
 use crate::table;
 
-/// `--format` of a list.
+// `--format` of a list.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ListFormat {
     /// Print `json`, an object a line; `table TEMPLATE`, columns under their names; or a Go template, such as `{{.ID}}`.
@@ -21,7 +21,7 @@ pub(crate) struct ListFormat {
     pub format: Format,
 }
 
-/// `--format` of what is one document.
+// `--format` of what is one document.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ObjectFormat {
     /// Print `json`, on one line; or a Go template, such as `{{.State.Status}}`.

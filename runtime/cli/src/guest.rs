@@ -7,7 +7,7 @@ mod run;
 
 use clap::Subcommand;
 
-/// Makes, keeps and runs the guest: a throw-away machine with ZFS and device-mapper, for what this host's kernel lacks.
+/// Builds, lists and runs the guest: a throw-away machine with ZFS and device-mapper, for what this host's kernel lacks.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -19,8 +19,8 @@ pub(crate) struct Args {
 enum Command {
     /// Run a command in a new guest, as root, and exit with its exit status.
     ///
-    /// What it writes arrives at once. Nothing of the guest stays: its disks are files without names, and it ends with this
-    /// command whatever ends that. Needs no root.
+    /// Its output is passed on as it is written. The guest leaves nothing behind: its disks are unlinked files, and QEMU ends
+    /// with this command, however that ends. Needs no root.
     #[command(after_help = run::EXAMPLES)]
     Run(run::RunArgs),
     /// Build a guest image, unless the cache has what the mirror's packages would make.
@@ -33,7 +33,7 @@ enum Command {
     List(list::ListArgs),
     /// Write an image to a file, for machines without a network.
     Export(archive::ExportArgs),
-    /// Take in an image that `guest export` wrote.
+    /// Import an image that `guest export` wrote.
     Import(archive::ImportArgs),
     /// Open a shell in a new guest; `exit` or Ctrl-D ends it.
     Shell(run::ShellArgs),

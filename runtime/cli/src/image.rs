@@ -24,7 +24,7 @@ pub(crate) use names::{HistoryArgs, RemoveArgs, TagArgs};
 pub(crate) use registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
 pub(crate) use save::SaveArgs;
 
-/// Lists, gets, names and removes images.
+/// Works with images.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -52,11 +52,11 @@ enum Command {
     Load(LoadArgs),
     /// Save images to an archive or an OCI image layout.
     Save(SaveArgs),
-    /// Make an image of the tar of a root file system.
+    /// Create an image from the tar of a root file system.
     Import(ImportArgs),
-    /// Give an image a further name.
+    /// Add a name to an image.
     Tag(TagArgs),
-    /// Take names away, and remove images that have none left.
+    /// Remove names of images, and images that have no name left.
     #[command(visible_alias = "remove")]
     Rm(RemoveArgs),
     /// Remove images without names that no container uses.

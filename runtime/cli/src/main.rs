@@ -60,17 +60,17 @@ enum Command {
     Conformance(Box<cowlab_conformance::Args>),
     /// Measure copy-up latency, life-cycle latency and capacity overhead.
     Bench(Box<cowlab_bench::Args>),
-    /// Probe, check, measure and judge: write a driver-selection report for this host.
+    /// Probe, check and measure the drivers, and write a driver-selection report for this host.
     Report(report::Args),
     /// List, then remove, what killed runs left on this machine.
     Sweep(sweep::Args),
-    /// Make and run the guest: a throw-away machine with ZFS and device-mapper.
+    /// Build and run the guest: a throw-away machine with ZFS and device-mapper.
     Guest(guest::Args),
     /// Build an image from a Dockerfile.
     Build(Box<build::BuildArgs>),
     /// Build images, and prune the build cache.
     Builder(build::BuilderArgs),
-    /// List, get, name and remove images.
+    /// Work with images.
     Image(image::Args),
     /// List the images.
     Images(image::ListArgs),
@@ -88,15 +88,15 @@ enum Command {
     Load(image::LoadArgs),
     /// Save images to an archive or an OCI image layout.
     Save(image::SaveArgs),
-    /// Make an image of the tar of a root file system.
+    /// Create an image from the tar of a root file system.
     Import(image::ImportArgs),
-    /// Give an image a further name.
+    /// Add a name to an image.
     Tag(image::TagArgs),
-    /// Take names away, and remove images that have none left.
+    /// Remove names of images, and images that have no name left.
     Rmi(image::RemoveArgs),
-    /// Show layers: whose parent each is, where it lies, which images have it.
+    /// Show layers: their parents, their directories and the images that share them.
     Layer(layer::Args),
-    /// Show what the root takes, check it, remove what nothing needs.
+    /// Manage the root: disk usage, checks, pruning.
     System(system::Args),
     /// Show the root, its driver and what it keeps.
     Info(system::ShowArgs),
@@ -108,19 +108,19 @@ enum Command {
     Container(container::Args),
     #[command(flatten)]
     Containers(container::Verb),
-    /// Say which layer a path of a container comes from, and what a write to it copies.
+    /// Show which layer a path of a container comes from, and what a write to it copies up.
     Where(place::Args),
     /// Print all that is known about containers, images and volumes, as JSON.
     Inspect(inspect::Args),
     /// Work with volumes.
     Volume(volume::Args),
-    /// Print which of docker's verbs and flags are here, and why others are not.
+    /// Print which of docker's verbs and flags are supported, and why others are not.
     Docker(docker::Args),
-    /// Print what a shell needs to complete commands and flags.
+    /// Print the completion script of a shell.
     Completion(manual::CompletionArgs),
     /// Write man pages, one a command.
     Man(manual::ManArgs),
-    /// Run a program in an ordinary user's user namespace.
+    /// Run a program in the user namespace of an unprivileged user's root.
     Unshare(unshare::Args),
 }
 

@@ -8,13 +8,13 @@ use crate::exit::{self, Stop};
 use crate::filter::{self, Filter};
 use crate::table;
 
-/// Flags of every `prune`.
+// Flags of every `prune`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only what fulfils a condition, such as `label=NAME[=VALUE]` or `until=24h`; an unknown one is told which there are.
+    /// Only what fulfils a condition, such as `label=NAME[=VALUE]` or `until=24h`; the error of an unknown one lists them.
     #[arg(long, value_name = "NAME=VALUE", value_parser = filter::parse)]
     pub(crate) filter: Vec<Filter>,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long, short)]
     force: bool,
 }

@@ -26,7 +26,7 @@ use cowlab_testbed::Run;
 
 use crate::exit::{self, Stop};
 
-/// Probes, checks, measures and judges the storage drivers on this host, and writes a report.
+/// Probes, checks and measures the storage drivers on this host, and writes a report with a recommendation.
 ///
 /// Takes about four minutes on the host alone, and longer where a guest has been built: it runs the drivers that this kernel
 /// lacks. Without one they are left out; `cargo xtask report --yes` builds it first. Everything runs on throw-away loop devices; the report's directory is all that stays. Prints the
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// The directory that would hold the containers on this host.
     #[arg(long, value_name = "DIR", default_value = "/var/lib")]
     storage: PathBuf,
-    /// Measure as long as good intervals take (about twenty minutes) instead of three minutes.
+    /// Measure for about twenty minutes, for narrow confidence intervals, instead of three.
     #[arg(long)]
     full: bool,
     /// Make the throw-away file systems in this directory; without it that of `COWLAB_TEST_DIR`, else `/var/tmp`.

@@ -7,7 +7,8 @@ use anyhow::Context;
 use cowlab_layer::Duplicates;
 use cowlab_runtime::{Root, RootOptions, rootless};
 
-/// Flags of every command that works on a root.
+// Flags of every command that works on a root. This and every other flattened struct has no doc comment: clap would print it as
+// the description of each command that has the flags.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct RootArgs {
     /// Where images, containers and volumes are kept [default: /var/lib/cowlab, an ordinary user's own below
@@ -30,7 +31,7 @@ pub(crate) struct RootArgs {
         help_heading = "Root"
     )]
     driver: Option<String>,
-    /// What the driver has to know about its place, a pool for example; kept with the root.
+    /// A setting of the driver, the name of a pool for example; recorded in the root.
     #[arg(long = "driver-opt", value_name = "NAME=VALUE", value_parser = setting, global = true,
           help_heading = "Root")]
     settings: Vec<(String, String)>,
@@ -81,7 +82,7 @@ impl RootArgs {
     }
 }
 
-/// Flags of every command that brings layers in.
+// Flags of every command that brings layers in.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct BlobArgs {
     /// Keep of new layers only what makes their archives again: `save` and `push` compress them anew, under new digests

@@ -24,7 +24,7 @@ use crate::root::{RootArgs, name_and_value};
 pub(crate) struct Args {
     #[command(flatten)]
     root: RootArgs,
-    /// Print JSON, an error on stderr too.
+    /// Print JSON, also for an error on stderr.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -52,7 +52,7 @@ enum Verb {
         parent: Option<String>,
         #[command(flatten)]
         labels: LabelArgs,
-        /// The most that it may hold of its own, such as 512M.
+        /// Limit of what it allocates of its own, such as 512M.
         #[arg(long, value_name = "BYTES")]
         size: Option<Bytes>,
         #[command(flatten)]
@@ -83,7 +83,7 @@ enum Verb {
         /// An existing directory.
         target: PathBuf,
     },
-    /// Unmount what `mount` mounted, and let go of what the mount needed.
+    /// Unmount a snapshot that `mount` mounted, and release its devices.
     Unmount {
         /// The snapshot.
         key: String,
@@ -94,22 +94,22 @@ enum Verb {
     Commit {
         /// The name of the committed snapshot.
         name: String,
-        /// The active snapshot; its key is gone then.
+        /// The active snapshot, whose key becomes free.
         active: String,
         #[command(flatten)]
         labels: LabelArgs,
         #[command(flatten)]
         durability: DurabilityArg,
-        /// How long to wait for a mount that is going away, such as 5s or 500ms.
+        /// Time to wait for an unmount in progress, such as 5s or 500ms.
         #[arg(long, value_name = "TIME", value_parser = wait, default_value = "0s")]
         wait: Duration,
     },
-    /// Accept as complete a snapshot that may have lost writes, once you have looked at it
+    /// Accept a snapshot that may have lost writes, after you have checked its content
     Trust {
         /// Its key
         key: String,
     },
-    /// Remove snapshots of any kind; one with children, or in use, stays.
+    /// Remove snapshots of any kind; one that has children or is in use is refused.
     #[command(visible_aliases = ["delete", "remove"])]
     Rm {
         /// Keys and names.
@@ -119,7 +119,7 @@ enum Verb {
     /// List snapshots.
     #[command(visible_alias = "list")]
     Ls(show::ListArgs),
-    /// Show what is built on what.
+    /// Draw the snapshots as a tree of parents and children.
     Tree(show::ListArgs),
     /// Print the facts about a snapshot.
     #[command(visible_alias = "stat")]
@@ -142,9 +142,9 @@ enum Verb {
     },
     /// List what differs from the parent, or between any two snapshots, or write it as a layer.
     Diff(layer::DiffArgs),
-    /// Make a committed snapshot of a parent and a layer: a tar, plain or compressed with gzip or zstd.
+    /// Create a committed snapshot from a parent and a layer: a tar, plain or compressed with gzip or zstd.
     Apply(layer::ApplyArgs),
-    /// Print the committed snapshot that has all layers of an image; they are unpacked when the image is got.
+    /// Print the committed snapshot that has all layers of an image, which `pull` and `load` unpacked.
     Unpack {
         /// An image's name, id or digest.
         image: String,

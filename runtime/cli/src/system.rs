@@ -12,7 +12,7 @@ use crate::format::{Column, ListFormat, ObjectFormat, Row};
 use crate::root::RootArgs;
 use crate::{exit, image, prune, table};
 
-/// Keeps the root in order.
+/// Manages the root: disk usage, checks, pruning.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -43,7 +43,6 @@ struct DfArgs {
     root: RootArgs,
 }
 
-/// Shows something about the root.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
@@ -57,7 +56,7 @@ pub(crate) struct ShowArgs {
 
 #[derive(Debug, clap::Args)]
 struct CheckArgs {
-    /// Unpack layers anew that changed.
+    /// Unpack again the layers that changed.
     #[arg(long)]
     repair: bool,
     /// Print one JSON object.
@@ -75,7 +74,7 @@ struct PruneArgs {
     /// Only images that fulfil a condition: label, label!, until.
     #[arg(long, value_name = "NAME=VALUE", value_parser = filter::parse)]
     filter: Vec<Filter>,
-    /// Do not ask: it never does; docker's flag for scripts.
+    /// Accepted for docker's scripts: no confirmation is ever asked for.
     #[arg(long, short, hide = true)]
     force: bool,
     /// Print one JSON object.

@@ -27,7 +27,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 enum Verb {
-    /// Make a volume.
+    /// Create a volume.
     Create {
         /// A label; may be given more than once.
         #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
@@ -58,14 +58,14 @@ enum Verb {
     /// Remove volumes with their content.
     #[command(alias = "remove")]
     Rm {
-        /// One that is not there is no error.
+        /// Ignore volumes that do not exist.
         #[arg(long, short)]
         force: bool,
         /// Their names.
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Remove the anonymous volumes that no container has.
+    /// Remove the anonymous volumes that no container uses.
     Prune {
         /// Named volumes too.
         #[arg(long, short)]

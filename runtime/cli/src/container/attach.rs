@@ -26,10 +26,10 @@ pub(crate) struct AttachArgs {
     root: RootArgs,
 }
 
-/// What ends a session.
+// What ends a session.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct KeyArgs {
-    /// What is typed at a terminal to leave the container [default: ctrl-p,ctrl-q].
+    /// Key sequence that detaches from the container [default: ctrl-p,ctrl-q].
     #[arg(
         long,
         value_name = "KEYS",
@@ -39,7 +39,7 @@ pub(super) struct KeyArgs {
     detach_keys: DetachKeys,
 }
 
-/// What becomes of signals.
+// What becomes of signals.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ProxyArgs {
     /// Pass signals on to the program.

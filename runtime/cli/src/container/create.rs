@@ -36,14 +36,14 @@ pub(crate) struct RunArgs {
     root: RootArgs,
     #[command(flatten)]
     options: Options,
-    /// Leave it running and print its id.
+    /// Run it in the background and print its id.
     #[arg(long, short)]
     detach: bool,
     #[command(flatten)]
     keys: KeyArgs,
     #[command(flatten)]
     proxy: ProxyArgs,
-    /// Print to stderr, when it has ended, what it copied up and removed and what its layer allocates: as text, or as a line
+    /// Print to stderr, after its exit, what it copied up and removed and what its layer allocates: as text, or as a line
     /// of JSON.
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true,
           default_missing_value = "text", conflicts_with = "detach")]
@@ -76,16 +76,16 @@ struct Options {
     /// Its name; by default one is made from its id.
     #[arg(long)]
     name: Option<String>,
-    /// Remove it, with its anonymous volumes, when it ends.
+    /// Remove it, with its anonymous volumes, when it exits.
     #[arg(long)]
     rm: bool,
     /// Keep standard input open.
     #[arg(long, short)]
     interactive: bool,
-    /// Give it a terminal.
+    /// Allocate a terminal.
     #[arg(long, short)]
     tty: bool,
-    /// Set an environment variable; without a value, as it is here.
+    /// Set an environment variable; without a value, that of this environment.
     #[arg(long, short, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
     /// Read environment variables from a file, one a line.
@@ -94,7 +94,7 @@ struct Options {
     /// The working directory.
     #[arg(long, short, value_name = "DIR")]
     workdir: Option<String>,
-    /// Whom it runs as, by name or number.
+    /// The user and the group that it runs as, by name or number.
     #[arg(long, short, value_name = "USER[:GROUP]")]
     user: Option<String>,
     /// Run this program in place of the image's entry point.
@@ -109,22 +109,22 @@ struct Options {
     /// Make its root file system read-only.
     #[arg(long)]
     read_only: bool,
-    /// Limit its writable layer: size=BYTES.
+    /// Limit the size of its writable layer.
     #[arg(long, value_name = "size=BYTES")]
     storage_opt: Vec<String>,
     /// Its network: the host's, or none.
     #[arg(long, alias = "net", value_enum, default_value_t = NetworkWord::None)]
     network: NetworkWord,
-    /// Its filter of system calls: none, or that of a file, as the OCI runtime specification has it.
+    /// Its seccomp filter: none, or `linux.seccomp` of the OCI runtime specification from a file.
     #[arg(long, value_name = "seccomp=unconfined|FILE")]
     security_opt: Vec<String>,
     /// Mount a volume, or a directory or a file of the host.
     #[arg(long, short, value_name = "[SOURCE:]TARGET[:OPTIONS]")]
     volume: Vec<String>,
-    /// Mount a volume, a directory or a file of the host, or memory.
+    /// Mount a volume, a directory or a file of the host, or a tmpfs.
     #[arg(long, value_name = "type=TYPE,source=...,target=...")]
     mount: Vec<String>,
-    /// Mount memory.
+    /// Mount a tmpfs.
     #[arg(long, value_name = "TARGET[:OPTIONS]")]
     tmpfs: Vec<String>,
     /// Mount the volumes of another container.
@@ -133,13 +133,13 @@ struct Options {
     /// A label; may be given more than once.
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = name_and_value)]
     label: Vec<(String, String)>,
-    /// Read labels from a file, one a line, as docker reads it.
+    /// Read labels from a file, one a line.
     #[arg(long, value_name = "FILE")]
     label_file: Vec<PathBuf>,
-    /// The signal that asks it to end.
+    /// The signal that `stop` sends.
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
-    /// How its log is kept: max-size=BYTES, max-file=COUNT.
+    /// Rotation of its log: max-size=BYTES, max-file=COUNT.
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     log_opt: Vec<(String, String)>,
     /// No health is checked, which this turns off.

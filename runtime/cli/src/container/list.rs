@@ -21,7 +21,7 @@ pub(crate) struct PsArgs {
     root: RootArgs,
     #[command(flatten)]
     selection: Selection,
-    /// Measure what each has written.
+    /// Measure the writable layer of each.
     #[arg(long, short)]
     size: bool,
     /// Print ids only.
@@ -41,16 +41,16 @@ pub(crate) struct PsArgs {
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     root: RootArgs,
-    /// Go on until it ends.
+    /// Print further lines until it exits.
     #[arg(long, short)]
     follow: bool,
-    /// Print when each line came.
+    /// Print the time of each line.
     #[arg(long, short)]
     timestamps: bool,
     /// Only the last lines.
     #[arg(long, short = 'n', value_name = "COUNT")]
     tail: Option<usize>,
-    /// Print each line as the JSON that is kept.
+    /// Print each line as the JSON object of the log.
     #[arg(long)]
     json: bool,
     /// The container.
@@ -61,7 +61,7 @@ pub(crate) struct LogsArgs {
 pub(crate) struct InspectArgs {
     #[command(flatten)]
     root: RootArgs,
-    /// Measure what each has written.
+    /// Measure the writable layer of each.
     #[arg(long, short)]
     size: bool,
     #[command(flatten)]

@@ -27,7 +27,7 @@ pub(crate) struct NamesArgs {
 pub(crate) struct StartArgs {
     #[command(flatten)]
     root: RootArgs,
-    /// Print the output until it ends, and take its exit status.
+    /// Print the output until it exits, and exit with its status.
     #[arg(long, short)]
     attach: bool,
     #[command(flatten)]
@@ -40,13 +40,13 @@ pub(crate) struct StartArgs {
     names: Vec<String>,
 }
 
-/// How containers are asked to end.
+// How containers are asked to end.
 #[derive(Debug, clap::Args)]
 struct HowToStop {
-    /// The signal that asks it, by name or number [default: the container's own].
+    /// The signal to send first, by name or number [default: the container's stop signal].
     #[arg(long, short)]
     signal: Option<String>,
-    /// How many seconds it may take before it is killed; -1 waits for ever.
+    /// Seconds until SIGKILL is sent; -1 waits forever.
     #[arg(
         long,
         short,
@@ -105,7 +105,7 @@ pub(crate) struct KillArgs {
 pub(crate) struct RmArgs {
     #[command(flatten)]
     root: RootArgs,
-    /// Kill one that runs; one that is not there is no error.
+    /// Kill containers that run, and ignore those that do not exist.
     #[arg(long, short)]
     force: bool,
     /// Remove its anonymous volumes too.
@@ -120,13 +120,13 @@ pub(crate) struct RmArgs {
 pub(crate) struct ExecArgs {
     #[command(flatten)]
     root: RootArgs,
-    /// Leave it running, without input and output.
+    /// Run it in the background, without input and output.
     #[arg(long, short)]
     detach: bool,
     /// Pass standard input on.
     #[arg(long, short)]
     interactive: bool,
-    /// Give it a terminal.
+    /// Allocate a terminal.
     #[arg(long, short)]
     tty: bool,
     /// Set an environment variable.
@@ -138,7 +138,7 @@ pub(crate) struct ExecArgs {
     /// The working directory.
     #[arg(long, short, value_name = "DIR")]
     workdir: Option<String>,
-    /// Whom it runs as, by name or number.
+    /// The user and the group that it runs as, by name or number.
     #[arg(long, short, value_name = "USER[:GROUP]")]
     user: Option<String>,
     /// The container.

@@ -36,7 +36,7 @@ const STATES: [&str; 11] = [
     "damaged",
 ];
 
-/// Flags of `ps` that select.
+// Flags of `ps` that select.
 #[derive(Debug, clap::Args)]
 pub(super) struct Selection {
     /// Those too that do not run.

@@ -21,7 +21,7 @@ Examples:
 The guest has no network. /var/tmp is an ext4 disk; /, /tmp and /dev/shm are in memory. COWLAB_TEST_DIR says where on the host
 the disk's file lies (default /var/tmp); it has no name there.";
 
-/// What the guest is made of.
+// What the guest is made of.
 #[derive(Debug, clap::Args)]
 struct Parts {
     /// The Debian release of the guest [default: COWLAB_GUEST_RELEASE, else the newest that was seen to start].
@@ -30,7 +30,7 @@ struct Parts {
     /// Its memory: a number of MiB, or with the unit M or G.
     #[arg(long, value_name = "SIZE", value_parser = mebibytes, default_value = "2G")]
     memory: u32,
-    /// Take a file or directory along; without GUEST it keeps its name, in /root.
+    /// Copy a file or directory into the guest; without GUEST it keeps its name, in /root.
     #[arg(long = "file", value_name = "HOST[:GUEST]", value_parser = taken)]
     files: Vec<(PathBuf, PathBuf)>,
 }
@@ -42,7 +42,7 @@ pub(super) struct RunArgs {
     /// End the guest after this time, as a failure: a number of seconds, or with the unit s, m or h.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h")]
     time_limit: Duration,
-    /// Bring a file or directory of the guest back, into the archive of --results.
+    /// Copy a file or directory of the guest into the archive of --results.
     #[arg(long = "result", value_name = "GUEST", requires = "archive")]
     results: Vec<String>,
     /// The tar archive to write what --result names to.

@@ -8,7 +8,7 @@ use cowlab_runtime::image::Name;
 use crate::exit;
 use crate::root::{BlobArgs, RootArgs};
 
-/// Makes an image with one layer of the tar of a root file system, plain or compressed.
+/// Creates an image of one layer from the tar of a root file system, plain or compressed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
     /// The tar, or `-` for stdin.
@@ -17,7 +17,7 @@ pub(crate) struct ImportArgs {
     /// The name of the image.
     #[arg(value_name = "NAME[:TAG]")]
     name: Option<String>,
-    /// What the history says about it.
+    /// The step that the history shows.
     #[arg(long, short, default_value = "Imported")]
     message: String,
     #[command(flatten)]

@@ -14,7 +14,7 @@ pub(crate) struct LoadArgs {
     /// The archive, or the layout's directory [default: an archive from stdin].
     #[arg(long, short, value_name = "PATH")]
     input: Option<PathBuf>,
-    /// Tell no progress.
+    /// Print no progress.
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]

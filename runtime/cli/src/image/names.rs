@@ -11,7 +11,7 @@ use crate::format::{Column, ListFormat, Row};
 use crate::root::RootArgs;
 use crate::{exit, prune, table};
 
-/// Gives an image a further name. An image that had the name loses it.
+/// Adds a name to an image. An image that had the name loses it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TagArgs {
     /// Name, id or beginning of an id.
@@ -23,7 +23,7 @@ pub(crate) struct TagArgs {
     root: RootArgs,
 }
 
-/// Takes names away, and removes images that have none left, with what only they have.
+/// Removes names of images, and images that have no name left, with the layers that no other image has.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RemoveArgs {
     /// Names, ids or beginnings of ids.
@@ -36,7 +36,7 @@ pub(crate) struct RemoveArgs {
     root: RootArgs,
 }
 
-/// Removes images without names that no container uses, with what only they have.
+/// Removes images without names that no container uses, with the layers that no other image has.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PruneArgs {
     /// Images with names too, unless containers use them.

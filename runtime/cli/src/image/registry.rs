@@ -14,7 +14,7 @@ use cowlab_sys::terminal::TerminalMode;
 use crate::exit::{self, Stop};
 use crate::root::{BlobArgs, RootArgs};
 
-/// Flags of every command that asks a registry.
+// Flags of every command that asks a registry.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RegistryArgs {
     #[command(flatten)]
@@ -26,10 +26,10 @@ pub(crate) struct RegistryArgs {
     tls: TlsArgs,
 }
 
-/// Whether a registry has to prove who it is.
+// Whether a registry has to prove who it is.
 #[derive(Debug, Clone, clap::Args)]
 struct TlsArgs {
-    /// Ask the registry to prove who it is, over TLS; with `false`, one without TLS will do.
+    /// Require TLS and verify the registry's certificate; `false` allows a registry without TLS.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
           num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     tls_verify: bool,
@@ -52,7 +52,7 @@ fn credentials(text: &str) -> Result<(String, String), String> {
 
 /// Gets an image from a registry, by tag or by `NAME@sha256:...`.
 ///
-/// Layers that are here are not fetched again. A download that breaks off goes on there when the command runs again.
+/// Layers that are here are not fetched again. An interrupted download resumes when the command runs again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PullArgs {
     /// The image's name.
@@ -75,7 +75,7 @@ pub(crate) struct PushArgs {
     /// The image's name.
     #[arg(value_name = "NAME[:TAG]")]
     name: String,
-    /// Tell no progress.
+    /// Print no progress.
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
@@ -84,7 +84,7 @@ pub(crate) struct PushArgs {
     root: RootArgs,
 }
 
-/// Proves user and password to a registry, and keeps them in docker's configuration or with the program that it names.
+/// Verifies user and password with a registry, and stores them in docker's configuration or with its credential helper.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("secret"))]
 pub(crate) struct LoginArgs {
@@ -94,7 +94,7 @@ pub(crate) struct LoginArgs {
     /// The user; asked for at a terminal.
     #[arg(long, short, value_name = "USER")]
     username: Option<String>,
-    /// The password, which everybody on this machine can see in the list of processes; asked for at a terminal.
+    /// The password, which every user of this machine can see in the list of processes; asked for at a terminal.
     #[arg(long, short, value_name = "PASSWORD", group = "secret")]
     password: Option<String>,
     /// Read the password from stdin.
@@ -104,7 +104,7 @@ pub(crate) struct LoginArgs {
     tls: TlsArgs,
 }
 
-/// Removes what docker's configuration, or the program that it names, has for a registry.
+/// Removes a registry's credentials from docker's configuration or its credential helper.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogoutArgs {
     /// The registry.

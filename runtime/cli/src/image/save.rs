@@ -15,7 +15,7 @@ pub(crate) struct SaveArgs {
     /// Names, ids or beginnings of ids.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
-    /// Where to [default: stdout].
+    /// The file or directory to write [default: stdout].
     #[arg(long, short, value_name = "PATH")]
     output: Option<PathBuf>,
     /// What to write: an archive for docker, podman and skopeo, an archive with an OCI image layout, or such a layout in
