@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use cowlab_driver::{
     Access, Candidate, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Error,
-    Home, Missing, MountMatcher, Mounts, OpenOptions, Quarantine, Reach, Result, SnapshotId,
-    Staging, Usage, make_dir,
+    Home, MountMatcher, Mounts, OpenOptions, Quarantine, Reach, Result, SnapshotId, Staging, Usage,
+    make_dir,
 };
 use cowlab_sys::durability::syncfs;
 use cowlab_sys::{MountAttributes, Root, at, btrfs};
@@ -68,10 +68,10 @@ pub(crate) fn require_btrfs(dir: &Path) -> Result<()> {
     if btrfs::is_btrfs(dir)? {
         return Ok(());
     }
-    Err(Error::Unavailable(Missing {
-        what: format!("btrfs under `{}`", dir.display()),
-        remedy: "put the store on a btrfs file system: `mkfs.btrfs DEVICE`".to_owned(),
-    }))
+    Err(Error::missing(
+        format!("btrfs under `{}`", dir.display()),
+        "put the store on a btrfs file system: `mkfs.btrfs DEVICE`",
+    ))
 }
 
 impl Driver for Btrfs {

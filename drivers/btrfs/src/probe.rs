@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cowlab_driver::{Error, Missing, ProbeDir, Result, Settings, Variant, make_dir};
+use cowlab_driver::{Error, ProbeDir, Result, Settings, Variant, make_dir};
 use cowlab_sys::{btrfs, io, user_namespace};
 
 use crate::driver::require_btrfs;
@@ -11,10 +11,7 @@ use crate::{changes, subvolume};
 /// Makes a subvolume and a snapshot of it in `dir`, finds the change and deletes both.
 pub(crate) fn probe(dir: &Path, _variant: &'static Variant, _settings: &Settings) -> Result<()> {
     if !user_namespace::is_host_root() {
-        return Err(Error::Unavailable(Missing {
-            what: "root (CAP_SYS_ADMIN)".to_owned(),
-            remedy: "run as root".to_owned(),
-        }));
+        return Err(Error::missing("root (CAP_SYS_ADMIN)", "run as root"));
     }
     require_btrfs(dir)?;
     let place = ProbeDir::make(dir)?;
@@ -42,10 +39,10 @@ fn try_out(snapshots: &[std::path::PathBuf; 2]) -> Result<()> {
     btrfs::sync(&child_fd)?;
     let candidates = changes::candidates(&child_fd, &parent_fd)?;
     if candidates.iter().all(|one| one.path != Path::new("file")) {
-        return Err(Error::Unavailable(Missing {
-            what: "a search of btrfs trees by transaction (BTRFS_IOC_TREE_SEARCH_V2)".to_owned(),
-            remedy: "boot Linux 4.18 or later".to_owned(),
-        }));
+        return Err(Error::missing(
+            "a search of btrfs trees by transaction (BTRFS_IOC_TREE_SEARCH_V2)",
+            "boot Linux 4.18 or later",
+        ));
     }
     Ok(())
 }

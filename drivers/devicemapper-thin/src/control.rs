@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use cowlab_driver::{Error, Missing, Result};
+use cowlab_driver::{Error, Result};
 use cowlab_sys::device_mapper::{Commit, Device, DeviceMapper, Target, Writes};
 use cowlab_sys::{Cmd, Errno, FileKind, at, dir, stat};
 
@@ -28,12 +28,11 @@ impl Control {
             DeviceMapper::open()
         });
         let devices = opened.map_err(|error| {
-            Error::Unavailable(Missing {
-                what: format!("device-mapper ({error})"),
-                remedy: "load it with `modprobe dm-thin-pool`, or run in the guest: \
-                         `cargo xtask guest build`"
-                    .to_owned(),
-            })
+            Error::missing(
+                format!("device-mapper ({error})"),
+                "load it with `modprobe dm-thin-pool`, or run in the guest: \
+                         `cargo xtask guest build`",
+            )
         })?;
         Ok(Self { devices })
     }

@@ -10,7 +10,7 @@ use cowlab_sys::mount::DetachedMount;
 
 use crate::driver::DeviceMapperThin;
 use crate::filesystem::FileSystem;
-use crate::missing::{missing, require_program};
+use crate::missing::require_program;
 use crate::thin::{BASE, mark_of, named_pool};
 
 /// Who owns the pool for the time of the probe.
@@ -53,7 +53,8 @@ pub(crate) fn probe(dir: &Path, variant: &'static Variant, settings: &Settings) 
 
 fn try_out(options: &OpenOptions) -> Result<()> {
     let driver = DeviceMapperThin::open(options)?;
-    let id = |number| SnapshotId::new(number).ok_or_else(|| missing("a snapshot number", ""));
+    let id =
+        |number| SnapshotId::new(number).ok_or_else(|| Error::missing("a snapshot number", ""));
     let (parent, child) = (id(1)?, id(2)?);
     let tried = driver
         .create(parent, None, &CreateOptions::default())
@@ -88,7 +89,7 @@ fn unavailable(error: Error) -> Error {
             pool,
             state,
             remedy,
-        } => missing(&format!("a usable thin pool (`{pool}` {state})"), &remedy),
+        } => Error::missing(format!("a usable thin pool (`{pool}` {state})"), remedy),
         other => other,
     }
 }

@@ -11,7 +11,7 @@ use cowlab_sys::{Errno, IdSource, block, io, user_namespace};
 
 use crate::control::Control;
 use crate::filesystem::FileSystem;
-use crate::missing::{missing, require_program};
+use crate::missing::require_program;
 use crate::pool::Pool;
 use crate::record::Record;
 use crate::status::Mode;
@@ -358,20 +358,20 @@ impl Thin {
 /// The pool that the settings name.
 pub(crate) fn named_pool(settings: &Settings) -> Result<Pool> {
     if !user_namespace::is_host_root() {
-        return Err(missing("root (CAP_SYS_ADMIN)", "run as root"));
+        return Err(Error::missing("root (CAP_SYS_ADMIN)", "run as root"));
     }
     let control = Control::open()?;
     let name = setting(settings, "pool").unwrap_or_default();
     if name.is_empty() {
-        return Err(missing(
+        return Err(Error::missing(
             "the name of a thin pool",
             "make an empty pool for cowlab alone and name it in the setting `pool`",
         ));
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+:@#".contains(c);
     if name.len() > LONGEST_NAME || !name.chars().all(plain) {
-        return Err(missing(
-            &format!("a thin pool of the name `{}`", name.escape_debug()),
+        return Err(Error::missing(
+            format!("a thin pool of the name `{}`", name.escape_debug()),
             "name it as device-mapper does, in letters, digits and `-_.+:@#`, 100 at most",
         ));
     }

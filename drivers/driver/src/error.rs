@@ -84,6 +84,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Makes the error of what this host lacks, with how to get it.
+    #[must_use]
+    pub fn missing(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Unavailable(Missing {
+            what: what.into(),
+            remedy: remedy.into(),
+        })
+    }
+
     /// The snapshot that it is about.
     #[must_use]
     pub const fn snapshot(&self) -> Option<SnapshotId> {

@@ -12,12 +12,51 @@ use std::path::{Path, PathBuf};
 
 use cowlab_sys::dir;
 use cowlab_sys::durability::fsync_dir;
+use cowlab_sys::guard::Guard;
 
 use crate::upper::{self, OverlayXattrs};
 use crate::{
-    Candidate, Candidates, Chain, CreateOptions, Error, Home, OpenOptions, Own, Reach, Result,
-    SnapshotId, Usage, make_dir, make_dir_once, projects, tree,
+    Access, Candidate, Candidates, Chain, CreateOptions, Driver, Durability, Error, Home,
+    OpenOptions, Own, Reach, Result, SnapshotId, Usage, make_dir, make_dir_once, projects, tree,
 };
+
+/// The snapshots of a probe.
+const PROBED: [u32; 2] = [1, 2];
+
+/// Tries a driver out in the directory of a probe: makes a snapshot that `fill` writes and a child of it, and mounts the child,
+/// in which `change` works. Returns the child's upper directory.
+///
+/// # Errors
+///
+/// What fails first; an error of the mount as `explain` has it.
+pub fn try_out(
+    driver: &dyn Driver,
+    place: &Path,
+    fill: impl FnOnce(&Path) -> Result<()>,
+    explain: impl FnOnce(Error) -> Error,
+    change: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let id =
+        |number| SnapshotId::new(number).ok_or_else(|| Error::missing("a snapshot number", ""));
+    let (parent, child) = (id(PROBED[0])?, id(PROBED[1])?);
+    let diff = |id: SnapshotId| driver.root().join(id.to_string()).join("diff");
+    driver.create(parent, None, &CreateOptions::default())?;
+    fill(&diff(parent))?;
+    driver.flush(parent, Durability::None)?;
+    driver.freeze(parent)?;
+    let base = Chain::new(parent, Vec::new());
+    driver.create(child, Some(&base), &CreateOptions::default())?;
+    let mounts = driver.activate(&Chain::new(child, vec![parent]), Access::ReadWrite)?;
+    let target = place.join("mount");
+    make_dir(&target, 0o755)?;
+    let mut guard = mounts.mount_at(&target).map_err(explain)?;
+    let changed = change(&target);
+    let closed = guard.close();
+    changed?;
+    closed.map_err(|leak| Error::Sys(leak.source))?;
+    driver.deactivate(child)?;
+    Ok(diff(child))
+}
 
 /// The directories of one driver's snapshots.
 #[derive(Debug)]

@@ -4,25 +4,17 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use cowlab_driver::{
-    Access, Chain, CreateOptions, Driver, Durability, Error, Missing, OpenOptions, ProbeDir,
-    Result, Settings, SnapshotId, Variant,
-};
-use cowlab_sys::guard::Guard;
+use cowlab_driver::{Error, OpenOptions, ProbeDir, Result, Settings, Variant, layers};
 use cowlab_sys::{Errno, dir, io, process, xattr};
 
 use crate::Overlay2;
 use crate::options::Options;
 
-/// The snapshots of the probe.
-const PARENT: u32 = 1;
-const CHILD: u32 = 2;
-
 /// Makes two snapshots in `dir`, mounts the second over the first, deletes through the mount and
 /// looks at what the kernel recorded.
 pub(crate) fn probe(dir: &Path, variant: &'static Variant, settings: &Settings) -> Result<()> {
     if !process::is_root() {
-        return Err(missing(
+        return Err(Error::missing(
             "root (CAP_SYS_ADMIN)",
             "run as root, of the host or of a user namespace",
         ));
@@ -40,28 +32,8 @@ fn try_out(place: &Path, variant: &'static Variant, settings: &Settings) -> Resu
         settings: settings.clone(),
         store: "probe".to_owned(),
     })?;
-    let id = |number| SnapshotId::new(number).ok_or_else(|| missing("a snapshot number", ""));
-    let (parent, child) = (id(PARENT)?, id(CHILD)?);
-    driver.create(parent, None, &CreateOptions::default())?;
-    let layer = driver.root().join(format!("{PARENT}/diff"));
-    fs_make(&layer)?;
-    driver.flush(parent, Durability::None)?;
-    driver.freeze(parent)?;
-    let base = Chain::new(parent, Vec::new());
-    driver.create(child, Some(&base), &CreateOptions::default())?;
-    let mounts = driver.activate(&Chain::new(child, vec![parent]), Access::ReadWrite)?;
-    let target = place.join("mount");
-    io("mkdir", &target, fs::create_dir(&target))?;
-    let mut guard = mounts.mount_at(&target).map_err(unavailable)?;
-    let changed = change(&target);
-    let closed = guard.close();
-    changed?;
-    closed.map_err(|leak| Error::Sys(leak.source))?;
-    driver.deactivate(child)?;
-    check_upper(
-        &driver.root().join(format!("{CHILD}/diff")),
-        Options::from(variant).xattrs().opaque,
-    )
+    let upper = layers::try_out(&driver, place, fs_make, unavailable, change)?;
+    check_upper(&upper, Options::from(variant).xattrs().opaque)
 }
 
 fn fs_make(layer: &Path) -> Result<()> {
@@ -84,7 +56,7 @@ fn change(mount: &Path) -> Result<()> {
     io("mkdir", path("hidden"), fs::create_dir(path("hidden")))?;
     // Without d_type the kernel cannot tell whiteouts in a listing (fs/overlayfs/readdir.c).
     if dir::read_dir(mount)?.len() != 2 {
-        return Err(missing(
+        return Err(Error::missing(
             "d_type on the backing file system",
             "put the store on ext4, xfs made with `-n ftype=1`, btrfs or tmpfs",
         ));
@@ -97,26 +69,19 @@ fn check_upper(diff: &Path, opaque: &str) -> Result<()> {
         let path = diff.join(name);
         let whiteout = io("stat", &path, fs::symlink_metadata(&path))?;
         if !whiteout.file_type().is_char_device() {
-            return Err(missing(
+            return Err(Error::missing(
                 "whiteouts as character devices 0:0 (RENAME_WHITEOUT, mknod)",
                 "put the store on ext4, xfs, btrfs or tmpfs",
             ));
         }
     }
     if xattr::get(diff.join("hidden"), opaque)?.is_none() {
-        return Err(missing(
-            &format!("`{opaque}` on the backing file system"),
+        return Err(Error::missing(
+            format!("`{opaque}` on the backing file system"),
             "put the store on ext4, xfs, btrfs or tmpfs, mounted with xattrs",
         ));
     }
     Ok(())
-}
-
-fn missing(what: &str, remedy: &str) -> Error {
-    Error::Unavailable(Missing {
-        what: what.to_owned(),
-        remedy: remedy.to_owned(),
-    })
 }
 
 /// Says what a refused mount asks for.
@@ -139,5 +104,5 @@ fn unavailable(error: Error) -> Error {
         }
         _ => return error,
     };
-    missing(&format!("an overlay mount ({refused})"), remedy)
+    Error::missing(format!("an overlay mount ({refused})"), remedy)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use cowlab_driver::{Error, Missing, ProbeDir, Result, Settings, Variant, make_dir};
+use cowlab_driver::{Error, ProbeDir, Result, Settings, Variant, make_dir};
 use cowlab_sys::at::open_path;
 use cowlab_sys::guard::Guard;
 use cowlab_sys::{FileKind, MountAttributes, Root, at, io, mount, process, user_namespace, xattr};
@@ -16,10 +16,10 @@ const KEYS: [&str; 2] = ["trusted.cowlab", "user.cowlab"];
 /// Copies a small tree in `dir` and binds the copy.
 pub(crate) fn probe(dir: &Path, _variant: &'static Variant, _settings: &Settings) -> Result<()> {
     if !process::is_root() {
-        return Err(Error::Unavailable(Missing {
-            what: "root (CAP_SYS_ADMIN)".to_owned(),
-            remedy: "run as root, of the host or of a user namespace".to_owned(),
-        }));
+        return Err(Error::missing(
+            "root (CAP_SYS_ADMIN)",
+            "run as root, of the host or of a user namespace",
+        ));
     }
     let place = ProbeDir::make(dir)?;
     let tried = try_out(place.path());
@@ -40,10 +40,10 @@ fn try_out(place: &Path) -> Result<()> {
     let probed = open_path(&dir, "file")?;
     let key = KEYS[usize::from(user_namespace::is_inside()?)];
     xattr::set_fd(&probed, key, b"probe").map_err(|error| {
-        Error::Unavailable(Missing {
-            what: format!("xattrs on the backing file system ({error})"),
-            remedy: "put the store on ext4, xfs, btrfs or tmpfs".to_owned(),
-        })
+        Error::missing(
+            format!("xattrs on the backing file system ({error})"),
+            "put the store on ext4, xfs, btrfs or tmpfs",
+        )
     })?;
     make_dir(&copy, 0o700)?;
     copy_tree(&source, &copy)?;

@@ -1,6 +1,6 @@
 //! Data sets: libzfs_core makes, clones, snapshots and destroys them, `zfs` and `zpool` read the rest.
 
-use cowlab_driver::{Error, Missing, Result};
+use cowlab_driver::{Error, Result};
 use cowlab_sys::{Cmd, Errno, Error as SysError, MountAttributes, MountSpec, zfs_library};
 use nvpair::NvList;
 use zfs_core::{DataSetType, Zfs};
@@ -40,13 +40,14 @@ impl DataSets {
     /// [`Error::Unavailable`] without the module, or without the program `zfs`.
     pub(crate) fn open() -> Result<Self> {
         if Cmd::find("zfs").is_none() {
-            return Err(missing("the program `zfs`", TOOLS_REMEDY));
+            return Err(Error::missing("the program `zfs`", TOOLS_REMEDY));
         }
-        zfs_library::load()
-            .map_err(|reason| missing(&format!("the library of ZFS ({reason})"), TOOLS_REMEDY))?;
+        zfs_library::load().map_err(|reason| {
+            Error::missing(format!("the library of ZFS ({reason})"), TOOLS_REMEDY)
+        })?;
         let zfs = Zfs::new().map_err(|error| {
-            missing(
-                &format!("the ZFS kernel module (open `/dev/zfs`: {error})"),
+            Error::missing(
+                format!("the ZFS kernel module (open `/dev/zfs`: {error})"),
                 "install `zfs-dkms` (Debian: contrib) and run `modprobe zfs`",
             )
         })?;
@@ -240,13 +241,6 @@ pub(crate) fn full(name: &str) -> Error {
              `zpool online -e {pool} DEVICE`"
         ),
     }
-}
-
-pub(crate) fn missing(what: &str, remedy: &str) -> Error {
-    Error::Unavailable(Missing {
-        what: what.to_owned(),
-        remedy: remedy.to_owned(),
-    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use cowlab_driver::{Error, Result};
 use cowlab_sys::durability::{fsync, fsync_dir};
 use cowlab_sys::{Cmd, io, mountinfo};
 
-use crate::dataset::{DataSets, check_length, missing, refused};
+use crate::dataset::{DataSets, check_length, refused};
 
 /// The property that says which store made a data set.
 const STORE: &str = "cowlab:store";
@@ -25,8 +25,8 @@ pub(crate) fn base_of(dir: &Path) -> Result<String> {
     let mounts = mountinfo::read_self()?;
     let found = mountinfo::of_path(&mounts, &dir);
     let refused = |what: &str| {
-        missing(
-            &format!("a ZFS data set under `{}` ({what})", dir.display()),
+        Error::missing(
+            format!("a ZFS data set under `{}` ({what})", dir.display()),
             "put the store on a mounted ZFS data set: `zpool create POOL DEVICE`",
         )
     };

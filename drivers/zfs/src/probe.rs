@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use cowlab_driver::{Result, Settings, Variant};
+use cowlab_driver::{Error, Result, Settings, Variant};
 use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::{at, io, user_namespace};
 
-use crate::dataset::{DataSets, check_length, missing, mount_of};
+use crate::dataset::{DataSets, check_length, mount_of};
 use crate::place;
 
 /// Makes a data set, a snapshot and a clone of it below that of `dir`, compares the two and destroys all three.
 pub(crate) fn probe(dir: &Path, _variant: &'static Variant, _settings: &Settings) -> Result<()> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     if !user_namespace::is_host_root() {
-        return Err(missing("root (CAP_SYS_ADMIN)", "run as root"));
+        return Err(Error::missing("root (CAP_SYS_ADMIN)", "run as root"));
     }
     let datasets = DataSets::open()?;
     let base = place::base_of(dir)?;
@@ -46,7 +46,7 @@ fn try_out(datasets: &DataSets, top: &str) -> Result<()> {
     if (before.ino, before.ctime) == (after.ino, after.ctime) {
         return Ok(());
     }
-    Err(missing(
+    Err(Error::missing(
         "clones that keep inode numbers and times",
         "take a release of OpenZFS that Debian has",
     ))
