@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::measurements::Measurements;
-use crate::result::{Column, Media, Place, Unit, names};
+use crate::result::{Media, Place, Unit, names};
 
 /// Space taken by one thing in one column.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -46,20 +46,6 @@ pub struct CapacityRow {
     pub overhead: Option<f64>,
     /// Command that repeats it.
     pub repeat: String,
-}
-
-impl CapacityRow {
-    /// The column.
-    #[must_use]
-    pub fn column(&self) -> Column {
-        Column {
-            driver: self.driver.clone(),
-            variant: self.variant.clone(),
-            backing: self.backing.clone(),
-            media: self.media,
-            place: self.place,
-        }
-    }
 }
 
 /// Parameters that have a field.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::timing::{axis, case};
 use crate::measurements::Measurements;
-use crate::result::{Arm, Column, Media, Place, SeriesId};
+use crate::result::{Arm, Media, Place, SeriesId};
 
 /// One counted series of one column.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,20 +39,6 @@ pub struct CountRow {
     pub copied_up: Option<u64>,
     /// Command that repeats it.
     pub repeat: String,
-}
-
-impl CountRow {
-    /// The column.
-    #[must_use]
-    pub fn column(&self) -> Column {
-        Column {
-            driver: self.driver.clone(),
-            variant: self.variant.clone(),
-            backing: self.backing.clone(),
-            media: self.media,
-            place: self.place,
-        }
-    }
 }
 
 pub(super) fn counts(measurements: &Measurements<'_>) -> Vec<CountRow> {

@@ -14,7 +14,7 @@ mod timing;
 use serde::Serialize;
 
 use crate::facts::Facts;
-use crate::result::{Image, ResultSet, Timestamp};
+use crate::result::{Column, Image, ResultSet, Timestamp};
 use crate::verdict::{Verdict, verdict};
 
 pub use capacity::CapacityRow;
@@ -23,6 +23,26 @@ pub use counts::CountRow;
 pub use environment::{CommandRow, DriverRow, FactRow, SkippedRow};
 pub use files::{ReportError, Written, write};
 pub use timing::{NoiseRow, TimingRow};
+
+/// Adds to rows the column that their five fields make.
+macro_rules! of_columns {
+    ($($row:ty),*) => {$(
+        impl $row {
+            /// The column.
+            #[must_use]
+            pub fn column(&self) -> Column {
+                Column {
+                    driver: self.driver.clone(),
+                    variant: self.variant.clone(),
+                    backing: self.backing.clone(),
+                    media: self.media,
+                    place: self.place,
+                }
+            }
+        }
+    )*};
+}
+of_columns!(TimingRow, CountRow, CapacityRow);
 
 /// Version of `report.json`.
 pub const SCHEMA: u32 = 1;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::measurements::{Measurement, Measurements};
-use crate::result::{Arm, Column, Media, Parameter, Place, Series, SeriesId, Unit, names};
+use crate::result::{Arm, Media, Parameter, Place, Series, SeriesId, Unit, names};
 use crate::statistics::Estimate;
 
 /// One measurement of one column.
@@ -69,20 +69,6 @@ pub struct TimingRow {
     pub warnings: String,
     /// Command that repeats it.
     pub repeat: String,
-}
-
-impl TimingRow {
-    /// The column.
-    #[must_use]
-    pub fn column(&self) -> Column {
-        Column {
-            driver: self.driver.clone(),
-            variant: self.variant.clone(),
-            backing: self.backing.clone(),
-            media: self.media,
-            place: self.place,
-        }
-    }
 }
 
 /// How far identical arms of a workload differed.
