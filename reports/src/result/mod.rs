@@ -21,7 +21,7 @@ mod set;
 mod writer;
 
 pub use counted::Counted;
-pub use cowlab_time::Timestamp;
+pub use cowlab_units::Timestamp;
 pub use deviation::{Deviation, Impact};
 pub use environment::{Environment, EnvironmentRef, Storage};
 pub use outcome::{Outcome, Risk, Status};

@@ -857,8 +857,15 @@ mod tests {
         fn check(command: &Command) {
             let mut seen = std::collections::BTreeSet::new();
             for verb in command.get_subcommands() {
-                let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
-                assert!(verb.is_hide_set() || seen.insert(about), "{}", verb.get_name());
+                let about = verb
+                    .get_about()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                assert!(
+                    verb.is_hide_set() || seen.insert(about),
+                    "{}",
+                    verb.get_name()
+                );
                 check(verb);
             }
         }

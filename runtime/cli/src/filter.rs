@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use cowlab_time::Timestamp;
+use cowlab_units::Timestamp;
 use regex::Regex;
 
 use crate::exit::{self, Stop};

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use cowlab_time::Timestamp;
+use cowlab_units::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::exit::{self, Stop};

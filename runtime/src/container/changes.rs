@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use cowlab_driver::{CopyUp, Usage};
 use cowlab_layer::{Change, ChangeKind, DiffOptions, Digest, Written};
-use cowlab_time::Timestamp;
+use cowlab_units::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

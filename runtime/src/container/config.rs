@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cowlab_driver::Bytes;
-use cowlab_time::Timestamp;
+use cowlab_units::Timestamp;
 use oci_spec::image::{Config, ImageConfiguration};
 
 use super::log::LogOptions;

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use cowlab_time::Timestamp;
+use cowlab_units::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Result;

@@ -18,7 +18,7 @@ use std::time::Duration;
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::terminal::Size;
 use cowlab_sys::{io, signals, task};
-use cowlab_time::Timestamp;
+use cowlab_units::Timestamp;
 
 use super::attach::{self, Frame};
 use super::place::{Containers, Found};

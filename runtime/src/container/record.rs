@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cowlab_sys::task::{Task, TaskId};
-use cowlab_time::Timestamp;
+use cowlab_units::Timestamp;
 use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 

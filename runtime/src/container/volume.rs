@@ -19,7 +19,7 @@ use cowlab_layer::{Change, DiffOptions, LayerError};
 use cowlab_layer::{changes, diff};
 use cowlab_sys::lock::FileLock;
 use cowlab_sys::{Errno, at, durability, io};
-use cowlab_time::Timestamp;
+use cowlab_units::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Result, files, names};

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use cowlab_layer::stream::{self, Compression, LayerReader, Packer, ReadOptions};
 use cowlab_layer::{Change, DiffId, DiffOptions, Digest};
 use cowlab_sys::io;
-use cowlab_time::Timestamp;
+use cowlab_units::Timestamp;
 
 use super::compression::{self, Packing};
 use super::document;

@@ -15,7 +15,7 @@ const CRATE_PREFIX: &str = "cowlab-";
 const RANKS: &[(&str, u8)] = &[
     ("cowlab-dockerfile", 0),
     ("cowlab-random", 0),
-    ("cowlab-time", 0),
+    ("cowlab-units", 0),
     ("cowlab-sys", 1),
     ("cowlab-tarball", 1),
     ("cowlab-driver", 2),
@@ -34,7 +34,7 @@ const RANKS: &[(&str, u8)] = &[
 ];
 /// Stands apart: of the workspace it uses [`REPORTS_USES`] alone.
 const REPORTS: &str = "cowlab-reports";
-const REPORTS_USES: [&str; 2] = ["cowlab-random", "cowlab-time"];
+const REPORTS_USES: [&str; 2] = ["cowlab-random", "cowlab-units"];
 /// Alone may use [`REPORTS`].
 const REPORT_WRITERS: [&str; 5] = [
     "cowlab-engine",
@@ -45,7 +45,7 @@ const REPORT_WRITERS: [&str; 5] = [
 ];
 /// Builds and calls the others, so that it may link only what compiles on a bare machine.
 const XTASK: &str = "xtask";
-const XTASK_USES: [&str; 3] = ["cowlab-sys", "cowlab-guest", "cowlab-time"];
+const XTASK_USES: [&str; 3] = ["cowlab-sys", "cowlab-guest", "cowlab-units"];
 
 /// Crates that compile or look for C.
 const C_BUILDERS: [&str; 6] = ["bindgen", "cc", "clang-sys", "cmake", "pkg-config", "vcpkg"];
@@ -277,7 +277,7 @@ mod tests {
             ("cowlab-snapshots", "cowlab-layer"),
             ("cowlab", "cowlab-reports"),
             ("cowlab-engine", "cowlab-reports"),
-            ("cowlab-reports", "cowlab-time"),
+            ("cowlab-reports", "cowlab-units"),
             ("xtask", "cowlab-sys"),
             ("xtask", "cowlab-guest"),
         ];

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use cowlab_sys::interrupt;
-use cowlab_time::Timestamp;
+use cowlab_units::Timestamp;
 
 use crate::commit;
 use crate::exit::{self, Refusal};

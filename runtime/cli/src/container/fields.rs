@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use cowlab_driver::Bytes;
 use cowlab_runtime::container::mounts::Attached;
 use cowlab_runtime::container::{Containers, Found, Phase};
-use cowlab_time::Timestamp;
+use cowlab_units::Timestamp;
 use serde_json::{Value, json};
 
 use crate::format::{self, Column, Row};

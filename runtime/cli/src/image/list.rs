@@ -5,7 +5,7 @@ use std::io::Write;
 
 use cowlab_runtime::Root;
 use cowlab_runtime::image::{Image, Name, familiar, short};
-use cowlab_time::Timestamp;
+use cowlab_units::Timestamp;
 use serde_json::json;
 
 use crate::filter::{self, Filter, Filters};

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use cowlab_runtime::image::{Line, Name, Removed, familiar, short};
 use cowlab_runtime::system::PruneOptions;
-use cowlab_time::Timestamp;
+use cowlab_units::Timestamp;
 use serde_json::json;
 
 use crate::format::{Column, ListFormat, Row};
