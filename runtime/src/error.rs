@@ -198,7 +198,7 @@ pub enum Error {
     },
     /// A registry that does not answer.
     #[error(
-        "registry `{registry}` cannot be reached: {reason}; one without TLS, or with a certificate that nobody vouches for, is asked only with `--tls-verify=false`"
+        "registry `{registry}` cannot be reached: {reason}; a registry without TLS, or whose certificate cannot be verified, needs `--tls-verify=false`"
     )]
     Unreachable {
         /// The registry.
@@ -252,7 +252,7 @@ pub enum Error {
     },
     /// A signal asked to stop.
     #[error(
-        "interrupted: what came whole or in part stays, and the same command goes on from there"
+        "interrupted: whole and partial downloads are kept, and the same command resumes them"
     )]
     Interrupted,
     /// The snapshot store refused.

@@ -90,7 +90,7 @@ pub enum Error {
         tree: String,
     },
     /// Another stage failed first.
-    #[error("the build was given up: another stage failed")]
+    #[error("the build was canceled: another stage failed")]
     GivenUp,
     /// The root refused.
     #[error(transparent)]

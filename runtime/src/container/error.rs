@@ -85,7 +85,7 @@ pub enum Error {
     },
     /// Others keep volumes from being removed.
     #[error(
-        "volumes cannot be removed while containers are made of them: {}: try again when that has ended",
+        "volumes cannot be removed while containers are being created: {}: try again afterwards",
         holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
     VolumesInUse {
