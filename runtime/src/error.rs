@@ -251,9 +251,7 @@ pub enum Error {
         reason: String,
     },
     /// A signal asked to stop.
-    #[error(
-        "interrupted: whole and partial downloads are kept, and the same command resumes them"
-    )]
+    #[error("interrupted: whole and partial downloads are kept, and the same command resumes them")]
     Interrupted,
     /// The snapshot store refused.
     #[error(transparent)]
