@@ -33,7 +33,7 @@ pub(crate) enum Command {
     Column(ColumnArgs),
     /// Serves a mount with a fault until it is unmounted: the process that an injected fault starts.
     #[command(hide = true)]
-    LyingMount(LyingMountArgs),
+    FaultyMount(FaultyMountArgs),
     /// Injects faults into a driver and a store, one at a time, and counts those that the cases of their check detect.
     Faults(FaultsArgs),
 }
@@ -180,7 +180,7 @@ pub(crate) struct DeviationsArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct LyingMountArgs {
+pub(crate) struct FaultyMountArgs {
     /// The fault.
     #[arg(value_name = "ID")]
     pub(crate) fault: String,

@@ -19,7 +19,7 @@ use crate::case_result::CaseResult;
 use crate::cases;
 use crate::catalogue::CATALOGUE;
 use crate::column;
-use crate::faults::{Fault, HONEST, Plant, Record, all, planted_in, publish};
+use crate::faults::{Fault, Plant, Record, TRANSPARENT, all, planted_in, publish};
 use crate::usage;
 
 /// Faults that are tried at once.
@@ -143,7 +143,7 @@ fn try_all(run: &Run, entry: &'static Entry, faults: &[&'static Fault]) -> Vec<F
     let faulty: &'static Entry = Box::leak(Box::new(planted_in(entry)));
     let is_of_mount = |fault: &&&Fault| matches!(fault.injection, Plant::Mount(_));
     let (of_mount, others): (Vec<_>, Vec<_>) = faults.iter().partition(is_of_mount);
-    let passing_behind = passing(run, faulty, Some(&HONEST), of_mount.into_iter());
+    let passing_behind = passing(run, faulty, Some(&TRANSPARENT), of_mount.into_iter());
     let passing = passing(run, entry, None, others.into_iter());
     let next = Mutex::new(0..faults.len());
     let caught = Mutex::new(vec![FaultResult::Untried; faults.len()]);

@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> Result<u8> {
         Some(Command::Run(run)) => return runner::run(run),
         Some(Command::Column(column)) => return worker::run(column),
         Some(Command::Faults(faults)) => return fault_score::run(faults),
-        Some(Command::LyingMount(mount)) => faults::serve_lying_mount(&mount.fault, mount.tree)?,
+        Some(Command::FaultyMount(mount)) => faults::serve_faulty_mount(&mount.fault, mount.tree)?,
         Some(Command::List(list)) => table::list(&table::cases(&list.case).map_err(usage)?)?,
         Some(Command::Coverage(args)) => coverage::print(args)?,
         Some(Command::Deviations(deviations)) => {

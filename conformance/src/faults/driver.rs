@@ -13,7 +13,7 @@ use cowlab_sys::Guard;
 use cowlab_sys::mount::{MountAttributes, MountOption};
 
 use super::Plant;
-use super::lying_mount::LyingMount;
+use super::faulty_mount::FaultyMount;
 use super::tree::{self, EntryFault, TreeFault, Trees};
 
 /// What a faulty driver does wrong.
@@ -68,7 +68,7 @@ fn open<const INDEX: usize>(options: &OpenOptions) -> Result<Box<dyn Driver>> {
             fault,
             parents: Mutex::default(),
         }),
-        Plant::Mount(lie) => Box::new(LyingMount::new(inner, lie, planted.id)),
+        Plant::Mount(fault) => Box::new(FaultyMount::new(inner, fault, planted.id)),
         Plant::Store(_) | Plant::Stream(_) => inner,
     })
 }

@@ -8,7 +8,7 @@ mod answers;
 mod archives;
 mod commits;
 mod driver;
-mod lying_mount;
+mod faulty_mount;
 mod mounts;
 mod published;
 mod store;
@@ -16,15 +16,15 @@ mod stream;
 mod tree;
 
 pub(crate) use driver::{SETTING, planted_in};
-pub(crate) use lying_mount::serve as serve_lying_mount;
-pub(crate) use mounts::HONEST;
+pub(crate) use faulty_mount::serve as serve_faulty_mount;
+pub(crate) use mounts::TRANSPARENT;
 pub(crate) use published::{PUBLISHED, Record, publish};
 pub use store::FaultyStore;
 
 use cowlab_driver::{CopyUp, Entry};
 
 use driver::DriverFault;
-use lying_mount::Lie;
+use faulty_mount::MountFault;
 use store::StoreFault;
 use stream::StreamFault;
 
@@ -60,7 +60,7 @@ pub(crate) enum Plant {
     /// In the archives that the store takes and gives.
     Stream(StreamFault),
     /// In front of the mount.
-    Mount(Lie),
+    Mount(MountFault),
 }
 
 impl Fault {
@@ -124,9 +124,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Fault> {
     .flatten()
 }
 
-/// The fault of an id, [`HONEST`] included.
+/// The fault of an id, [`TRANSPARENT`] included.
 fn planted(id: &str) -> Option<&'static Fault> {
-    all().chain([&HONEST]).find(|fault| fault.id == id)
+    all().chain([&TRANSPARENT]).find(|fault| fault.id == id)
 }
 
 #[cfg(test)]

@@ -1,452 +1,457 @@
 //! Faults of the live mount: what a file system tells and does wrong while a snapshot is in use.
 
-use super::lying_mount::Lie;
+use super::faulty_mount::MountFault;
 use super::{Fault, Plant};
 
 /// No fault, planted the same way: a case that fails with it is no witness.
-pub(crate) static HONEST: Fault = lie(
-    "honest-mount",
+pub(crate) static TRANSPARENT: Fault = of_mount(
+    "transparent-mount",
     "",
     "A mount that shows everything as it is.",
-    Lie::None,
+    MountFault::None,
 );
 
 /// The faults, in the order of the catalogue's checks.
 pub(super) const FAULTS: &[Fault] = &[
-    lie(
+    of_mount(
         "name-twice",
         "A04",
         "A directory lists its last entry twice.",
-        Lie::ListingHasANameTwice,
+        MountFault::ListingHasANameTwice,
     ),
-    lie(
+    of_mount(
         "offsets-shift",
         "A14",
         "An offset in a listing counts the entries that are left, so a removal has the reader skip some.",
-        Lie::OffsetsShiftWithRemovals,
+        MountFault::OffsetsShiftWithRemovals,
     ),
-    lie(
+    of_mount(
         "rewind-is-stale",
         "A15",
         "A directory that is read again from its start lists what it had when it was opened.",
-        Lie::RewindShowsTheOldListing,
+        MountFault::RewindShowsTheOldListing,
     ),
-    lie(
+    of_mount(
         "dots-numbers",
         "A16",
         "A directory lists `.` and `..` with other inode numbers than stat shows.",
-        Lie::DotsHaveOtherNumbers,
+        MountFault::DotsHaveOtherNumbers,
     ),
-    lie(
+    of_mount(
         "types-unknown",
         "A17",
         "A directory lists every entry with the type DT_UNKNOWN.",
-        Lie::ListingHasNoTypes,
+        MountFault::ListingHasNoTypes,
     ),
-    lie(
+    of_mount(
         "types-wrong",
         "A17",
         "A directory lists symbolic links as files.",
-        Lie::ListingHasWrongTypes,
+        MountFault::ListingHasWrongTypes,
     ),
-    lie(
+    of_mount(
         "listing-cut",
         "A21",
         "A directory lists its first thousand entries.",
-        Lie::WideDirectoriesAreCut,
+        MountFault::WideDirectoriesAreCut,
     ),
-    lie(
+    of_mount(
         "long-names-unlisted",
         "A22",
         "A directory does not list names of 200 bytes or more.",
-        Lie::LongNamesAreNotListed,
+        MountFault::LongNamesAreNotListed,
     ),
-    lie(
+    of_mount(
         "name-max-wrong",
         "A22",
         "statfs shows a longest name of 64 bytes.",
-        Lie::NamesMayBeShort,
+        MountFault::NamesMayBeShort,
     ),
-    lie(
+    of_mount(
         "symlinks-cut",
         "A23",
         "Targets of symbolic links end after 1023 bytes.",
-        Lie::LongSymlinksAreCut,
+        MountFault::LongSymlinksAreCut,
     ),
-    lie(
+    of_mount(
         "odd-names-unlisted",
         "A24",
         "A directory does not list names that are no UTF-8.",
-        Lie::OddNamesAreNotListed,
+        MountFault::OddNamesAreNotListed,
     ),
-    lie(
+    of_mount(
         "case-ignored",
         "A24",
         "Names in upper case lead to those in lower case.",
-        Lie::CaseIsIgnored,
+        MountFault::CaseIsIgnored,
     ),
-    lie(
+    of_mount(
         "unlink-does-nothing",
         "B01",
         "unlink succeeds and removes nothing.",
-        Lie::RemovedFilesStay,
+        MountFault::RemovedFilesStay,
     ),
-    lie(
+    of_mount(
         "no-device-zero",
         "B08",
         "A character device 0:0 cannot be made.",
-        Lie::NoDeviceZero,
+        MountFault::NoDeviceZero,
     ),
-    lie(
+    of_mount(
         "wh-names-reserved",
         "B09",
         "Names that begin with `.wh.` are not found.",
-        Lie::WhiteoutNamesAreReserved,
+        MountFault::WhiteoutNamesAreReserved,
     ),
-    lie(
+    of_mount(
         "directory-not-empty",
         "B10",
         "A directory that was just made has an entry.",
-        Lie::ARemovedDirectoryComesBack,
+        MountFault::ARemovedDirectoryComesBack,
     ),
-    lie(
+    of_mount(
         "owner-is-root",
         "B11",
         "New files belong to root, whoever makes them.",
-        Lie::NewFilesBelongToRoot,
+        MountFault::NewFilesBelongToRoot,
     ),
-    lie(
+    of_mount(
         "setgid-ignored",
         "B11",
         "New files in a setgid directory belong to the caller's group.",
-        Lie::NewFilesIgnoreTheGroupOfTheDirectory,
+        MountFault::NewFilesIgnoreTheGroupOfTheDirectory,
     ),
-    lie(
+    of_mount(
         "rename-whiteout-ignored",
         "B18",
         "RENAME_WHITEOUT leaves no whiteout.",
-        Lie::NoWhiteoutIsLeft,
+        MountFault::NoWhiteoutIsLeft,
     ),
-    lie(
+    of_mount(
         "directory-not-opaque",
         "C03",
         "A directory that was removed and made again has an entry.",
-        Lie::ARemovedDirectoryComesBack,
+        MountFault::ARemovedDirectoryComesBack,
     ),
-    lie(
+    of_mount(
         "chmod-does-nothing",
         "D02",
         "chmod succeeds and changes nothing.",
-        Lie::ModeIsKept,
+        MountFault::ModeIsKept,
     ),
-    lie(
+    of_mount(
         "chown-does-nothing",
         "D03",
         "chown succeeds and changes nothing.",
-        Lie::OwnerIsKept,
+        MountFault::OwnerIsKept,
     ),
-    lie(
+    of_mount(
         "chmod-sets-time",
         "D04",
         "chmod sets the modification time.",
-        Lie::ModeChangeSetsTheTime,
+        MountFault::ModeChangeSetsTheTime,
     ),
-    lie(
+    of_mount(
         "atime-not-set",
         "D04",
         "utimensat does not set the access time.",
-        Lie::AccessTimesAreKept,
+        MountFault::AccessTimesAreKept,
     ),
-    lie(
+    of_mount(
         "mtime-not-set",
         "D04",
         "utimensat does not set the modification time.",
-        Lie::ModificationTimesAreKept,
+        MountFault::ModificationTimesAreKept,
     ),
-    lie(
+    of_mount(
         "times-in-seconds",
         "D04",
         "utimensat sets whole seconds.",
-        Lie::TimesHaveSeconds,
+        MountFault::TimesHaveSeconds,
     ),
-    lie(
+    of_mount(
         "xattrs-cut",
         "D06",
         "Values of attributes end after 255 bytes.",
-        Lie::XattrsAreCut,
+        MountFault::XattrsAreCut,
     ),
-    lie(
+    of_mount(
         "default-acl-masked",
         "D07",
         "The umask counts in a directory with a default ACL.",
-        Lie::DefaultAclsAreIgnored,
+        MountFault::DefaultAclsAreIgnored,
     ),
-    lie(
+    of_mount(
         "chown-keeps-setuid",
         "D09",
         "A change of owner keeps setuid and setgid.",
-        Lie::OwnerChangeKeepsSetuid,
+        MountFault::OwnerChangeKeepsSetuid,
     ),
-    lie(
+    of_mount(
         "large-files-end-in-zeros",
         "D10",
         "Files read as zeros after 64 KiB.",
-        Lie::EndsOfLargeFilesAreLost,
+        MountFault::EndsOfLargeFilesAreLost,
     ),
-    lie(
+    of_mount(
         "no-holes",
         "D11",
         "SEEK_HOLE finds no holes.",
-        Lie::HolesAreData,
+        MountFault::HolesAreData,
     ),
-    lie(
+    of_mount(
         "sizes-rounded",
         "D13",
         "Sizes are rounded up to 4096 bytes.",
-        Lie::SizesAreRounded,
+        MountFault::SizesAreRounded,
     ),
-    lie(
+    of_mount(
         "no-shrinking",
         "D13",
         "Truncation to a smaller size succeeds and changes nothing.",
-        Lie::FilesDoNotShrink,
+        MountFault::FilesDoNotShrink,
     ),
-    lie(
+    of_mount(
         "no-blocks",
         "D14",
         "No file has an allocated block.",
-        Lie::NothingIsAllocated,
+        MountFault::NothingIsAllocated,
     ),
-    lie(
+    of_mount(
         "no-punching",
         "D14",
         "FALLOC_FL_PUNCH_HOLE succeeds and changes nothing.",
-        Lie::HolesAreNotPunched,
+        MountFault::HolesAreNotPunched,
     ),
-    lie(
+    of_mount(
         "fifos-are-files",
         "D16",
         "mknod makes a file in place of a FIFO.",
-        Lie::FifosAreFiles,
+        MountFault::FifosAreFiles,
     ),
-    lie(
+    of_mount(
         "copied-ranges-zero",
         "D25",
         "copy_file_range writes zeros.",
-        Lie::CopiedRangesAreZeros,
+        MountFault::CopiedRangesAreZeros,
     ),
-    lie(
+    of_mount(
         "linked-write-hidden",
         "E01",
         "What is written under one name is not seen under another, which is a copy.",
-        Lie::LinksAreCopies,
+        MountFault::LinksAreCopies,
     ),
-    lie(
+    of_mount(
         "one-link",
         "E02",
         "Every file has the link count 1.",
-        Lie::EveryFileHasOneName,
+        MountFault::EveryFileHasOneName,
     ),
-    lie(
+    of_mount(
         "links-are-copies",
         "E03",
         "link makes a copy.",
-        Lie::LinksAreCopies,
+        MountFault::LinksAreCopies,
     ),
-    lie(
+    of_mount(
         "unlink-takes-all",
         "E05",
         "unlink removes the other names of the file too.",
-        Lie::RemovalOfALinkTakesAll,
+        MountFault::RemovalOfALinkTakesAll,
     ),
-    lie(
+    of_mount(
         "rename-keeps-old",
         "F01",
         "rename leaves the old name of a file.",
-        Lie::RenameCopies,
+        MountFault::RenameCopies,
     ),
-    lie(
+    of_mount(
         "rename-sets-time",
         "F01",
         "rename sets the times of what it moves.",
-        Lie::RenameSetsTheTime,
+        MountFault::RenameSetsTheTime,
     ),
-    lie(
+    of_mount(
         "directories-do-not-move",
         "F03",
         "rename of a directory fails with EXDEV.",
-        Lie::DirectoriesDoNotMove,
+        MountFault::DirectoriesDoNotMove,
     ),
-    lie(
+    of_mount(
         "rename-across-fails",
         "F04",
         "rename to another directory fails with EXDEV.",
-        Lie::RenameIntoTheDirectoryOfAnotherFails,
+        MountFault::RenameIntoTheDirectoryOfAnotherFails,
     ),
-    lie(
+    of_mount(
         "exchange-moves",
         "F06",
         "RENAME_EXCHANGE replaces the target.",
-        Lie::ExchangeOnlyMoves,
+        MountFault::ExchangeOnlyMoves,
     ),
-    lie(
+    of_mount(
         "rename-not-atomic",
         "F10",
         "rename removes the target, and the new file takes its place some time later.",
-        Lie::RenameRemovesTheTargetFirst,
+        MountFault::RenameRemovesTheTargetFirst,
     ),
-    lie(
+    of_mount(
         "rmdir-of-full",
         "G01",
         "rmdir removes a directory with files in it.",
-        Lie::FullDirectoriesAreRemoved,
+        MountFault::FullDirectoriesAreRemoved,
     ),
-    lie(
+    of_mount(
         "rmdir-refuses",
         "G02",
         "rmdir of an empty directory fails with ENOTEMPTY.",
-        Lie::EmptiedDirectoriesStay,
+        MountFault::EmptiedDirectoriesStay,
     ),
-    lie(
+    of_mount(
         "unlink-empties",
         "G03",
         "unlink empties a file that is still open.",
-        Lie::RemovalEmptiesTheFile,
+        MountFault::RemovalEmptiesTheFile,
     ),
-    lie(
+    of_mount(
         "long-names-missing",
         "G07",
         "Names of 200 bytes or more are not found.",
-        Lie::LongNamesAreNotFound,
+        MountFault::LongNamesAreNotFound,
     ),
-    lie(
+    of_mount(
         "numbers-change",
         "H01",
         "The inode number of a file changes when it is written to.",
-        Lie::NumbersChangeWithTheContent,
+        MountFault::NumbersChangeWithTheContent,
     ),
-    lie(
+    of_mount(
         "numbers-shared",
         "H03",
         "All symbolic links have one inode number.",
-        Lie::SymlinksShareANumber,
+        MountFault::SymlinksShareANumber,
     ),
-    lie(
+    of_mount(
         "listed-numbers",
         "H04",
         "A directory lists other inode numbers than stat shows.",
-        Lie::ListingHasOtherNumbers,
+        MountFault::ListingHasOtherNumbers,
     ),
-    lie(
+    of_mount(
         "directory-links",
         "H06",
         "Every directory has the link count 9.",
-        Lie::DirectoriesHaveOneLink,
+        MountFault::DirectoriesHaveOneLink,
     ),
-    lie(
+    of_mount(
         "reader-is-stale",
         "I01",
         "An open file does not see what is written through a later open.",
-        Lie::EveryLookupIsAnotherFile,
+        MountFault::EveryLookupIsAnotherFile,
     ),
-    lie(
+    of_mount(
         "mapping-is-stale",
         "I02",
         "A mapping does not see what is written through a later open.",
-        Lie::EveryLookupIsAnotherFile,
+        MountFault::EveryLookupIsAnotherFile,
     ),
-    lie(
+    of_mount(
         "mapped-writes-lost",
         "I03",
         "What is written to a shared mapping is never written to the file.",
-        Lie::MappedWritesAreLost,
+        MountFault::MappedWritesAreLost,
     ),
-    lie(
+    of_mount(
         "locks-not-taken",
         "I04",
         "Every lock is granted.",
-        Lie::LocksAreNotTaken,
+        MountFault::LocksAreNotTaken,
     ),
-    lie(
+    of_mount(
         "events-lost",
         "I05",
         "A watch on a file sees no event of a later open.",
-        Lie::EveryLookupIsAnotherFile,
+        MountFault::EveryLookupIsAnotherFile,
     ),
-    lie(
+    of_mount(
         "no-fsync",
         "I08",
         "fsync fails with EINVAL.",
-        Lie::NothingCanBeFlushed,
+        MountFault::NothingCanBeFlushed,
     ),
-    lie(
+    of_mount(
         "no-fdatasync",
         "I08",
         "fdatasync fails with EINVAL.",
-        Lie::NoFlushOfDataAlone,
+        MountFault::NoFlushOfDataAlone,
     ),
-    lie(
+    of_mount(
         "no-direct-io",
         "I10",
         "O_DIRECT is refused.",
-        Lie::NoDirectIo,
+        MountFault::NoDirectIo,
     ),
-    lie(
+    of_mount(
         "no-tmpfile",
         "I11",
         "O_TMPFILE is refused.",
-        Lie::NoNamelessFiles,
+        MountFault::NoNamelessFiles,
     ),
-    lie(
+    of_mount(
         "no-permission-checks",
         "J02",
         "Nobody's access is checked.",
-        Lie::PermissionsAreNotChecked,
+        MountFault::PermissionsAreNotChecked,
     ),
-    lie(
+    of_mount(
         "security-labels-hidden",
         "J07",
         "Security labels are not listed.",
-        Lie::SecurityLabelsAreHidden,
+        MountFault::SecurityLabelsAreHidden,
     ),
-    lie(
+    of_mount(
         "group-not-changed",
         "J05",
         "A change of the group by the owner succeeds and changes nothing.",
-        Lie::OwnerIsKept,
+        MountFault::OwnerIsKept,
     ),
-    lie(
+    of_mount(
         "overlay-names-hidden",
         "K02",
         "Attributes with `overlay` in their name are not listed.",
-        Lie::OverlayLikeXattrsAreHidden,
+        MountFault::OverlayLikeXattrsAreHidden,
     ),
-    lie(
+    of_mount(
         "user-xattrs-unlisted",
         "K06",
         "Attributes of users are not listed.",
-        Lie::XattrsAreNotListed,
+        MountFault::XattrsAreNotListed,
     ),
-    lie(
+    of_mount(
         "xattrs-stay",
         "K06",
         "removexattr succeeds and removes nothing.",
-        Lie::XattrsStay,
+        MountFault::XattrsStay,
     ),
-    lie(
+    of_mount(
         "xattr-flags-ignored",
         "K06",
         "XATTR_CREATE and XATTR_REPLACE are ignored.",
-        Lie::XattrFlagsAreIgnored,
+        MountFault::XattrFlagsAreIgnored,
     ),
-    lie(
+    of_mount(
         "no-free-space",
         "L12",
         "statfs shows no free space.",
-        Lie::NoSpaceIsFree,
+        MountFault::NoSpaceIsFree,
     ),
 ];
 
-const fn lie(id: &'static str, check: &'static str, what: &'static str, lie: Lie) -> Fault {
-    Fault::new(id, check, what, Plant::Mount(lie))
+const fn of_mount(
+    id: &'static str,
+    check: &'static str,
+    what: &'static str,
+    fault: MountFault,
+) -> Fault {
+    Fault::new(id, check, what, Plant::Mount(fault))
 }

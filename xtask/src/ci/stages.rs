@@ -101,7 +101,7 @@ pub(super) const STAGES: &[Stage] = &[
         claim: "The conformance suite catches every planted fault.",
         needs: PROGRAM,
         job: Job::Cowlab(&["conformance", "faults"]),
-        budget: seconds(60),
+        budget: seconds(240),
     },
     Stage {
         name: "power-cuts",

@@ -1,11 +1,11 @@
-//! Snapshots whose mounts lie: between a case and the mount of a driver stands a FUSE file system that shows the mount as
-//! it is, but for one lie.
+//! Faults in the mount of a snapshot: between a case and the mount of a driver stands a FUSE file system that passes everything
+//! through but for one fault.
 //!
 //! What a case sees of open files, mappings, locks and listings is the kernel's, and no driver can be made to do it wrong.
-//! The file system runs in a process of its own (`cowlab conformance lying-mount`): a process that serves what it has open
+//! The file system runs in a process of its own (`cowlab conformance faulty-mount`): a process that serves what it has open
 //! itself could not be killed.
 
-mod lie;
+mod mount_fault;
 mod passthrough;
 mod protocol;
 
@@ -28,7 +28,7 @@ use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::task::{self, Task};
 use cowlab_sys::{Cmd, MountAttributes, MountOption, MountSpec, dir, process};
 
-pub(crate) use lie::Lie;
+pub(crate) use mount_fault::MountFault;
 use passthrough::Passthrough;
 
 use super::Plant;
@@ -41,23 +41,23 @@ const FSTYPE: &str = "fuse";
 /// The longest that the end of a process is waited for after an unmount.
 const LONGEST_END: Duration = Duration::from_secs(1);
 
-/// A driver whose mounts lie.
+/// A driver whose mounts have a fault.
 #[derive(Debug)]
-pub(crate) struct LyingMount {
+pub(crate) struct FaultyMount {
     inner: Box<dyn Driver>,
-    lie: Lie,
+    fault: MountFault,
     /// The id of the fault, by which the process that serves knows it.
     id: &'static str,
     /// The processes that serve mounts of a snapshot.
     servers: Mutex<HashMap<SnapshotId, Vec<u32>>>,
 }
 
-impl LyingMount {
-    /// Has the mounts of a driver tell the lie of a fault.
-    pub(super) fn new(inner: Box<dyn Driver>, lie: Lie, id: &'static str) -> Self {
+impl FaultyMount {
+    /// Puts a fault into the mounts of a driver.
+    pub(super) fn new(inner: Box<dyn Driver>, fault: MountFault, id: &'static str) -> Self {
         Self {
             inner,
-            lie,
+            fault,
             id,
             servers: Mutex::default(),
         }
@@ -65,7 +65,7 @@ impl LyingMount {
 
     /// The name in mount tables.
     fn source(&self, id: SnapshotId) -> String {
-        format!("cowlab-lying-{}-{id}", self.root().display())
+        format!("cowlab-faulty-{}-{id}", self.root().display())
     }
 
     /// Waits for the processes of a snapshot that nobody has mounted: they hold the driver's own mount.
@@ -101,7 +101,7 @@ impl LyingMount {
         let device = at::open(dir::open("/dev")?, "fuse", OFlags::RDWR, 0)?;
         let number = tree.as_raw_fd();
         let program = Cmd::new("/proc/self/exe")
-            .args(["conformance", "lying-mount", self.id])
+            .args(["conformance", "faulty-mount", self.id])
             .arg(number.to_string())
             .inherit(tree);
         let requests = cowlab_sys::io("dup", DEVICE, device.try_clone())?;
@@ -122,7 +122,7 @@ impl LyingMount {
             MountOption::text("group_id", "0"),
             MountOption::flag("allow_other"),
         ];
-        if self.lie != Lie::PermissionsAreNotChecked {
+        if self.fault != MountFault::PermissionsAreNotChecked {
             options.push(MountOption::flag("default_permissions"));
         }
         MountSpec {
@@ -142,7 +142,7 @@ const fn attributes_of(mounts: &Mounts) -> MountAttributes {
     }
 }
 
-impl Driver for LyingMount {
+impl Driver for FaultyMount {
     fn info(&self) -> &DriverInfo {
         self.inner.info()
     }
@@ -253,10 +253,10 @@ pub(crate) fn serve(id: &str, tree: i32) -> AnyResult<()> {
     let root = dir::open(format!("/proc/self/fd/{tree}"))?;
     std::env::set_current_dir("/")?;
     let fault = super::planted(id).with_context(|| format!("there is no fault `{id}`"))?;
-    let Plant::Mount(lie) = fault.injection else {
+    let Plant::Mount(fault) = fault.injection else {
         bail!("the fault `{id}` is not one of a mount");
     };
-    let mut shown = Passthrough::new(root, lie)?;
+    let mut shown = Passthrough::new(root, fault)?;
     protocol::serve(io::stdin().as_fd(), |request| shown.answer(request))
         .context("failed to serve a mount")
 }

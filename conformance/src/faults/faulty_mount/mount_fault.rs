@@ -1,9 +1,9 @@
-//! The lies of a mount.
+//! The faults of a mount.
 
 /// What a mount tells or does wrong; the [faults](super::super::mounts) say it in sentences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lie {
-    /// Nothing: a case that fails now fails for being behind FUSE, and proves nothing about a lie.
+pub(crate) enum MountFault {
+    /// Nothing: a case that fails now fails for being behind FUSE, and proves nothing about a fault.
     None,
     WideDirectoriesAreCut,
     OffsetsShiftWithRemovals,

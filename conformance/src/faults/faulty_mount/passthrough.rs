@@ -1,4 +1,4 @@
-//! A file system that shows a directory as it is, but for one lie.
+//! A file system that passes everything through to a directory, but for one fault.
 //!
 //! Every file is held by an `O_PATH` descriptor, so that renames and removals need no paths. The kernel keeps nothing
 //! that it is told (all times are 0) and checks permissions itself.
@@ -19,7 +19,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::lie::Lie;
+use super::mount_fault::MountFault;
 use super::protocol::{self, Answer, Call, ROOT, Request};
 
 /// What an open(2) of the kernel's has that the file below is opened with.
@@ -68,7 +68,7 @@ struct Listed {
 /// The file system.
 #[derive(Debug)]
 pub(super) struct Passthrough {
-    lie: Lie,
+    fault: MountFault,
     nodes: HashMap<u64, Node>,
     numbers: HashMap<(u64, u64), u64>,
     next_node: u64,
@@ -90,14 +90,14 @@ fn length(bytes: u64) -> usize {
 
 impl Passthrough {
     /// Shows the directory `root`.
-    pub(super) fn new(root: OwnedFd, lie: Lie) -> Result<Self, Errno> {
+    pub(super) fn new(root: OwnedFd, fault: MountFault) -> Result<Self, Errno> {
         let found = sys(stat::fstat(&root))?;
         let node = Node {
             fd: root,
             lookups: 1,
         };
         Ok(Self {
-            lie,
+            fault,
             nodes: HashMap::from([(ROOT, node)]),
             numbers: HashMap::from([((found.dev, found.ino), ROOT)]),
             next_node: ROOT + 1,
@@ -166,10 +166,10 @@ impl Passthrough {
     }
 
     fn init(&self) -> Vec<u8> {
-        protocol::init(match self.lie {
-            Lie::LocksAreNotTaken => protocol::FLAGS | protocol::LOCKS,
+        protocol::init(match self.fault {
+            MountFault::LocksAreNotTaken => protocol::FLAGS | protocol::LOCKS,
             // With ACLs the kernel checks permissions, whatever the mount's options say.
-            Lie::PermissionsAreNotChecked => protocol::FLAGS & !protocol::ACL,
+            MountFault::PermissionsAreNotChecked => protocol::FLAGS & !protocol::ACL,
             _ => protocol::FLAGS,
         })
     }
@@ -213,7 +213,7 @@ impl Passthrough {
 
     fn attributes(&self, node: u64) -> Result<Stat, Errno> {
         let found = sys(stat::fstat(self.fd(node)?))?;
-        Ok(self.lie.about(found))
+        Ok(self.fault.about(found))
     }
 
     /// Has the kernel know a file: the answer to a lookup.
@@ -222,7 +222,8 @@ impl Passthrough {
         let key = (found.dev, found.ino);
         let is_directory = found.kind() == FileKind::Directory;
         let known = self.numbers.get(&key).copied();
-        let known = known.filter(|_| is_directory || self.lie != Lie::EveryLookupIsAnotherFile);
+        let known =
+            known.filter(|_| is_directory || self.fault != MountFault::EveryLookupIsAnotherFile);
         let number = if let Some(number) = known {
             if let Some(node) = self.nodes.get_mut(&number) {
                 node.lookups += 1;
@@ -235,14 +236,14 @@ impl Passthrough {
             self.nodes.insert(number, Node { fd, lookups: 1 });
             number
         };
-        Ok(protocol::entry(number, &self.lie.about(found)))
+        Ok(protocol::entry(number, &self.fault.about(found)))
     }
 
     fn lookup(&mut self, parent: u64, name: &OsStr) -> Answer {
-        if self.lie.hides(name) {
+        if self.fault.hides(name) {
             return Err(Errno::NOENT);
         }
-        let name = self.lie.name_below(name);
+        let name = self.fault.name_below(name);
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(self.fd(parent)?, name, flags, Mode::empty())?;
         self.know(fd)
@@ -250,7 +251,7 @@ impl Passthrough {
 
     fn read_link(&self, node: u64) -> Answer {
         let mut target = rustix::fs::readlinkat(self.fd(node)?, "", Vec::new())?.into_bytes();
-        if self.lie == Lie::LongSymlinksAreCut {
+        if self.fault == MountFault::LongSymlinksAreCut {
             target.truncate(1023);
         }
         Ok(target)
@@ -263,7 +264,7 @@ impl Passthrough {
     fn mode(&self, parent: u64, mode: u32, umask: u32) -> Result<Mode, Errno> {
         let has_default =
             rustix::fs::getxattr(self.path(parent)?, DEFAULT_ACL, &mut [0_u8; 0][..]).is_ok();
-        let ignored = self.lie == Lie::DefaultAclsAreIgnored;
+        let ignored = self.fault == MountFault::DefaultAclsAreIgnored;
         let mode = if has_default && !ignored {
             mode
         } else {
@@ -277,10 +278,12 @@ impl Passthrough {
         let (mut uid, mut gid) = caller;
         let above = self.fd(parent)?;
         let directory = sys(stat::fstat(above))?;
-        if directory.mode & 0o2000 != 0 && self.lie != Lie::NewFilesIgnoreTheGroupOfTheDirectory {
+        if directory.mode & 0o2000 != 0
+            && self.fault != MountFault::NewFilesIgnoreTheGroupOfTheDirectory
+        {
             gid = directory.gid;
         }
-        if self.lie == Lie::NewFilesBelongToRoot {
+        if self.fault == MountFault::NewFilesBelongToRoot {
             (uid, gid) = (0, 0);
         }
         let made = sys(at::stat(above, name))?;
@@ -302,10 +305,13 @@ impl Passthrough {
                 let (mode, device) = (request.u32(0), protocol::decode_device(request.u32(4)));
                 let name = request.name(16);
                 let mut kind = FileKind::from_mode(mode);
-                if kind == FileKind::CharDevice && device == 0 && self.lie == Lie::NoDeviceZero {
+                if kind == FileKind::CharDevice
+                    && device == 0
+                    && self.fault == MountFault::NoDeviceZero
+                {
                     return Err(Errno::PERM);
                 }
-                if kind == FileKind::Fifo && self.lie == Lie::FifosAreFiles {
+                if kind == FileKind::Fifo && self.fault == MountFault::FifosAreFiles {
                     kind = FileKind::Regular;
                 }
                 let mode = self.mode(parent, mode, request.u32(8))?.as_raw_mode();
@@ -316,7 +322,7 @@ impl Passthrough {
                 let name = request.name(8);
                 let mode = self.mode(parent, request.u32(0), request.u32(4))?;
                 rustix::fs::mkdirat(self.fd(parent)?, name, mode)?;
-                if self.lie == Lie::ARemovedDirectoryComesBack {
+                if self.fault == MountFault::ARemovedDirectoryComesBack {
                     self.fill_again(parent, name)?;
                 }
                 name
@@ -352,7 +358,7 @@ impl Passthrough {
     }
 
     fn create_nameless(&mut self, request: Request<'_>) -> Answer {
-        if self.lie == Lie::NoNamelessFiles {
+        if self.fault == MountFault::NoNamelessFiles {
             return Err(Errno::OPNOTSUPP);
         }
         let parent = request.node();
@@ -370,13 +376,13 @@ impl Passthrough {
 
     fn unlink(&self, parent: u64, name: &OsStr) -> Answer {
         let directory = self.fd(parent)?;
-        match self.lie {
-            Lie::RemovedFilesStay => return Ok(Vec::new()),
-            Lie::RemovalEmptiesTheFile => {
+        match self.fault {
+            MountFault::RemovedFilesStay => return Ok(Vec::new()),
+            MountFault::RemovalEmptiesTheFile => {
                 let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 drop(rustix::fs::openat(directory, name, flags, Mode::empty()));
             }
-            Lie::RemovalOfALinkTakesAll => {
+            MountFault::RemovalOfALinkTakesAll => {
                 let removed = sys(at::stat(directory, name))?;
                 for other in sys(dir::read_dir_fd(directory))? {
                     let is_same = sys(at::stat(directory, &other.name))?.ino == removed.ino;
@@ -392,14 +398,14 @@ impl Passthrough {
 
     fn remove_directory(&self, parent: u64, name: &OsStr) -> Answer {
         let directory = self.fd(parent)?;
-        match self.lie {
-            Lie::FullDirectoriesAreRemoved => {
+        match self.fault {
+            MountFault::FullDirectoriesAreRemoved => {
                 let inside = sys(at::open_dir(directory, name))?;
                 for entry in sys(dir::read_dir_fd(&inside))? {
                     drop(at::unlink(&inside, &entry.name));
                 }
             }
-            Lie::EmptiedDirectoriesStay => return Err(Errno::NOTEMPTY),
+            MountFault::EmptiedDirectoriesStay => return Err(Errno::NOTEMPTY),
             _ => {}
         }
         sys(at::rmdir(directory, name)).map(|()| Vec::new())
@@ -410,22 +416,24 @@ impl Passthrough {
         let (old, new) = request.names(names);
         let is_directory = sys(at::stat(old_dir, old))?.kind() == FileKind::Directory;
         let mut flags = flags;
-        match self.lie {
-            Lie::ExchangeOnlyMoves => flags.remove(RenameFlags::EXCHANGE),
-            Lie::NoWhiteoutIsLeft => flags.remove(RenameFlags::WHITEOUT),
-            Lie::DirectoriesDoNotMove if is_directory => return Err(Errno::XDEV),
-            Lie::RenameRemovesTheTargetFirst if flags.is_empty() => {
+        match self.fault {
+            MountFault::ExchangeOnlyMoves => flags.remove(RenameFlags::EXCHANGE),
+            MountFault::NoWhiteoutIsLeft => flags.remove(RenameFlags::WHITEOUT),
+            MountFault::DirectoriesDoNotMove if is_directory => return Err(Errno::XDEV),
+            MountFault::RenameRemovesTheTargetFirst if flags.is_empty() => {
                 return rename_late(old_dir, old, new_dir, new);
             }
-            Lie::RenameCopies if !is_directory => {
+            MountFault::RenameCopies if !is_directory => {
                 sys(at::link(old_dir, old, new_dir, new))?;
                 return Ok(Vec::new());
             }
-            Lie::RenameSetsTheTime => {
+            MountFault::RenameSetsTheTime => {
                 let now = stat::Time::now();
                 sys(at::set_times(old_dir, old, now, now))?;
             }
-            Lie::RenameIntoTheDirectoryOfAnotherFails if request.node() != request.u64(0) => {
+            MountFault::RenameIntoTheDirectoryOfAnotherFails
+                if request.node() != request.u64(0) =>
+            {
                 return Err(Errno::XDEV);
             }
             _ => {}
@@ -438,7 +446,7 @@ impl Passthrough {
         let (parent, name) = (request.node(), request.name(8));
         let old = self.path(request.u64(0))?;
         let directory = self.fd(parent)?;
-        if self.lie == Lie::LinksAreCopies {
+        if self.fault == MountFault::LinksAreCopies {
             let mut source = std_io(File::open(&old))?;
             let mut copy = sys(at::create(directory, name, 0o644))?;
             std_io(std::io::copy(&mut source, &mut copy))?;
@@ -454,7 +462,7 @@ impl Passthrough {
 impl Passthrough {
     fn open(&mut self, node: u64, flags: u32) -> Answer {
         let flags = OFlags::from_bits_retain(flags);
-        if self.lie == Lie::NoDirectIo && flags.contains(OFlags::DIRECT) {
+        if self.fault == MountFault::NoDirectIo && flags.contains(OFlags::DIRECT) {
             return Err(Errno::INVAL);
         }
         let path = self.path(node)?;
@@ -476,7 +484,7 @@ impl Passthrough {
             }
         }
         content.truncate(filled);
-        if self.lie == Lie::EndsOfLargeFilesAreLost && offset >= 64 << 10 {
+        if self.fault == MountFault::EndsOfLargeFilesAreLost && offset >= 64 << 10 {
             content.fill(0);
         }
         Ok(content)
@@ -485,7 +493,7 @@ impl Passthrough {
     fn write(&self, request: Request<'_>) -> Answer {
         let data = request.bytes(40);
         let is_of_mapping = request.u32(20) & WRITE_CACHE != 0;
-        if !(is_of_mapping && self.lie == Lie::MappedWritesAreLost) {
+        if !(is_of_mapping && self.fault == MountFault::MappedWritesAreLost) {
             let file = self.file(request.u64(0))?;
             std_io(file.write_all_at(data, request.u64(8)))?;
         }
@@ -493,13 +501,13 @@ impl Passthrough {
     }
 
     fn fsync(&self, request: Request<'_>) -> Answer {
-        if self.lie == Lie::NothingCanBeFlushed {
+        if self.fault == MountFault::NothingCanBeFlushed {
             return Err(Errno::INVAL);
         }
         let file = self.file(request.u64(0))?;
         let is_data_alone = request.u32(8) & 1 != 0;
         let done = if is_data_alone {
-            if self.lie == Lie::NoFlushOfDataAlone {
+            if self.fault == MountFault::NoFlushOfDataAlone {
                 return Err(Errno::INVAL);
             }
             file.sync_data()
@@ -511,7 +519,9 @@ impl Passthrough {
 
     fn fallocate(&self, request: Request<'_>) -> Answer {
         let flags = FallocateFlags::from_bits_retain(request.u32(24));
-        if self.lie == Lie::HolesAreNotPunched && flags.contains(FallocateFlags::PUNCH_HOLE) {
+        if self.fault == MountFault::HolesAreNotPunched
+            && flags.contains(FallocateFlags::PUNCH_HOLE)
+        {
             return Ok(Vec::new());
         }
         let file = self.file(request.u64(0))?;
@@ -523,7 +533,7 @@ impl Passthrough {
         const SEEK_DATA: u32 = 3;
         let file = self.file(request.u64(0))?;
         let offset = request.u64(8);
-        if self.lie == Lie::HolesAreData {
+        if self.fault == MountFault::HolesAreData {
             let size = sys(stat::fstat(file))?.size;
             let found = if request.u32(16) == SEEK_DATA {
                 offset
@@ -543,7 +553,7 @@ impl Passthrough {
         let (source, target) = (self.file(request.u64(0))?, self.file(request.u64(24))?);
         let (mut from, mut to) = (request.u64(8), request.u64(32));
         let wanted = length(request.u64(40));
-        if self.lie == Lie::CopiedRangesAreZeros {
+        if self.fault == MountFault::CopiedRangesAreZeros {
             let zeros = vec![0; wanted.min(1 << 20)];
             std_io(target.write_all_at(&zeros, to))?;
             return Ok(protocol::size(zeros.len()));
@@ -555,9 +565,9 @@ impl Passthrough {
 
     fn stat_fs(&self) -> Answer {
         let mut found = sys(stat::statfs(self.path(ROOT)?))?;
-        match self.lie {
-            Lie::NamesMayBeShort => found.name_max = 64,
-            Lie::NoSpaceIsFree => (found.free, found.avail) = (0, 0),
+        match self.fault {
+            MountFault::NamesMayBeShort => found.name_max = 64,
+            MountFault::NoSpaceIsFree => (found.free, found.avail) = (0, 0),
             _ => {}
         }
         Ok(protocol::file_system(&found))
@@ -565,7 +575,7 @@ impl Passthrough {
 
     fn set_attributes(&self, request: Request<'_>) -> Answer {
         let node = request.node();
-        let asked = self.lie.sets(request.u32(0));
+        let asked = self.fault.sets(request.u32(0));
         let fd = self.fd(node)?;
         let before = sys(stat::fstat(fd))?;
         if asked & SET_SIZE != 0 {
@@ -584,14 +594,16 @@ impl Passthrough {
             };
             sys(at::chown(fd, "", uid, gid))?;
             // The kernel asks for the mode without the bits as well.
-            if self.lie == Lie::OwnerChangeKeepsSetuid && before.kind() != FileKind::Symlink {
+            if self.fault == MountFault::OwnerChangeKeepsSetuid
+                && before.kind() != FileKind::Symlink
+            {
                 sys(at::chmod_descriptor(fd, before.permissions()))?;
                 return Ok(protocol::attributes(&self.attributes(node)?));
             }
         }
         if asked & SET_MODE != 0 {
             sys(at::chmod_descriptor(fd, request.u32(68) & 0o7777))?;
-            if self.lie == Lie::ModeChangeSetsTheTime {
+            if self.fault == MountFault::ModeChangeSetsTheTime {
                 let now = stat::Time::now();
                 sys(at::set_times(fd, "", before.atime, now))?;
             }
@@ -602,7 +614,7 @@ impl Passthrough {
 
     fn set_size(&self, request: Request<'_>, asked: u32) -> Result<(), Errno> {
         let size = request.u64(16);
-        if self.lie == Lie::FilesDoNotShrink {
+        if self.fault == MountFault::FilesDoNotShrink {
             let now = sys(stat::fstat(self.fd(request.node())?))?.size;
             if size < now {
                 return Ok(());
@@ -625,7 +637,7 @@ impl Passthrough {
         let time = |given: u32, now: u32, seconds: usize, nanoseconds: usize| {
             let tv_nsec = match (asked & now != 0, asked & given != 0) {
                 (true, _) => UTIME_NOW,
-                (false, true) if self.lie == Lie::TimesHaveSeconds => 0,
+                (false, true) if self.fault == MountFault::TimesHaveSeconds => 0,
                 (false, true) => request.u32(nanoseconds).into(),
                 (false, false) => UTIME_OMIT,
             };
@@ -645,7 +657,7 @@ impl Passthrough {
         match call {
             Call::SetXattr => self.set_xattr(&path, request),
             Call::RemoveXattr => {
-                if self.lie == Lie::XattrsStay {
+                if self.fault == MountFault::XattrsStay {
                     return Ok(Vec::new());
                 }
                 rustix::fs::removexattr(path, request.name(0))?;
@@ -655,7 +667,7 @@ impl Passthrough {
                 let mut value = vec![0; 65_536];
                 let size = rustix::fs::getxattr(path, request.name(8), &mut value[..])?;
                 value.truncate(size);
-                if self.lie == Lie::XattrsAreCut {
+                if self.fault == MountFault::XattrsAreCut {
                     value.truncate(255);
                 }
                 fitting(value, request.u32(0) as usize)
@@ -665,7 +677,7 @@ impl Passthrough {
                 let size = rustix::fs::listxattr(path, &mut names[..])?;
                 names.truncate(size);
                 let kept = names.split_inclusive(|byte| *byte == 0);
-                let kept = kept.filter(|name| !self.lie.hides_xattr(name));
+                let kept = kept.filter(|name| !self.fault.hides_xattr(name));
                 fitting(kept.flatten().copied().collect(), request.u32(0) as usize)
             }
         }
@@ -676,7 +688,7 @@ impl Passthrough {
         let value = request.bytes(8 + name.len() + 1);
         let value = value.get(..request.u32(0) as usize).ok_or(Errno::INVAL)?;
         let mut flags = XattrFlags::from_bits_retain(request.u32(4));
-        if self.lie == Lie::XattrFlagsAreIgnored {
+        if self.fault == MountFault::XattrFlagsAreIgnored {
             flags = XattrFlags::empty();
         }
         rustix::fs::setxattr(path, name, value, flags)?;
@@ -732,14 +744,18 @@ impl Passthrough {
             name: entry.name,
         });
         let all = dots.into_iter().chain(entries);
-        Ok(self.lie.listing(all.collect()))
+        Ok(self.fault.listing(all.collect()))
     }
 
     fn read_directory(&mut self, request: Request<'_>) -> Answer {
         let (handle, offset) = (request.u64(0), length(request.u64(8)));
         let fresh = match offset {
-            0 if self.lie != Lie::RewindShowsTheOldListing => Some(self.list(request.node())?),
-            _ if self.lie == Lie::OffsetsShiftWithRemovals => Some(self.list(request.node())?),
+            0 if self.fault != MountFault::RewindShowsTheOldListing => {
+                Some(self.list(request.node())?)
+            }
+            _ if self.fault == MountFault::OffsetsShiftWithRemovals => {
+                Some(self.list(request.node())?)
+            }
             _ => None,
         };
         let Some(Handle::Directory(listed)) = self.handles.get_mut(&handle) else {
@@ -762,8 +778,8 @@ impl Passthrough {
     }
 }
 
-impl Lie {
-    /// What the lie makes of a file's attributes.
+impl MountFault {
+    /// What the fault makes of a file's attributes.
     fn about(self, mut found: Stat) -> Stat {
         let is_directory = found.kind() == FileKind::Directory;
         match self {
