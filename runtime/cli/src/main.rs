@@ -200,11 +200,12 @@ fn end(result: anyhow::Result<u8>, output: exit::Output) -> ExitCode {
 /// Has warnings go to stderr, one line a problem.
 fn log() {
     // Cases fill disks and take layers with names twice on purpose; what the store warns of is in no result.
-    let is_column = std::env::args_os()
-        .skip(1)
-        .take(2)
-        .eq(["conformance", "column"]);
-    let silent: &[&str] = if is_column {
+    let mut words = std::env::args_os().skip(1);
+    let is_of_suite = words.next().is_some_and(|word| word == "conformance")
+        && words
+            .next()
+            .is_some_and(|word| word == "column" || word == "faults");
+    let silent: &[&str] = if is_of_suite {
         &["cowlab_snapshots"]
     } else {
         &[]
