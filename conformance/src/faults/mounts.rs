@@ -11,7 +11,8 @@ pub(crate) static TRANSPARENT: Fault = of_mount(
     MountFault::None,
 );
 
-/// The faults, in the order of the catalogue's checks.
+/// The faults, in the order of the catalogue's checks. Those of whole trees alone are what stacked layers show without a fault, as their
+/// drivers declare, or what no case shows behind FUSE over them.
 pub(super) const FAULTS: &[Fault] = &[
     of_mount(
         "name-twice",
@@ -96,7 +97,8 @@ pub(super) const FAULTS: &[Fault] = &[
         "B08",
         "A character device 0:0 cannot be made.",
         MountFault::NoDeviceZero,
-    ),
+    )
+    .of_whole_trees(),
     of_mount(
         "wh-names-reserved",
         "B09",
@@ -216,7 +218,8 @@ pub(super) const FAULTS: &[Fault] = &[
         "D14",
         "No file has an allocated block.",
         MountFault::NothingIsAllocated,
-    ),
+    )
+    .of_whole_trees(),
     of_mount(
         "no-punching",
         "D14",
@@ -276,7 +279,8 @@ pub(super) const FAULTS: &[Fault] = &[
         "F03",
         "rename of a directory fails with EXDEV.",
         MountFault::DirectoriesDoNotMove,
-    ),
+    )
+    .of_whole_trees(),
     of_mount(
         "rename-across-fails",
         "F04",
