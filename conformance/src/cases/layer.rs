@@ -279,7 +279,13 @@ pub(super) const CASES: &[Case] = &[
             }),
             store::viewed("base", &[reads(LONG, "long"), reads("/kept", "k")]),
             store::prepare("child", Some("base")),
-            store::mounted("child", &[remove(LONG)]),
+            store::mounted(
+                "child",
+                &[call("/", "remove a name of 252 bytes", |tree| {
+                    tree.unlink(LONG).map(|()| String::new())
+                })
+                .succeeds()],
+            ),
             store::commit("child", "less"),
             store::shows("less", "kept=k"),
             store::viewed("base", &[reads(LONG, "long"), reads("/kept", "k")]),

@@ -26,9 +26,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
                 ("/Networks", "none"),
                 ("/Ports", ""),
             ]),
-            run("images --format json")
-                .json(&[("/Repository", "base"), ("/Tag", "latest")])
-                .saves("images"),
+            run("images --format json").json(&[("/Repository", "base"), ("/Tag", "latest")]),
             run("volume ls --format json").json(&[
                 ("/Name", "data"),
                 ("/Driver", "local"),
@@ -39,7 +37,7 @@ pub(in crate::cases) const CASES: &[Case] = &[
             run("layer ls --format json").json(&[("/Parent", "<base>"), ("/Images", "1")]),
             script(r#""$COWLAB" system df --format json | head -n 1"#)
                 .json(&[("/Type", "Images"), ("/TotalCount", "1"), ("/Active", "1")]),
-            run("images --format '{{json .}}'").prints("{images}"),
+            run("images --format '{{json .}}'").json(&[("/Repository", "base"), ("/Tag", "latest")]),
             run(r#"ps -a --format 'table {{.Names}}\t{{.Label "a"}}'"#).prints("NAMES   a\ncon     b"),
             run("ps --format 'table {{.Names}}'").prints("NAMES"),
             run("ps -aq --no-trunc --format {{.Names}}").prints("{id}"),
