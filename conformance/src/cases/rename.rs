@@ -368,6 +368,8 @@ pub(super) const CASES: &[Case] = &[
         see: &["mv(1)", "rename(2), EXDEV"],
         catalogue: &["F12"],
         impact: Impact::DataLoss,
+        // Of coreutils, whose mv(1) copies attributes and nanoseconds; busybox's does not.
+        needs: &[Need::Program("chcon")],
         layers: &[&[
             dir("/d", 0o2750),
             chown("/d", 5, 6),
