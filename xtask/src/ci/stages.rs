@@ -144,7 +144,7 @@ pub(super) const STAGES: &[Stage] = &[
             "--junit",
             "target/cowlab/junit.xml",
         ]),
-        budget: seconds(660),
+        budget: seconds(960),
     },
 ];
 
