@@ -66,7 +66,7 @@ pub(super) const STAGES: &[Stage] = &[
             arguments: &["test", "--workspace", "--doc"],
             environment: &[],
         },
-        budget: seconds(60),
+        budget: seconds(30),
     },
     Stage {
         name: "docs",
@@ -101,7 +101,7 @@ pub(super) const STAGES: &[Stage] = &[
         claim: "The conformance suite catches every planted fault.",
         needs: PROGRAM,
         job: Job::Cowlab(&["conformance", "faults"]),
-        budget: seconds(240),
+        budget: seconds(120),
     },
     Stage {
         name: "power-cuts",
@@ -117,7 +117,7 @@ pub(super) const STAGES: &[Stage] = &[
             "--columns",
             "overlay2/ext4,overlay2/xfs,btrfs/btrfs,vfs/ext4,vfs/xfs",
         ]),
-        budget: seconds(150),
+        budget: seconds(60),
     },
     Stage {
         name: "bench-smoke",
@@ -144,7 +144,7 @@ pub(super) const STAGES: &[Stage] = &[
             "--junit",
             "target/cowlab/junit.xml",
         ]),
-        budget: seconds(960),
+        budget: seconds(900),
     },
 ];
 
