@@ -141,8 +141,8 @@ fn run_cases(
 fn try_all(run: &Run, entry: &'static Entry, faults: &[&'static Fault]) -> Vec<FaultResult> {
     // Columns hold an entry for ever.
     let faulty: &'static Entry = Box::leak(Box::new(planted_in(entry)));
-    let is_of_mount = |fault: &&&Fault| matches!(fault.injection, Plant::Mount(_));
-    let (of_mount, others): (Vec<_>, Vec<_>) = faults.iter().partition(is_of_mount);
+    let (of_mount, others): (Vec<_>, Vec<_>) =
+        faults.iter().partition(|fault| fault.of_mounts().is_some());
     let passing_behind = passing(run, faulty, Some(&TRANSPARENT), of_mount.into_iter());
     let passing = passing(run, entry, None, others.into_iter());
     let next = Mutex::new(0..faults.len());
@@ -150,10 +150,14 @@ fn try_all(run: &Run, entry: &'static Entry, faults: &[&'static Fault]) -> Vec<F
     let work = || {
         while let Some(index) = next.lock().unwrap_or_else(PoisonError::into_inner).next() {
             let fault = faults[index];
-            let (entry, passing) = match fault.injection {
-                Plant::Driver(_) => (faulty, &passing),
-                Plant::Mount(_) => (faulty, &passing_behind),
-                Plant::Store(_) | Plant::Stream(_) => (entry, &passing),
+            let entry = match fault.injection {
+                Plant::Driver(_) => faulty,
+                Plant::Store(_) | Plant::Stream(_) => entry,
+            };
+            let passing = if fault.of_mounts().is_some() {
+                &passing_behind
+            } else {
+                &passing
             };
             let catch = try_one(run, entry, fault, passing);
             caught.lock().unwrap_or_else(PoisonError::into_inner)[index] = catch;

@@ -196,14 +196,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "new-directory-shows-old",
         "B10",
         "A commit shows what the parent had in a directory that was removed and made again.",
-        |trees| {
-            each(&trees.removed()?, |path| {
-                match path.parent().and_then(|dir| trees.now(dir)) {
-                    Some(_) => trees.put_back(path),
-                    None => Ok(()),
-                }
-            })
-        },
+        bring_back_removed,
     ),
     trees(
         "owner-of-the-directory",
@@ -249,14 +242,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "opaque-mark-lost",
         "C01",
         "A commit shows what the parent had in directories that hide it.",
-        |trees| {
-            each(&trees.removed()?, |path| {
-                match path.parent().and_then(|dir| trees.now(dir)) {
-                    Some(_) => trees.put_back(path),
-                    None => Ok(()),
-                }
-            })
-        },
+        bring_back_removed,
     ),
     trees(
         "recreated-directory-refills",
@@ -860,6 +846,16 @@ fn lose_if(trees: &Trees<'_>, path: &Path, kind: FileKind) -> Result<()> {
         true => trees.lose(path),
         false => Ok(()),
     }
+}
+
+/// Puts back what was removed from directories that are there.
+fn bring_back_removed(trees: &Trees<'_>) -> Result<()> {
+    each(&trees.removed()?, |path| {
+        match path.parent().and_then(|dir| trees.now(dir)) {
+            Some(_) => trees.put_back(path),
+            None => Ok(()),
+        }
+    })
 }
 
 fn put_back_if(trees: &Trees<'_>, path: &Path, kind: FileKind) -> Result<()> {

@@ -13,7 +13,7 @@ use cowlab_sys::Guard;
 use cowlab_sys::mount::{MountAttributes, MountOption};
 
 use super::Plant;
-use super::faulty_mount::FaultyMount;
+use super::faulty_mount::{FaultyMounts, MountFault};
 use super::tree::{self, EntryFault, TreeFault, Trees};
 
 /// What a faulty driver does wrong.
@@ -31,6 +31,8 @@ pub(crate) enum DriverFault {
     Attributes(fn(&mut MountAttributes)),
     /// The paths that its mounts name.
     Paths(fn(&Path) -> PathBuf),
+    /// What its mounts show and do while they are in use.
+    Mount(MountFault),
 }
 
 /// The setting that names the fault, for opening a driver of [`planted_in`]. Without it no fault is planted.
@@ -62,15 +64,19 @@ fn open<const INDEX: usize>(options: &OpenOptions) -> Result<Box<dyn Driver>> {
     let Some(planted) = id.and_then(|id| super::planted(id)) else {
         return Ok(inner);
     };
-    Ok(match planted.injection {
-        Plant::Driver(fault) => Box::new(Faulty {
-            inner,
-            fault,
-            parents: Mutex::default(),
-        }),
-        Plant::Mount(fault) => Box::new(FaultyMount::new(inner, fault, planted.id)),
-        Plant::Store(_) | Plant::Stream(_) => inner,
-    })
+    let Plant::Driver(fault) = planted.injection else {
+        return Ok(inner);
+    };
+    let mounts = match fault {
+        DriverFault::Mount(fault) => Some(FaultyMounts::new(fault, planted.id)),
+        _ => None,
+    };
+    Ok(Box::new(Faulty {
+        inner,
+        fault,
+        mounts,
+        parents: Mutex::default(),
+    }))
 }
 
 /// A driver with a fault.
@@ -78,6 +84,8 @@ fn open<const INDEX: usize>(options: &OpenOptions) -> Result<Box<dyn Driver>> {
 struct Faulty {
     inner: Box<dyn Driver>,
     fault: DriverFault,
+    /// Where the fault is in its mounts.
+    mounts: Option<FaultyMounts>,
     /// The parents of the snapshots made since it was opened.
     parents: Mutex<BTreeMap<SnapshotId, Chain>>,
 }
@@ -120,6 +128,13 @@ impl Faulty {
             }
             _ => activation,
         }
+    }
+
+    /// Waits until nothing holds a mount of a snapshot that nobody has mounted.
+    fn wait(&self, id: SnapshotId) -> Result<()> {
+        self.mounts
+            .as_ref()
+            .map_or(Ok(()), |mounts| mounts.wait(id))
     }
 
     /// The snapshot and its ancestors, where it was made since the driver was opened.
@@ -192,6 +207,9 @@ impl Driver for Faulty {
     }
 
     fn activate(&self, chain: &Chain, access: Access) -> Result<Activation> {
+        if let Some(mounts) = &self.mounts {
+            return mounts.serve(&*self.inner, chain, access);
+        }
         let activation = self.inner.activate(&self.chain(chain), access)?;
         Ok(self.activation(activation))
     }
@@ -207,6 +225,7 @@ impl Driver for Faulty {
     }
 
     fn deactivate(&self, id: SnapshotId) -> Result<()> {
+        self.wait(id)?;
         self.inner.deactivate(id)
     }
 
@@ -215,6 +234,7 @@ impl Driver for Faulty {
     }
 
     fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
+        self.wait(id)?;
         if let DriverFault::Entries(_) | DriverFault::Tree(_) = self.fault {
             self.spoil(id)?;
         }
@@ -230,6 +250,7 @@ impl Driver for Faulty {
     }
 
     fn destroy(&self, id: SnapshotId) -> Result<()> {
+        self.wait(id)?;
         self.inner.destroy(id)
     }
 
@@ -250,7 +271,11 @@ impl Driver for Faulty {
     }
 
     fn mount_matchers(&self, id: SnapshotId) -> Result<Vec<MountMatcher>> {
-        self.inner.mount_matchers(id)
+        let mut matchers = self.inner.mount_matchers(id)?;
+        if self.mounts.is_some() {
+            matchers.push(FaultyMounts::matcher(&*self.inner, id));
+        }
+        Ok(matchers)
     }
 
     fn root(&self) -> &Path {

@@ -53,14 +53,12 @@ pub(crate) struct Fault {
 /// Where a fault is planted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Plant {
-    /// Below the store: what the driver answers, and what becomes of a tree that is committed.
+    /// Below the store: what the driver answers, what its mounts show, and what becomes of a tree that is committed.
     Driver(DriverFault),
     /// Between the case and the store.
     Store(StoreFault),
     /// In the archives that the store takes and gives.
     Stream(StreamFault),
-    /// In front of the mount.
-    Mount(MountFault),
 }
 
 impl Fault {
@@ -102,6 +100,14 @@ impl Fault {
         Self {
             equivalent: Some(argument),
             ..self
+        }
+    }
+
+    /// What is wrong with the driver's mounts, where that is the fault.
+    pub(crate) const fn of_mounts(&self) -> Option<MountFault> {
+        match self.injection {
+            Plant::Driver(DriverFault::Mount(fault)) => Some(fault),
+            _ => None,
         }
     }
 

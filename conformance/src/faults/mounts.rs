@@ -1,5 +1,6 @@
 //! Faults of the live mount: what a file system tells and does wrong while a snapshot is in use.
 
+use super::driver::DriverFault;
 use super::faulty_mount::MountFault;
 use super::{Fault, Plant};
 
@@ -457,5 +458,5 @@ const fn of_mount(
     what: &'static str,
     fault: MountFault,
 ) -> Fault {
-    Fault::new(id, check, what, Plant::Mount(fault))
+    Fault::new(id, check, what, Plant::Driver(DriverFault::Mount(fault)))
 }

@@ -1,17 +1,19 @@
-//! As much of the FUSE protocol as a few files in one directory need (fuse(4), include/uapi/linux/fuse.h).
+//! As much of the FUSE protocol as file systems of the tests need (fuse(4), include/uapi/linux/fuse.h): requests and answers for any,
+//! and a few files in one directory.
 //!
 //! A crate for all of it would bring a dozen others into every build, for an exchange of numbers in a fixed order.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
 
 use cowlab_sys::Errno;
 
 /// The longest write that the kernel may send, in bytes: `max_pages` of 4 KiB.
 const LONGEST: usize = 1 << 20;
 const PAGES: u16 = 256;
-/// The size of a `fuse_in_header`.
-const HEADER: usize = 40;
+/// The size of a `fuse_in_header`: opcode at 4, the request's number at 8, the file's at 16, user and group at 24 and 28.
+pub const HEADER: usize = 40;
 /// The size of a `fuse_write_in`, which the data of a write follows.
 const WRITE_IN: usize = 40;
 /// The version that is spoken; newer kernels speak it too.
@@ -29,6 +31,10 @@ const LIFETIME: u64 = 3600;
 /// The number of the directory.
 const ROOT: u64 = 1;
 
+/// How long a mount is waited for, and how often it is looked for.
+const LONGEST_START: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// Files without directories, by number.
 pub(crate) trait Files {
     fn find(&self, name: &[u8]) -> Option<u64>;
@@ -43,9 +49,22 @@ pub(crate) trait Files {
     fn flush(&self, file: u64);
 }
 
-/// Answers the kernel's requests until the last mount is gone.
-pub(crate) fn serve(mut device: &File, files: &impl Files) -> io::Result<()> {
+/// Answers requests about files.
+pub(crate) fn serve_files(device: &File, files: &impl Files) -> io::Result<()> {
+    serve(device, |request| request.answer(files))
+}
+
+/// What a request is answered with: the structure of its kind, or an error. None, where no answer is expected.
+pub type Answer = Option<Result<Vec<u8>, Errno>>;
+
+/// Answers the kernel's requests until the last mount is gone. The mount may be about to be made.
+///
+/// # Errors
+///
+/// When a request cannot be read or an answer is refused.
+pub fn serve(mut device: &File, mut answer: impl FnMut(Request<'_>) -> Answer) -> io::Result<()> {
     let mut buffer = vec![0; HEADER + WRITE_IN + LONGEST + 4096];
+    let begun = Instant::now();
     loop {
         let length = match device.read(&mut buffer) {
             Ok(length) => length,
@@ -53,11 +72,16 @@ pub(crate) fn serve(mut device: &File, files: &impl Files) -> io::Result<()> {
                 Some(Errno::NODEV) => return Ok(()),
                 // The request was interrupted before it was read.
                 Some(Errno::NOENT | Errno::INTR | Errno::AGAIN) => continue,
+                // There is no mount yet (fs/fuse/dev.c, `fuse_get_dev`).
+                Some(Errno::PERM) if begun.elapsed() < LONGEST_START => {
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
                 _ => return Err(error),
             },
         };
         let request = Request(&buffer[..length]);
-        let Some(answer) = request.answer(files) else {
+        let Some(answer) = answer(request) else {
             continue;
         };
         let (error, body) = match &answer {
@@ -78,34 +102,42 @@ pub(crate) fn serve(mut device: &File, files: &impl Files) -> io::Result<()> {
     }
 }
 
-/// A request as it was read. Numbers that are not there are 0.
-struct Request<'a>(&'a [u8]);
+/// A request as it was read, header included. Numbers that are not there are 0.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a>(pub &'a [u8]);
 
 impl<'a> Request<'a> {
-    fn u32(&self, at: usize) -> u32 {
-        let bytes = self
-            .0
-            .get(at..at + 4)
-            .and_then(|bytes| bytes.try_into().ok());
+    /// The number of 32 bits at an offset.
+    #[must_use]
+    pub fn u32(self, at: usize) -> u32 {
+        let bytes = self.0.get(at..at + 4);
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
         bytes.map_or(0, u32::from_ne_bytes)
     }
 
-    fn u64(&self, at: usize) -> u64 {
-        let bytes = self
-            .0
-            .get(at..at + 8)
-            .and_then(|bytes| bytes.try_into().ok());
+    /// The number of 64 bits at an offset.
+    #[must_use]
+    pub fn u64(self, at: usize) -> u64 {
+        let bytes = self.0.get(at..at + 8);
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
         bytes.map_or(0, u64::from_ne_bytes)
     }
 
-    /// A name, without the NUL at its end.
-    fn name(&self, at: usize) -> &'a [u8] {
-        let bytes = self.0.get(at..).unwrap_or_default();
-        bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+    /// The bytes from an offset on.
+    #[must_use]
+    pub fn bytes(self, at: usize) -> &'a [u8] {
+        self.0.get(at..).unwrap_or_default()
+    }
+
+    /// The name at an offset, without the NUL at its end.
+    #[must_use]
+    pub fn name(self, at: usize) -> &'a [u8] {
+        let mut parts = self.bytes(at).split(|byte| *byte == 0);
+        parts.next().unwrap_or_default()
     }
 
     /// Does what is asked; `None` where no answer is expected.
-    fn answer(&self, files: &impl Files) -> Option<Result<Vec<u8>, Errno>> {
+    fn answer(self, files: &impl Files) -> Answer {
         let (file, body) = (self.u64(16), HEADER);
         Some(match self.u32(4) {
             // FORGET, INTERRUPT, BATCH_FORGET
@@ -135,7 +167,7 @@ impl<'a> Request<'a> {
             }
             // WRITE
             16 => {
-                let data = self.0.get(body + WRITE_IN..).unwrap_or_default();
+                let data = self.bytes(body + WRITE_IN);
                 let length = u64::from(self.u32(body + 16));
                 let written = files.write(file, self.u64(body + 8), data);
                 written.map(|()| length.to_ne_bytes().to_vec())
@@ -148,7 +180,7 @@ impl<'a> Request<'a> {
                 Ok(Vec::new())
             }
             // INIT
-            26 => Ok(init()),
+            26 => Ok(init(FLAGS)),
             // CREATE
             35 => {
                 let made = files.create(self.name(body + 16));
@@ -164,19 +196,23 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Writes numbers one after the other.
-fn numbers<const N: usize>(all: [u32; N]) -> Vec<u8> {
+/// Writes numbers of 32 bits one after the other.
+#[must_use]
+pub fn numbers<const N: usize>(all: [u32; N]) -> Vec<u8> {
     all.into_iter().flat_map(u32::to_ne_bytes).collect()
 }
 
-fn wide<const N: usize>(all: [u64; N]) -> Vec<u8> {
+/// Writes numbers of 64 bits one after the other.
+#[must_use]
+pub fn wide<const N: usize>(all: [u64; N]) -> Vec<u8> {
     all.into_iter().flat_map(u64::to_ne_bytes).collect()
 }
 
-/// `fuse_init_out`
-fn init() -> Vec<u8> {
+/// `fuse_init_out`, with these flags (`FUSE_ASYNC_READ` and others).
+#[must_use]
+pub fn init(flags: u32) -> Vec<u8> {
     let longest = u32::try_from(LONGEST).unwrap_or(u32::MAX);
-    let mut out = numbers([VERSION.0, VERSION.1, longest, FLAGS]);
+    let mut out = numbers([VERSION.0, VERSION.1, longest, flags]);
     // max_background, congestion_threshold
     out.extend([0; 4]);
     out.extend(numbers([longest, 1]));

@@ -11,7 +11,7 @@ mod backing;
 mod description;
 mod error;
 mod filesystem;
-mod fuse;
+pub mod fuse;
 mod journal;
 mod live_host;
 mod mkfs;

@@ -150,7 +150,7 @@ impl Served {
                 Err(error) => (None, Err(error)),
             };
             sender.send(mount).map_err(io::Error::other)?;
-            device.map_or(Ok(()), |device| fuse::serve(&device, &images))
+            device.map_or(Ok(()), |device| fuse::serve_files(&device, &images))
         });
         let mount = receiver.recv().map_err(|_error| missing())??;
         Ok(Self {

@@ -10,28 +10,26 @@ mod passthrough;
 mod protocol;
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result as AnyResult, bail};
+use anyhow::{Context as _, Result as AnyResult};
 use cowlab_driver::{
-    Access, Activation, Candidates, Chain, CreateOptions, Driver, DriverInfo, Durability, Error,
-    Health, MountMatcher, Mounts, Provenance, Quarantine, Result, SnapshotId, Staging, Usage,
-    WriteWatch,
+    Access, Activation, Chain, Driver, Error, MountMatcher, Mounts, Result, SnapshotId,
 };
 use cowlab_sys::at::{self, OFlags};
 use cowlab_sys::mount::DetachedMount;
 use cowlab_sys::task::{self, Task};
 use cowlab_sys::{Cmd, MountAttributes, MountOption, MountSpec, dir, process};
+use cowlab_testbed::fuse;
 
 pub(crate) use mount_fault::MountFault;
 use passthrough::Passthrough;
-
-use super::Plant;
+use protocol::Request;
 
 /// The device of FUSE.
 const DEVICE: &str = "/dev/fuse";
@@ -40,11 +38,12 @@ const FSTYPE: &str = "fuse";
 
 /// The longest that the end of a process is waited for after an unmount.
 const LONGEST_END: Duration = Duration::from_secs(1);
+/// How long the end of a parent is waited for at a time.
+const LONGEST_LIFE: Duration = Duration::from_secs(3600);
 
-/// A driver whose mounts have a fault.
+/// The mounts of a driver, with a fault.
 #[derive(Debug)]
-pub(crate) struct FaultyMount {
-    inner: Box<dyn Driver>,
+pub(super) struct FaultyMounts {
     fault: MountFault,
     /// The id of the fault, by which the process that serves knows it.
     id: &'static str,
@@ -52,24 +51,30 @@ pub(crate) struct FaultyMount {
     servers: Mutex<HashMap<SnapshotId, Vec<u32>>>,
 }
 
-impl FaultyMount {
-    /// Puts a fault into the mounts of a driver.
-    pub(super) fn new(inner: Box<dyn Driver>, fault: MountFault, id: &'static str) -> Self {
+/// The name of a snapshot's mounts in mount tables.
+fn source(driver: &dyn Driver, id: SnapshotId) -> OsString {
+    format!("cowlab-faulty-{}-{id}", driver.root().display()).into()
+}
+
+impl FaultyMounts {
+    pub(super) fn new(fault: MountFault, id: &'static str) -> Self {
         Self {
-            inner,
             fault,
             id,
             servers: Mutex::default(),
         }
     }
 
-    /// The name in mount tables.
-    fn source(&self, id: SnapshotId) -> String {
-        format!("cowlab-faulty-{}-{id}", self.root().display())
+    /// By what a snapshot's mounts are known.
+    pub(super) fn matcher(driver: &dyn Driver, id: SnapshotId) -> MountMatcher {
+        MountMatcher::Source {
+            fstype: FSTYPE,
+            source: source(driver, id),
+        }
     }
 
     /// Waits for the processes of a snapshot that nobody has mounted: they hold the driver's own mount.
-    fn wait(&self, id: SnapshotId) -> Result<()> {
+    pub(super) fn wait(&self, id: SnapshotId) -> Result<()> {
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(all) = servers.get_mut(&id) else {
             return Ok(());
@@ -90,8 +95,13 @@ impl FaultyMount {
     }
 
     /// Mounts the snapshot where nobody sees it and starts the process that shows it.
-    fn serve(&self, chain: &Chain, access: Access) -> Result<Activation> {
-        let inner = self.inner.activate(chain, access)?;
+    pub(super) fn serve(
+        &self,
+        driver: &dyn Driver,
+        chain: &Chain,
+        access: Access,
+    ) -> Result<Activation> {
+        let inner = driver.activate(chain, access)?;
         let attributes = attributes_of(&inner);
         let tree = match &*inner {
             Mounts::FileSystem(spec) => DetachedMount::new(spec)?,
@@ -110,11 +120,11 @@ impl FaultyMount {
         let pid = program.detach(requests, nothing)?;
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         servers.entry(chain.head()).or_default().push(pid);
-        let spec = self.spec(chain.head(), &device, attributes);
+        let spec = self.spec(source(driver, chain.head()), &device, attributes);
         Ok(Activation::on_device(Mounts::FileSystem(spec), device))
     }
 
-    fn spec(&self, id: SnapshotId, device: &OwnedFd, attributes: MountAttributes) -> MountSpec {
+    fn spec(&self, source: OsString, device: &OwnedFd, attributes: MountAttributes) -> MountSpec {
         let mut options = vec![
             MountOption::text("fd", device.as_raw_fd().to_string()),
             MountOption::text("rootmode", "40000"),
@@ -127,7 +137,7 @@ impl FaultyMount {
         }
         MountSpec {
             fstype: FSTYPE.to_owned(),
-            source: Some(self.source(id).into()),
+            source: Some(source.into()),
             options,
             attributes,
             ..MountSpec::default()
@@ -142,105 +152,6 @@ const fn attributes_of(mounts: &Mounts) -> MountAttributes {
     }
 }
 
-impl Driver for FaultyMount {
-    fn info(&self) -> &DriverInfo {
-        self.inner.info()
-    }
-
-    fn create(
-        &self,
-        id: SnapshotId,
-        parent: Option<&Chain>,
-        options: &CreateOptions,
-    ) -> Result<()> {
-        self.inner.create(id, parent, options)
-    }
-
-    fn describe_mount(&self, chain: &Chain, access: Access) -> Result<Mounts> {
-        self.inner.describe_mount(chain, access)
-    }
-
-    fn activate(&self, chain: &Chain, access: Access) -> Result<Activation> {
-        self.serve(chain, access)
-    }
-
-    fn activate_for_others(&self, chain: &Chain, access: Access) -> Result<Activation> {
-        self.inner.activate_for_others(chain, access)
-    }
-
-    fn deactivate(&self, id: SnapshotId) -> Result<()> {
-        self.wait(id)?;
-        self.inner.deactivate(id)
-    }
-
-    fn staging(&self, chain: &Chain) -> Result<Staging> {
-        self.inner.staging(chain)
-    }
-
-    fn flush(&self, id: SnapshotId, durability: Durability) -> Result<()> {
-        self.wait(id)?;
-        self.inner.flush(id, durability)
-    }
-
-    fn freeze(&self, id: SnapshotId) -> Result<()> {
-        self.inner.freeze(id)
-    }
-
-    fn thaw(&self, id: SnapshotId) -> Result<()> {
-        self.inner.thaw(id)
-    }
-
-    fn destroy(&self, id: SnapshotId) -> Result<()> {
-        self.wait(id)?;
-        self.inner.destroy(id)
-    }
-
-    fn usage(&self, id: SnapshotId) -> Result<Usage> {
-        self.inner.usage(id)
-    }
-
-    fn candidates(&self, chain: &Chain) -> Result<Option<Candidates>> {
-        self.inner.candidates(chain)
-    }
-
-    fn keeps_inodes(&self, id: SnapshotId) -> Result<bool> {
-        self.inner.keeps_inodes(id)
-    }
-
-    fn inventory(&self) -> Result<Vec<SnapshotId>> {
-        self.inner.inventory()
-    }
-
-    fn mount_matchers(&self, id: SnapshotId) -> Result<Vec<MountMatcher>> {
-        let mut matchers = self.inner.mount_matchers(id)?;
-        matchers.push(MountMatcher::Source {
-            fstype: FSTYPE,
-            source: self.source(id).into(),
-        });
-        Ok(matchers)
-    }
-
-    fn root(&self) -> &Path {
-        self.inner.root()
-    }
-
-    fn provenance(&self) -> Option<&dyn Provenance> {
-        self.inner.provenance()
-    }
-
-    fn health(&self) -> Option<&dyn Health> {
-        self.inner.health()
-    }
-
-    fn write_watch(&self) -> Option<&dyn WriteWatch> {
-        self.inner.write_watch()
-    }
-
-    fn quarantine(&self) -> Option<&dyn Quarantine> {
-        self.inner.quarantine()
-    }
-}
-
 /// Serves a mount until it is gone: the requests come by standard input, which is `/dev/fuse`, and `tree` is the number
 /// of an open directory.
 ///
@@ -248,15 +159,34 @@ impl Driver for FaultyMount {
 ///
 /// When the directory cannot be opened or the kernel takes no answers.
 pub(crate) fn serve(id: &str, tree: i32) -> AnyResult<()> {
+    // A request has the caller's mask.
     rustix::process::umask(rustix::fs::Mode::empty());
     process::raise_open_files_limit()?;
     let root = dir::open(format!("/proc/self/fd/{tree}"))?;
     std::env::set_current_dir("/")?;
     let fault = super::planted(id).with_context(|| format!("there is no fault `{id}`"))?;
-    let Plant::Mount(fault) = fault.injection else {
-        bail!("the fault `{id}` is not one of a mount");
-    };
+    let fault = fault
+        .of_mounts()
+        .with_context(|| format!("the fault `{id}` is not one of a mount"))?;
+    end_with_parent()?;
     let mut shown = Passthrough::new(root, fault)?;
-    protocol::serve(io::stdin().as_fd(), |request| shown.answer(request))
-        .context("failed to serve a mount")
+    let device = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let served = fuse::serve(&device, |request| shown.answer(Request(request)));
+    served.context("failed to serve a mount")
+}
+
+/// Ends this process when the one that started it ends, if only because it is killed. It is in that one's mount namespace, and
+/// would keep the namespace alive with the mount that it serves, and the mount keeps this process.
+fn end_with_parent() -> AnyResult<()> {
+    let pid = std::os::unix::process::parent_id();
+    let parent = Task::open(pid)?;
+    std::thread::spawn(move || {
+        // None: it has ended.
+        while let Some(Ok(false)) = parent
+            .as_ref()
+            .map(|parent| parent.ends_within(LONGEST_LIFE))
+        {}
+        std::process::exit(0)
+    });
+    Ok(())
 }

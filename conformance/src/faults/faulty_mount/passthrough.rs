@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cowlab_sys::{FileKind, Stat, at, dir, stat};
+use cowlab_testbed::fuse;
 use rustix::fs::{
     AtFlags, CWD, FallocateFlags, Gid, Mode, OFlags, RenameFlags, SeekFrom, Timespec, Timestamps,
     UTIME_NOW, UTIME_OMIT, Uid, XattrFlags,
@@ -166,7 +167,7 @@ impl Passthrough {
     }
 
     fn init(&self) -> Vec<u8> {
-        protocol::init(match self.fault {
+        fuse::init(match self.fault {
             MountFault::LocksAreNotTaken => protocol::FLAGS | protocol::LOCKS,
             // With ACLs the kernel checks permissions, whatever the mount's options say.
             MountFault::PermissionsAreNotChecked => protocol::FLAGS & !protocol::ACL,
@@ -540,13 +541,13 @@ impl Passthrough {
             } else {
                 size
             };
-            return Ok(protocol::wide([found]));
+            return Ok(fuse::wide([found]));
         }
         let from = match request.u32(16) {
             SEEK_DATA => SeekFrom::Data(offset),
             _ => SeekFrom::Hole(offset),
         };
-        Ok(protocol::wide([rustix::fs::seek(file, from)?]))
+        Ok(fuse::wide([rustix::fs::seek(file, from)?]))
     }
 
     fn copy_range(&self, request: Request<'_>) -> Answer {

@@ -1,12 +1,11 @@
-//! Requests and answers of the FUSE protocol as they go through `/dev/fuse` (fuse(4), include/uapi/linux/fuse.h).
+//! Requests and answers of the FUSE protocol for any file system (fuse(4), include/uapi/linux/fuse.h); the testbed reads and writes them.
 
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::time::{Duration, Instant};
 
 use cowlab_sys::stat::{self, StatFs};
 use cowlab_sys::{FileKind, Stat};
+use cowlab_testbed::fuse::{self, HEADER, numbers, wide};
 use rustix::io::Errno;
 
 /// What a request is answered with: the structure of its kind, or an error.
@@ -14,16 +13,6 @@ pub(super) type Answer = Result<Vec<u8>, Errno>;
 
 /// The number of the root directory.
 pub(super) const ROOT: u64 = 1;
-/// The longest write that the kernel may send, in bytes.
-const LONGEST: usize = 1 << 20;
-const PAGES: u16 = 256;
-/// The longest that a mount is waited for, and how often.
-const LONGEST_START: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(1);
-/// The size of a `fuse_in_header`; what is asked follows it.
-const HEADER: usize = 40;
-/// The version that is spoken; newer kernels speak it too.
-const VERSION: (u32, u32) = (7, 31);
 /// `FUSE_ASYNC_READ`, `FUSE_EXPORT_SUPPORT`, `FUSE_BIG_WRITES`, `FUSE_DONT_MASK`, `FUSE_POSIX_ACL` and `FUSE_MAX_PAGES`. Without
 /// `FUSE_WRITEBACK_CACHE`: a write arrives when it is made.
 pub(super) const FLAGS: u32 = 1 | 1 << 4 | 1 << 5 | 1 << 6 | ACL | 1 << 22;
@@ -118,49 +107,37 @@ const CALLS: &[(u32, Call)] = &[
     (51, Call::TmpFile),
 ];
 
-/// A request as it was read. Numbers that are not there are 0.
+/// A request, apart from its header.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Request<'a>(pub(super) &'a [u8]);
+pub(super) struct Request<'a>(pub(super) fuse::Request<'a>);
 
 impl<'a> Request<'a> {
     pub(super) fn call(self) -> Call {
-        let code = self.header_u32(4);
+        let code = self.0.u32(4);
         let found = CALLS.iter().find(|(number, _)| *number == code);
         found.map_or(Call::Other, |(_, call)| *call)
     }
 
-    /// What the answer names again.
-    pub(super) fn unique(self) -> u64 {
-        self.header_u64(8)
-    }
-
     /// The file that it is about.
     pub(super) fn node(self) -> u64 {
-        self.header_u64(16)
+        self.0.u64(16)
     }
 
     /// Who asks: user and group.
     pub(super) fn caller(self) -> (u32, u32) {
-        (self.header_u32(24), self.header_u32(28))
-    }
-
-    /// What follows the header.
-    fn body(self) -> &'a [u8] {
-        self.0.get(HEADER..).unwrap_or_default()
+        (self.0.u32(24), self.0.u32(28))
     }
 
     pub(super) fn u32(self, at: usize) -> u32 {
-        self.header_u32(HEADER + at)
+        self.0.u32(HEADER + at)
     }
 
     pub(super) fn u64(self, at: usize) -> u64 {
-        self.header_u64(HEADER + at)
+        self.0.u64(HEADER + at)
     }
 
-    /// A name, without the NUL at its end.
     pub(super) fn name(self, at: usize) -> &'a OsStr {
-        let bytes = self.body().get(at..).unwrap_or_default();
-        OsStr::from_bytes(bytes.split(|byte| *byte == 0).next().unwrap_or_default())
+        OsStr::from_bytes(self.0.name(HEADER + at))
     }
 
     /// Two names, one after the other.
@@ -169,85 +146,9 @@ impl<'a> Request<'a> {
         (first, self.name(at + first.len() + 1))
     }
 
-    /// Bytes from a place on.
     pub(super) fn bytes(self, at: usize) -> &'a [u8] {
-        self.body().get(at..).unwrap_or_default()
+        self.0.bytes(HEADER + at)
     }
-
-    fn header_u32(self, at: usize) -> u32 {
-        let bytes = self.0.get(at..at + 4);
-        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-        bytes.map_or(0, u32::from_ne_bytes)
-    }
-
-    fn header_u64(self, at: usize) -> u64 {
-        let bytes = self.0.get(at..at + 8);
-        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-        bytes.map_or(0, u64::from_ne_bytes)
-    }
-}
-
-/// Answers the kernel's requests until the last mount is gone. No answer is expected where `handle` has none.
-pub(super) fn serve(
-    device: impl AsFd,
-    mut handle: impl FnMut(Request<'_>) -> Option<Answer>,
-) -> rustix::io::Result<()> {
-    let mut buffer = vec![0; LONGEST + 8192];
-    let begun = Instant::now();
-    loop {
-        let length = match rustix::io::read(&device, &mut buffer[..]) {
-            Ok(length) => length,
-            Err(Errno::NODEV) => return Ok(()),
-            // The request was interrupted before it was read.
-            Err(Errno::NOENT | Errno::INTR | Errno::AGAIN) => continue,
-            // The mount is about to be made (fs/fuse/dev.c, `fuse_get_dev`).
-            Err(Errno::PERM) if begun.elapsed() < LONGEST_START => {
-                std::thread::sleep(PAUSE);
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        let request = Request(&buffer[..length]);
-        let Some(answer) = handle(request) else {
-            continue;
-        };
-        let (error, body) = match &answer {
-            Ok(body) => (0, body.as_slice()),
-            Err(errno) => (-errno.raw_os_error(), &[][..]),
-        };
-        let length = u32::try_from(16 + body.len()).unwrap_or(u32::MAX);
-        let mut reply = Vec::with_capacity(16 + body.len());
-        reply.extend(length.to_ne_bytes());
-        reply.extend(error.to_ne_bytes());
-        reply.extend(request.unique().to_ne_bytes());
-        reply.extend(body);
-        match rustix::io::write(&device, &reply) {
-            // Nobody waits for it any more.
-            Ok(_) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-pub(super) fn narrow<const N: usize>(all: [u32; N]) -> Vec<u8> {
-    all.into_iter().flat_map(u32::to_ne_bytes).collect()
-}
-
-pub(super) fn wide<const N: usize>(all: [u64; N]) -> Vec<u8> {
-    all.into_iter().flat_map(u64::to_ne_bytes).collect()
-}
-
-/// `fuse_init_out`
-pub(super) fn init(flags: u32) -> Vec<u8> {
-    let longest = u32::try_from(LONGEST).unwrap_or(u32::MAX);
-    let mut out = narrow([VERSION.0, VERSION.1, longest, flags]);
-    // max_background, congestion_threshold
-    out.extend([0; 4]);
-    // max_write and time_gran: a nanosecond
-    out.extend(narrow([longest, 1]));
-    out.extend(PAGES.to_ne_bytes());
-    out.resize(64, 0);
-    out
 }
 
 /// `fuse_attr`
@@ -262,7 +163,7 @@ fn attr(stat: &Stat) -> Vec<u8> {
         unsigned(stat.ctime.sec),
     ]);
     let links = u32::try_from(stat.nlink).unwrap_or(u32::MAX);
-    out.extend(narrow([
+    out.extend(numbers([
         stat.atime.nsec,
         stat.mtime.nsec,
         stat.ctime.nsec,
@@ -302,12 +203,12 @@ pub(super) fn entry(node: u64, stat: &Stat) -> Vec<u8> {
 
 /// `fuse_open_out`
 pub(super) fn opened(handle: u64) -> Vec<u8> {
-    [wide([handle]), narrow([0, 0])].concat()
+    [wide([handle]), numbers([0, 0])].concat()
 }
 
 /// `fuse_write_out` and `fuse_getxattr_out`: a size.
 pub(super) fn size(bytes: usize) -> Vec<u8> {
-    narrow([u32::try_from(bytes).unwrap_or(u32::MAX), 0])
+    numbers([u32::try_from(bytes).unwrap_or(u32::MAX), 0])
 }
 
 /// `fuse_statfs_out`
@@ -321,14 +222,14 @@ pub(super) fn file_system(found: &StatFs) -> Vec<u8> {
         found.files,
         found.files_free,
     ]);
-    [counts, narrow([block, name, block, 0, 0, 0, 0, 0, 0, 0])].concat()
+    [counts, numbers([block, name, block, 0, 0, 0, 0, 0, 0, 0])].concat()
 }
 
 /// A `fuse_dirent`; `next` is where a reader goes on.
 pub(super) fn directory_entry(inode: u64, next: u64, kind: FileKind, name: &OsStr) -> Vec<u8> {
     let name = name.as_bytes();
     let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
-    let mut out = [wide([inode, next]), narrow([length, directory_type(kind)])].concat();
+    let mut out = [wide([inode, next]), numbers([length, directory_type(kind)])].concat();
     out.extend(name);
     out.resize(out.len().next_multiple_of(8), 0);
     out
@@ -356,7 +257,6 @@ mod tests {
     #[test]
     fn answers_are_as_long_as_the_kernel_has_them() {
         let stat = stat::lstat("/").unwrap();
-        assert_eq!(init(FLAGS).len(), 64);
         assert_eq!(entry(2, &stat).len(), 128);
         assert_eq!(attributes(&stat).len(), 104);
         assert_eq!(opened(1).len(), 16);
